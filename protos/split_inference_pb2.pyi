@@ -1,0 +1,181 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Codec(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CODEC_UNSPECIFIED: _ClassVar[Codec]
+    CODEC_RANS: _ClassVar[Codec]
+    CODEC_ZSTD: _ClassVar[Codec]
+    CODEC_JPEG: _ClassVar[Codec]
+    CODEC_WEBP: _ClassVar[Codec]
+
+class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ERROR_CODE_UNSPECIFIED: _ClassVar[ErrorCode]
+    ERROR_CODE_INVALID_ARGUMENT: _ClassVar[ErrorCode]
+    ERROR_CODE_DEADLINE_EXCEEDED: _ClassVar[ErrorCode]
+    ERROR_CODE_RESOURCE_EXHAUSTED: _ClassVar[ErrorCode]
+    ERROR_CODE_FAILED_PRECONDITION: _ClassVar[ErrorCode]
+    ERROR_CODE_INTERNAL: _ClassVar[ErrorCode]
+    ERROR_CODE_UNAVAILABLE: _ClassVar[ErrorCode]
+CODEC_UNSPECIFIED: Codec
+CODEC_RANS: Codec
+CODEC_ZSTD: Codec
+CODEC_JPEG: Codec
+CODEC_WEBP: Codec
+ERROR_CODE_UNSPECIFIED: ErrorCode
+ERROR_CODE_INVALID_ARGUMENT: ErrorCode
+ERROR_CODE_DEADLINE_EXCEEDED: ErrorCode
+ERROR_CODE_RESOURCE_EXHAUSTED: ErrorCode
+ERROR_CODE_FAILED_PRECONDITION: ErrorCode
+ERROR_CODE_INTERNAL: ErrorCode
+ERROR_CODE_UNAVAILABLE: ErrorCode
+
+class DetectRequest(_message.Message):
+    __slots__ = ("open", "frame")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    open: OpenSession
+    frame: Frame
+    def __init__(self, open: _Optional[_Union[OpenSession, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
+
+class DetectReply(_message.Message):
+    __slots__ = ("opened", "ack", "detections", "error", "draining")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    opened: SessionOpened
+    ack: Ack
+    detections: FrameDetections
+    error: FrameError
+    draining: Draining
+    def __init__(self, opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., detections: _Optional[_Union[FrameDetections, _Mapping]] = ..., error: _Optional[_Union[FrameError, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
+
+class OpenSession(_message.Message):
+    __slots__ = ("protocol_version", "device_id", "bundle_digest")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    device_id: str
+    bundle_digest: bytes
+    def __init__(self, protocol_version: _Optional[int] = ..., device_id: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ...) -> None: ...
+
+class SessionOpened(_message.Message):
+    __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    bundle_name: str
+    bundle_digest: bytes
+    server: str
+    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ...) -> None: ...
+
+class OperatingPoint(_message.Message):
+    __slots__ = ("codec", "width", "quality")
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    codec: Codec
+    width: int
+    quality: int
+    def __init__(self, codec: _Optional[_Union[Codec, str]] = ..., width: _Optional[int] = ..., quality: _Optional[int] = ...) -> None: ...
+
+class Frame(_message.Message):
+    __slots__ = ("frame_id", "capture_time_us", "operating_point", "payload", "deadline_ms", "frame_width", "frame_height")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    FRAME_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    FRAME_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    capture_time_us: int
+    operating_point: OperatingPoint
+    payload: bytes
+    deadline_ms: int
+    frame_width: int
+    frame_height: int
+    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., operating_point: _Optional[_Union[OperatingPoint, _Mapping]] = ..., payload: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., frame_width: _Optional[int] = ..., frame_height: _Optional[int] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("frame_id", "payload_bytes", "server_receive_time_us", "queue_depth")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SERVER_RECEIVE_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    payload_bytes: int
+    server_receive_time_us: int
+    queue_depth: int
+    def __init__(self, frame_id: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., server_receive_time_us: _Optional[int] = ..., queue_depth: _Optional[int] = ...) -> None: ...
+
+class ServerTiming(_message.Message):
+    __slots__ = ("wait_ms", "decode_ms", "infer_ms")
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    DECODE_MS_FIELD_NUMBER: _ClassVar[int]
+    INFER_MS_FIELD_NUMBER: _ClassVar[int]
+    wait_ms: float
+    decode_ms: float
+    infer_ms: float
+    def __init__(self, wait_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., infer_ms: _Optional[float] = ...) -> None: ...
+
+class FrameDetections(_message.Message):
+    __slots__ = ("frame_id", "capture_time_us", "boxes", "scores", "labels", "timing")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    BOXES_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    capture_time_us: int
+    boxes: _containers.RepeatedScalarFieldContainer[float]
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    timing: ServerTiming
+    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., boxes: _Optional[_Iterable[float]] = ..., scores: _Optional[_Iterable[float]] = ..., labels: _Optional[_Iterable[int]] = ..., timing: _Optional[_Union[ServerTiming, _Mapping]] = ...) -> None: ...
+
+class FrameError(_message.Message):
+    __slots__ = ("frame_id", "capture_time_us", "code", "message")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    capture_time_us: int
+    code: ErrorCode
+    message: str
+    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., code: _Optional[_Union[ErrorCode, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Draining(_message.Message):
+    __slots__ = ("grace_ms",)
+    GRACE_MS_FIELD_NUMBER: _ClassVar[int]
+    grace_ms: int
+    def __init__(self, grace_ms: _Optional[int] = ...) -> None: ...
+
+class InferRequest(_message.Message):
+    __slots__ = ("protocol_version", "bundle_digest", "frame")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    bundle_digest: bytes
+    frame: Frame
+    def __init__(self, protocol_version: _Optional[int] = ..., bundle_digest: _Optional[bytes] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
+
+class InferReply(_message.Message):
+    __slots__ = ("detections",)
+    DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    detections: FrameDetections
+    def __init__(self, detections: _Optional[_Union[FrameDetections, _Mapping]] = ...) -> None: ...

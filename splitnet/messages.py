@@ -1,0 +1,112 @@
+"""What a device and a server say to each other, as plain dataclasses, and the limits of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+
+from splitnet.detections import Detections
+from splitnet.operating_point import OperatingPoint
+
+PROTOCOL_VERSION = 1
+DIGEST_BYTES = 32  # SHA-256
+MAX_PAYLOAD_BYTES = 1 << 20  # a larger payload is refused, and the session goes on
+MAX_MESSAGE_BYTES = 4 << 20  # a larger message is refused by gRPC itself, which ends the stream
+MAX_FRAME_SIDE = 1 << 14  # pixels
+MAX_DEVICE_ID_CHARS = 128
+MAX_DETECTIONS = 1000
+MAX_DEADLINE_MS = 3_600_000
+KEEPALIVE_TIME_MS = 10_000  # both ends ping a silent link this often ...
+KEEPALIVE_TIMEOUT_MS = 5_000  # ... and give it up when the answer takes longer
+
+
+@dataclass(frozen=True)
+class OpenSession:
+    """The first request of a session."""
+
+    device_id: str
+    bundle_digest: str  # SHA-256, hexadecimal
+    protocol_version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class SessionOpened:
+    """The first reply of a session."""
+
+    bundle_name: str
+    bundle_digest: str  # SHA-256, hexadecimal
+    server: str  # name and version of the software
+    protocol_version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame on its way to the server."""
+
+    frame_id: int
+    capture_time_us: int  # the device's clock, only echoed
+    operating_point: OperatingPoint
+    payload: bytes
+    frame_width: int  # pixels of the original picture
+    frame_height: int
+    deadline_ms: int = 0  # 0 = none; the server counts it from arrival
+
+
+@dataclass(frozen=True)
+class Ack:
+    """The server has received a frame."""
+
+    frame_id: int
+    payload_bytes: int
+    server_receive_time_us: int  # the server's monotonic clock
+    queue_depth: int  # frames waiting, this one included
+
+
+@dataclass(frozen=True)
+class ServerTiming:
+    """Where the server spent its time on a frame."""
+
+    wait_ms: float
+    decode_ms: float
+    infer_ms: float
+
+
+@dataclass(frozen=True)
+class FrameDetections:
+    """The answer to a frame."""
+
+    frame_id: int
+    capture_time_us: int
+    detections: Detections  # boxes in pixels of the original picture
+    timing: ServerTiming
+
+
+@dataclass(frozen=True)
+class FrameError:
+    """The other answer to a frame; the session goes on."""
+
+    frame_id: int
+    capture_time_us: int
+    status: grpc.StatusCode
+    message: str
+
+
+@dataclass(frozen=True)
+class Draining:
+    """The server is shutting down and takes no new frames."""
+
+    grace_ms: int
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """One frame without a session."""
+
+    bundle_digest: str  # SHA-256, hexadecimal
+    frame: Frame
+    protocol_version: int = PROTOCOL_VERSION
+
+
+Request = OpenSession | Frame
+Reply = SessionOpened | Ack | FrameDetections | FrameError | Draining

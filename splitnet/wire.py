@@ -1,0 +1,272 @@
+"""The only mapping between the messages as dataclasses and as protobuf.
+
+What comes in is hostile: every field is checked here before anything else sees it. A message that breaks
+the rules raises ProtocolError.
+"""
+
+from __future__ import annotations
+
+import grpc
+import numpy as np
+
+from protos import split_inference_pb2 as pb
+from splitnet.detections import Detections
+from splitnet.errors import (
+    BitstreamError,
+    BundleError,
+    BundleMismatchError,
+    ConfigError,
+    DeadlineExceededError,
+    DrainingError,
+    ProtocolError,
+    ProtocolVersionError,
+    ShedError,
+    SplitError,
+)
+from splitnet.messages import (
+    DIGEST_BYTES,
+    MAX_DEADLINE_MS,
+    MAX_DETECTIONS,
+    MAX_DEVICE_ID_CHARS,
+    MAX_FRAME_SIDE,
+    MAX_PAYLOAD_BYTES,
+    Ack,
+    Draining,
+    Frame,
+    FrameDetections,
+    FrameError,
+    InferRequest,
+    OpenSession,
+    Reply,
+    Request,
+    ServerTiming,
+    SessionOpened,
+)
+from splitnet.operating_point import Codec, OperatingPoint
+
+# Read downwards for an exception, the most special class first; the first row of a status is its exception.
+STATUS_TABLE: tuple[tuple[type[SplitError], grpc.StatusCode], ...] = (
+    (BundleMismatchError, grpc.StatusCode.FAILED_PRECONDITION),
+    (ProtocolVersionError, grpc.StatusCode.FAILED_PRECONDITION),
+    (BundleError, grpc.StatusCode.FAILED_PRECONDITION),
+    (BitstreamError, grpc.StatusCode.INVALID_ARGUMENT),
+    (ProtocolError, grpc.StatusCode.INVALID_ARGUMENT),
+    (ConfigError, grpc.StatusCode.INVALID_ARGUMENT),
+    (ShedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (DeadlineExceededError, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (DrainingError, grpc.StatusCode.UNAVAILABLE),
+    (SplitError, grpc.StatusCode.INTERNAL),
+)
+
+_CODEC_NAME = {codec: f"CODEC_{codec.name}" for codec in Codec}
+_CODEC_OF_NUMBER = {pb.Codec.Value(name): codec for codec, name in _CODEC_NAME.items()}
+_STATUS_OF_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
+
+
+def status_of(error: SplitError) -> grpc.StatusCode:
+    """Return the status that tells a peer about an error."""
+    return next(status for kind, status in STATUS_TABLE if isinstance(error, kind))
+
+
+def error_of(status: grpc.StatusCode, message: str) -> SplitError:
+    """Return the exception that a peer's status stands for; an unknown status is a plain SplitError."""
+    return next((kind for kind, known in STATUS_TABLE if known is status), SplitError)(message)
+
+
+def request_to_proto(request: Request) -> pb.DetectRequest:
+    """Return a request of a session as a message."""
+    if isinstance(request, Frame):
+        return pb.DetectRequest(frame=frame_to_proto(request))
+    opening = pb.OpenSession(
+        protocol_version=request.protocol_version,
+        device_id=request.device_id,
+        bundle_digest=bytes.fromhex(request.bundle_digest),
+    )
+    return pb.DetectRequest(open=opening)
+
+
+def request_from_proto(message: pb.DetectRequest) -> Request:
+    """Return the request in a message. Raises ProtocolError."""
+    kind = message.WhichOneof("request")
+    if kind == "frame":
+        return frame_from_proto(message.frame)
+    if kind == "open":
+        return _open_from_proto(message.open)
+    raise ProtocolError("a request must be an opening or a frame; this one is empty or from a newer client")
+
+
+def frame_to_proto(frame: Frame) -> pb.Frame:
+    """Return a frame as a message."""
+    return pb.Frame(
+        frame_id=frame.frame_id,
+        capture_time_us=frame.capture_time_us,
+        operating_point=pb.OperatingPoint(
+            codec=_CODEC_NAME[frame.operating_point.codec],
+            width=frame.operating_point.width,
+            quality=frame.operating_point.quality,
+        ),
+        payload=frame.payload,
+        deadline_ms=frame.deadline_ms,
+        frame_width=frame.frame_width,
+        frame_height=frame.frame_height,
+    )
+
+
+def frame_from_proto(message: pb.Frame) -> Frame:
+    """Return the frame in a message. Raises ProtocolError if a field is missing or out of range."""
+    if not 0 < len(message.payload) <= MAX_PAYLOAD_BYTES:
+        raise ProtocolError(f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(message.payload)}")
+    width, height = message.frame_width, message.frame_height
+    if not (1 <= width <= MAX_FRAME_SIDE and 1 <= height <= MAX_FRAME_SIDE):
+        raise ProtocolError(f"a frame has 1 to {MAX_FRAME_SIDE} pixels a side, not {width}x{height}")
+    if message.deadline_ms > MAX_DEADLINE_MS:
+        raise ProtocolError(f"a deadline is at most {MAX_DEADLINE_MS} ms, not {message.deadline_ms}")
+    return Frame(
+        frame_id=message.frame_id,
+        capture_time_us=message.capture_time_us,
+        operating_point=_operating_point_from_proto(message.operating_point),
+        payload=message.payload,
+        frame_width=width,
+        frame_height=height,
+        deadline_ms=message.deadline_ms,
+    )
+
+
+def reply_to_proto(reply: Reply) -> pb.DetectReply:
+    """Return a reply of a session as a message."""
+    if isinstance(reply, Ack):
+        ack = pb.Ack(
+            frame_id=reply.frame_id,
+            payload_bytes=reply.payload_bytes,
+            server_receive_time_us=reply.server_receive_time_us,
+            queue_depth=reply.queue_depth,
+        )
+        return pb.DetectReply(ack=ack)
+    if isinstance(reply, FrameDetections):
+        return pb.DetectReply(detections=detections_to_proto(reply))
+    if isinstance(reply, FrameError):
+        return pb.DetectReply(error=_error_to_proto(reply))
+    if isinstance(reply, Draining):
+        return pb.DetectReply(draining=pb.Draining(grace_ms=reply.grace_ms))
+    return pb.DetectReply(opened=_opened_to_proto(reply))
+
+
+def reply_from_proto(message: pb.DetectReply) -> Reply:
+    """Return the reply in a message. Raises ProtocolError."""
+    kind = message.WhichOneof("reply")
+    if kind == "ack":
+        ack = message.ack
+        return Ack(ack.frame_id, ack.payload_bytes, ack.server_receive_time_us, ack.queue_depth)
+    if kind == "detections":
+        return detections_from_proto(message.detections)
+    if kind == "error":
+        return _error_from_proto(message.error)
+    if kind == "draining":
+        return Draining(message.draining.grace_ms)
+    if kind == "opened":
+        return _opened_from_proto(message.opened)
+    raise ProtocolError("a reply is empty or from a newer server: update this client")
+
+
+def detections_to_proto(reply: FrameDetections) -> pb.FrameDetections:
+    """Return the detections of a frame as a message."""
+    timing = reply.timing
+    return pb.FrameDetections(
+        frame_id=reply.frame_id,
+        capture_time_us=reply.capture_time_us,
+        boxes=reply.detections.boxes.ravel().tolist(),
+        scores=reply.detections.scores.tolist(),
+        labels=reply.detections.labels.tolist(),
+        timing=pb.ServerTiming(wait_ms=timing.wait_ms, decode_ms=timing.decode_ms, infer_ms=timing.infer_ms),
+    )
+
+
+def detections_from_proto(message: pb.FrameDetections) -> FrameDetections:
+    """Return the detections of a frame. Raises ProtocolError if the lists do not fit together."""
+    count = len(message.scores)
+    if len(message.boxes) != 4 * count or len(message.labels) != count or count > MAX_DETECTIONS:
+        raise ProtocolError(
+            f"detections do not fit together: {len(message.boxes)} box coordinates, {count} scores, "
+            f"{len(message.labels)} labels, at most {MAX_DETECTIONS} objects"
+        )
+    detections = Detections(
+        boxes=np.array(message.boxes, np.float32).reshape(count, 4),
+        scores=np.array(message.scores, np.float32),
+        labels=np.array(message.labels, np.uint32).astype(np.int32),
+    )
+    timing = message.timing
+    return FrameDetections(
+        frame_id=message.frame_id,
+        capture_time_us=message.capture_time_us,
+        detections=detections,
+        timing=ServerTiming(timing.wait_ms, timing.decode_ms, timing.infer_ms),
+    )
+
+
+def infer_request_to_proto(request: InferRequest) -> pb.InferRequest:
+    """Return a request without a session as a message."""
+    return pb.InferRequest(
+        protocol_version=request.protocol_version,
+        bundle_digest=bytes.fromhex(request.bundle_digest),
+        frame=frame_to_proto(request.frame),
+    )
+
+
+def infer_request_from_proto(message: pb.InferRequest) -> InferRequest:
+    """Return the request in a message. Raises ProtocolError."""
+    return InferRequest(
+        bundle_digest=_digest_from_proto(message.bundle_digest),
+        frame=frame_from_proto(message.frame),
+        protocol_version=message.protocol_version,
+    )
+
+
+def _open_from_proto(message: pb.OpenSession) -> OpenSession:
+    if len(message.device_id) > MAX_DEVICE_ID_CHARS:
+        raise ProtocolError(f"a device id has at most {MAX_DEVICE_ID_CHARS} characters")
+    digest = _digest_from_proto(message.bundle_digest)
+    return OpenSession(message.device_id, digest, message.protocol_version)
+
+
+def _opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:
+    return pb.SessionOpened(
+        protocol_version=reply.protocol_version,
+        bundle_name=reply.bundle_name,
+        bundle_digest=bytes.fromhex(reply.bundle_digest),
+        server=reply.server,
+    )
+
+
+def _opened_from_proto(message: pb.SessionOpened) -> SessionOpened:
+    digest = _digest_from_proto(message.bundle_digest)
+    return SessionOpened(message.bundle_name, digest, message.server, message.protocol_version)
+
+
+def _error_to_proto(reply: FrameError) -> pb.FrameError:
+    return pb.FrameError(
+        frame_id=reply.frame_id,
+        capture_time_us=reply.capture_time_us,
+        code=pb.ErrorCode.Name(reply.status.value[0]),
+        message=reply.message,
+    )
+
+
+def _error_from_proto(message: pb.FrameError) -> FrameError:
+    status = _STATUS_OF_NUMBER.get(message.code, grpc.StatusCode.UNKNOWN)
+    return FrameError(message.frame_id, message.capture_time_us, status, message.message)
+
+
+def _digest_from_proto(digest: bytes) -> str:
+    if len(digest) != DIGEST_BYTES:
+        raise ProtocolError(f"a bundle digest has {DIGEST_BYTES} bytes, not {len(digest)}")
+    return digest.hex()
+
+
+def _operating_point_from_proto(message: pb.OperatingPoint) -> OperatingPoint:
+    codec = _CODEC_OF_NUMBER.get(message.codec)
+    if codec is None:
+        raise ProtocolError(f"codec {message.codec} is unknown here: use one of {[c.value for c in Codec]}")
+    try:
+        return OperatingPoint(codec, message.width, message.quality)
+    except ConfigError as error:
+        raise ProtocolError(str(error)) from error

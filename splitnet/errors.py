@@ -1,0 +1,53 @@
+"""Every error that this software raises on purpose. Each message says what to do about it."""
+
+
+class SplitError(Exception):
+    """The root: catch this to catch all of ours."""
+
+
+class ConfigError(SplitError):
+    """A setting is out of range or contradicts another one."""
+
+
+class BundleError(SplitError):
+    """A bundle is missing, incomplete, damaged or of an unknown format."""
+
+
+class DigestMismatchError(BundleError):
+    """A file of a bundle is not the one that its manifest names."""
+
+
+class BitstreamError(SplitError):
+    """Bytes that are not a bitstream of this bundle: truncated, damaged, foreign or too large."""
+
+
+class ProtocolError(SplitError):
+    """The peer broke the rules of the session: wrong version, wrong order, missing fields."""
+
+
+class ProtocolVersionError(ProtocolError):
+    """Client and server speak different versions of the protocol."""
+
+
+class BundleMismatchError(ProtocolError):
+    """Client and server hold different bundles."""
+
+
+class LinkError(SplitError):
+    """The server cannot be reached, or the connection to it broke: worth another attempt."""
+
+
+class SourceError(SplitError):
+    """A frame source cannot be opened, or has vanished."""
+
+
+class ShedError(SplitError):
+    """The server is too busy to answer this frame in time and has refused it."""
+
+
+class DeadlineExceededError(SplitError):
+    """The frame's deadline passed before its detections were ready."""
+
+
+class DrainingError(SplitError):
+    """The server is shutting down and takes no new work."""

@@ -1,0 +1,63 @@
+"""Fit a frame into the detector's square input and map boxes back.
+
+The picture is scaled to touch the square on its longer side and lies at the top left, as the public
+YOLOX weights expect. The device processes only the *canvas*: the picture padded to a multiple of the
+latent stride. The rest of the square is grey by definition, so nobody computes or sends it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PADDING_VALUE = 114  # grey level of everything outside the picture, from the public training recipe
+LATENT_STRIDE = 16  # pixels of the canvas per position of the latent
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a frame of a given size lies in the square. All sizes in pixels."""
+
+    frame_width: int
+    frame_height: int
+    scale: float  # picture pixels per frame pixel
+    picture_width: int
+    picture_height: int
+    canvas_width: int
+    canvas_height: int
+
+    @classmethod
+    def fit(cls, frame_width: int, frame_height: int, input_size: int) -> Letterbox:
+        """Return the geometry for a frame in a square of input_size pixels a side."""
+        if frame_width < 1 or frame_height < 1:
+            raise ValueError(f"a frame needs at least one pixel, not {frame_width}x{frame_height}")
+        scale = min(input_size / frame_height, input_size / frame_width)
+        width = max(1, int(frame_width * scale))
+        height = max(1, int(frame_height * scale))
+        return cls(frame_width, frame_height, scale, width, height, _round_up(width), _round_up(height))
+
+    def apply(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Scale a BGR frame (H, W, 3) uint8 and pad it to the canvas (canvas_height, canvas_width, 3)."""
+        size = (self.picture_width, self.picture_height)
+        picture = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+        if size == (self.canvas_width, self.canvas_height):
+            return picture
+        canvas: NDArray[np.uint8] = np.full(
+            (self.canvas_height, self.canvas_width, 3), PADDING_VALUE, dtype=np.uint8
+        )
+        canvas[: self.picture_height, : self.picture_width] = picture
+        return canvas
+
+    def boxes_to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map boxes (n, 4) xyxy from the square's pixels to the frame's, clipped to the frame."""
+        mapped = boxes / np.float32(self.scale)
+        mapped[:, 0::2] = mapped[:, 0::2].clip(0, self.frame_width)
+        mapped[:, 1::2] = mapped[:, 1::2].clip(0, self.frame_height)
+        return mapped
+
+
+def _round_up(pixels: int) -> int:
+    return -(-pixels // LATENT_STRIDE) * LATENT_STRIDE

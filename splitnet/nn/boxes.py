@@ -1,0 +1,96 @@
+"""From raw predictions to boxes. Pure; vectorised; no loop over boxes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitnet.detections import Detections
+from splitnet.nn.yolox import HEAD_STRIDES
+
+MAX_CANDIDATES = 1000  # boxes that enter suppression; bounds its (n, n) overlap matrix
+
+
+@lru_cache(maxsize=8)
+def _grid(input_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return cell corners (A, 2) and strides (A, 1), in the order of the head's levels."""
+    corners, strides = [], []
+    for stride in HEAD_STRIDES:
+        cells = torch.arange(input_size // stride, device=device, dtype=torch.float32)
+        y, x = torch.meshgrid(cells, cells, indexing="ij")
+        corners.append(torch.stack((x.flatten(), y.flatten()), dim=1))
+        strides.append(torch.full((len(corners[-1]), 1), float(stride), device=device))
+    return torch.cat(corners), torch.cat(strides)
+
+
+def decode_boxes(raw: Tensor, input_size: int) -> Tensor:
+    """Map raw boxes (N, A, 4) to xyxy (N, A, 4) in pixels of the square."""
+    corners, strides = _grid(input_size, raw.device)
+    centres = (raw[..., :2] + corners) * strides
+    # A network never says more than a few units; a wild one must not overflow to infinity.
+    sizes = raw[..., 2:4].clamp(max=12.0).exp() * strides
+    return torch.cat((centres - sizes / 2, centres + sizes / 2), dim=-1)
+
+
+def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Return intersection over union of boxes (n, 4) and (m, 4) xyxy as (n, m)."""
+    top_left = torch.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    overlap = (bottom_right - top_left).clamp(min=0).prod(dim=2)
+    areas = [(x[:, 2:] - x[:, :2]).clamp(min=0).prod(dim=1) for x in (a, b)]
+    return overlap / (areas[0][:, None] + areas[1][None, :] - overlap).clamp(min=1e-9)
+
+
+def non_maximum_suppression(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
+    """Return the indices to keep, best first, suppressing only within a class.
+
+    boxes (n, 4) xyxy, scores (n,), labels (n,). Equals greedy suppression: a box goes if a better *kept*
+    box of its class overlaps it. Solved as a fixed point over the whole overlap matrix
+    (Cluster-NMS, Zheng et al., arXiv 2005.03572), which takes as many rounds as the longest chain.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    boxes, labels = boxes[order], labels[order]
+    suppresses = (pairwise_iou(boxes, boxes) > iou_threshold) & (labels[:, None] == labels[None, :])
+    suppresses = suppresses.triu(diagonal=1)
+    keep = torch.ones(len(order), dtype=torch.bool, device=boxes.device)
+    while True:
+        refined = ~(suppresses & keep[:, None]).any(dim=0)
+        if torch.equal(refined, keep):
+            return order[keep]
+        keep = refined
+
+
+def detections_from_raw(
+    raw: Tensor,
+    input_size: int,
+    score_threshold: float = 0.25,
+    iou_threshold: float = 0.65,
+    max_detections: int = 100,
+) -> list[Detections]:
+    """Turn raw predictions (N, A, 5 + classes) into detections in pixels of the square, one per picture."""
+    raw = raw.float()
+    class_scores, labels = raw[..., 5:].max(dim=2)
+    scores = raw[..., 4].sigmoid() * class_scores.sigmoid()
+    boxes = decode_boxes(raw[..., :4], input_size)
+    return [
+        _suppress(*picture, score_threshold, iou_threshold, max_detections)
+        for picture in zip(boxes, scores, labels, strict=True)
+    ]
+
+
+def _suppress(
+    boxes: Tensor, scores: Tensor, labels: Tensor, score_threshold: float, iou_threshold: float, max_detections: int
+) -> Detections:
+    candidates = (scores > score_threshold).nonzero().flatten()
+    if len(candidates) > MAX_CANDIDATES:
+        candidates = candidates[scores[candidates].topk(MAX_CANDIDATES).indices]
+    boxes, scores, labels = boxes[candidates], scores[candidates], labels[candidates]
+    keep = non_maximum_suppression(boxes, scores, labels, iou_threshold)[:max_detections]
+    return Detections(
+        boxes[keep].cpu().numpy().astype(np.float32),
+        scores[keep].cpu().numpy().astype(np.float32),
+        labels[keep].cpu().numpy().astype(np.int32),
+    )

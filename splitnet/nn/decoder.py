@@ -1,0 +1,74 @@
+"""The decoder: rebuilds the features at the split point from the latent. Runs on the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from splitnet.errors import ConfigError
+from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.yolox import FAMILY, STAGE_STRIDES, features_at
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """Shape of the decoder."""
+
+    channels: int = 192  # at the latent's stride
+    blocks: int = 4  # residual blocks there
+    branch_channels: int = 96  # at a feature's own, finer stride
+    branch_blocks: int = 2
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on a size that is not positive or absurdly large."""
+        for name, value in vars(self).items():
+            if not 1 <= value <= 4096:
+                raise ConfigError(f"decoder: {name} is {value}, must be 1..4096")
+
+
+class ResidualBlock(nn.Module):
+    """3x3 depthwise, then two pointwise convolutions around SiLU, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.expand = nn.Conv2d(channels, 2 * channels, 1)
+        self.act = nn.SiLU(inplace=True)
+        self.contract = nn.Conv2d(2 * channels, channels, 1)
+        nn.init.zeros_(self.contract.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        y: Tensor = x + self.contract(self.act(self.expand(self.depthwise(x))))
+        return y
+
+
+class Decoder(nn.Module):
+    """A trunk at the latent's stride and one branch for each feature that the rest of the detector reads."""
+
+    def __init__(self, spec: DecoderSpec, latent_channels: int, detector: str, split_point: str) -> None:
+        super().__init__()
+        blocks = (ResidualBlock(spec.channels) for _ in range(spec.blocks))
+        self.trunk = nn.Sequential(
+            nn.Conv2d(latent_channels, spec.channels, 3, padding=1), nn.SiLU(inplace=True), *blocks
+        )
+        self.branches = nn.ModuleDict(
+            {stage: _branch(spec, detector, stage) for stage in features_at(split_point)}
+        )
+
+    def forward(self, latent: Tensor) -> dict[str, Tensor]:
+        """Map the dequantised latent (N, C, S/16, S/16) to features by stage name."""
+        x = self.trunk(latent)
+        return {stage: branch(x) for stage, branch in self.branches.items()}
+
+
+def _branch(spec: DecoderSpec, detector: str, stage: str) -> nn.Sequential:
+    """Return what goes from the trunk to one stage's features."""
+    stride, channels = LATENT_STRIDE, spec.channels
+    layers: list[nn.Module] = []
+    while stride > STAGE_STRIDES[stage]:
+        layers += [nn.Conv2d(channels, 4 * spec.branch_channels, 1), nn.PixelShuffle(2)]
+        stride, channels = stride // 2, spec.branch_channels
+    layers += [ResidualBlock(channels) for _ in range(spec.branch_blocks)]
+    return nn.Sequential(*layers, nn.Conv2d(channels, FAMILY[detector].channels(stage), 1))

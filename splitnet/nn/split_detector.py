@@ -1,0 +1,110 @@
+"""The two halves as they run: `DeviceHalf` makes symbols from a canvas, `ServerHalf` detections' raw form."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from splitnet.errors import ConfigError
+from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
+from splitnet.nn.decoder import Decoder
+from splitnet.nn.encoder import PlainEncoder
+from splitnet.nn.macs import count_macs
+from splitnet.nn.yolox import YOLOX
+
+MAX_SYMBOL = 2047  # symbols are clamped here; gains keep them two orders of magnitude below
+
+
+class DeviceHalf:
+    """Encoder, gains and quantiser of every operating point, all in memory: switching loads nothing."""
+
+    def __init__(self, encoder: PlainEncoder, gains: Tensor) -> None:
+        """Take the full-width network and gains (widths, qualities, channels) float32."""
+        self.spec = encoder.spec
+        self.widths, self.qualities = int(gains.shape[0]), int(gains.shape[1])
+        self._networks = [encoder.narrow(w + 1) for w in range(self.widths)]
+        self._gains = gains[..., None, None].contiguous()
+        self._device = torch.device("cpu")
+        self.to("cpu")
+
+    def to(self, device: str | torch.device) -> DeviceHalf:
+        """Move to a device; returns itself."""
+        self._device = torch.device(device)
+        # Channels last is the layout that the CPU's convolution kernels want: half the time, measured.
+        self._networks = [n.to(self._device, memory_format=torch.channels_last) for n in self._networks]
+        self._gains = self._gains.to(self._device)
+        return self
+
+    @torch.inference_mode()
+    def encode(self, canvas: NDArray[np.uint8], width: int, quality: int) -> NDArray[np.int16]:
+        """Turn a BGR canvas (H, W, 3), sides multiples of 16, into symbols (C, H/16, W/16).
+
+        ConfigError if the bundle has no such width or quality, or the canvas no such sides.
+        """
+        self._check(canvas, width, quality)
+        image = torch.from_numpy(canvas).to(self._device).permute(2, 0, 1)[None].float()
+        latent = self._networks[width - 1](image)[0]
+        symbols = (latent * self._gains[width - 1, quality]).round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL)
+        return cast("NDArray[np.int16]", symbols.to(torch.int16).contiguous().cpu().numpy())
+
+    def _check(self, canvas: NDArray[np.uint8], width: int, quality: int) -> None:
+        if not (1 <= width <= self.widths and 0 <= quality < self.qualities):
+            raise ConfigError(
+                f"width {width}, quality {quality}: the bundle has widths 1..{self.widths} "
+                f"and qualities 0..{self.qualities - 1}"
+            )
+        if canvas.ndim != 3 or canvas.shape[2] != 3 or canvas.shape[0] % LATENT_STRIDE or canvas.shape[1] % LATENT_STRIDE:
+            raise ConfigError(f"a canvas is (H, W, 3) with sides multiples of {LATENT_STRIDE}, not {canvas.shape}")
+
+    def warm_up(self, canvas_height: int, canvas_width: int) -> None:
+        """Run every width once, so that the first frame is not the slow one."""
+        canvas = np.full((canvas_height, canvas_width, 3), PADDING_VALUE, np.uint8)
+        for width in range(1, self.widths + 1):
+            self.encode(canvas, width, 0)
+
+    def mmacs(self, width: int, canvas_height: int, canvas_width: int) -> float:
+        """Return the millions of multiply-accumulates of a width on a canvas."""
+        network = self._networks[width - 1]
+        image = torch.zeros(1, 3, canvas_height, canvas_width, device=self._device)
+        return count_macs(network, lambda: network(image)) / 1e6
+
+
+class ServerHalf(nn.Module):
+    """Decoder and the rest of the detector, with what undoes the gains."""
+
+    inverse_gains: Tensor
+
+    def __init__(self, decoder: Decoder, detector: YOLOX, inverse_gains: Tensor, input_size: int) -> None:
+        """Take inverse gains (widths, qualities, channels) float32 and the square's side in pixels."""
+        super().__init__()
+        self.decoder = decoder
+        self.detector = detector
+        self.register_buffer("inverse_gains", inverse_gains)
+        self.cells = input_size // LATENT_STRIDE
+
+    @torch.inference_mode()
+    def dequantise(self, symbols: NDArray[np.int16], width: int, quality: int) -> Tensor:
+        """Turn symbols (C, h, w) into the latent of the whole square (C, S/16, S/16) float32.
+
+        What lies outside the canvas was never sent and is zero.
+        """
+        device = self.inverse_gains.device
+        latent = torch.zeros(symbols.shape[0], self.cells, self.cells, device=device)
+        gains = self.inverse_gains[width - 1, quality][:, None, None]
+        latent[:, : symbols.shape[1], : symbols.shape[2]] = torch.from_numpy(symbols).to(device) * gains
+        return latent
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Map latents (N, C, S/16, S/16) to raw predictions (N, A, 5 + classes)."""
+        return self.detector.from_features(self.decoder(latent))
+
+
+def image_input(canvas: NDArray[np.uint8], input_size: int) -> Tensor:
+    """Pad a BGR canvas (H, W, 3) with grey to the square; returns (3, S, S) float32 0..255."""
+    image = torch.full((3, input_size, input_size), float(PADDING_VALUE))
+    image[:, : canvas.shape[0], : canvas.shape[1]] = torch.from_numpy(canvas).permute(2, 0, 1)
+    return image

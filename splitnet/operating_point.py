@@ -1,0 +1,63 @@
+"""What the device chooses for each frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from splitnet.errors import ConfigError
+
+
+class Mode(str, Enum):
+    """How a frame is turned into detections."""
+
+    SPLIT = "split"  # encoder on the device, detector on the server
+    IMAGE = "image"  # the picture itself travels, the server runs the whole detector
+
+
+class Codec(str, Enum):
+    """How the bytes of a payload are made."""
+
+    RANS = "rans"  # symbols of the latent, table-driven rANS
+    ZSTD = "zstd"  # the same symbols, Zstandard: the fall-back codec
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+    @property
+    def mode(self) -> Mode:
+        """The mode that this codec belongs to."""
+        return Mode.SPLIT if self in (Codec.RANS, Codec.ZSTD) else Mode.IMAGE
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One choice of computation and rate.
+
+    In split mode `width` is the number of active members (1 is the cheapest) and `quality` indexes
+    the bundle's gains (0 is the fewest bytes). In image mode `quality` is the picture codec's own
+    (0 to 100) and `width` is 0.
+    """
+
+    codec: Codec
+    width: int
+    quality: int
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError if the fields contradict one another."""
+        if self.mode is Mode.SPLIT and not (1 <= self.width <= 255 and 0 <= self.quality <= 255):
+            raise ConfigError(f"split mode needs width 1..255 and quality 0..255, not {self.width}, {self.quality}")
+        if self.mode is Mode.IMAGE and not (self.width == 0 and 0 <= self.quality <= 100):
+            raise ConfigError(f"image mode needs width 0 and quality 0..100, not {self.width}, {self.quality}")
+
+    @property
+    def mode(self) -> Mode:
+        """The mode, which follows from the codec."""
+        return self.codec.mode
+
+    def __str__(self) -> str:
+        """Return the form shown in tables: "w4 q2", "jpeg 30"."""
+        if self.codec is Codec.RANS:
+            return f"w{self.width} q{self.quality}"
+        if self.codec is Codec.ZSTD:
+            return f"w{self.width} q{self.quality} zstd"
+        return f"{self.codec.value} {self.quality}"

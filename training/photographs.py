@@ -1,0 +1,146 @@
+"""Photographs for training: found in folders, decoded by threads, cut into augmented crops."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from splitnet.errors import ConfigError
+from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+MIN_SIDE = 64  # pixels; smaller pictures teach nothing
+log = logging.getLogger(__name__)
+
+Picture = NDArray[np.uint8]
+
+
+def find_photographs(folders: Sequence[Path], exclude: Sequence[Path] = ()) -> list[Path]:
+    """Return the pictures below the folders, without those that evaluation annotations name.
+
+    exclude: COCO annotation files. A picture is dropped if the number in its name is the number of an
+    excluded one, whatever the prefix (val2017 lies inside val2014). ConfigError if nothing is left.
+    """
+    banned = {number for path in exclude for number in _image_numbers(path)}
+    found = [p for folder in folders for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
+    kept = [p for p in found if _number(p.stem) not in banned]
+    if not kept:
+        raise ConfigError(f"no photographs in {', '.join(map(str, folders)) or 'no folder at all'}")
+    log.info("%d photographs, %d excluded", len(kept), len(found) - len(kept))
+    return kept
+
+
+def _image_numbers(annotations: Path) -> Iterator[int]:
+    for image in json.loads(annotations.read_text())["images"]:
+        number = _number(Path(image["file_name"]).stem)
+        if number is not None:
+            yield number
+
+
+def _number(stem: str) -> int | None:
+    digits = stem.rsplit("_", 1)[-1]
+    return int(digits) if digits.isdigit() else None
+
+
+@dataclass(frozen=True)
+class CropSpec:
+    """How crops are cut."""
+
+    square: int = 320  # side of the training square, pixels, a multiple of 32
+    input_size: int = 416  # the detector's: a picture that just fits it has scale 1
+    min_scale: float = 0.6
+    max_scale: float = 1.5
+    min_side: int = 192  # shortest side of the part that holds picture, a multiple of 16
+
+
+def crop(photo: Picture, spec: CropSpec, canvas: tuple[int, int], rng: np.random.Generator) -> Picture:
+    """Cut one augmented crop of `canvas` (height, width) out of a BGR photograph; grey where it does not reach."""
+    height, width = photo.shape[:2]
+    fit = spec.input_size / max(height, width)
+    scale = fit * np.exp(rng.uniform(np.log(spec.min_scale), np.log(spec.max_scale)))
+    stretch = np.exp(rng.uniform(-0.1, 0.1))
+    size = max(8, round(width * scale * stretch)), max(8, round(height * scale / stretch))
+    interpolation = cv2.INTER_AREA if rng.random() < 0.3 and scale < 1 else cv2.INTER_LINEAR
+    picture = cv2.resize(photo, size, interpolation=interpolation)
+    if rng.random() < 0.5:
+        picture = picture[:, ::-1]
+    if rng.random() < 0.5:
+        picture = _jitter(picture, rng)
+    out = np.full((*canvas, 3), PADDING_VALUE, np.uint8)
+    y = int(rng.integers(0, max(1, picture.shape[0] - canvas[0] + 1)))
+    x = int(rng.integers(0, max(1, picture.shape[1] - canvas[1] + 1)))
+    part = picture[y : y + canvas[0], x : x + canvas[1]]
+    out[: part.shape[0], : part.shape[1]] = part
+    return out
+
+
+def _jitter(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Change contrast, brightness and white balance."""
+    gain = rng.uniform(0.7, 1.3) * rng.uniform(0.93, 1.07, 3)
+    shifted = (picture.astype(np.float32) - 114) * gain.astype(np.float32) + np.float32(114 + rng.uniform(-25, 25))
+    return shifted.clip(0, 255).astype(np.uint8)
+
+
+def canvas_shape(spec: CropSpec, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw the part of the square that holds picture, as frames of many shapes leave it: (height, width)."""
+    if rng.random() < 0.3:
+        return spec.square, spec.square
+    short = int(rng.integers(spec.min_side // LATENT_STRIDE, spec.square // LATENT_STRIDE + 1)) * LATENT_STRIDE
+    return (short, spec.square) if rng.random() < 0.75 else (spec.square, short)
+
+
+class CropStream:
+    """An endless stream of batches (N, h, w, 3) uint8, cut ahead by threads.
+
+    Every batch has one canvas shape. Unreadable pictures are skipped with a warning.
+    """
+
+    def __init__(self, photographs: Sequence[Path], spec: CropSpec, batch_size: int, seed: int, threads: int = 2) -> None:
+        self._photographs, self._spec, self._batch_size = photographs, spec, batch_size
+        self._batches: queue.Queue[NDArray[np.uint8]] = queue.Queue(maxsize=2 * threads)
+        self._stopped = threading.Event()
+        seeds = np.random.SeedSequence(seed).spawn(threads)
+        self._threads = [threading.Thread(target=self._produce, args=(s,), daemon=True) for s in seeds]
+        for thread in self._threads:
+            thread.start()
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield batches until `stop`."""
+        while not self._stopped.is_set():
+            yield self._batches.get()
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._stopped.set()
+
+    def _produce(self, seed: np.random.SeedSequence) -> None:
+        rng = np.random.default_rng(seed)
+        while not self._stopped.is_set():
+            batch = self._batch(rng)
+            while not self._stopped.is_set():
+                try:
+                    self._batches.put(batch, timeout=1.0)
+                    break
+                except queue.Full:
+                    continue
+
+    def _batch(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        canvas = canvas_shape(self._spec, rng)
+        crops: list[Picture] = []
+        while len(crops) < self._batch_size:
+            path = self._photographs[int(rng.integers(len(self._photographs)))]
+            photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if photo is None or min(photo.shape[:2]) < MIN_SIDE:
+                log.warning("%s is unreadable or too small, skipped", path)
+                continue
+            crops.append(crop(photo, self._spec, canvas, rng))
+        return np.stack(crops)

@@ -1,0 +1,77 @@
+"""Gains and a differentiable estimate of the bytes, for every width and quality."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What the server would hold, and what it would cost."""
+
+    y_hat: Tensor  # (N, C, h, w) float32, dequantised
+    bits: Tensor  # (N,) float32, estimated
+
+
+class GainedQuantiser(nn.Module):
+    """Per width, quality and channel: a gain, its inverse, and a logistic density of the symbols.
+
+    One model serves many rates by scaling the latent before rounding (Cui et al., arXiv 2003.02012).
+    Rounding passes gradients straight through; the rate sees uniform noise instead (Ballé et al.,
+    arXiv 1611.01704). The density here is only for training: the tables are fitted afterwards.
+    """
+
+    def __init__(self, widths: int, qualities: int, channels: int) -> None:
+        super().__init__()
+        steps = torch.linspace(math.log(0.5), math.log(4.0), qualities)
+        self.log_gain = nn.Parameter(steps[None, :, None].repeat(widths, 1, channels))
+        self.log_inverse = nn.Parameter(-self.log_gain.detach().clone())
+        self.location = nn.Parameter(torch.zeros(widths, qualities, channels))
+        self.log_scale = nn.Parameter(torch.zeros(widths, qualities, channels))
+
+    def forward(self, latent: Tensor, widths: Tensor, qualities: Tensor) -> Quantised:
+        """Quantise latents (N, C, h, w) at one width (from 1) and quality (from 0) each, both (N,) int64."""
+
+        def at(parameter: Tensor) -> Tensor:
+            return parameter[widths - 1, qualities][:, :, None, None]
+
+        scaled = latent * at(self.log_gain).exp()
+        noisy = scaled + torch.rand_like(scaled) - 0.5
+        bits = logistic_bits(noisy, at(self.location), at(self.log_scale))
+        symbols = scaled + (scaled.round() - scaled).detach()
+        return Quantised(symbols * at(self.log_inverse).exp(), bits.sum(dim=(1, 2, 3)))
+
+    def gains(self) -> tuple[Tensor, Tensor]:
+        """Return gains and inverse gains (widths, qualities, channels) float32."""
+        return self.log_gain.detach().exp(), self.log_inverse.detach().exp()
+
+
+def logistic_bits(symbols: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:
+    """Return the code length in bits of each symbol under a discretised logistic density."""
+    centred = (symbols - location).abs()  # symmetric: work in the upper tail, where floats are accurate
+    inverse_scale = (-log_scale.clamp(-5, 5)).exp()
+    mass = torch.sigmoid((0.5 - centred) * inverse_scale) - torch.sigmoid((-0.5 - centred) * inverse_scale)
+    return -torch.log2(mass.clamp(min=1e-6))
+
+
+def uniform_operating_points(
+    count: int, widths: int, qualities: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw a width and a quality for each picture of a batch: the sandwich rule at the price of one pass.
+
+    The full width gets a third of the draws, the rest is even (Yu and Huang, arXiv 1903.05134, train the
+    smallest and largest in every step; drawing per picture costs a third of that).
+    """
+    drawn = torch.randint(1, widths + 1, (count,), generator=generator)
+    full = torch.rand(count, generator=generator) < 1 / 3
+    return drawn.masked_fill(full, widths), torch.randint(0, qualities, (count,), generator=generator)
+
+
+def pad_to(latent: Tensor, cells: int) -> Tensor:
+    """Zero-pad a latent (N, C, h, w) at right and bottom to the square (N, C, cells, cells)."""
+    return F.pad(latent, (0, cells - latent.shape[3], 0, cells - latent.shape[2]))

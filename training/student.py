@@ -1,0 +1,82 @@
+"""Everything that is trained, in one module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.decoder import Decoder, DecoderSpec
+from splitnet.nn.encoder import EncoderSpec, EnsembleEncoder
+from splitnet.nn.yolox import YOLOX
+from training.rate import GainedQuantiser, Quantised, pad_to
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """What to build."""
+
+    detector: str = "yolox-nano"
+    classes: int = 80
+    split_point: str = "dark3"
+    qualities: int = 6
+    encoder: EncoderSpec = field(default_factory=EncoderSpec)
+    decoder: DecoderSpec = field(default_factory=DecoderSpec)
+
+
+class Student(nn.Module):
+    """Encoder, quantiser, decoder and the rest of the detector ("tail")."""
+
+    def __init__(self, spec: StudentSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.encoder = EnsembleEncoder(spec.encoder)
+        channels = spec.encoder.latent_channels
+        self.quantiser = GainedQuantiser(spec.encoder.members, spec.qualities, channels)
+        self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point)
+        self.tail = YOLOX(spec.detector, spec.classes, spec.split_point, fused=True)
+
+    def forward(
+        self, canvas: Tensor, square: int, widths: Tensor, qualities: Tensor, joint: bool
+    ) -> tuple[dict[str, Tensor], Quantised]:
+        """Run canvases (N, 3, h, w) float32 0..255 through both halves.
+
+        square: side of the padded square in pixels. widths, qualities: (N,) int64. joint: on to the raw
+        predictions; otherwise only to the stage after the split point. Returns outputs by name.
+        """
+        quantised = self.quantiser(self.encoder.latents(canvas, widths), widths, qualities)
+        features = self.decoder(pad_to(quantised.y_hat, square // LATENT_STRIDE))
+        if joint:
+            return self.tail.trace(features), quantised
+        backbone = self.tail.backbone.backbone
+        stage = backbone.stages[0]
+        if stage != "dark5":
+            features = {**features, stage: getattr(backbone, stage)(features[self.spec.split_point])}
+        return features, quantised
+
+    def take_tail(self, detector: YOLOX) -> None:
+        """Start the tail from a whole, fused detector."""
+        ours = self.tail.state_dict()
+        theirs = detector.state_dict()
+        self.tail.load_state_dict({name: theirs[name] for name in ours})
+
+
+class MovingAverage:
+    """An exponential moving average of a module's parameters and buffers."""
+
+    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
+        self.decay, self.updates = decay, 0
+        self.state = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move towards the module, faster in the beginning."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 10))
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)

@@ -1,0 +1,189 @@
+"""A trained split detector on disk: manifest.json and up to three safetensors files. Never pickle.
+
+encoder.safetensors   the device half: encoder, gains, entropy tables; all that a device needs with the manifest
+server.safetensors    the server half: inverse gains, decoder, the rest of the detector
+detector.safetensors  the unsplit detector, for the `image` mode (and on devices that may detect alone)
+
+Weights are stored in half precision and run in single.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from splitnet.codec.entropy_model import EntropyModel
+from splitnet.codec.feature_codec import FeatureCodec
+from splitnet.errors import BundleError, DigestMismatchError
+from splitnet.manifest import FileEntry, Manifest, load_manifest
+from splitnet.nn.decoder import Decoder
+from splitnet.nn.encoder import PlainEncoder
+from splitnet.nn.split_detector import DeviceHalf, ServerHalf
+from splitnet.nn.yolox import YOLOX
+
+ENCODER_FILE = "encoder.safetensors"
+SERVER_FILE = "server.safetensors"
+DETECTOR_FILE = "detector.safetensors"
+DIGEST_PREFIX_BYTES = 8  # of the bundle's digest, in every bitstream
+_TABLES = "entropy."
+_UINT16 = {"quantized_cdf", "table_index"}
+
+
+@dataclass(frozen=True)
+class DeviceBundle:
+    """What a device runs."""
+
+    manifest: Manifest
+    encoder: DeviceHalf
+    codec: FeatureCodec
+
+
+@dataclass(frozen=True)
+class ServerBundle:
+    """What a server runs. `detector` is None if the bundle has no unsplit detector."""
+
+    manifest: Manifest
+    half: ServerHalf
+    codec: FeatureCodec
+    detector: YOLOX | None
+
+
+@dataclass(frozen=True)
+class BundleParts:
+    """What `save_bundle` stores. The manifest's `files` is ignored and made anew."""
+
+    manifest: Manifest
+    encoder: PlainEncoder  # full width
+    gains: Tensor  # (widths, qualities, channels)
+    entropy_model: EntropyModel
+    server: ServerHalf
+    detector: YOLOX | None = None
+
+
+def load_device(folder: Path) -> DeviceBundle:
+    """Load what a device needs; the other halves need not be there.
+
+    BundleError if something is missing or damaged, DigestMismatchError if a file is another one.
+    """
+    manifest = load_manifest(folder)
+    tensors = _read(folder, manifest, ENCODER_FILE)
+    with torch.device("meta"):
+        encoder = PlainEncoder(manifest.encoder, manifest.widths)
+    weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith(_TABLES)}
+    _assign(encoder, weights, ENCODER_FILE)
+    gains = _gains(tensors, "gains", manifest, ENCODER_FILE)
+    return DeviceBundle(manifest, DeviceHalf(encoder, gains), _codec(tensors, manifest))
+
+
+def load_server(folder: Path) -> ServerBundle:
+    """Load what a server needs. Errors as for `load_device`."""
+    manifest = load_manifest(folder)
+    tables = _read(folder, manifest, ENCODER_FILE)
+    tensors = _read(folder, manifest, SERVER_FILE)
+    inverse_gains = _gains(tensors, "inverse_gains", manifest, SERVER_FILE)
+    with torch.device("meta"):
+        decoder = Decoder(manifest.decoder, manifest.latent_channels, manifest.detector, manifest.split_point)
+        rest = YOLOX(manifest.detector, len(manifest.class_names), manifest.split_point)
+    half = ServerHalf(decoder, rest, inverse_gains, manifest.input_size)
+    _assign(half, tensors, SERVER_FILE)
+    return ServerBundle(manifest, half.eval(), _codec(tables, manifest), load_detector(folder, manifest))
+
+
+def load_detector(folder: Path, manifest: Manifest) -> YOLOX | None:
+    """Load the unsplit detector, or None if the bundle was made without one."""
+    if DETECTOR_FILE not in manifest.files:
+        return None
+    with torch.device("meta"):
+        detector = YOLOX(manifest.detector, len(manifest.class_names))
+    _assign(detector, _read(folder, manifest, DETECTOR_FILE), DETECTOR_FILE)
+    return detector.eval()
+
+
+def save_bundle(folder: Path, parts: BundleParts) -> Manifest:
+    """Write a bundle; returns its manifest. The manifest is written last, so a half-written one does not load."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {_TABLES + k: torch.from_numpy(v.astype(np.int32)) for k, v in parts.entropy_model.to_arrays().items()}
+    encoder = {**_half_precision(parts.encoder), "gains": parts.gains.float().contiguous(), **tables}
+    server = {**_half_precision(parts.server), "inverse_gains": parts.server.inverse_gains.float().contiguous()}
+    contents = {ENCODER_FILE: save_tensors(encoder), SERVER_FILE: save_tensors(server)}
+    if parts.detector is not None:
+        contents[DETECTOR_FILE] = save_tensors(_half_precision(parts.detector))
+    entries = {}
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+        entries[name] = FileEntry(hashlib.sha256(data).hexdigest(), len(data))
+    manifest = replace(parts.manifest, files=entries)
+    manifest.write(folder)
+    return manifest
+
+
+def _half_precision(module: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().half().contiguous() for k, v in module.state_dict().items()}
+
+
+def _read(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
+    """Read one file, after checking that it is the one the manifest names."""
+    path = folder / name
+    entry = manifest.files.get(name)
+    if entry is None:
+        raise BundleError(f"{folder}: the manifest lists no {name}; copy the bundle again")
+    try:
+        size = path.stat().st_size
+        if size != entry.bytes:
+            raise BundleError(f"{path} has {size} bytes instead of {entry.bytes}: half copied? copy it again")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing; copy the bundle again") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != entry.sha256:
+        message = f"{path} is not the manifest's: SHA-256 {digest[:12]}, expected {entry.sha256[:12]}"
+        raise DigestMismatchError(f"{message}; copy the bundle again")
+    try:
+        return load_tensors(data)
+    except SafetensorError as error:
+        raise BundleError(f"{path} is not a safetensors file: {error}") from error
+
+
+def _assign(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Give a module built without memory its weights, in single precision."""
+    expected = module.state_dict()
+    if expected.keys() != tensors.keys():
+        odd = sorted(expected.keys() ^ tensors.keys())[:3]
+        raise BundleError(f"{name} does not fit the manifest: {', '.join(odd)} missing or unknown")
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape or not tensor.is_floating_point():
+            raise BundleError(f"{name}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}")
+    module.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+    module.requires_grad_(False)
+
+
+def _gains(tensors: Mapping[str, Tensor], key: str, manifest: Manifest, name: str) -> Tensor:
+    shape = (manifest.widths, manifest.qualities, manifest.latent_channels)
+    gains = tensors.get(key)
+    if gains is None or tuple(gains.shape) != shape or not bool((gains > 0).all()):
+        raise BundleError(f"{name}: {key} must be positive and of shape {shape}; copy the bundle again")
+    return gains.float()
+
+
+def _codec(tensors: Mapping[str, Tensor], manifest: Manifest) -> FeatureCodec:
+    arrays = {}
+    for key, tensor in tensors.items():
+        if key.startswith(_TABLES):
+            field = key.removeprefix(_TABLES)
+            array = tensor.numpy()
+            arrays[field] = array.astype(np.uint16) if field in _UINT16 else array.astype(np.int32)
+    model = EntropyModel.from_arrays(arrays)
+    if model.table_index.shape != (manifest.widths, manifest.qualities, manifest.latent_channels):
+        raise BundleError(f"{ENCODER_FILE}: the entropy tables do not fit the manifest; copy the bundle again")
+    return FeatureCodec(model, bytes.fromhex(manifest.digest)[:DIGEST_PREFIX_BYTES], manifest.latent_size)

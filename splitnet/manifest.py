@@ -1,0 +1,179 @@
+"""The manifest of a bundle: what is in it, where it comes from, what was measured. JSON on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from splitnet.errors import BundleError, ConfigError
+from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.decoder import DecoderSpec
+from splitnet.nn.encoder import EncoderSpec
+from splitnet.nn.yolox import FAMILY, SPLIT_POINTS
+from splitnet.operating_point import Mode
+
+FORMAT_VERSION = 1
+FILE_NAME = "manifest.json"
+MAX_FILE_BYTES = 4_000_000  # of manifest.json: a thousand classes and points fit many times
+MAX_INPUT_SIZE = 2048
+# Fields that describe rather than define: they may change without making it another bundle.
+_DESCRIPTIVE = ("digest", "origin", "licence", "unsplit", "points")
+
+
+@dataclass(frozen=True)
+class MeasuredPoint:
+    """One operating point as measured by `python -m training evaluate`, through the real bitstream."""
+
+    mode: Mode
+    width: int
+    quality: int
+    ap: float  # percent, COCO's 0.50:0.95
+    ap50: float  # percent
+    bytes_mean: float
+    bytes_p90: float
+    encode_ms_p50: float  # letterbox to bitstream on one thread of the machine that measured
+    mmacs: float  # millions of multiply-accumulates on the device, a 4:3 frame
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Average precision in percent."""
+
+    ap: float
+    ap50: float
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a file of the bundle must be."""
+
+    sha256: str  # hexadecimal
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is known of a bundle without its weights."""
+
+    name: str
+    detector: str  # a key of yolox.FAMILY
+    split_point: str
+    input_size: int  # pixels a side of the detector's square
+    class_names: tuple[str, ...]
+    qualities: int
+    encoder: EncoderSpec
+    decoder: DecoderSpec
+    files: Mapping[str, FileEntry]
+    origin: str = ""  # where the weights come from
+    licence: str = ""
+    unsplit: Accuracy | None = None  # of the whole detector on uncompressed pictures
+    points: tuple[MeasuredPoint, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise BundleError on values that no bundle can have."""
+        _require(self.detector in FAMILY, f"unknown detector {self.detector!r}")
+        _require(self.split_point in SPLIT_POINTS, f"unknown split point {self.split_point!r}")
+        _require(32 <= self.input_size <= MAX_INPUT_SIZE, f"input size {self.input_size} is out of range")
+        _require(self.input_size % 32 == 0, f"input size {self.input_size} is not a multiple of 32")
+        _require(1 <= len(self.class_names) <= 10_000, f"{len(self.class_names)} classes")
+        _require(1 <= self.qualities <= 64, f"{self.qualities} qualities")
+        _require(self.encoder.members <= 64, f"{self.encoder.members} members")
+
+    @property
+    def widths(self) -> int:
+        """Number of widths: 1 .. widths are valid."""
+        return self.encoder.members
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latent."""
+        return self.encoder.latent_channels
+
+    @property
+    def latent_size(self) -> tuple[int, int, int]:
+        """The largest latent (C, H, W): that of a square canvas."""
+        side = self.input_size // LATENT_STRIDE
+        return self.latent_channels, side, side
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) of everything that both ends must agree on, the files' digests included."""
+        defining = {k: v for k, v in self.to_json().items() if k not in _DESCRIPTIVE}
+        return hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()
+
+    def with_measurements(self, unsplit: Accuracy, points: tuple[MeasuredPoint, ...]) -> Manifest:
+        """Return the same bundle with new figures; its digest stays."""
+        return replace(self, unsplit=unsplit, points=points)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as plain JSON values, without its digest."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    def write(self, folder: Path) -> None:
+        """Write manifest.json; the old one stays until the new one is whole."""
+        values = {**self.to_json(), "digest": self.digest}
+        partial = folder / f"{FILE_NAME}.partial"
+        partial.write_text(json.dumps(values, indent=1) + "\n")
+        partial.replace(folder / FILE_NAME)
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read and check a bundle's manifest. BundleError or DigestMismatchError says what is wrong with it."""
+    path = folder / FILE_NAME
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BundleError(f"{path} is over {MAX_FILE_BYTES} bytes: not a manifest")
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is not a bundle: it has no {FILE_NAME}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path} cannot be read ({error}); copy the bundle again") from error
+    return _parse(values, path)
+
+
+def _parse(values: Any, path: Path) -> Manifest:
+    try:
+        version = values["format_version"]
+        _require(version == FORMAT_VERSION, f"format version {version}, this software reads {FORMAT_VERSION}")
+        manifest = Manifest(
+            name=_text(values["name"]),
+            detector=_text(values["detector"]),
+            split_point=_text(values["split_point"]),
+            input_size=_integer(values["input_size"]),
+            class_names=tuple(_text(name) for name in values["class_names"]),
+            qualities=_integer(values["qualities"]),
+            encoder=EncoderSpec(**{k: _integer(v) for k, v in values["encoder"].items()}),
+            decoder=DecoderSpec(**{k: _integer(v) for k, v in values["decoder"].items()}),
+            files={_text(k): FileEntry(_text(v["sha256"]), _integer(v["bytes"])) for k, v in values["files"].items()},
+            origin=_text(values["origin"]),
+            licence=_text(values["licence"]),
+            unsplit=None if values["unsplit"] is None else Accuracy(**values["unsplit"]),
+            points=tuple(MeasuredPoint(**{**point, "mode": Mode(point["mode"])}) for point in values["points"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError, BundleError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise BundleError(f"{path}: {reason}") from error
+    if values.get("digest") != manifest.digest:
+        raise BundleError(f"{path} was edited or damaged: its digest does not match; copy the bundle again")
+    return manifest
+
+
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise BundleError(f"not a usable bundle: {reason}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, found {value!r}")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"expected a whole number, found {value!r}")
+    return value

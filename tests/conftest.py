@@ -1,0 +1,46 @@
+"""What many tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny_bundle import write_tiny_bundle
+
+PROJECT = Path(__file__).resolve().parent.parent
+SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a bundle of random weights. Do not change it: it is made once."""
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    write_tiny_bundle(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """Return a real photograph, BGR uint8 (480, 640, 3)."""
+    from skimage import data
+
+    astronaut = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+    return np.ascontiguousarray(cv2.resize(astronaut, (640, 640))[:480])
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of evaluation data, or skip."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the evaluation data (../shared/data) is not here")
+    return SHARED_DATA

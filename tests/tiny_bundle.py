@@ -1,0 +1,44 @@
+"""A whole bundle with random weights, small enough to make anew in every test run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from splitnet.bundle import BundleParts, save_bundle
+from splitnet.codec.entropy_model import EntropyModel
+from splitnet.manifest import Manifest
+from splitnet.nn.decoder import Decoder, DecoderSpec
+from splitnet.nn.encoder import EncoderSpec, EnsembleEncoder
+from splitnet.nn.split_detector import ServerHalf
+from splitnet.nn.yolox import YOLOX
+
+WIDTHS, QUALITIES, CHANNELS, CLASSES, INPUT_SIZE = 4, 3, 12, 80, 64
+ENCODER = EncoderSpec(
+    members=WIDTHS, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=CHANNELS
+)
+DECODER = DecoderSpec(channels=16, blocks=1, branch_channels=8, branch_blocks=1)
+
+
+def write_tiny_bundle(folder: Path, seed: int = 0, split_point: str = "dark3") -> Manifest:
+    """Write a bundle of 64 px, 4 widths, 3 qualities and 80 classes; another seed gives another digest."""
+    torch.manual_seed(seed)
+    names = tuple(f"class {i}" for i in range(CLASSES))
+    manifest = Manifest(f"tiny-{seed}", "yolox-nano", split_point, INPUT_SIZE, names, QUALITIES, ENCODER, DECODER, {})
+    encoder = EnsembleEncoder(ENCODER).materialise(WIDTHS)
+    gains = torch.tensor([0.02, 0.04, 0.08])[None, :, None].expand(WIDTHS, QUALITIES, CHANNELS)
+    detector = YOLOX("yolox-nano", CLASSES)
+    rest = YOLOX("yolox-nano", CLASSES, split_point)
+    decoder = Decoder(DECODER, CHANNELS, "yolox-nano", split_point)
+    server = ServerHalf(decoder, rest, 1 / gains, INPUT_SIZE)
+    parts = BundleParts(manifest, encoder, gains, _laplacian_tables(), server, detector)
+    return save_bundle(folder, parts)
+
+
+def _laplacian_tables() -> EntropyModel:
+    symbols = np.abs(np.arange(-16, 17))
+    rows = [np.round(1000 * np.exp(-symbols / (1.0 + quality))) for quality in range(QUALITIES)]
+    counts = np.array(rows, np.int64)[None, :, None, :]
+    return EntropyModel.fit(np.broadcast_to(counts, (WIDTHS, QUALITIES, CHANNELS, 33)).copy())

@@ -49,5 +49,9 @@ class DeadlineExceededError(SplitError):
     """The frame's deadline passed before its detections were ready."""
 
 
+class ListenError(SplitError):
+    """The server cannot listen on the address it was given."""
+
+
 class DrainingError(SplitError):
     """The server is shutting down and takes no new work."""

@@ -30,6 +30,7 @@ from splitnet.messages import (
     MAX_DEVICE_ID_CHARS,
     MAX_FRAME_SIDE,
     MAX_PAYLOAD_BYTES,
+    PROTOCOL_VERSION,
     Ack,
     Draining,
     Frame,
@@ -213,7 +214,8 @@ def infer_request_to_proto(request: InferRequest) -> pb.InferRequest:
 
 
 def infer_request_from_proto(message: pb.InferRequest) -> InferRequest:
-    """Return the request in a message. Raises ProtocolError."""
+    """Return the request in a message. Raises ProtocolError, ProtocolVersionError for another version."""
+    _check_version(message.protocol_version)
     return InferRequest(
         bundle_digest=_digest_from_proto(message.bundle_digest),
         frame=frame_from_proto(message.frame),
@@ -222,6 +224,7 @@ def infer_request_from_proto(message: pb.InferRequest) -> InferRequest:
 
 
 def _open_from_proto(message: pb.OpenSession) -> OpenSession:
+    _check_version(message.protocol_version)
     if len(message.device_id) > MAX_DEVICE_ID_CHARS:
         raise ProtocolError(f"a device id has at most {MAX_DEVICE_ID_CHARS} characters")
     digest = _digest_from_proto(message.bundle_digest)
@@ -238,6 +241,7 @@ def _opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:
 
 
 def _opened_from_proto(message: pb.SessionOpened) -> SessionOpened:
+    _check_version(message.protocol_version)
     digest = _digest_from_proto(message.bundle_digest)
     return SessionOpened(message.bundle_name, digest, message.server, message.protocol_version)
 
@@ -254,6 +258,14 @@ def _error_to_proto(reply: FrameError) -> pb.FrameError:
 def _error_from_proto(message: pb.FrameError) -> FrameError:
     status = _STATUS_OF_NUMBER.get(message.code, grpc.StatusCode.UNKNOWN)
     return FrameError(message.frame_id, message.capture_time_us, status, message.message)
+
+
+def _check_version(theirs: int) -> None:
+    """Come first: the other fields of another version may mean something else."""
+    if theirs != PROTOCOL_VERSION:
+        raise ProtocolVersionError(
+            f"the peer speaks protocol version {theirs}, this side {PROTOCOL_VERSION}: update the older one"
+        )
 
 
 def _digest_from_proto(digest: bytes) -> str:

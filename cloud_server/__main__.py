@@ -1,0 +1,60 @@
+"""The command `cloud-server`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cloud_server.bundle_table import as_text, describe, find_bundles
+from cloud_server.config import ServeConfig
+from cloud_server.log import start_logging
+from cloud_server.server import serve
+from splitnet.errors import SplitError
+from splitnet.settings import add_settings, read_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code: 0 done, 1 stopped by force, 2 cannot be done."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        code: int = parsed.run(parsed)
+        return code
+    except SplitError as error:
+        print(f"cloud-server: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cloud-server", description="The edge node's half of split object detection."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve_command = commands.add_parser("serve", help="serve a bundle to devices until SIGTERM or Ctrl+C")
+    add_settings(serve_command, ServeConfig)
+    serve_command.set_defaults(run=_serve)
+    models = commands.add_parser("models", help="describe a bundle, or every bundle of a folder")
+    models.add_argument("folder", type=Path, metavar="DIR")
+    models.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    models.set_defaults(run=_models)
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    config = read_settings(ServeConfig, arguments)
+    start_logging(config.log_level)
+    drained = asyncio.run(serve(config, lambda line: print(line, flush=True)))
+    return 0 if drained else 1
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    bundles = [describe(folder) for folder in find_bundles(arguments.folder)]
+    print(json.dumps(bundles, indent=1) if arguments.json else as_text(bundles))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""What `cloud-server models` prints: one bundle, or every bundle of a folder, as JSON values or tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from splitnet.errors import BundleError
+from splitnet.manifest import FILE_NAME, load_manifest
+
+POINT_COLUMNS = ("point", "AP", "AP50", "KB", "KB p90", "encode ms", "MMACs")
+
+
+def find_bundles(folder: Path) -> list[Path]:
+    """Return the folder itself if it is a bundle, else the bundles right inside it. Raises BundleError."""
+    if (folder / FILE_NAME).is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a folder: give a bundle, or a folder of bundles")
+    found = sorted(path.parent for path in folder.glob(f"*/{FILE_NAME}"))
+    if not found:
+        raise BundleError(f"{folder} holds no bundle: no {FILE_NAME} in it or in the folders inside it")
+    return found
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """Return what is known of a bundle without loading its weights, as JSON values. Raises BundleError.
+
+    A file's bytes are those on disk, None if it is missing.
+    """
+    manifest = load_manifest(folder)
+    return {
+        "name": manifest.name,
+        "path": str(folder),
+        "digest": manifest.digest,
+        "detector": manifest.detector,
+        "split_point": manifest.split_point,
+        "input_size": manifest.input_size,
+        "classes": len(manifest.class_names),
+        "widths": manifest.widths,
+        "qualities": manifest.qualities,
+        "files": {name: _size(folder / name) for name in sorted(manifest.files)},
+        "licence": manifest.licence,
+        "origin": manifest.origin,
+        "unsplit": None if manifest.unsplit is None else asdict(manifest.unsplit),
+        "points": [asdict(point) for point in manifest.points],
+    }
+
+
+def as_text(bundles: Sequence[Mapping[str, Any]]) -> str:
+    """Return descriptions as tables for people."""
+    return "\n\n".join(_bundle_text(bundle) for bundle in bundles)
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _bundle_text(bundle: Mapping[str, Any]) -> str:
+    side = bundle["input_size"]
+    facts = {
+        "path": bundle["path"],
+        "digest": bundle["digest"][:12],
+        "detector": f"{bundle['detector']}, split after {bundle['split_point']}",
+        "input": f"{side}x{side}, {bundle['classes']} classes",
+        "operating points": f"{bundle['widths']} widths x {bundle['qualities']} qualities",
+        "files": ", ".join(f"{name} {_kilobytes(size)}" for name, size in bundle["files"].items()),
+        "licence": bundle["licence"] or "not stated",
+    }
+    if bundle["unsplit"] is not None:
+        facts["unsplit AP"] = f"{bundle['unsplit']['ap']:.1f}"
+    lines = [bundle["name"], *(f"  {name:<17} {value}" for name, value in facts.items())]
+    return "\n".join([*lines, *_points_text(bundle["points"])])
+
+
+def _points_text(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not points:
+        return ["  not measured yet: run `python -m training evaluate`"]
+    rows = [POINT_COLUMNS, *(_row(point) for point in points)]
+    return ["", *(f"  {row[0]:<10}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows)]
+
+
+def _row(point: Mapping[str, Any]) -> tuple[str, ...]:
+    is_split = point["mode"] == "split"
+    name = f"w{point['width']} q{point['quality']}" if is_split else f"image {point['quality']}"
+    return (
+        name,
+        f"{point['ap']:.1f}",
+        f"{point['ap50']:.1f}",
+        f"{point['bytes_mean'] / 1000:.2f}",
+        f"{point['bytes_p90'] / 1000:.2f}",
+        f"{point['encode_ms_p50']:.1f}",
+        f"{point['mmacs']:.1f}",
+    )
+
+
+def _kilobytes(size: int | None) -> str:
+    return "missing" if size is None else f"{size / 1000:.0f} KB"

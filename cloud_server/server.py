@@ -1,0 +1,150 @@
+"""The daemon's life, as steps: load, warm up, listen, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from cloud_server.config import ServeConfig, split_address
+from cloud_server.detection import BundleModel, choose_device
+from cloud_server.engine import Engine
+from cloud_server.service import SplitInferenceService
+from protos import split_inference_pb2 as pb
+from protos.split_inference_pb2_grpc import add_SplitInferenceServicer_to_server
+from splitnet.bundle import load_server
+from splitnet.errors import ListenError
+from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES, SessionOpened
+
+logger = logging.getLogger(__name__)
+
+SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["SplitInference"].full_name
+SERVED_NAMES = ("", SERVICE_NAME)  # what health reports on; "" is the whole server
+FLUSH_S = 0.25  # for the last bytes of finished calls; then what is left (health watches) is cancelled
+NOTICE_S = 1.0  # for health watchers to be told; a stalled one does not hold up the shutdown
+
+SERVER_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a port in use is an error, not a silent half of the traffic
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_TIME_MS // 2),
+)
+
+
+class Server:
+    """A gRPC server around an engine. `start` once, `stop` once."""
+
+    def __init__(self, engine: Engine[Any], identity: SessionOpened, listen: str) -> None:
+        """Take an engine that has not been started, what sessions are told, and HOST:PORT."""
+        self._engine = engine
+        self._identity = identity
+        self._host, self._port = split_address(listen)
+
+    async def start(self) -> str:
+        """Warm up, listen, and say so to health checks; returns the bound HOST:PORT. Raises ListenError."""
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._engine.start, loop.call_soon_threadsafe)
+        self._service = SplitInferenceService(self._engine, self._identity)
+        self._health = health.aio.HealthServicer()
+        self._grpc = grpc.aio.server(options=SERVER_OPTIONS, compression=grpc.Compression.NoCompression)
+        add_SplitInferenceServicer_to_server(self._service, self._grpc)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection(
+            (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
+        )
+        port = self._bind()
+        await self._grpc.start()
+        for name in SERVED_NAMES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return f"{self._host}:{port}"
+
+    async def stop(self, grace_s: float, force: asyncio.Event) -> bool:
+        """Drain for at most grace_s, or until forced, then stop; returns whether all sessions had ended."""
+        await asyncio.wait({asyncio.ensure_future(self._health.enter_graceful_shutdown())}, timeout=NOTICE_S)
+        self._service.drain(grace_s)
+        drained = await _first(self._service.wait_idle(), force.wait(), timeout_s=grace_s)
+        await self._grpc.stop(FLUSH_S if drained else None)
+        await asyncio.to_thread(self._engine.stop)
+        return drained
+
+    def _bind(self) -> int:
+        address = f"{self._host}:{self._port}"
+        try:
+            return self._grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            self._engine.stop()
+            message = f"cannot listen on {address}: the port is taken, or the address is not of this machine"
+            raise ListenError(message) from error
+
+
+async def serve(config: ServeConfig, announce: Callable[[str], None]) -> bool:
+    """Run the daemon until a signal; returns whether it ended with every session finished.
+
+    announce: takes the line that says that the server is ready. Raises BundleError, ConfigError, ListenError.
+    """
+    device = choose_device(config.device)
+    bundle = await asyncio.to_thread(load_server, config.bundle)
+    manifest = bundle.manifest
+    model = BundleModel(bundle, device, config.threads)
+    engine = Engine(model, config.max_batch_size, config.max_queue, config.decode_threads)
+    identity = SessionOpened(manifest.name, manifest.digest, software())
+    server = Server(engine, identity, config.listen)
+    with _signals() as (stop, force):
+        address = await server.start()
+        logger.info("ready", extra={"listen": address, "bundle": manifest.name, "device": device.type})
+        announce(
+            f"cloud-server ready: listening on {address}, bundle {manifest.name} ({manifest.digest[:12]}), "
+            f"device {device.type}"
+        )
+        await stop.wait()
+        logger.info("draining", extra={"grace_s": config.drain_grace_s})
+        drained = await server.stop(config.drain_grace_s, force)
+        logger.info("stopped", extra={"drained": drained})
+    return drained
+
+
+def software() -> str:
+    """Return name and version of this software."""
+    try:
+        return f"slimsplit {metadata.version('slimsplit')}"
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return "slimsplit"
+
+
+@contextmanager
+def _signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Yield an event that the first SIGTERM or SIGINT sets, and one that the second sets."""
+    stop, force = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def received() -> None:
+        (force if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received)
+    try:
+        yield stop, force
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _first(wanted: Awaitable[object], other: Awaitable[object], timeout_s: float) -> bool:
+    """Wait for either of two; returns whether the wanted one has finished."""
+    tasks = [asyncio.ensure_future(wanted), asyncio.ensure_future(other)]
+    done, pending = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    return tasks[0] in done

@@ -1,0 +1,33 @@
+"""A command's settings are a frozen dataclass, and its command line is derived from it.
+
+A field's metadata are keywords of `ArgumentParser.add_argument`, with `help` at least:
+
+    threads: int = field(default=0, metadata={"help": "CPU threads; 0 lets torch choose"})
+
+gives `--threads N`. The type is that of the default, unless the metadata name another.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any, TypeVar
+
+C = TypeVar("C")
+_METAVARS = {int: "N", float: "X"}
+
+
+def add_settings(parser: argparse.ArgumentParser, config: type[Any]) -> None:
+    """Add one option per field of a config class, with its default and its help."""
+    for setting in fields(config):
+        keywords: dict[str, Any] = {"type": type(setting.default), **setting.metadata}
+        if "choices" not in keywords:
+            keywords.setdefault("metavar", _METAVARS.get(keywords["type"]))
+        if setting.default not in (None, ""):
+            keywords["help"] += f" (default: {setting.default})"
+        parser.add_argument(f"--{setting.name.replace('_', '-')}", default=setting.default, **keywords)
+
+
+def read_settings(config: type[C], arguments: argparse.Namespace) -> C:
+    """Return the config that parsed arguments describe. Raises what its constructor raises."""
+    return config(**{name: getattr(arguments, name) for name in config.__dataclass_fields__})  # type: ignore[attr-defined]

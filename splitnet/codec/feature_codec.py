@@ -1,0 +1,98 @@
+"""Symbols of a latent to a bitstream and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from splitnet.codec import bitstream as wire
+from splitnet.codec import rans
+from splitnet.codec.bitstream import DIGEST_BYTES, HEADER_BYTES, Header, Limits
+from splitnet.codec.entropy_model import EntropyModel
+from splitnet.errors import BitstreamError, ConfigError
+from splitnet.operating_point import Codec
+
+ZSTD_LEVEL = 3
+
+
+class FeatureCodec:
+    """Code latents of one bundle. Holds no state between calls: any number of threads may share it."""
+
+    def __init__(self, model: EntropyModel, digest: bytes, max_latent_size: tuple[int, int, int]) -> None:
+        """Take the tables, the 8 bytes that name the bundle, and the largest latent (C, H, W) it makes."""
+        if len(digest) != DIGEST_BYTES:
+            raise ValueError(f"the digest has {DIGEST_BYTES} bytes, not {len(digest)}")
+        if max_latent_size[0] > model.channels:
+            raise ConfigError(f"the tables are for {model.channels} channels, not {max_latent_size[0]}")
+        self.model = model
+        self.digest = digest
+        self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size)
+        self._tables = rans.Tables.build(model)
+
+    def compress(
+        self, symbols: NDArray[np.int16], width: int, quality: int, codec: Codec = Codec.RANS
+    ) -> bytes:
+        """Return symbols (C, H, W) int16 as a bitstream.
+
+        Raise ConfigError if the bundle has no such width, quality or shape.
+        """
+        channels, height, columns = symbols.shape
+        bounds = (self.limits.channels, self.limits.latent_height, self.limits.latent_width)
+        if not all(1 <= size <= bound for size, bound in zip(symbols.shape, bounds, strict=True)):
+            raise ConfigError(f"a latent of shape {symbols.shape} is outside of this bundle's 1..{bounds}")
+        indexes = self.model.indexes(width, quality, (channels, height, columns))
+        if codec is Codec.RANS:
+            payload = rans.encode(symbols.ravel(), indexes, self._tables)
+        elif codec is Codec.ZSTD:
+            payload = compress_zstd(symbols)
+        else:
+            raise ConfigError(f"{codec.value} codes pictures, not features: choose rans or zstd")
+        header = Header(codec, self.digest, width, quality, channels, height, columns, len(payload))
+        return wire.pack(header) + payload
+
+    def decompress(self, bitstream: bytes) -> tuple[Header, NDArray[np.int16]]:
+        """Return the header and the symbols (C, H, W) int16 of a bitstream.
+
+        Raise BitstreamError for anything but a whole bitstream of this bundle.
+        """
+        header = wire.unpack(bitstream, self.limits)
+        payload = bitstream[HEADER_BYTES:]
+        if header.codec is Codec.ZSTD:
+            return header, decompress_zstd(payload, header.shape)
+        indexes = self.model.indexes(header.width, header.quality, header.shape)
+        return header, rans.decode(payload, indexes, self._tables).reshape(header.shape)
+
+    def warm_up(self) -> None:
+        """Make the first frame as fast as the others: compile the coder, or load it from numba's cache."""
+        rans.warm_up(self._tables)
+
+
+def compress_zstd(symbols: NDArray[np.int16], level: int = ZSTD_LEVEL) -> bytes:
+    """Return int16 symbols as a Zstandard frame (RFC 8878) with size and checksum.
+
+    Zigzag mapping makes small values small bytes, and the high bytes, nearly all zero, lie together.
+    """
+    flat = symbols.ravel()
+    zigzag = (flat << 1 ^ flat >> 15).astype("<u2")
+    planes = zigzag.view(np.uint8).reshape(-1, 2).T
+    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(planes.tobytes())
+
+
+def decompress_zstd(payload: bytes, shape: tuple[int, int, int]) -> NDArray[np.int16]:
+    """Undo compress_zstd for symbols (C, H, W); raise BitstreamError if they are not what the frame holds."""
+    size = 2 * shape[0] * shape[1] * shape[2]
+    try:
+        # The library allocates what the frame claims, so the claim is read first.
+        claimed = zstandard.get_frame_parameters(payload).content_size
+        if claimed != size:
+            raise BitstreamError(f"the payload holds {claimed} bytes, but shape {shape} needs {size}")
+        raw = zstandard.ZstdDecompressor().decompress(payload, max_output_size=size, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise BitstreamError(f"the payload is not a whole Zstandard frame: {error}") from None
+    if len(raw) != size:
+        raise BitstreamError(f"the payload holds {len(raw)} bytes, but shape {shape} needs {size}")
+    planes = np.frombuffer(raw, np.uint8).reshape(2, -1)
+    zigzag = np.ascontiguousarray(planes.T).view("<u2").ravel()
+    symbols = (zigzag >> 1).astype(np.int16) ^ -(zigzag & 1).astype(np.int16)
+    return symbols.reshape(shape)

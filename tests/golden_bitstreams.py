@@ -1,0 +1,65 @@
+"""The latent and the tables behind the golden bitstreams in tests/data, made of integers alone.
+
+Run `python -m tests.golden_bitstreams` to write the files anew. Do so only together with a new
+bitstream version: devices in the field go on sending the old bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from splitnet.codec.entropy_model import TOTAL, EntropyModel
+from splitnet.codec.feature_codec import FeatureCodec
+from splitnet.operating_point import Codec
+
+DATA = Path(__file__).parent / "data"
+SHAPE = (4, 5, 7)
+WIDTH, QUALITY = 2, 1
+DIGEST = bytes.fromhex("0123456789abcdef")
+
+
+def golden_model() -> EntropyModel:
+    """Two widths, two qualities, four channels; five tables from sharp to flat, one of them off centre."""
+    tables = [
+        (0, [TOTAL - 1, 1]),
+        (-1, [3000, TOTAL - 6010, 3000, 10]),
+        (-3, [800, 2000, 5000, TOTAL - 15_700, 5000, 2000, 800, 100]),
+        (7, [1, 1, TOTAL - 4, 1, 1]),
+        (-8, [TOTAL // 17] * 16 + [TOTAL - 16 * (TOTAL // 17)]),
+    ]
+    cdfs = [np.concatenate(([0], np.cumsum(frequencies))) for _, frequencies in tables]
+    return EntropyModel(
+        np.concatenate(cdfs).astype(np.uint16),
+        np.cumsum([0] + [len(cdf) for cdf in cdfs]).astype(np.int32),
+        np.array([offset for offset, _ in tables], np.int32),
+        (np.arange(16, dtype=np.uint16) % 5).reshape(2, 2, 4),
+    )
+
+
+def golden_symbols() -> np.ndarray:
+    """Values around the centre of each channel's table, with outliers up to both ends of int16."""
+    noise = np.arange(np.prod(SHAPE), dtype=np.int64).reshape(SHAPE[0], -1)
+    noise = (noise * 1_103_515_245 + 12_345) % 2**31 >> 16
+    peaked = noise[0] % 4 - noise[0] // 4 % 4
+    symbols = np.stack([peaked, np.full_like(peaked, 9), noise[2] % 16 - 8, np.zeros_like(peaked)])
+    symbols.flat[[3, 40, 60, 100, 138]] = [-32768, 10, 32767, -200, 1]
+    return symbols.reshape(SHAPE).astype(np.int16)
+
+
+def golden_codec() -> FeatureCodec:
+    """Return the codec that the files were made with."""
+    return FeatureCodec(golden_model(), DIGEST, SHAPE)
+
+
+def golden_bitstream(name: str) -> bytes:
+    """Read tests/data/golden_NAME.bin."""
+    return (DATA / f"golden_{name}.bin").read_bytes()
+
+
+if __name__ == "__main__":
+    for choice in (Codec.RANS, Codec.ZSTD):
+        bitstream = golden_codec().compress(golden_symbols(), WIDTH, QUALITY, choice)
+        (DATA / f"golden_{choice.value}.bin").write_bytes(bitstream)
+        print(f"golden_{choice.value}.bin: {len(bitstream)} bytes")

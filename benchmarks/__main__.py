@@ -1,0 +1,48 @@
+"""`python -m benchmarks NAME --out FILE.json`: measure one thing, print it, keep it with commit and machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import codec
+from benchmarks.benchmark import Benchmark
+from benchmarks.report import as_text
+from splitnet.environment import environment
+from splitnet.errors import SplitError
+
+BENCHMARKS = (codec.BENCHMARK,)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one benchmark; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    benchmark: Benchmark = options.benchmark
+    try:
+        result = {"benchmark": benchmark.name, **benchmark.run(options), **environment()}
+    except SplitError as error:
+        print(f"benchmarks {benchmark.name}: {error}", file=sys.stderr)
+        return 2
+    print(as_text(result))
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = parser.add_subparsers(required=True, metavar="NAME")
+    for benchmark in BENCHMARKS:
+        own = names.add_parser(benchmark.name, help=benchmark.summary, description=benchmark.summary)
+        own.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the figures")
+        benchmark.add_arguments(own)
+        own.set_defaults(benchmark=benchmark)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

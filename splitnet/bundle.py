@@ -113,7 +113,10 @@ def save_bundle(folder: Path, parts: BundleParts) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
     tables = {_TABLES + k: torch.from_numpy(v.astype(np.int32)) for k, v in parts.entropy_model.to_arrays().items()}
     encoder = {**_half_precision(parts.encoder), "gains": parts.gains.float().contiguous(), **tables}
-    server = {**_half_precision(parts.server), "inverse_gains": parts.server.inverse_gains.float().contiguous()}
+    server = {
+        **_half_precision(parts.server),
+        "inverse_gains": parts.server.inverse_gains.float().contiguous(),
+    }
     contents = {ENCODER_FILE: save_tensors(encoder), SERVER_FILE: save_tensors(server)}
     if parts.detector is not None:
         contents[DETECTOR_FILE] = save_tensors(_half_precision(parts.detector))

@@ -42,18 +42,16 @@ class Letterbox:
     def apply(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Scale a BGR frame (H, W, 3) uint8 and pad it to the canvas (canvas_height, canvas_width, 3)."""
         size = (self.picture_width, self.picture_height)
-        picture = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+        picture = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR), np.uint8)
         if size == (self.canvas_width, self.canvas_height):
             return picture
-        canvas: NDArray[np.uint8] = np.full(
-            (self.canvas_height, self.canvas_width, 3), PADDING_VALUE, dtype=np.uint8
-        )
+        canvas: NDArray[np.uint8] = np.full((self.canvas_height, self.canvas_width, 3), PADDING_VALUE, dtype=np.uint8)
         canvas[: self.picture_height, : self.picture_width] = picture
         return canvas
 
     def boxes_to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map boxes (n, 4) xyxy from the square's pixels to the frame's, clipped to the frame."""
-        mapped = boxes / np.float32(self.scale)
+        mapped: NDArray[np.float32] = boxes / np.float32(self.scale)
         mapped[:, 0::2] = mapped[:, 0::2].clip(0, self.frame_width)
         mapped[:, 1::2] = mapped[:, 1::2].clip(0, self.frame_height)
         return mapped

@@ -14,7 +14,7 @@ from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder import EncoderSpec
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS
-from splitnet.operating_point import Mode
+from splitnet.operating_point import Codec, Mode
 
 FORMAT_VERSION = 1
 FILE_NAME = "manifest.json"
@@ -29,6 +29,7 @@ class MeasuredPoint:
     """One operating point as measured by `python -m training evaluate`, through the real bitstream."""
 
     mode: Mode
+    codec: Codec
     width: int
     quality: int
     ap: float  # percent, COCO's 0.50:0.95
@@ -152,7 +153,7 @@ def _parse(values: Any, path: Path) -> Manifest:
             origin=_text(values["origin"]),
             licence=_text(values["licence"]),
             unsplit=None if values["unsplit"] is None else Accuracy(**values["unsplit"]),
-            points=tuple(MeasuredPoint(**{**point, "mode": Mode(point["mode"])}) for point in values["points"]),
+            points=tuple(_point(point) for point in values["points"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError, BundleError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -160,6 +161,10 @@ def _parse(values: Any, path: Path) -> Manifest:
     if values.get("digest") != manifest.digest:
         raise BundleError(f"{path} was edited or damaged: its digest does not match; copy the bundle again")
     return manifest
+
+
+def _point(values: Any) -> MeasuredPoint:
+    return MeasuredPoint(**{**values, "mode": Mode(values["mode"]), "codec": Codec(values["codec"])})
 
 
 def _require(condition: bool, reason: str) -> None:

@@ -12,7 +12,7 @@ from splitnet.bundle import DETECTOR_FILE, ENCODER_FILE, SERVER_FILE, load_devic
 from splitnet.errors import BundleError, DigestMismatchError
 from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
 from splitnet.nn.split_detector import image_input
-from splitnet.operating_point import Mode
+from splitnet.operating_point import Codec, Mode
 from tests.tiny_bundle import CHANNELS, CLASSES, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
 
 
@@ -71,7 +71,7 @@ def test_another_training_is_another_digest(tiny_bundle: Path, tmp_path: Path) -
 
 def test_measurements_do_not_make_another_bundle(copy: Path) -> None:
     before = load_manifest(copy)
-    point = MeasuredPoint(Mode.SPLIT, 4, 2, 24.5, 40.0, 3900.0, 4800.0, 5.5, 150.0)
+    point = MeasuredPoint(Mode.SPLIT, Codec.RANS, 4, 2, 24.5, 40.0, 3900.0, 4800.0, 5.5, 150.0)
     before.with_measurements(Accuracy(29.3, 45.0), (point,)).write(copy)
     after = load_manifest(copy)
     assert after.digest == before.digest

@@ -16,9 +16,7 @@ from splitnet.nn.split_detector import ServerHalf
 from splitnet.nn.yolox import YOLOX
 
 WIDTHS, QUALITIES, CHANNELS, CLASSES, INPUT_SIZE = 4, 3, 12, 80, 64
-ENCODER = EncoderSpec(
-    members=WIDTHS, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=CHANNELS
-)
+ENCODER = EncoderSpec(members=WIDTHS, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=CHANNELS)
 DECODER = DecoderSpec(channels=16, blocks=1, branch_channels=8, branch_blocks=1)
 
 

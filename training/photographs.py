@@ -12,7 +12,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
@@ -51,6 +53,12 @@ def _number(stem: str) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
+def read_photograph(path: Path) -> Picture | None:
+    """Return a picture as BGR (H, W, 3) uint8, or None if it is unreadable."""
+    decoded = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    return None if decoded is None else decoded.astype(np.uint8, copy=False)
+
+
 @dataclass(frozen=True)
 class CropSpec:
     """How crops are cut."""
@@ -70,7 +78,7 @@ def crop(photo: Picture, spec: CropSpec, canvas: tuple[int, int], rng: np.random
     stretch = np.exp(rng.uniform(-0.1, 0.1))
     size = max(8, round(width * scale * stretch)), max(8, round(height * scale / stretch))
     interpolation = cv2.INTER_AREA if rng.random() < 0.3 and scale < 1 else cv2.INTER_LINEAR
-    picture = cv2.resize(photo, size, interpolation=interpolation)
+    picture = np.asarray(cv2.resize(photo, size, interpolation=interpolation), np.uint8)
     if rng.random() < 0.5:
         picture = picture[:, ::-1]
     if rng.random() < 0.5:
@@ -87,7 +95,7 @@ def _jitter(picture: Picture, rng: np.random.Generator) -> Picture:
     """Change contrast, brightness and white balance."""
     gain = rng.uniform(0.7, 1.3) * rng.uniform(0.93, 1.07, 3)
     shifted = (picture.astype(np.float32) - 114) * gain.astype(np.float32) + np.float32(114 + rng.uniform(-25, 25))
-    return shifted.clip(0, 255).astype(np.uint8)
+    return np.asarray(shifted.clip(0, 255), np.uint8)
 
 
 def canvas_shape(spec: CropSpec, rng: np.random.Generator) -> tuple[int, int]:
@@ -98,13 +106,24 @@ def canvas_shape(spec: CropSpec, rng: np.random.Generator) -> tuple[int, int]:
     return (short, spec.square) if rng.random() < 0.75 else (spec.square, short)
 
 
+def on_grey_square(batch: Picture, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return crops (N, h, w, 3) as the canvas (N, 3, h, w) and on the square (N, 3, side, side), float32 0..255."""
+    canvas = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
+    square = torch.full((len(batch), 3, side, side), float(PADDING_VALUE), device=device)
+    square = square.to(memory_format=torch.channels_last)
+    square[:, :, : canvas.shape[2], : canvas.shape[3]] = canvas
+    return canvas, square
+
+
 class CropStream:
     """An endless stream of batches (N, h, w, 3) uint8, cut ahead by threads.
 
     Every batch has one canvas shape. Unreadable pictures are skipped with a warning.
     """
 
-    def __init__(self, photographs: Sequence[Path], spec: CropSpec, batch_size: int, seed: int, threads: int = 2) -> None:
+    def __init__(
+        self, photographs: Sequence[Path], spec: CropSpec, batch_size: int, seed: int, threads: int = 2
+    ) -> None:
         self._photographs, self._spec, self._batch_size = photographs, spec, batch_size
         self._batches: queue.Queue[NDArray[np.uint8]] = queue.Queue(maxsize=2 * threads)
         self._stopped = threading.Event()
@@ -138,7 +157,7 @@ class CropStream:
         crops: list[Picture] = []
         while len(crops) < self._batch_size:
             path = self._photographs[int(rng.integers(len(self._photographs)))]
-            photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            photo = read_photograph(path)
             if photo is None or min(photo.shape[:2]) < MIN_SIDE:
                 log.warning("%s is unreadable or too small, skipped", path)
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -69,6 +70,12 @@ class MovingAverage:
     def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
         self.decay, self.updates = decay, 0
         self.state = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    def load(self, state: Mapping[str, Tensor], updates: int) -> None:
+        """Go on from a stored average, on the devices of this one."""
+        for name, value in self.state.items():
+            value.copy_(state[name])
+        self.updates = updates
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:

@@ -82,7 +82,12 @@ def detections_from_raw(
 
 
 def _suppress(
-    boxes: Tensor, scores: Tensor, labels: Tensor, score_threshold: float, iou_threshold: float, max_detections: int
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int,
 ) -> Detections:
     candidates = (scores > score_threshold).nonzero().flatten()
     if len(candidates) > MAX_CANDIDATES:

@@ -53,9 +53,7 @@ class Decoder(nn.Module):
         self.trunk = nn.Sequential(
             nn.Conv2d(latent_channels, spec.channels, 3, padding=1), nn.SiLU(inplace=True), *blocks
         )
-        self.branches = nn.ModuleDict(
-            {stage: _branch(spec, detector, stage) for stage in features_at(split_point)}
-        )
+        self.branches = nn.ModuleDict({stage: _branch(spec, detector, stage) for stage in features_at(split_point)})
 
     def forward(self, latent: Tensor) -> dict[str, Tensor]:
         """Map the dequantised latent (N, C, S/16, S/16) to features by stage name."""

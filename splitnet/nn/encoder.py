@@ -97,7 +97,12 @@ class GroupedConv(nn.Module):
         """Return a convolution of this shape for `width` members, weights not set."""
         fan_in, groups = self.weight.shape[1], self.groups(width)
         return nn.Conv2d(
-            fan_in * groups, width * self.channels_out, self.weight.shape[2], self.stride, self.padding, groups=groups
+            fan_in * groups,
+            width * self.channels_out,
+            self.weight.shape[2],
+            self.stride,
+            self.padding,
+            groups=groups,
         )
 
 

@@ -6,10 +6,13 @@ hold) and with the normalisation folded into the convolution (`fused=True`: what
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
+
+M = TypeVar("M", bound=nn.Module)
 
 BATCH_NORM_EPS = 1e-3  # of the public checkpoints; not torch's default
 
@@ -18,7 +21,13 @@ class ConvBlock(nn.Module):
     """Convolution, batch normalisation (unless folded) and SiLU, padded to keep the size at stride 1."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1, fused: bool = False
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        fused: bool = False,
     ) -> None:
         super().__init__()
         padding = (kernel - 1) // 2
@@ -146,3 +155,10 @@ class Focus(nn.Module):
         # Column by column: the order in which the public checkpoints were trained.
         patches = [row[..., column::2] for column in (0, 1) for row in rows]
         return cast(Tensor, self.conv(torch.cat(patches, dim=1)))
+
+
+def place(module: M, device: torch.device) -> M:
+    """Move a module to a device, its convolutions channels last, the layout they are fastest in; returns it."""
+    module.to(device)
+    convert_conv2d_weight_memory_format(module, torch.channels_last)
+    return module

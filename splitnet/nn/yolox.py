@@ -200,7 +200,7 @@ class YOLOX(nn.Module):
     def keep_from(self, split_point: str) -> None:
         """Drop the stages up to the split point: what remains is the server's part."""
         features_at(split_point)
-        backbone = cast(CSPDarknet, self.backbone.backbone)
+        backbone = self.backbone.backbone
         kept = STAGES[STAGES.index(split_point) + 1 :]
         for stage in set(backbone.stages) - set(kept):
             delattr(backbone, stage)

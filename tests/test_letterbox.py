@@ -1,0 +1,68 @@
+"""Fitting frames into the square."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox
+
+SIDES = st.integers(1, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("frame", "picture", "canvas"),
+    [
+        ((640, 480), (416, 312), (416, 320)),
+        ((1920, 1080), (416, 234), (416, 240)),
+        ((480, 640), (312, 416), (320, 416)),
+        ((416, 416), (416, 416), (416, 416)),
+        ((20, 10), (416, 208), (416, 208)),
+        ((10_000, 1), (416, 1), (416, 16)),
+    ],
+)
+def test_known_frames(frame: tuple[int, int], picture: tuple[int, int], canvas: tuple[int, int]) -> None:
+    box = Letterbox.fit(*frame, 416)
+    assert (box.picture_width, box.picture_height) == picture
+    assert (box.canvas_width, box.canvas_height) == canvas
+
+
+@given(width=SIDES, height=SIDES)
+def test_every_frame_fits_and_touches_the_square(width: int, height: int) -> None:
+    box = Letterbox.fit(width, height, 416)
+    assert 1 <= box.picture_width <= box.canvas_width <= 416
+    assert 1 <= box.picture_height <= box.canvas_height <= 416
+    assert box.canvas_width % LATENT_STRIDE == box.canvas_height % LATENT_STRIDE == 0
+    assert max(box.picture_width, box.picture_height) >= 415  # rounding may cost one pixel
+
+
+@given(width=SIDES, height=SIDES, x=st.floats(0, 1), y=st.floats(0, 1))
+def test_boxes_come_back_to_where_they_were(width: int, height: int, x: float, y: float) -> None:
+    box = Letterbox.fit(width, height, 416)
+    corner = np.array([x * width, y * height, width, height], np.float32)
+    there = (corner * np.float32(box.scale))[None]
+    assert box.boxes_to_frame(there)[0] == pytest.approx(corner, rel=1e-4, abs=1e-3)
+
+
+def test_boxes_are_clipped_to_the_frame() -> None:
+    boxes = np.array([[-50, -50, 9999, 9999]], np.float32)
+    assert Letterbox.fit(100, 50, 416).boxes_to_frame(boxes).tolist() == [[0, 0, 100, 50]]
+
+
+def test_the_canvas_is_grey_outside_of_the_picture() -> None:
+    canvas = Letterbox.fit(64, 45, 64).apply(np.zeros((45, 64, 3), np.uint8))
+    assert canvas.shape == (48, 64, 3)
+    assert canvas[:45].max() == 0
+    assert (canvas[45:] == PADDING_VALUE).all()
+
+
+def test_a_picture_that_fills_its_canvas_is_not_copied_twice() -> None:
+    canvas = Letterbox.fit(128, 128, 64).apply(np.full((128, 128, 3), 7, np.uint8))
+    assert canvas.shape == (64, 64, 3)
+    assert (canvas == 7).all()
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 5)])
+def test_a_frame_without_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="at least one pixel"):
+        Letterbox.fit(*size, 416)

@@ -1,0 +1,228 @@
+"""`python -m training`: make a bundle, and measure one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import torch
+
+from splitnet.bundle import load_device, load_server
+from splitnet.environment import environment
+from splitnet.errors import SplitError
+from splitnet.manifest import Manifest
+from splitnet.nn.onnx_reader import read_onnx
+from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
+from training.average_precision import LabelledSet, class_names_of
+from training.distill import Distillation, DistillConfig
+from training.evaluate import Evaluation, evaluate, operating_points
+from training.export import export_bundle
+from training.photographs import CropSpec, CropStream, find_photographs
+from training.recompress import RecompressConfig, Recompression
+from training.run import Run
+from training.student import StudentSpec
+
+ORIGIN = (
+    "Distilled in this project from the public {detector} weights of Megvii's YOLOX (Apache-2.0), "
+    "every weight of the server half and of the unsplit detector trained further here."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    cv2.setNumThreads(1)
+    torch.set_num_threads(options.threads)
+    try:
+        options.command(options)
+    except SplitError as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _distill_arguments(commands.add_parser("distill", help="train a split detector and write its bundle"))
+    _recompress_arguments(commands.add_parser("recompress", help="make an unsplit detector mind compression less"))
+    _evaluate_arguments(commands.add_parser("evaluate", help="measure AP, bytes and encode time of a bundle"))
+    return parser
+
+
+def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
+    """Add what every training takes."""
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    add = parser.add_argument
+    add("--teacher", type=Path, required=True, metavar="FILE.onnx", help="public detector, batch norms folded")
+    add("--detector", choices=sorted(FAMILY), default="yolox-nano", help="which one that is")
+    add(
+        "--classes",
+        type=Path,
+        required=True,
+        metavar="FILE.json",
+        help="COCO annotations that name its classes",
+    )
+    add(
+        "--photographs",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="pictures to train on; no labels",
+    )
+    add(
+        "--exclude",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="FILE.json",
+        help="annotations of evaluation pictures",
+    )
+    add("--run", type=Path, required=True, metavar="DIR", help="journal and checkpoints; goes on from there")
+    add("--steps", type=int, default=steps, help="training steps")
+    add("--batch-size", type=int, default=8, help="crops a step")
+    add("--square", type=int, default=256, help="side of the crops, pixels, a multiple of 32")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    add("--loaders", type=int, default=1, help="threads that read pictures")
+    add("--seed", type=int, default=0, help="of everything random")
+
+
+def _distill_arguments(parser: argparse.ArgumentParser) -> None:
+    _training_arguments(parser, steps=4400)
+    add = parser.add_argument
+    add(
+        "--bundle",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where the bundle goes; its name is the bundle's",
+    )
+    add(
+        "--split-point",
+        choices=SPLIT_POINTS,
+        default="dark3",
+        help="the device stands in for the stages up to here",
+    )
+    add(
+        "--unsplit",
+        type=Path,
+        metavar="DIR",
+        help="run of `recompress` for the unsplit detector (else: the teacher)",
+    )
+    add(
+        "--table-photographs",
+        type=int,
+        default=400,
+        metavar="N",
+        help="pictures to fit the entropy tables on",
+    )
+    parser.set_defaults(command=_distill)
+
+
+def _recompress_arguments(parser: argparse.ArgumentParser) -> None:
+    _training_arguments(parser, steps=1500)
+    parser.set_defaults(command=_recompress)
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--bundle", type=Path, required=True, metavar="DIR", help="the bundle to measure")
+    add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, never trained on")
+    add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
+    add("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
+    add("--limit", type=int, metavar="N", help="only the first N pictures: a quick look")
+    add("--widths", type=int, nargs="*", default=[], metavar="W", help="only these widths")
+    add("--no-images", action="store_true", help="leave the picture codecs out")
+    add("--write-manifest", action="store_true", help="store the figures in the bundle's manifest too")
+    add("--threads", type=int, default=1, help="CPU threads; encode times are quoted for one")
+    parser.set_defaults(command=_evaluate)
+
+
+def _stream(options: argparse.Namespace, photographs: Sequence[Path], run: Run) -> CropStream:
+    spec = CropSpec(square=options.square, min_side=options.square * 3 // 4)
+    return CropStream(photographs, spec, options.batch_size, options.seed + run.step, options.loaders)
+
+
+def _distill(options: argparse.Namespace) -> None:
+    photographs = find_photographs(options.photographs, options.exclude)
+    names = class_names_of(options.classes)
+    teacher = read_onnx(options.teacher, options.detector, len(names))
+    spec = StudentSpec(options.detector, len(names), options.split_point)
+    config = DistillConfig(square=options.square, seed=options.seed, device=options.device)
+    task = Distillation(config, spec, teacher)
+    run = Run(task, options.run, options.steps)
+    run.resume()
+    run.go(_stream(options, photographs, run))
+    manifest = Manifest(
+        name=options.bundle.name,
+        detector=options.detector,
+        split_point=options.split_point,
+        input_size=FAMILY[options.detector].input_size,
+        class_names=names,
+        qualities=spec.qualities,
+        encoder=spec.encoder,
+        decoder=spec.decoder,
+        files={},
+        origin=ORIGIN.format(detector=options.detector),
+        licence="Apache-2.0",
+    )
+    every = max(1, len(photographs) // options.table_photographs)
+    detector = _unsplit(options, teacher, len(names))
+    written = export_bundle(options.bundle, manifest, task.result(), detector, photographs[::every])
+    print(f"wrote {options.bundle} ({written.digest[:12]}); now measure it: python -m training evaluate --help")
+
+
+def _unsplit(options: argparse.Namespace, teacher: YOLOX, classes: int) -> YOLOX:
+    if options.unsplit is None:
+        return teacher.cpu()
+    detector = YOLOX(options.detector, classes)
+    detector.load_state_dict(Recompression.result(options.unsplit))
+    return detector
+
+
+def _recompress(options: argparse.Namespace) -> None:
+    photographs = find_photographs(options.photographs, options.exclude)
+    teacher = read_onnx(options.teacher, options.detector, len(class_names_of(options.classes)))
+    config = RecompressConfig(square=options.square, seed=options.seed, device=options.device)
+    run = Run(Recompression(config, teacher), options.run, options.steps)
+    run.resume()
+    run.go(_stream(options, photographs, run))
+    print(f"done: give --unsplit {options.run} to `python -m training distill`")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    device, server = load_device(options.bundle), load_server(options.bundle)
+    labelled = LabelledSet(options.images, options.annotations, device.manifest.class_names, options.limit)
+    points = operating_points(device, options.widths, not options.no_images)
+    result = evaluate(device, server, labelled, points)
+    record = {**result.to_json(), "images": len(labelled.images), **environment()}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    if options.write_manifest and result.unsplit is not None:
+        device.manifest.with_measurements(result.unsplit, result.points).write(options.bundle)
+    _print(result)
+
+
+def _print(result: Evaluation) -> None:
+    if result.unsplit is not None:
+        print(f"unsplit, uncompressed: AP {result.unsplit.ap:.1f}, AP50 {result.unsplit.ap50:.1f}")
+    print(f"{'point':>12} {'KB':>7} {'p90':>7} {'AP':>6} {'AP50':>6} {'encode ms':>10} {'MMACs':>7}")
+    for p in result.points:
+        name = f"w{p.width} q{p.quality}" if p.width else f"{p.codec.value} {p.quality}"
+        sizes = f"{p.bytes_mean / 1e3:7.2f} {p.bytes_p90 / 1e3:7.2f}"
+        print(f"{name:>12} {sizes} {p.ap:6.1f} {p.ap50:6.1f} {p.encode_ms_p50:10.2f} {p.mmacs:7.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""COCO's average precision, by pycocotools. Needs the `train` extra."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splitnet.detections import Detections
+from splitnet.errors import ConfigError
+from splitnet.manifest import Accuracy
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One picture of the evaluation set."""
+
+    image_id: int
+    path: Path
+
+
+class LabelledSet:
+    """Pictures with their COCO annotations."""
+
+    def __init__(self, folder: Path, annotations: Path, class_names: Sequence[str], limit: int | None = None) -> None:
+        """Read annotations; ConfigError if they, the pictures or the classes do not fit together."""
+        from pycocotools.coco import COCO
+
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._truth: Any = COCO(str(annotations))
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(f"{annotations} is not a COCO annotation file: {error}") from error
+        self._categories = self._category_ids(class_names, annotations)
+        images = sorted(self._truth.loadImgs(self._truth.getImgIds()), key=lambda image: int(image["id"]))
+        self.images = [LabelledImage(i["id"], folder / i["file_name"]) for i in images[:limit]]
+        missing = [image.path for image in self.images if not image.path.is_file()]
+        if missing or not self.images:
+            raise ConfigError(f"{folder} lacks {len(missing)} of the pictures in {annotations}, as {missing[:1]}")
+
+    def _category_ids(self, class_names: Sequence[str], annotations: Path) -> list[int]:
+        """Return the category id of each class, in the detector's order."""
+        by_name = {c["name"]: int(c["id"]) for c in self._truth.dataset["categories"]}
+        unknown = sorted(set(by_name) - set(class_names))
+        if unknown:
+            raise ConfigError(f"{annotations} has classes that the bundle does not know: {', '.join(unknown[:5])}")
+        return [by_name.get(name, -1) for name in class_names]
+
+    def accuracy(self, found: Sequence[Detections]) -> Accuracy:
+        """Return AP and AP50 in percent of detections in pixels of the frames, one for each of `images`."""
+        from pycocotools.cocoeval import COCOeval
+
+        rows = [r for image, d in zip(self.images, found, strict=True) for r in self._rows(image.image_id, d)]
+        if not rows:
+            return Accuracy(0.0, 0.0)
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(self._truth, self._truth.loadRes(rows), "bbox")
+            evaluation.params.imgIds = [image.image_id for image in self.images]
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        return Accuracy(round(100 * float(evaluation.stats[0]), 2), round(100 * float(evaluation.stats[1]), 2))
+
+    def _rows(self, image_id: int, detections: Detections) -> list[dict[str, Any]]:
+        sizes = detections.boxes[:, 2:] - detections.boxes[:, :2]
+        xywh = np.concatenate([detections.boxes[:, :2], sizes], axis=1).tolist()
+        labels, scores = detections.labels.tolist(), detections.scores.tolist()
+        return [
+            {"image_id": image_id, "category_id": self._categories[label], "bbox": box, "score": score}
+            for box, label, score in zip(xywh, labels, scores, strict=True)
+        ]
+
+
+def class_names_of(annotations: Path) -> tuple[str, ...]:
+    """Return the names of an annotation file's categories in order of their ids: the order of public weights."""
+    categories = json.loads(annotations.read_text())["categories"]
+    return tuple(c["name"] for c in sorted(categories, key=lambda c: int(c["id"])))

@@ -1,0 +1,29 @@
+"""The step that every training here takes."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+MAX_GRADIENT_NORM = 2.0
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Set each group's learning rate to its "peak" times a factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def apply_gradients(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer) -> bool:
+    """Go down the gradient; False if it is not finite: one wild batch must not end a day of training."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
+    if not torch.isfinite(norm):
+        log.warning("a gradient is not finite, the batch is skipped")
+        return False
+    optimiser.step()
+    return True

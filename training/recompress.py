@@ -1,0 +1,114 @@
+"""Train an unsplit detector to mind compression less: the `image` mode sends pictures through JPEG and WebP.
+
+The student sees a compressed picture, the teacher the clean one; the student must say the same. Some pictures
+stay clean, so that nothing is lost there. No labels.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splitnet.codec.image_codec import compress_image
+from splitnet.errors import ConfigError
+from splitnet.nn.layers import place
+from splitnet.nn.yolox import YOLOX
+from splitnet.operating_point import Codec
+from training.losses import distillation_loss
+from training.optimise import apply_gradients, set_learning_rate
+from training.photographs import on_grey_square
+from training.run import CHECKPOINT
+from training.schedule import learning_rate
+from training.student import MovingAverage
+
+CLEAN_SHARE = 0.2
+WEIGHTS = {"dark3": 0.2, "dark4": 0.3, "p3": 0.7, "p4": 0.7, "p5": 0.7, "raw": 0.25}
+
+
+@dataclass(frozen=True)
+class RecompressConfig:
+    """Settings."""
+
+    square: int = 256  # side of the training square, pixels
+    peak_rate: float = 3e-4  # learning rate
+    seed: int = 0
+    device: str = "cpu"
+
+
+class Recompression:
+    """A `run.Task`: a detector and its own former self as teacher."""
+
+    def __init__(self, config: RecompressConfig, teacher: YOLOX) -> None:
+        """Take a whole, fused detector; it stays as it is."""
+        self.config, self.device = config, torch.device(config.device)
+        self.teacher = place(teacher.eval().requires_grad_(False), self.device)
+        self.student = copy.deepcopy(self.teacher).requires_grad_(True)
+        self.average = MovingAverage(self.student)
+        self.rng = np.random.default_rng(config.seed)
+        groups = [{"params": list(self.student.parameters()), "peak": config.peak_rate}]
+        self.optimiser = torch.optim.AdamW(groups, lr=config.peak_rate, weight_decay=1e-4)
+
+    def train(self, batch: NDArray[Any], progress: float) -> dict[str, list[float]]:
+        """Do one step (`run.Task`)."""
+        set_learning_rate(self.optimiser, learning_rate(progress))
+        _, clean = on_grey_square(batch, self.config.square, self.device)
+        _, compressed = on_grey_square(self._compress(batch), self.config.square, self.device)
+        with torch.no_grad():
+            teacher = self.teacher.trace({"image": clean})
+        terms = distillation_loss(self.student.trace({"image": compressed}), teacher, WEIGHTS)
+        if apply_gradients(torch.stack(list(terms.values())).sum(), self.student, self.optimiser):
+            self.average.update(self.student)
+        return {name: [term.item()] for name, term in terms.items()}
+
+    def _compress(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.stack([recompressed(picture, self.rng) for picture in batch])
+
+    def state(self) -> dict[str, Any]:
+        """Return everything needed to go on (`run.Task`)."""
+        return {
+            "recompressed": self.student.state_dict(),
+            "average": self.average.state,
+            "updates": self.average.updates,
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state (`run.Task`)."""
+        if "recompressed" not in state:
+            raise ConfigError("the checkpoint is of another kind of training; give another --run")
+        self.student.load_state_dict(state["recompressed"])
+        self.average.load(state["average"], state["updates"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    @staticmethod
+    def result(folder: Path) -> dict[str, Tensor]:
+        """Return the averaged weights of a finished run's folder; ConfigError if it has none."""
+        path = folder / CHECKPOINT
+        if not path.is_file():
+            raise ConfigError(f"{folder} has no {CHECKPOINT}: run `python -m training recompress` first")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if "recompressed" not in state:
+            raise ConfigError(f"{path} is of another kind of training")
+        average: dict[str, Tensor] = state["average"]
+        return average
+
+
+def recompressed(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a BGR picture (h, w, 3) after JPEG or WebP at a random quality, or untouched."""
+    if rng.random() < CLEAN_SHARE:
+        return picture
+    codec, lowest = (Codec.JPEG, 5) if rng.random() < 0.6 else (Codec.WEBP, 1)
+    # Evenly on a logarithmic scale: low qualities hurt most and are what thin links carry.
+    quality = int(np.exp(rng.uniform(np.log(lowest), np.log(90))))
+    data = compress_image(np.ascontiguousarray(picture), codec, quality)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded.astype(np.uint8, copy=False)

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -74,9 +78,7 @@ def test_compiled_and_plain_decoder_judge_random_bytes_alike(model, payload, cou
 @given(st.integers(1, TOTAL - 2), st.lists(st.integers(1, 2**16), max_size=50))
 def test_the_reciprocal_divides_exactly_at_every_frequency(frequency, quotients):
     cdf = np.array([0, frequency, TOTAL - 1, TOTAL], np.uint16)
-    model = EntropyModel(
-        cdf, np.array([0, 4], np.int32), np.zeros(1, np.int32), np.zeros((1, 1, 1), np.uint16)
-    )
+    model = EntropyModel(cdf, np.array([0, 4], np.int32), np.zeros(1, np.int32), np.zeros((1, 1, 1), np.uint16))
     reciprocal = int(rans.Tables.build(model).reciprocal[0])
     for quotient in [1, 2**16, *quotients]:  # the encoder's state is below frequency * 2**16
         largest, smallest = quotient * frequency - 1, (quotient - 1) * frequency
@@ -160,9 +162,7 @@ def test_a_function_without_a_cache_folder_is_still_compiled():
 
 
 def test_importing_compiles_nothing():
-    import subprocess
-    import sys
-
     code = "from splitnet.codec import feature_codec, rans; print(len(rans._encode.overloads))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    project = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"

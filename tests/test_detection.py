@@ -1,0 +1,184 @@
+"""A bundle as the engine's model: real bitstreams and pictures in, boxes in pixels of the frame out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cloud_server.detection import BundleModel, choose_device
+from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
+from splitnet.codec.image_codec import compress_image
+from splitnet.errors import BitstreamError, ConfigError
+from splitnet.letterbox import Letterbox
+from splitnet.messages import Frame
+from splitnet.nn import boxes
+from splitnet.operating_point import Codec, Mode, OperatingPoint
+from tests.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
+
+SPLIT_POINTS = [OperatingPoint(Codec.RANS, 1, 0), OperatingPoint(Codec.RANS, WIDTHS, QUALITIES - 1)]
+PICTURES = [OperatingPoint(Codec.JPEG, 0, 80), OperatingPoint(Codec.WEBP, 0, 80)]
+
+
+@pytest.fixture(scope="module")
+def device(tiny_bundle: Path) -> DeviceBundle:
+    return load_device(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path) -> ServerBundle:
+    return load_server(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def model(bundle: ServerBundle) -> BundleModel:
+    return BundleModel(bundle, torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def _keep_every_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower the threshold: a network with random weights is never sure."""
+    defaults = (0.0, *boxes.detections_from_raw.__defaults__[1:])
+    monkeypatch.setattr(boxes.detections_from_raw, "__defaults__", defaults)
+
+
+def encoded(device: DeviceBundle, photo: np.ndarray, point: OperatingPoint) -> Frame:
+    height, width = photo.shape[:2]
+    canvas = Letterbox.fit(width, height, INPUT_SIZE).apply(photo)
+    if point.mode is Mode.IMAGE:
+        payload = compress_image(canvas, point.codec, point.quality)
+    else:
+        symbols = device.encoder.encode(canvas, point.width, point.quality)
+        payload = device.codec.compress(symbols, point.width, point.quality, point.codec)
+    return Frame(1, 0, point, payload, width, height)
+
+
+@pytest.mark.parametrize("point", [*SPLIT_POINTS, OperatingPoint(Codec.ZSTD, 2, 1), *PICTURES], ids=str)
+def test_every_operating_point_gives_boxes_inside_the_frame(model, device, photo, point):
+    decoded = model.decode(encoded(device, photo, point))
+    (found,) = model.infer(point.mode, [decoded])
+    assert len(found) > 0
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 0::2] <= 640).all() and (found.boxes[:, 1::2] <= 480).all()
+    assert found.boxes[:, 2].max() > INPUT_SIZE  # pixels of the frame, not of the square
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_frame_in_a_batch_gets_what_it_gets_alone(model, device, photo, mode):
+    points = SPLIT_POINTS if mode is Mode.SPLIT else PICTURES
+    batch = [
+        model.decode(encoded(device, picture, point))
+        for picture, point in ((photo, points[0]), (photo[:, :300], points[1]), (photo[:100], points[0]))
+    ]
+    together = model.infer(mode, batch)
+    for one, found in zip(batch, together, strict=True):
+        (alone,) = model.infer(mode, [one])
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-5)
+        assert found.boxes.shape == alone.boxes.shape
+
+
+def test_the_symbols_of_the_device_arrive_unchanged(model, device, photo):
+    point = SPLIT_POINTS[1]
+    canvas = Letterbox.fit(640, 480, INPUT_SIZE).apply(photo)
+    decoded = model.decode(encoded(device, photo, point))
+    np.testing.assert_array_equal(decoded.data, device.encoder.encode(canvas, point.width, point.quality))
+
+
+@pytest.mark.parametrize("point", [SPLIT_POINTS[1], PICTURES[0], PICTURES[1]], ids=str)
+def test_a_truncated_payload_is_refused_or_decoded_but_never_breaks(model, device, photo, point):
+    frame = encoded(device, photo, point)
+    for length in range(len(frame.payload)):
+        truncated = replace(frame, payload=frame.payload[:length])
+        if point.mode is Mode.SPLIT:
+            with pytest.raises(BitstreamError):
+                model.decode(truncated)
+        else:
+            decode_or_refuse(model, truncated)
+
+
+@pytest.mark.parametrize("point", [SPLIT_POINTS[1], PICTURES[0], PICTURES[1]], ids=str)
+def test_a_flipped_byte_is_refused_or_decoded_but_never_breaks(model, device, photo, point):
+    frame = encoded(device, photo, point)
+    for position in range(len(frame.payload)):
+        payload = bytearray(frame.payload)
+        payload[position] ^= 0xFF
+        decode_or_refuse(model, replace(frame, payload=bytes(payload)))
+
+
+def decode_or_refuse(model: BundleModel, frame: Frame) -> None:
+    try:
+        decoded = model.decode(frame)
+    except BitstreamError:
+        return
+    assert decoded.data.size <= 3 * INPUT_SIZE * INPUT_SIZE
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [OperatingPoint(Codec.RANS, 2, 2), OperatingPoint(Codec.RANS, 4, 1), OperatingPoint(Codec.ZSTD, 4, 2)],
+    ids=["width", "quality", "codec"],
+)
+def test_an_operating_point_that_is_not_the_bitstreams_is_refused(model, device, photo, claimed):
+    frame = encoded(device, photo, SPLIT_POINTS[1])
+    with pytest.raises(BitstreamError, match=r"the frame says .*, its bitstream w4 q2"):
+        model.decode(replace(frame, operating_point=claimed))
+
+
+@pytest.mark.parametrize("point", [SPLIT_POINTS[1], PICTURES[0]], ids=str)
+def test_a_frame_size_that_does_not_fit_the_payload_is_refused(model, device, photo, point):
+    frame = encoded(device, photo, point)
+    with pytest.raises(BitstreamError, match="a frame of 480x640 pixels gives"):
+        model.decode(replace(frame, frame_width=480, frame_height=640))
+
+
+def test_a_bitstream_of_another_bundle_is_refused(model, photo, tmp_path):
+    write_tiny_bundle(tmp_path, seed=1)
+    frame = encoded(load_device(tmp_path), photo, SPLIT_POINTS[0])
+    with pytest.raises(BitstreamError, match="bundle"):
+        model.decode(frame)
+
+
+def test_a_picture_said_to_be_of_another_codec_is_refused(model, device, photo):
+    frame = encoded(device, photo, PICTURES[0])
+    with pytest.raises(BitstreamError):
+        model.decode(replace(frame, operating_point=PICTURES[1]))
+
+
+def test_a_bundle_without_detector_refuses_pictures(bundle, device, photo):
+    model = BundleModel(replace(bundle, detector=None), torch.device("cpu"))
+    with pytest.raises(BitstreamError, match="use a split operating point"):
+        model.decode(encoded(device, photo, PICTURES[0]))
+
+
+def test_warming_up_runs_the_smallest_and_the_largest_batch_of_each_kind(bundle, monkeypatch):
+    model, runs = BundleModel(bundle, torch.device("cpu")), []
+    infer = BundleModel.infer
+
+    def recording(self, kind, batch):
+        runs.append((kind, len(batch)))
+        return infer(self, kind, batch)
+
+    monkeypatch.setattr(BundleModel, "infer", recording)
+    model.warm_up(max_batch_size=2)
+    assert sorted(runs) == [(Mode.IMAGE, 1), (Mode.IMAGE, 2), (Mode.SPLIT, 1), (Mode.SPLIT, 2)]
+
+
+def test_the_number_of_threads_is_set(bundle):
+    before = torch.get_num_threads()
+    try:
+        BundleModel(bundle, torch.device("cpu"), threads=2).warm_up(max_batch_size=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_cuda_is_taken_if_present_and_refused_clearly_if_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(ConfigError, match="use --device cpu"):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"

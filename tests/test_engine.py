@@ -1,0 +1,283 @@
+"""The engine: answers every frame once, in batches, on one thread, whatever is wrong with some of them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from cloud_server.engine import Answer, Engine, Job
+from splitnet.errors import ShedError
+from splitnet.messages import Frame, FrameDetections, FrameError
+from splitnet.operating_point import Mode
+from tests.fake_model import BAD, BUG, IMAGE_POINT, POISON, FakeModel, frame
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Answers:
+    """Collects what the engine answers, by frame."""
+
+    def __init__(self, engine: Engine[bytes]) -> None:
+        self.engine = engine
+        self.of: dict[int, Answer] = {}
+        self._changed = asyncio.Event()
+
+    def submit(self, one: Frame) -> Job[bytes]:
+        return self.engine.submit(one, self._take)
+
+    def _take(self, answer: Answer) -> None:
+        assert answer.frame_id not in self.of, "answered twice"
+        self.of[answer.frame_id] = answer
+        self._changed.set()
+
+    async def wait_for(self, count: int) -> dict[int, Answer]:
+        while len(self.of) < count:
+            await asyncio.wait_for(self._changed.wait(), timeout=10)
+            self._changed.clear()
+        return self.of
+
+
+@asynccontextmanager
+async def running(
+    model: FakeModel, max_batch_size: int = 8, max_queue: int = 64, clock: Callable[[], float] | None = None
+) -> AsyncIterator[Answers]:
+    engine = Engine(model, max_batch_size, max_queue, **({"clock": clock} if clock else {}))
+    engine.start(asyncio.get_running_loop().call_soon_threadsafe)
+    try:
+        yield Answers(engine)
+    finally:
+        model.gate.set()
+        engine.stop()
+
+
+async def decoded(engine: Engine[bytes]) -> None:
+    """Wait until all frames submitted so far are decoded: both decoders must be free to meet here."""
+    meeting = threading.Barrier(3)
+    for _ in range(2):
+        engine._decoders.submit(meeting.wait, 10)
+    await asyncio.to_thread(meeting.wait, 10)
+
+
+async def busy(answers: Answers, model: FakeModel) -> None:
+    """Occupy the engine with frame 0 until the gate opens."""
+    model.gate.clear()
+    answers.submit(frame(0))
+    assert await asyncio.to_thread(model.entered.wait, 10)
+
+
+async def test_a_frame_is_answered_with_its_detections():
+    async with running(FakeModel()) as answers:
+        answers.submit(frame(7, b"four"))
+        answer = (await answers.wait_for(1))[7]
+    assert isinstance(answer, FrameDetections)
+    assert (answer.frame_id, answer.capture_time_us) == (7, 1007)
+    assert answer.detections.labels.tolist() == [4]
+
+
+async def test_frames_that_arrive_during_a_batch_form_the_next_one():
+    model = FakeModel()
+    async with running(model) as answers:
+        await busy(answers, model)
+        for number in range(1, 6):
+            answers.submit(frame(number))
+        await decoded(answers.engine)
+        model.gate.set()
+        await answers.wait_for(6)
+    assert [len(batch) for batch in model.batches] == [1, 5]
+
+
+async def test_batches_are_no_larger_than_allowed():
+    model = FakeModel()
+    async with running(model, max_batch_size=2) as answers:
+        await busy(answers, model)
+        for number in range(1, 6):
+            answers.submit(frame(number))
+        await decoded(answers.engine)
+        model.gate.set()
+        await answers.wait_for(6)
+    assert [len(batch) for batch in model.batches] == [1, 2, 2, 1]
+
+
+async def test_features_and_pictures_never_share_a_batch():
+    model = FakeModel()
+    async with running(model) as answers:
+        await busy(answers, model)
+        for number, point in enumerate([None, IMAGE_POINT, None, IMAGE_POINT], start=1):
+            answers.submit(frame(number, point=point) if point else frame(number))
+        await decoded(answers.engine)
+        model.gate.set()
+        await answers.wait_for(5)
+    assert model.kinds == [Mode.SPLIT, Mode.SPLIT, Mode.IMAGE]
+
+
+async def test_only_the_engines_thread_computes():
+    model = FakeModel()
+    async with running(model) as answers:
+        for number in range(20):
+            answers.submit(frame(number))
+        await answers.wait_for(20)
+    assert model.threads == {"engine"}
+
+
+async def test_an_undecodable_frame_is_refused_and_the_others_are_answered():
+    async with running(FakeModel()) as answers:
+        for number, payload in enumerate([b"good", BAD, b"good"]):
+            answers.submit(frame(number, payload))
+        got = await answers.wait_for(3)
+    assert isinstance(got[1], FrameError) and got[1].status is grpc.StatusCode.INVALID_ARGUMENT
+    assert got[1].message == "these bytes are not a bitstream"
+    assert isinstance(got[0], FrameDetections) and isinstance(got[2], FrameDetections)
+
+
+async def test_a_bug_in_decoding_is_told_as_internal_without_its_details(caplog):
+    async with running(FakeModel()) as answers:
+        answers.submit(frame(1, BUG))
+        answer = (await answers.wait_for(1))[1]
+    assert isinstance(answer, FrameError) and answer.status is grpc.StatusCode.INTERNAL
+    assert "bug" not in answer.message
+    assert "ZeroDivisionError: a bug of ours" in caplog.text
+
+
+async def test_a_frame_that_fails_its_batch_harms_only_itself():
+    model = FakeModel()
+    async with running(model) as answers:
+        await busy(answers, model)
+        for number, payload in enumerate([b"a", POISON, b"c"], start=1):
+            answers.submit(frame(number, payload))
+        await decoded(answers.engine)
+        model.gate.set()
+        got = await answers.wait_for(4)
+    assert isinstance(got[2], FrameError) and got[2].status is grpc.StatusCode.INTERNAL
+    assert isinstance(got[1], FrameDetections) and isinstance(got[3], FrameDetections)
+
+
+async def test_a_model_that_answers_too_few_frames_does_not_stop_the_engine():
+    model = FakeModel()
+    real, model.infer = model.infer, lambda kind, batch: []
+    async with running(model) as answers:
+        answers.submit(frame(1))
+        assert isinstance((await answers.wait_for(1))[1], FrameError)
+        model.infer = real
+        answers.submit(frame(2))
+        assert isinstance((await answers.wait_for(2))[2], FrameDetections)
+
+
+async def test_a_full_queue_sheds():
+    model = FakeModel()
+    async with running(model, max_queue=2) as answers:
+        await busy(answers, model)
+        answers.submit(frame(1)), answers.submit(frame(2))
+        with pytest.raises(ShedError):
+            answers.submit(frame(3))
+        model.gate.set()
+        assert sorted(await answers.wait_for(3)) == [0, 1, 2]
+
+
+async def test_a_frame_whose_deadline_passed_in_the_queue_is_not_computed():
+    model, clock = FakeModel(), FakeClock()
+    async with running(model, clock=clock) as answers:
+        await busy(answers, model)
+        answers.submit(frame(1, b"late", deadline_ms=200))
+        answers.submit(frame(2, b"in time", deadline_ms=500))
+        await decoded(answers.engine)
+        clock.now += 0.3
+        model.gate.set()
+        got = await answers.wait_for(3)
+    assert isinstance(got[1], FrameError) and got[1].status is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "200 ms" in got[1].message
+    assert isinstance(got[2], FrameDetections)
+    assert model.batches == [[b"x"], [b"in time"]]
+
+
+async def test_a_cancelled_frame_is_neither_computed_nor_answered():
+    model = FakeModel()
+    async with running(model) as answers:
+        await busy(answers, model)
+        gone, stays = answers.submit(frame(1, b"gone")), answers.submit(frame(2, b"stays"))
+        await decoded(answers.engine)
+        answers.engine.cancel(gone)
+        model.gate.set()
+        got = await answers.wait_for(2)
+    assert sorted(got) == [0, stays.frame.frame_id]
+    assert model.batches == [[b"x"], [b"stays"]]
+
+
+async def test_a_frame_cancelled_while_it_is_computed_is_not_answered():
+    model = FakeModel()
+    async with running(model) as answers:
+        model.gate.clear()
+        gone = answers.submit(frame(1))
+        assert await asyncio.to_thread(model.entered.wait, 10)
+        answers.engine.cancel(gone)
+        model.gate.set()
+        answers.submit(frame(2))
+        assert sorted(await answers.wait_for(1)) == [2]
+
+
+async def test_depth_counts_frames_until_their_batch_starts():
+    model = FakeModel()
+    async with running(model) as answers:
+        await busy(answers, model)
+        assert answers.engine.depth == 0
+        answers.submit(frame(1))
+        assert answers.engine.depth == 1
+        model.gate.set()
+        await answers.wait_for(2)
+        assert answers.engine.depth == 0
+
+
+async def test_timing_says_how_long_a_frame_waited_was_decoded_and_computed():
+    model, clock = FakeModel(), FakeClock()
+    async with running(model, clock=clock) as answers:
+        await busy(answers, model)
+        answers.submit(frame(1))
+        await decoded(answers.engine)
+        clock.now += 0.25
+        model.gate.set()
+        got = await answers.wait_for(2)
+    assert isinstance(got[0], FrameDetections) and isinstance(got[1], FrameDetections)
+    assert got[0].timing.infer_ms == pytest.approx(250) and got[0].timing.wait_ms == 0
+    assert got[1].timing.wait_ms == pytest.approx(250) and got[1].timing.decode_ms == 0
+
+
+async def test_a_model_that_does_not_warm_up_fails_the_start():
+    def fail(max_batch_size: int) -> None:
+        raise RuntimeError("no memory on the device")
+
+    model = FakeModel()
+    model.warm_up = fail
+    engine = Engine(model, 1, 1)
+    with pytest.raises(RuntimeError, match="no memory on the device"):
+        engine.start(asyncio.get_running_loop().call_soon_threadsafe)
+    engine.stop()
+
+
+async def test_stopping_drops_what_waits_and_ends_the_thread():
+    model = FakeModel()
+    engine = Engine(model, 1, 8)
+    engine.start(asyncio.get_running_loop().call_soon_threadsafe)
+    answers = Answers(engine)
+    await busy(answers, model)
+    answers.submit(frame(1))
+    stopping = asyncio.create_task(asyncio.to_thread(engine.stop))
+    await asyncio.to_thread(_until_stopping, engine)
+    model.gate.set()
+    await stopping
+    assert not engine._thread.is_alive()
+    assert sorted(answers.of) == [0]
+
+
+def _until_stopping(engine: Engine[bytes]) -> None:
+    with engine._changed:
+        assert engine._changed.wait_for(lambda: engine._stopping, timeout=10)

@@ -76,8 +76,8 @@ def load_device(folder: Path) -> DeviceBundle:
     """
     manifest = load_manifest(folder)
     tensors = _read(folder, manifest, ENCODER_FILE)
-    with torch.device("meta"):
-        encoder = PlainEncoder(manifest.encoder, manifest.widths)
+    # Not on the "meta" device: its initialisers import a compiler, 70 MB that a device does not have.
+    encoder = PlainEncoder(manifest.encoder, manifest.widths)
     weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith(_TABLES)}
     _assign(encoder, weights, ENCODER_FILE)
     gains = _gains(tensors, "gains", manifest, ENCODER_FILE)

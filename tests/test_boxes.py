@@ -86,6 +86,15 @@ def test_the_score_is_objectness_times_class() -> None:
     assert found.scores.tolist() == pytest.approx([0.5])
 
 
+def test_an_anchor_can_be_found_as_two_classes() -> None:
+    raw = raw_with(9, [0, 0, 0, 0], 20.0, 0)
+    raw[0, 9, 5 + 2] = 1.0
+    found = detections_from_raw(raw, 64)[0]
+    assert found.labels.tolist() == [0, 2]
+    assert found.scores.tolist() == pytest.approx([1.0, 1 / (1 + np.exp(-1))], abs=1e-6)
+    assert found.boxes[0].tolist() == found.boxes[1].tolist()
+
+
 def test_nothing_above_the_threshold_is_no_detections() -> None:
     found = detections_from_raw(torch.full((2, ANCHORS, 5 + CLASSES), -20.0), 64)
     assert [len(d) for d in found] == [0, 0]

@@ -67,6 +67,17 @@ class LabelledSet:
             evaluation.summarize()
         return Accuracy(round(100 * float(evaluation.stats[0]), 2), round(100 * float(evaluation.stats[1]), 2))
 
+    def truth(self) -> list[Detections]:
+        """Return the annotated objects of each picture (crowds left out) as if they had been detected."""
+        return [self._truth_of(image.image_id) for image in self.images]
+
+    def _truth_of(self, image_id: int) -> Detections:
+        objects = [o for o in self._truth.loadAnns(self._truth.getAnnIds(image_id)) if not o.get("iscrowd")]
+        xywh = np.array([o["bbox"] for o in objects], np.float32).reshape(-1, 4)
+        labels = [self._categories.index(o["category_id"]) for o in objects]
+        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        return Detections(boxes, np.ones(len(objects), np.float32), np.array(labels, np.int32))
+
     def _rows(self, image_id: int, detections: Detections) -> list[dict[str, Any]]:
         sizes = detections.boxes[:, 2:] - detections.boxes[:, :2]
         xywh = np.concatenate([detections.boxes[:, :2], sizes], axis=1).tolist()

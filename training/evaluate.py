@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy, MeasuredPoint
 from splitnet.nn.boxes import detections_from_raw
 from splitnet.nn.split_detector import image_input
+from splitnet.nn.yolox import YOLOX
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from training.average_precision import LabelledSet
 from training.photographs import read_photograph
@@ -74,16 +76,13 @@ def evaluate(
     tallies = {point: _Tally() for point in points}
     unsplit: list[Detections] = []
     for image in tqdm(labelled.images, unit="picture"):
-        frame = read_photograph(image.path)
-        if frame is None:
-            raise ConfigError(f"{image.path} is not a readable picture")
+        frame = _read(image.path)
         box = Letterbox.fit(frame.shape[1], frame.shape[0], device.manifest.input_size)
         payloads = [_compress(device, frame, box, point, tallies[point]) for point in points]
         for tally, found in zip(tallies.values(), _detect(server, payloads, points, box), strict=True):
             tally.found.append(found)
         if server.detector is not None:
-            inputs = image_input(box.apply(frame), server.manifest.input_size)
-            unsplit += _finish(server.detector(inputs[None]), box, server)
+            unsplit.append(unsplit_detections(server.detector, image.path, server.manifest.input_size))
     accuracy = labelled.accuracy(unsplit) if unsplit else None
     return Evaluation(accuracy, tuple(_point(device, labelled, p, t) for p, t in tallies.items()))
 
@@ -110,7 +109,7 @@ def _detect(
 ) -> Iterator[Detections]:
     """Do all that the server does; yields detections in pixels of the frame, one for each payload."""
     for payload, point in zip(payloads, points, strict=True):
-        yield from _finish(_raw(server, payload, point), box, server)
+        yield _finish(_raw(server, payload, point), box, server.manifest.input_size)
 
 
 def _raw(server: ServerBundle, payload: bytes, point: OperatingPoint) -> Tensor:
@@ -124,9 +123,24 @@ def _raw(server: ServerBundle, payload: bytes, point: OperatingPoint) -> Tensor:
     return raw
 
 
-def _finish(raw: Tensor, box: Letterbox, server: ServerBundle) -> list[Detections]:
-    found = detections_from_raw(raw, server.manifest.input_size, SCORE_THRESHOLD)
-    return [Detections(box.boxes_to_frame(d.boxes), d.scores, d.labels) for d in found]
+@torch.inference_mode()
+def unsplit_detections(detector: YOLOX, path: Path, input_size: int) -> Detections:
+    """Return what the whole detector finds in an uncompressed picture, in its pixels."""
+    frame = _read(path)
+    box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
+    return _finish(detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    frame = read_photograph(path)
+    if frame is None:
+        raise ConfigError(f"{path} is not a readable picture")
+    return frame
+
+
+def _finish(raw: Tensor, box: Letterbox, input_size: int) -> Detections:
+    (found,) = detections_from_raw(raw, input_size, SCORE_THRESHOLD)
+    return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
 
 
 def _point(device: DeviceBundle, labelled: LabelledSet, point: OperatingPoint, tally: _Tally) -> MeasuredPoint:

@@ -70,29 +70,26 @@ def detections_from_raw(
     iou_threshold: float = 0.65,
     max_detections: int = 100,
 ) -> list[Detections]:
-    """Turn raw predictions (N, A, 5 + classes) into detections in pixels of the square, one per picture."""
-    raw = raw.float()
-    class_scores, labels = raw[..., 5:].max(dim=2)
-    scores = raw[..., 4].sigmoid() * class_scores.sigmoid()
-    boxes = decode_boxes(raw[..., :4], input_size)
-    return [
-        _suppress(*picture, score_threshold, iou_threshold, max_detections)
-        for picture in zip(boxes, scores, labels, strict=True)
-    ]
+    """Turn raw predictions (N, A, 5 + classes) into detections in pixels of the square, one per picture.
+
+    An anchor may be found as several classes; each class is suppressed for itself.
+    """
+    return [_detect(picture, input_size, score_threshold, iou_threshold, max_detections) for picture in raw.float()]
 
 
-def _suppress(
-    boxes: Tensor,
-    scores: Tensor,
-    labels: Tensor,
-    score_threshold: float,
-    iou_threshold: float,
-    max_detections: int,
+def _detect(
+    raw: Tensor, input_size: int, score_threshold: float, iou_threshold: float, max_detections: int
 ) -> Detections:
-    candidates = (scores > score_threshold).nonzero().flatten()
-    if len(candidates) > MAX_CANDIDATES:
-        candidates = candidates[scores[candidates].topk(MAX_CANDIDATES).indices]
-    boxes, scores, labels = boxes[candidates], scores[candidates], labels[candidates]
+    objectness = raw[:, 4].sigmoid()
+    # A score is at most its objectness, so most anchors are out before their classes are looked at.
+    anchors = (objectness > score_threshold).nonzero().flatten()
+    scores = objectness[anchors, None] * raw[anchors, 5:].sigmoid()
+    rows, labels = (scores > score_threshold).nonzero(as_tuple=True)
+    scores = scores[rows, labels]
+    if len(scores) > MAX_CANDIDATES:
+        best = scores.topk(MAX_CANDIDATES).indices
+        rows, labels, scores = rows[best], labels[best], scores[best]
+    boxes = decode_boxes(raw[None, :, :4], input_size)[0, anchors[rows]]
     keep = non_maximum_suppression(boxes, scores, labels, iou_threshold)[:max_detections]
     return Detections(
         boxes[keep].cpu().numpy().astype(np.float32),

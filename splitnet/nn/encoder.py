@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.layers import fold_batch_norm
 
 PIXEL_MEAN = 114.0  # grey of the padding, so that padding becomes zero
 PIXEL_SCALE = 1.0 / 64.0
@@ -41,29 +42,26 @@ class EncoderSpec:
                 raise ConfigError(f"encoder: {name} is {value}, must be 1..1024")
 
 
-class GroupedConv(nn.Module):
-    """A convolution of all members at once, followed by batch normalisation.
+@dataclass(frozen=True)
+class ConvShape:
+    """One convolution of every member. Channels are per member."""
 
-    shared_input: every member reads the same channels (the stem). depthwise: 3x3, one filter a channel.
-    """
+    channels_in: int
+    channels_out: int
+    kernel: int = 1
+    stride: int = 1
+    depthwise: bool = False  # one filter a channel
+    shared_input: bool = False  # every member reads the same channels: the stem
 
-    def __init__(
-        self,
-        members: int,
-        channels_in: int,
-        channels_out: int,
-        kernel: int = 1,
-        stride: int = 1,
-        depthwise: bool = False,
-        shared_input: bool = False,
-    ) -> None:
-        super().__init__()
-        fan_in = 1 if depthwise else channels_in
-        self.weight = nn.Parameter(torch.empty(members * channels_out, fan_in, kernel, kernel))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        self.bn = nn.BatchNorm2d(members * channels_out)
-        self.channels_out, self.depthwise, self.shared_input = channels_out, depthwise, shared_input
-        self.stride, self.padding = stride, 1 if depthwise else 0
+    @property
+    def padding(self) -> int:
+        """Pixels of zero padding: depthwise convolutions keep the size, the others need none."""
+        return self.kernel // 2 if self.depthwise else 0
+
+    @property
+    def fan_in(self) -> int:
+        """Input channels that one output channel reads."""
+        return 1 if self.depthwise else self.channels_in
 
     def groups(self, width: int) -> int:
         """Return the convolution's groups with `width` active members."""
@@ -71,52 +69,51 @@ class GroupedConv(nn.Module):
             return 1
         return width * self.channels_out if self.depthwise else width
 
+    def plain(self, width: int) -> nn.Conv2d:
+        """Return a convolution of this shape for `width` members, its weights not set."""
+        groups = self.groups(width)
+        channels_out = width * self.channels_out
+        return nn.Conv2d(self.fan_in * groups, channels_out, self.kernel, self.stride, self.padding, groups=groups)
+
+
+def conv_shapes(spec: EncoderSpec) -> list[ConvShape]:
+    """Return the convolutions in order: stem, two reductions (depthwise, pointwise), then the residual blocks."""
+    shapes = [ConvShape(3, spec.stem_channels, kernel=4, stride=4, shared_input=True)]
+    for narrow, wide in ((spec.stem_channels, spec.mid_channels), (spec.mid_channels, spec.channels)):
+        shapes += [ConvShape(narrow, narrow, 3, stride=2, depthwise=True), ConvShape(narrow, wide)]
+    for _ in range(spec.blocks):
+        shapes += [ConvShape(spec.channels, spec.channels, 3, depthwise=True), ConvShape(spec.channels, spec.channels)]
+    return shapes
+
+
+class GroupedConv(nn.Module):
+    """A convolution of all members at once, followed by batch normalisation."""
+
+    def __init__(self, shape: ConvShape, members: int) -> None:
+        super().__init__()
+        self.shape, self.members = shape, members
+        channels_out = members * shape.channels_out
+        self.weight = nn.Parameter(torch.empty(channels_out, shape.fan_in, shape.kernel, shape.kernel))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.bn = nn.BatchNorm2d(channels_out)
+
     def forward(self, x: Tensor, width: int) -> Tensor:
         """Map (N, width * C_in, H, W) to (N, width * C_out, H/stride, W/stride)."""
-        n = width * self.channels_out
-        x = F.conv2d(x, self.weight[:n], None, self.stride, self.padding, groups=self.groups(width))
-        bn = self.bn
+        n, shape, bn = width * self.shape.channels_out, self.shape, self.bn
+        x = F.conv2d(x, self.weight[:n], None, shape.stride, shape.padding, groups=shape.groups(width))
         assert bn.running_mean is not None and bn.running_var is not None
         return F.batch_norm(
             x, bn.running_mean[:n], bn.running_var[:n], bn.weight[:n], bn.bias[:n], bn.training, 0.03, bn.eps
         )
 
     @torch.no_grad()
-    def folded(self, members: int) -> nn.Conv2d:
-        """Return a plain convolution with the running statistics folded in."""
-        bn = self.bn
-        assert bn.running_mean is not None and bn.running_var is not None
-        scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
-        conv = self.plain(members)
+    def folded(self) -> nn.Conv2d:
+        """Return a plain convolution of all members with the running statistics folded in."""
+        conv = self.shape.plain(self.members)
+        conv.weight.copy_(self.weight)
         assert conv.bias is not None
-        conv.weight.copy_(self.weight * scale[:, None, None, None])
-        conv.bias.copy_(bn.bias - bn.running_mean * scale)
-        return conv
-
-    def plain(self, width: int) -> nn.Conv2d:
-        """Return a convolution of this shape for `width` members, weights not set."""
-        fan_in, groups = self.weight.shape[1], self.groups(width)
-        return nn.Conv2d(
-            fan_in * groups,
-            width * self.channels_out,
-            self.weight.shape[2],
-            self.stride,
-            self.padding,
-            groups=groups,
-        )
-
-
-def _layers(spec: EncoderSpec) -> list[GroupedConv]:
-    """Return the convolutions in order: stem, two that halve the size, then the residual blocks."""
-    k, c = spec.members, spec.channels
-    layers = [GroupedConv(k, 3, spec.stem_channels, kernel=4, stride=4, shared_input=True)]
-    for narrow, wide in ((spec.stem_channels, spec.mid_channels), (spec.mid_channels, c)):
-        layers.append(GroupedConv(k, narrow, narrow, kernel=3, stride=2, depthwise=True))
-        layers.append(GroupedConv(k, narrow, wide))
-    for _ in range(spec.blocks):
-        layers.append(GroupedConv(k, c, c, kernel=3, depthwise=True))
-        layers.append(GroupedConv(k, c, c))
-    return layers
+        conv.bias.zero_()
+        return fold_batch_norm(conv, self.bn)
 
 
 class EnsembleEncoder(nn.Module):
@@ -125,7 +122,7 @@ class EnsembleEncoder(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.layers = nn.ModuleList(_layers(spec))
+        self.layers = nn.ModuleList(GroupedConv(shape, spec.members) for shape in conv_shapes(spec))
         self.projection = nn.Parameter(torch.empty(spec.members, spec.latent_channels, spec.channels))
         nn.init.normal_(self.projection, std=spec.channels**-0.5)
         # One bias a width: the sum of more members needs another centre.
@@ -153,7 +150,7 @@ class EnsembleEncoder(nn.Module):
         full = PlainEncoder(self.spec, self.spec.members)
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, GroupedConv)
-            full.layers[i] = layer.folded(self.spec.members)
+            full.layers[i] = layer.folded()
         _fold_input_scaling(full.layers[0])
         full.projection.weight.copy_(self.projection.permute(1, 0, 2).flatten(1)[:, :, None, None])
         full.width_bias.copy_(self.bias)
@@ -192,9 +189,7 @@ class PlainEncoder(nn.Module):
         if not 1 <= width <= spec.members:
             raise ConfigError(f"width {width} is not in 1..{spec.members}")
         self.spec, self.width = spec, width
-        with torch.device("meta"):
-            shapes = _layers(spec)
-        self.layers = nn.ModuleList(layer.plain(width) for layer in shapes)
+        self.layers = nn.ModuleList(shape.plain(width) for shape in conv_shapes(spec))
         self.projection = nn.Conv2d(width * spec.channels, spec.latent_channels, 1)
         self.register_buffer("width_bias", torch.zeros(spec.members, spec.latent_channels))
         self.eval()

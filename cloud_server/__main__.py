@@ -29,9 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cloud-server", description="The edge node's half of split object detection."
-    )
+    parser = argparse.ArgumentParser(prog="cloud-server", description="The edge node's half of split object detection.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve_command = commands.add_parser("serve", help="serve a bundle to devices until SIGTERM or Ctrl+C")
     add_settings(serve_command, ServeConfig)

@@ -70,9 +70,7 @@ class Batcher(Generic[R]):
     def admit(self, request: R) -> None:
         """Give a new request a place in the queue. Raises ShedError when the queue is full."""
         if self._depth >= self._max_queue:
-            raise ShedError(
-                f"the server is busy: {self._depth} frames wait already. Send fewer or smaller ones"
-            )
+            raise ShedError(f"the server is busy: {self._depth} frames wait already. Send fewer or smaller ones")
         self._depth += 1
         request.phase = Phase.ADMITTED
 

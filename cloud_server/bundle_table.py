@@ -9,6 +9,7 @@ from typing import Any
 
 from splitnet.errors import BundleError
 from splitnet.manifest import FILE_NAME, load_manifest
+from splitnet.operating_point import Codec, OperatingPoint
 
 POINT_COLUMNS = ("point", "AP", "AP50", "KB", "KB p90", "encode ms", "MMACs")
 
@@ -83,10 +84,8 @@ def _points_text(points: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _row(point: Mapping[str, Any]) -> tuple[str, ...]:
-    is_split = point["mode"] == "split"
-    name = f"w{point['width']} q{point['quality']}" if is_split else f"image {point['quality']}"
     return (
-        name,
+        str(OperatingPoint(Codec(point["codec"]), point["width"], point["quality"])),
         f"{point['ap']:.1f}",
         f"{point['ap50']:.1f}",
         f"{point['bytes_mean'] / 1000:.2f}",

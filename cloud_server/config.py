@@ -25,9 +25,7 @@ class ServeConfig:
     decode_threads: int = field(default=2, metadata={"help": "threads for entropy and picture decoding"})
     max_batch_size: int = field(default=8, metadata={"help": "most frames computed together"})
     max_queue: int = field(default=64, metadata={"help": "most frames waiting; further ones are refused"})
-    drain_grace_s: float = field(
-        default=5.0, metadata={"help": "seconds for open sessions to finish after SIGTERM"}
-    )
+    drain_grace_s: float = field(default=5.0, metadata={"help": "seconds for open sessions to finish after SIGTERM"})
     log_level: str = field(
         default="info",
         metadata={

@@ -104,9 +104,7 @@ class BundleModel:
         size = self._input_size
         letterbox = Letterbox.fit(size, size, size)
         if kind is Mode.IMAGE:
-            return DecodedFrame(
-                np.zeros((size, size, 3), np.uint8), OperatingPoint(Codec.JPEG, 0, 0), letterbox
-            )
+            return DecodedFrame(np.zeros((size, size, 3), np.uint8), OperatingPoint(Codec.JPEG, 0, 0), letterbox)
         cells = size // LATENT_STRIDE
         symbols = np.zeros((manifest.latent_channels, cells, cells), np.int16)
         return DecodedFrame(symbols, OperatingPoint(Codec.RANS, 1, 0), letterbox)

@@ -1,0 +1,90 @@
+"""What `cloud-server models` says about bundles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cloud_server.__main__ import main
+from cloud_server.bundle_table import as_text, describe, find_bundles
+from splitnet.errors import BundleError
+from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
+from splitnet.operating_point import Codec, Mode
+from tests.tiny_bundle import write_tiny_bundle
+
+
+@pytest.fixture
+def measured(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """Return a bundle with figures."""
+    folder = shutil.copytree(tiny_bundle, tmp_path / "measured")
+    points = (
+        MeasuredPoint(Mode.SPLIT, Codec.RANS, 4, 2, 26.04, 41.0, 3500.0, 4100.0, 12.3, 310.0),
+        MeasuredPoint(Mode.IMAGE, Codec.JPEG, 0, 50, 27.5, 43.0, 14_000.0, 19_000.0, 2.0, 0.0),
+    )
+    load_manifest(folder).with_measurements(Accuracy(29.3, 45.1), points).write(folder)
+    return folder
+
+
+def test_a_bundle_is_found_as_itself(tiny_bundle):
+    assert find_bundles(tiny_bundle) == [tiny_bundle]
+
+
+def test_bundles_are_found_inside_a_folder_in_order(tmp_path):
+    for number, name in enumerate(["b", "a"]):
+        write_tiny_bundle(tmp_path / name, seed=number)
+    (tmp_path / "notes").mkdir()
+    assert find_bundles(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_a_folder_without_bundles_is_refused(tmp_path, name):
+    with pytest.raises(BundleError):
+        find_bundles(tmp_path / name)
+
+
+def test_a_description_has_the_size_of_each_half_on_disk(tiny_bundle):
+    files = describe(tiny_bundle)["files"]
+    assert files == {path.name: path.stat().st_size for path in sorted(tiny_bundle.glob("*.safetensors"))}
+
+
+def test_a_devices_copy_is_described_with_the_server_half_missing(tiny_bundle, tmp_path):
+    copy = shutil.copytree(tiny_bundle, tmp_path / "device")
+    (copy / "server.safetensors").unlink()
+    assert describe(copy)["files"]["server.safetensors"] is None
+    assert "server.safetensors missing" in as_text([describe(copy)])
+
+
+def test_the_table_shows_the_measured_operating_points(measured):
+    text = as_text([describe(measured)])
+    assert "unsplit AP        29.3" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["w4", "q2", "26.0", "41.0", "3.50", "4.10", "12.3", "310.0"] in rows
+    assert ["jpeg", "50", "27.5", "43.0", "14.00", "19.00", "2.0", "0.0"] in rows
+
+
+def test_the_table_says_what_the_bundle_is(tiny_bundle):
+    text = as_text([describe(tiny_bundle)])
+    manifest = load_manifest(tiny_bundle)
+    for fact in ("yolox-nano, split after dark3", "64x64, 80 classes", "4 widths x 3 qualities"):
+        assert fact in text
+    assert manifest.digest[:12] in text and "not measured yet" in text
+
+
+def test_the_command_prints_json(measured, capsys):
+    assert main(["models", str(measured), "--json"]) == 0
+    (bundle,) = json.loads(capsys.readouterr().out)
+    assert bundle["digest"] == load_manifest(measured).digest
+    assert bundle["points"][0]["mode"] == "split" and bundle["points"][0]["bytes_mean"] == 3500.0
+
+
+def test_the_command_prints_a_table(tiny_bundle, capsys):
+    assert main(["models", str(tiny_bundle)]) == 0
+    assert capsys.readouterr().out.startswith("tiny-0\n")
+
+
+def test_the_command_refuses_a_folder_that_is_not_there(tmp_path, capsys):
+    assert main(["models", str(tmp_path / "nowhere")]) == 2
+    assert "is not a folder" in capsys.readouterr().err

@@ -1,0 +1,265 @@
+"""The daemon's life: it says when it is ready, drains when told, and refuses clearly what it cannot do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from cloud_server.__main__ import main
+from cloud_server.engine import Engine
+from cloud_server.server import SERVICE_NAME, Server
+from protos.split_inference_pb2_grpc import SplitInferenceStub
+from splitnet.bundle import load_device
+from splitnet.errors import ListenError
+from splitnet.letterbox import Letterbox
+from splitnet.messages import (
+    Ack,
+    Draining,
+    Frame,
+    FrameDetections,
+    OpenSession,
+    Reply,
+    SessionOpened,
+)
+from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.wire import reply_from_proto, request_to_proto
+from tests.conftest import PROJECT
+from tests.fake_model import FakeModel, frame
+from tests.tiny_bundle import INPUT_SIZE, WIDTHS
+
+DIGEST = "ab" * 32
+IDENTITY = SessionOpened("coco-nano", DIGEST, "slimsplit test")
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+READY = re.compile(r"cloud-server ready: listening on (\S+:\d+), bundle (\S+) \(([0-9a-f]{12})\), device cpu\n")
+
+
+@asynccontextmanager
+async def started(model: FakeModel) -> AsyncIterator[tuple[Server, str]]:
+    """Start a server; the test stops it."""
+    server = Server(Engine(model, 8, 64), IDENTITY, "127.0.0.1:0")
+    address = await server.start()
+    try:
+        yield server, address
+    finally:
+        model.gate.set()
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[grpc.aio.Channel]:
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield channel
+
+
+async def open_session(channel: grpc.aio.Channel, digest: str = DIGEST) -> grpc.aio.StreamStreamCall:
+    call = SplitInferenceStub(channel).Detect()
+    await call.write(request_to_proto(OpenSession("camera-1", digest)))
+    assert isinstance(await receive(call), SessionOpened)
+    return call
+
+
+async def receive(call: grpc.aio.StreamStreamCall) -> Reply:
+    return reply_from_proto(await asyncio.wait_for(call.read(), timeout=20))
+
+
+async def stop(server: Server, grace_s: float = 10.0) -> bool:
+    return await asyncio.wait_for(server.stop(grace_s, asyncio.Event()), timeout=20)
+
+
+async def test_health_says_serving_once_started():
+    async with started(FakeModel()) as (server, address), connected(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for name in ("", SERVICE_NAME):
+            reply = await stub.Check(health_pb2.HealthCheckRequest(service=name))
+            assert reply.status == SERVING
+        await stop(server)
+
+
+async def test_reflection_lists_the_services():
+    async with started(FakeModel()) as (server, address), connected(address) as channel:
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        async for reply in stub.ServerReflectionInfo(iter([request])):
+            names = {service.name for service in reply.list_services_response.service}
+        assert {SERVICE_NAME, "grpc.health.v1.Health"} <= names
+        await stop(server)
+
+
+async def test_a_taken_port_is_refused_and_leaves_no_thread_behind():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        engine = Engine(FakeModel(), 1, 1)
+        server = Server(engine, IDENTITY, f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(ListenError, match="the port is taken"):
+            await server.start()
+    assert not engine._thread.is_alive()
+
+
+async def test_draining_is_seen_by_health_first_then_by_the_session_and_loses_no_frame():
+    model = FakeModel()
+    async with started(model) as (server, address), connected(address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE_NAME))
+        assert (await watch.read()).status == SERVING
+        session = await open_session(channel)
+        model.gate.clear()
+        await session.write(request_to_proto(frame(1)))
+        assert isinstance(await receive(session), Ack)
+
+        stopping = asyncio.create_task(stop(server))
+        assert (await asyncio.wait_for(watch.read(), 10)).status == NOT_SERVING
+        assert await receive(session) == Draining(10_000)
+        model.gate.set()
+        assert isinstance(await receive(session), FrameDetections)
+        assert not stopping.done()  # it waits for the device to hang up
+        await session.done_writing()
+        assert await stopping is True
+
+
+async def test_a_session_that_does_not_end_is_cut_after_the_grace():
+    async with started(FakeModel()) as (server, address), connected(address) as channel:
+        session = await open_session(channel)
+        assert await stop(server, grace_s=0.0) is False
+        assert await receive(session) == Draining(0)
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            await receive(session)
+
+
+async def test_force_ends_a_drain_at_once():
+    async with started(FakeModel()) as (server, address), connected(address) as channel:
+        session = await open_session(channel)
+        force = asyncio.Event()
+        stopping = asyncio.create_task(server.stop(3600, force))
+        assert await receive(session) == Draining(3_600_000)
+        force.set()
+        assert await asyncio.wait_for(stopping, timeout=10) is False
+
+
+async def test_a_health_watcher_does_not_hold_up_the_shutdown():
+    async with started(FakeModel()) as (server, address), connected(address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        assert await stop(server, grace_s=3600) is True
+
+
+async def test_a_stopped_server_listens_no_more():
+    async with started(FakeModel()) as (server, address):
+        await stop(server)
+    host, port = address.split(":")
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(host, int(port))
+
+
+@asynccontextmanager
+async def daemon(bundle: Path, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    command = [sys.executable, "-m", "cloud_server", "serve", "--bundle", str(bundle)]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        *("--listen", "127.0.0.1:0", "--device", "cpu", "--threads", "1", *options),
+        cwd=PROJECT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def ready(process: asyncio.subprocess.Process) -> re.Match[str]:
+    line = (await asyncio.wait_for(process.stdout.readline(), timeout=60)).decode()
+    match = READY.fullmatch(line)
+    assert match, f"not a readiness line: {line!r}"
+    return match
+
+
+async def test_the_daemon_serves_real_frames_and_ends_cleanly_on_sigterm(tiny_bundle, photo):
+    device = load_device(tiny_bundle)
+    point = OperatingPoint(Codec.RANS, WIDTHS, 0)
+    canvas = Letterbox.fit(640, 480, INPUT_SIZE).apply(photo)
+    payload = device.codec.compress(device.encoder.encode(canvas, WIDTHS, 0), WIDTHS, 0)
+    async with daemon(tiny_bundle) as process:
+        address, name, digest = (await ready(process)).groups()
+        assert (name, digest) == (device.manifest.name, device.manifest.digest[:12])
+        async with connected(address) as channel:
+            session = await open_session(channel, device.manifest.digest)
+            await session.write(request_to_proto(Frame(1, 42, point, payload, 640, 480)))
+            assert isinstance(await receive(session), Ack)
+            answer = await receive(session)
+            assert isinstance(answer, FrameDetections) and answer.capture_time_us == 42
+            assert answer.timing.infer_ms > 0 and np.isfinite(answer.detections.boxes).all()
+            process.send_signal(signal.SIGTERM)
+            assert await receive(session) == Draining(5000)
+            await session.done_writing()
+            assert await asyncio.wait_for(process.wait(), timeout=20) == 0
+        log = [json.loads(line) for line in (await process.stderr.read()).splitlines()]
+    assert [entry["event"] for entry in log] == [*("ready", "session opened", "draining", "session closed", "stopped")]
+
+
+async def test_a_second_signal_forces_the_daemon_to_end(tiny_bundle):
+    async with daemon(tiny_bundle, "--drain-grace-s", "3600") as process:
+        address = (await ready(process))[1]
+        async with connected(address) as channel:
+            session = await open_session(channel, load_device(tiny_bundle).manifest.digest)
+            process.send_signal(signal.SIGINT)
+            assert await receive(session) == Draining(3_600_000)
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), timeout=20) == 1
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must fail; returns the one line it says."""
+    assert main(list(words)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith("cloud-server: ")
+    return line
+
+
+def test_a_missing_bundle_is_one_line_and_exit_code_2(capsys, tmp_path):
+    assert "is not a bundle" in complaint(capsys, "serve", "--bundle", str(tmp_path / "nowhere"))
+
+
+def test_a_half_copied_bundle_is_one_line_and_exit_code_2(capsys, tiny_bundle, tmp_path):
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    weights = copy / "server.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert "half copied" in complaint(capsys, "serve", "--bundle", str(copy))
+
+
+def test_a_bundle_with_other_weights_is_one_line_and_exit_code_2(capsys, tiny_bundle, tmp_path):
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    weights = copy / "server.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert "SHA-256" in complaint(capsys, "serve", "--bundle", str(copy))
+
+
+def test_a_taken_port_is_one_line_and_exit_code_2(capsys, tiny_bundle):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = complaint(capsys, "serve", "--bundle", str(tiny_bundle), "--listen", address, "--threads", "1")
+    assert f"cannot listen on {address}" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--listen", "50051"), ("--listen", "localhost:99999"), ("--max-queue", "0"), ("--threads", "-1")],
+    ids=" ".join,
+)
+def test_a_setting_out_of_range_is_one_line_and_exit_code_2(capsys, words):
+    assert words[0] in complaint(capsys, "serve", *words)

@@ -4,7 +4,8 @@ A field's metadata are keywords of `ArgumentParser.add_argument`, with `help` at
 
     threads: int = field(default=0, metadata={"help": "CPU threads; 0 lets torch choose"})
 
-gives `--threads N`. The type is that of the default, unless the metadata name another.
+gives `--threads N`. The type is that of the default, unless the metadata name another. A bool, False unless
+given, is a flag.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ def add_settings(parser: argparse.ArgumentParser, config: type[Any]) -> None:
     """Add one option per field of a config class, with its default and its help."""
     for setting in fields(config):
         keywords: dict[str, Any] = {"type": type(setting.default), **setting.metadata}
-        if "choices" not in keywords:
+        if keywords["type"] is bool:
+            del keywords["type"]
+            keywords["action"] = "store_true"
+        elif "choices" not in keywords:
             keywords.setdefault("metavar", _METAVARS.get(keywords["type"]))
-        if setting.default not in (None, ""):
+        if setting.default not in (None, "", False, ()):
             keywords["help"] += f" (default: {setting.default})"
         parser.add_argument(f"--{setting.name.replace('_', '-')}", default=setting.default, **keywords)
 

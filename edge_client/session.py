@@ -1,0 +1,147 @@
+"""One session with the server: a gRPC stream that is opened, carries frames, and breaks or ends.
+
+A session never mends itself: when it is over, open another (see `pipeline`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import grpc
+
+from protos import split_inference_pb2 as pb
+from protos.split_inference_pb2_grpc import SplitInferenceStub
+from splitnet.errors import BundleMismatchError, LinkError, ProtocolError, ProtocolVersionError, SplitError
+from splitnet.messages import (
+    KEEPALIVE_TIME_MS,
+    KEEPALIVE_TIMEOUT_MS,
+    MAX_MESSAGE_BYTES,
+    Frame,
+    OpenSession,
+    Reply,
+    SessionOpened,
+)
+from splitnet.wire import error_of, reply_from_proto, request_to_proto
+
+CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the dead one's own back-off
+    ("grpc.enable_retries", 0),  # a frame sent twice is a frame too late
+)
+_STREAM_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)  # of writing; reading says why
+
+_Call = grpc.aio.StreamStreamCall[pb.DetectRequest, pb.DetectReply]
+
+
+class Session:
+    """A stream to the server. Use it from its event loop's thread only."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+        self._outbox: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._aborted = False
+
+    async def open(self, opening: OpenSession) -> SessionOpened:
+        """Open the session; raise LinkError or ProtocolError if the server does not agree."""
+        with suppress(*_STREAM_IS_OVER):
+            await self._call.write(request_to_proto(opening))
+        reply = await self._read()
+        if not isinstance(reply, SessionOpened):
+            raise ProtocolError("the server did not open the session: check that --server is a cloud-server")
+        _check(reply, opening)
+        return reply
+
+    def send(self, frame: Frame) -> None:
+        """Hand a frame over for sending, in order; returns at once."""
+        self._outbox.put_nowait(frame)
+
+    def finish(self) -> None:
+        """Say that no more frames follow; the server answers those it has and closes the stream."""
+        self._outbox.put_nowait(None)
+
+    def abort(self) -> None:
+        """Give the stream up at once; `replies` raises LinkError."""
+        self._aborted = True
+        self._call.cancel()
+
+    async def replies(self) -> AsyncIterator[Reply]:
+        """Yield acks, answers and notices until the stream ends.
+
+        Raises LinkError when it breaks, another SplitError when the server refuses to go on.
+        """
+        while (reply := await self._read()) is not None:
+            yield reply
+
+    async def write_frames(self) -> None:
+        """Send what `send` hands over, until `finish` or until the stream is over."""
+        with suppress(*_STREAM_IS_OVER):
+            while (frame := await self._outbox.get()) is not None:
+                await self._call.write(request_to_proto(frame))
+            await self._call.done_writing()
+
+    async def _read(self) -> Reply | None:
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _session_error(error.code(), error.details() or "") from error
+        except asyncio.CancelledError:
+            # grpc.aio raises this too when it is the server that has cancelled the stream.
+            if self._aborted or not await _cancelled_here(self._call):
+                raise LinkError("the session was cancelled") from None
+            raise
+        return reply_from_proto(message) if isinstance(message, pb.DetectReply) else None
+
+
+@asynccontextmanager
+async def open_session(server: str, opening: OpenSession, timeout_s: float = 5.0) -> AsyncIterator[Session]:
+    """Connect to "host:port" and open a session there; the stream is closed on leaving.
+
+    Raises LinkError if the server cannot be reached or does not answer within `timeout_s`, and
+    BundleMismatchError or another ProtocolError if it will never take this client.
+    """
+    async with grpc.aio.insecure_channel(server, options=CHANNEL_OPTIONS) as channel:
+        call: _Call = SplitInferenceStub(channel).Detect()  # type: ignore[no-untyped-call]
+        session = Session(call)
+        try:
+            await asyncio.wait_for(session.open(opening), timeout_s)
+        except asyncio.TimeoutError:
+            raise LinkError(f"no answer for {timeout_s:g} s") from None
+        writing = asyncio.create_task(session.write_frames())
+        try:
+            yield session
+        finally:
+            writing.cancel()
+            call.cancel()
+
+
+def _check(opened: SessionOpened, opening: OpenSession) -> None:
+    theirs, ours = opened.protocol_version, opening.protocol_version
+    if theirs != ours:
+        raise ProtocolVersionError(f"the server speaks protocol {theirs}, this client {ours}: update the older")
+    if opened.bundle_digest != opening.bundle_digest:
+        raise BundleMismatchError(
+            f"the server serves bundle {opened.bundle_name} {opened.bundle_digest}, this client has "
+            f"{opening.bundle_digest}: give both the same --bundle"
+        )
+
+
+def _session_error(status: grpc.StatusCode, details: str) -> SplitError:
+    """Return LinkError for what may pass, and an error of another kind for what will not."""
+    if status is grpc.StatusCode.FAILED_PRECONDITION:
+        return error_of(status, details)
+    if status is grpc.StatusCode.INVALID_ARGUMENT:
+        return ProtocolError(details)
+    if status is grpc.StatusCode.UNIMPLEMENTED:
+        return ProtocolError("the server speaks gRPC but is no cloud-server: check --server")
+    return LinkError(f"{details} ({status.name})")
+
+
+async def _cancelled_here(call: _Call) -> bool:
+    return "Locally cancelled" in (await call.details() or "")

@@ -78,6 +78,13 @@ class Connection:
         if self._session is not None:
             self._session.abort()
 
+    def leave_session(self, grace_s: float) -> None:
+        """Finish the session, because the server is shutting down; another one is opened after it."""
+        session = self._session
+        if session is not None:
+            session.finish()
+            asyncio.get_running_loop().call_later(grace_s + FINISH_TIMEOUT_S, session.abort)
+
     async def end(self, running: asyncio.Task[None]) -> None:
         """Finish the session politely and end `run`, which is running as this task."""
         self._ended.set()

@@ -217,6 +217,7 @@ class Pipeline:
         elif isinstance(reply, Draining):
             logger.warning("the server is shutting down; frames are held until one can be reached again")
             self._mailbox.pause()
+            self._connection.leave_session(reply.grace_ms / 1000)
 
     def _answer(self, reply: FrameDetections) -> None:
         now = self._clock()

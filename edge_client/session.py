@@ -13,7 +13,7 @@ import grpc
 
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceStub
-from splitnet.errors import BundleMismatchError, LinkError, ProtocolError, ProtocolVersionError, SplitError
+from splitnet.errors import BundleMismatchError, LinkError, ProtocolError, SplitError
 from splitnet.messages import (
     KEEPALIVE_TIME_MS,
     KEEPALIVE_TIMEOUT_MS,
@@ -122,9 +122,6 @@ async def open_session(server: str, opening: OpenSession, timeout_s: float = 5.0
 
 
 def _check(opened: SessionOpened, opening: OpenSession) -> None:
-    theirs, ours = opened.protocol_version, opening.protocol_version
-    if theirs != ours:
-        raise ProtocolVersionError(f"the server speaks protocol {theirs}, this client {ours}: update the older")
     if opened.bundle_digest != opening.bundle_digest:
         raise BundleMismatchError(
             f"the server serves bundle {opened.bundle_name} {opened.bundle_digest}, this client has "

@@ -1,0 +1,44 @@
+# make demo    set up, then detect objects in real photographs through a server and a client on this machine
+# make test    set up, then run the tests
+# make lint    style and types        make protos  regenerate the gRPC code
+# make bench   measure, into docs/results/
+PYTHON ?= python3
+VENV ?= .venv
+BUNDLE ?= bundles/coco-nano
+RUN = $(VENV)/bin/python
+INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint protos bench
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed-demo
+	$(RUN) -m demo
+
+test: $(VENV)/installed-dev
+	$(RUN) -m pytest
+
+lint: $(VENV)/installed-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+protos: $(VENV)/installed-dev
+	$(RUN) -m protos.generate
+
+bench: $(VENV)/installed-dev
+	$(RUN) -m benchmarks codec --out docs/results/codec.json
+	$(RUN) -m benchmarks switch --bundle $(BUNDLE) --out docs/results/switch.json
+	$(RUN) -m benchmarks overhead --bundle $(BUNDLE) --out docs/results/overhead.json
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-demo: setup.cfg constraints.txt | $(VENV)/bin/python
+	@echo "setting up $(VENV): a minute or two the first time"
+	$(INSTALL) --editable ".[server,demo]"
+	touch $@
+
+$(VENV)/installed-dev: setup.cfg constraints.txt | $(VENV)/bin/python
+	@echo "setting up $(VENV) for development: a minute or two the first time"
+	$(INSTALL) --editable ".[dev]"
+	touch $@ $(VENV)/installed-demo

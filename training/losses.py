@@ -12,6 +12,8 @@ from torch import Tensor
 OBJECT_WEIGHT = 4.0
 # Anchors in which the teacher believes less say nothing about classes and boxes.
 MIN_BELIEF = 0.005
+# Features that are constant over a batch must not divide by zero.
+MIN_VARIANCE = 1e-6
 
 
 def attention(raw: Tensor, cells: int) -> Tensor:
@@ -35,7 +37,7 @@ def feature_error(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
 
     weight: (N, 1, h, w), brought to the features' size. 1 means: no better than the mean.
     """
-    variance = teacher.var(dim=(0, 2, 3), keepdim=True).mean()
+    variance = teacher.var(dim=(0, 2, 3), keepdim=True).mean().clamp(min=MIN_VARIANCE)
     scaled = F.interpolate(weight, size=teacher.shape[2:], mode="nearest")
     error = ((student - teacher) ** 2).mean(dim=1, keepdim=True)
     return (error * scaled).sum() / scaled.sum() / variance
@@ -45,7 +47,8 @@ def detection_error(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the distance of raw predictions (N, A, 5 + classes) from the teacher's.
 
     Objectness everywhere; classes and boxes only where the teacher believes in an object, and as far as it
-    does. Each term is relative to the teacher's total belief, so that crowded and empty pictures weigh alike.
+    does. Each term is relative to the teacher's total belief in the batch, so that crowded and empty batches
+    weigh alike.
     """
     objectness = teacher[..., 4].sigmoid()
     belief = objectness * teacher[..., 5:].amax(dim=2).sigmoid()

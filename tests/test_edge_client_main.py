@@ -1,0 +1,121 @@
+"""The command line: what it takes, what it says, how it exits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edge_client.__main__ import main
+from edge_client.config import ProfileConfig, RunConfig, parse_point, parse_schedule
+from splitnet.errors import ConfigError
+from splitnet.operating_point import Codec, OperatingPoint
+
+PROJECT = Path(__file__).resolve().parent.parent
+NOWHERE = ["--server", "127.0.0.1:1"]
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging():
+    before = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = before
+
+
+@pytest.fixture
+def pictures(tmp_path, photo):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.jpg"), photo)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--server", "nonsense", "--source", "{pictures}"], 2, "HOST:PORT"),
+        ([*NOWHERE, "--source", "/nowhere"], 1, "no such file or folder"),
+        ([*NOWHERE, "--source", "{empty}"], 1, "no pictures in this folder"),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{empty}"], 2, "not a bundle"),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--width", "9"], 2, "widths 1..4"),
+        ([*NOWHERE, "--source", "{pictures}", "--mode", "split", "--codec", "jpeg"], 2, "does not belong"),
+        ([*NOWHERE, "--source", "{pictures}", "--schedule", "w4"], 2, "not an operating point"),
+        ([*NOWHERE, "--source", "{pictures}", "--threads", "0"], 2, "must be positive"),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--out", "/nowhere/x"], 2, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(arguments, code, message, pictures, tiny_bundle, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    filled = [a.format(pictures=pictures, empty=empty, tiny=tiny_bundle) for a in arguments]
+    assert main(["run", *filled]) == code
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("edge-client: ")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_the_usual_point_is_full_width_and_middle_quality():
+    config = RunConfig(server="h:1", source="0")
+    assert config.point(widths=4, qualities=5) == OperatingPoint(Codec.RANS, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "point"),
+    [
+        ({"width": 2, "quality": 0}, OperatingPoint(Codec.RANS, 2, 0)),
+        ({"codec": "zstd"}, OperatingPoint(Codec.ZSTD, 4, 2)),
+        ({"mode": "image"}, OperatingPoint(Codec.JPEG, 0, 50)),
+        ({"codec": "webp", "quality": 7}, OperatingPoint(Codec.WEBP, 0, 7)),
+    ],
+)
+def test_options_choose_the_point(given, point):
+    assert RunConfig(server="h:1", source="0", **given).point(4, 5) == point
+
+
+@pytest.mark.parametrize("point", ["w4 q2", "w1 q0 zstd", "jpeg 30", "webp 0"])
+def test_points_are_written_as_they_are_read(point):
+    assert str(parse_point(point)) == point
+
+
+@pytest.mark.parametrize("text", ["", "w4", "w0 q0", "q2 w4", "jpeg", "jpeg 101", "png 5", "w4 q2 brotli"])
+def test_what_is_no_point_is_refused(text):
+    with pytest.raises(ConfigError):
+        parse_point(text)
+
+
+def test_a_schedule_is_a_list_of_points():
+    assert parse_schedule("w4 q2, jpeg 30") == (OperatingPoint(Codec.RANS, 4, 2), OperatingPoint(Codec.JPEG, 0, 30))
+
+
+def test_settings_of_the_profile_are_checked():
+    with pytest.raises(ConfigError):
+        ProfileConfig(frames=0)
+
+
+def test_the_profile_is_printed_and_written(tiny_bundle, pictures, tmp_path, capsys):
+    out = tmp_path / "profile.json"
+    arguments = ["profile", "--bundle", tiny_bundle, "--frames", 2, "--source", pictures, "--out", out]
+    assert main([str(argument) for argument in arguments]) == 0
+    assert len(json.loads(out.read_text())["widths"]) == 4
+    assert "entropy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["profile"]])
+def test_help_is_given_without_loading_torch(command):
+    probe = (
+        "import sys; from edge_client.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", probe, *command, "--help"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "usage: edge-client" in ran.stdout

@@ -1,0 +1,142 @@
+"""Server and client as two real processes on loopback, with real pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import cv2
+import pytest
+
+from tests.tiny_bundle import write_tiny_bundle
+
+PROJECT = Path(__file__).resolve().parent.parent
+FRAMES = 40
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Return a function that starts `python -m ...`; what still runs at the end is killed."""
+    running: list[subprocess.Popen[str]] = []
+
+    def started(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        running.append(subprocess.Popen(command, cwd=PROJECT, text=True, **pipes))
+        return running[-1]
+
+    yield started
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, photo) -> Path:
+    """Return a folder of real photographs: one picture seen through a moving window."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(FRAMES):
+        cv2.imwrite(str(folder / f"{index:03}.jpg"), photo[: 400 + index, index : index + 500])
+    return folder
+
+
+def serve(start: Start, bundle: Path, port: str = "0") -> tuple[subprocess.Popen[str], str]:
+    """Start a server; returns it and its HOST:PORT once it is ready."""
+    server = start("cloud_server", "serve", "--bundle", bundle, "--listen", f"127.0.0.1:{port}", "--threads", 1)
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    assert line.startswith("cloud-server ready: listening on "), line + server.communicate()[1]
+    return server, line.split()[4].rstrip(",")
+
+
+def run(start: Start, address: str, bundle: Path, source: Path, *options: object) -> subprocess.Popen[str]:
+    return start("edge_client", "run", "--server", address, "--bundle", bundle, "--source", source, *options)
+
+
+def detections_pipe(tmp_path: Path) -> tuple[Path, Callable[[], IO[str]]]:
+    """Return a named pipe for --out, so that a test can wait for a line instead of sleeping."""
+    path = tmp_path / "detections.jsonl"
+    os.mkfifo(path)
+    return path, lambda: path.open(encoding="utf-8")
+
+
+def test_every_picture_comes_back_as_detections(start, tiny_bundle, pictures, tmp_path):
+    server, address = serve(start, tiny_bundle)
+    out, video, summary = tmp_path / "out.jsonl", tmp_path / "out.mp4", tmp_path / "summary.json"
+    schedule = "w4 q2, w1 q0, w2 q1 zstd, jpeg 40, webp 20"
+    options = ["--schedule", schedule, "--schedule-frames", 2, "--as-fast-as-possible", "--json-summary", summary]
+    client = run(start, address, tiny_bundle, pictures, *options, "--out", out, "--annotate", video)
+    printed, complaints = client.communicate(timeout=120)
+    assert client.returncode == 0, complaints
+    assert complaints == ""
+    assert f"{FRAMES} of {FRAMES} frames answered" in printed
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [record["frame_id"] for record in records] == list(range(1, FRAMES + 1))
+    assert {record["codec"] for record in records} == {"rans", "zstd", "jpeg", "webp"}
+    assert all(record["server"]["infer_ms"] > 0 for record in records)
+    assert len(json.loads(summary.read_text())["points"]) == 5
+    assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+    server.terminate()
+    assert server.wait(20) == 0
+
+
+def test_a_server_killed_in_mid_stream_comes_back_and_the_client_goes_on(start, tiny_bundle, pictures, tmp_path):
+    server, address = serve(start, tiny_bundle)
+    out, open_lines = detections_pipe(tmp_path)
+    summary = tmp_path / "summary.json"
+    options = ["--as-fast-as-possible", "--out", out, "--json-summary", summary]
+    client = run(start, address, tiny_bundle, pictures, *options)
+    with open_lines() as lines:
+        before = [json.loads(lines.readline()) for _ in range(5)]
+        server.kill()
+        server.wait(20)
+        serve(start, tiny_bundle, address.rpartition(":")[2])
+        after = [json.loads(line) for line in lines]
+    printed, complaints = client.communicate(timeout=120)
+    assert client.returncode == 0, complaints
+    told = json.loads(summary.read_text())
+    assert told["sessions"] == 2
+    assert told["lost"] <= 2
+    assert len(before) + len(after) + told["lost"] == FRAMES
+    assert after[-1]["frame_id"] == FRAMES
+    assert "opened again 1 times" in printed
+    assert len(complaints.splitlines()) == 2  # the link is gone, the link is back
+
+
+def test_a_server_with_another_bundle_is_refused_in_one_line(start, tiny_bundle, pictures, tmp_path):
+    theirs = write_tiny_bundle(tmp_path / "other", seed=1)
+    _, address = serve(start, tmp_path / "other")
+    client = run(start, address, tiny_bundle, pictures)
+    printed, complaints = client.communicate(timeout=60)
+    assert client.returncode == 2
+    assert complaints.startswith("edge-client: ")
+    assert len(complaints.splitlines()) == 1
+    assert theirs.digest[:12] in complaints
+    assert json.loads((tiny_bundle / "manifest.json").read_text())["digest"][:12] in complaints
+    assert printed == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_everything_written(start, tiny_bundle, pictures, tmp_path, number):
+    _, address = serve(start, tiny_bundle)
+    out, open_lines = detections_pipe(tmp_path)
+    video = tmp_path / "out.avi"
+    options = ["--fps", 5, "--out", out, "--annotate", video]
+    client = run(start, address, tiny_bundle, pictures, *options)
+    with open_lines() as lines:
+        records = [json.loads(lines.readline()) for _ in range(3)]
+        client.send_signal(number)
+        records += [json.loads(line) for line in lines]
+    printed, complaints = client.communicate(timeout=60)
+    assert client.returncode == 0, complaints
+    assert f"{len(records)} of " in printed
+    assert len(records) < FRAMES
+    assert cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT) >= len(records)

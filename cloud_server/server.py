@@ -93,13 +93,12 @@ async def serve(config: ServeConfig, announce: Callable[[str], None]) -> bool:
     announce: takes the line that says that the server is ready. Raises BundleError, ConfigError, ListenError.
     """
     device = choose_device(config.device)
-    bundle = await asyncio.to_thread(load_server, config.bundle)
-    manifest = bundle.manifest
-    model = BundleModel(bundle, device, config.threads)
-    engine = Engine(model, config.max_batch_size, config.max_queue, config.decode_threads)
-    identity = SessionOpened(manifest.name, manifest.digest, software())
-    server = Server(engine, identity, config.listen)
     with _signals() as (stop, force):
+        bundle = await asyncio.to_thread(load_server, config.bundle)
+        manifest = bundle.manifest
+        model = BundleModel(bundle, device, config.threads)
+        engine = Engine(model, config.max_batch_size, config.max_queue, config.decode_threads)
+        server = Server(engine, SessionOpened(manifest.name, manifest.digest, software()), config.listen)
         address = await server.start()
         logger.info("ready", extra={"listen": address, "bundle": manifest.name, "device": device.type})
         announce(

@@ -36,7 +36,9 @@ from splitnet.wire import (
 
 logger = logging.getLogger(__name__)
 
-MAX_UNANSWERED = 64  # frames of one session; beyond it its stream is not read, so it slows down by itself
+# Frames of one session; beyond it its stream is not read, so that a device that floods slows itself down
+# and leaves the queue to the others. A device needs one or two.
+MAX_UNANSWERED = 8
 
 DetectContext = grpc.aio.ServicerContext[pb.DetectRequest, pb.DetectReply]
 InferContext = grpc.aio.ServicerContext[pb.InferRequest, pb.InferReply]

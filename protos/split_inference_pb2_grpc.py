@@ -52,8 +52,9 @@ class SplitInferenceServicer(object):
     def Detect(self, request_iterator, context):
         """One session: the first request opens it, every later one is a frame. The first reply says that the
         session is open; then every frame is acknowledged on arrival and answered once, by detections or by
-        an error, not necessarily in order. A bad frame never ends the session. Closing the sending side
-        ends it after the last answer.
+        an error, not necessarily in order. A bad frame never ends the session. A device with too many
+        unanswered frames is not read until some are answered. Closing the sending side ends the session
+        after the last answer; so should a device do when it is told that the server drains.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

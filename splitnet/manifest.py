@@ -106,7 +106,7 @@ class Manifest:
         defining = {k: v for k, v in self.to_json().items() if k not in _DESCRIPTIVE}
         return hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()
 
-    def with_measurements(self, unsplit: Accuracy, points: tuple[MeasuredPoint, ...]) -> Manifest:
+    def with_measurements(self, unsplit: Accuracy | None, points: tuple[MeasuredPoint, ...]) -> Manifest:
         """Return the same bundle with new figures; its digest stays."""
         return replace(self, unsplit=unsplit, points=points)
 

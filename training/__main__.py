@@ -14,7 +14,7 @@ import torch
 
 from splitnet.bundle import load_device, load_server
 from splitnet.environment import environment
-from splitnet.errors import SplitError
+from splitnet.errors import ConfigError, SplitError
 from splitnet.manifest import Manifest
 from splitnet.nn.onnx_reader import read_onnx
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
@@ -24,7 +24,7 @@ from training.evaluate import Evaluation, evaluate, operating_points
 from training.export import export_bundle
 from training.photographs import CropSpec, CropStream, find_photographs
 from training.recompress import RecompressConfig, Recompression
-from training.run import Run
+from training.run import Run, Task
 from training.student import StudentSpec
 
 ORIGIN = (
@@ -41,11 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     try:
         options.command(options)
-    except SplitError as error:
+    except (SplitError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        hint = "; the same command goes on from the last checkpoint" if "run" in options else ""
+        print(f"interrupted{hint}", file=sys.stderr)
         return 130
     return 0
 
@@ -59,18 +60,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
 def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
     """Add what every training takes."""
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     add = parser.add_argument
-    add("--teacher", type=Path, required=True, metavar="FILE.onnx", help="public detector, batch norms folded")
-    add("--detector", choices=sorted(FAMILY), default="yolox-nano", help="which one that is")
+    add("--teacher", type=Path, required=True, metavar="FILE.onnx", help="public detector, batch norms folded in")
+    add("--detector", choices=sorted(FAMILY), default="yolox-nano", help="which one that is (default: %(default)s)")
     add(
         "--classes",
         type=Path,
         required=True,
         metavar="FILE.json",
-        help="COCO annotations that name its classes",
+        help="COCO annotations whose categories are its classes; nothing else of them is read",
     )
     add(
         "--photographs",
@@ -78,7 +84,7 @@ def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
         nargs="+",
         required=True,
         metavar="DIR",
-        help="pictures to train on; no labels",
+        help="folders of pictures to train on; name one twice to draw from it twice as often",
     )
     add(
         "--exclude",
@@ -86,16 +92,20 @@ def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
         nargs="*",
         default=[],
         metavar="FILE.json",
-        help="annotations of evaluation pictures",
+        help="COCO annotations: pictures with the numbers of theirs are not trained on",
     )
-    add("--run", type=Path, required=True, metavar="DIR", help="journal and checkpoints; goes on from there")
-    add("--steps", type=int, default=steps, help="training steps")
-    add("--batch-size", type=int, default=8, help="crops a step")
-    add("--square", type=int, default=256, help="side of the crops, pixels, a multiple of 32")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
-    add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
-    add("--loaders", type=int, default=1, help="threads that read pictures")
-    add("--seed", type=int, default=0, help="of everything random")
+    add("--run", type=Path, required=True, metavar="DIR", help="journal and checkpoint; a checkpoint there goes on")
+    for name, default, text in (
+        ("--steps", steps, "training steps in all, those of the checkpoint included"),
+        ("--batch-size", 8, "crops a step"),
+        ("--square", 256, "side of the crops in pixels, a multiple of 32"),
+        ("--threads", torch.get_num_threads(), "CPU threads of the networks"),
+        ("--loaders", 1, "threads that read pictures"),
+    ):
+        add(name, type=_count, default=default, metavar="N", help=f"{text} (default: %(default)s)")
+    cuda = torch.cuda.is_available()
+    add("--device", choices=("cpu", "cuda"), default="cuda" if cuda else "cpu", help="default: %(default)s")
+    add("--seed", type=int, default=0, metavar="N", help="of weights, crops and draws (default: %(default)s)")
 
 
 def _distill_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,20 +122,20 @@ def _distill_arguments(parser: argparse.ArgumentParser) -> None:
         "--split-point",
         choices=SPLIT_POINTS,
         default="dark3",
-        help="the device stands in for the stages up to here",
+        help="the device stands in for the detector's stages up to here (default: %(default)s)",
     )
     add(
         "--unsplit",
         type=Path,
         metavar="DIR",
-        help="run of `recompress` for the unsplit detector (else: the teacher)",
+        help="the --run of a `recompress`: its detector is the bundle's unsplit one (default: the teacher)",
     )
     add(
         "--table-photographs",
-        type=int,
+        type=_count,
         default=400,
         metavar="N",
-        help="pictures to fit the entropy tables on",
+        help="pictures to fit the entropy tables on, at most (default: %(default)s)",
     )
     parser.set_defaults(command=_distill)
 
@@ -141,31 +151,33 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, never trained on")
     add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
     add("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
-    add("--limit", type=int, metavar="N", help="only the first N pictures: a quick look")
-    add("--widths", type=int, nargs="*", default=[], metavar="W", help="only these widths")
+    add("--limit", type=_count, metavar="N", help="only the first N pictures: a quick look")
+    add("--widths", type=int, nargs="*", default=[], metavar="W", help="only these widths (default: all)")
     add("--no-images", action="store_true", help="leave the picture codecs out")
-    add("--write-manifest", action="store_true", help="store the figures in the bundle's manifest too")
-    add("--threads", type=int, default=1, help="CPU threads; encode times are quoted for one")
+    add("--write-manifest", action="store_true", help="store the figures in the bundle's manifest; not with --limit")
+    add("--threads", type=_count, default=1, metavar="N", help="CPU threads; encode times are quoted for the default 1")
     parser.set_defaults(command=_evaluate)
 
 
-def _stream(options: argparse.Namespace, photographs: Sequence[Path], run: Run) -> CropStream:
+def _train(options: argparse.Namespace, task: Task, photographs: Sequence[Path]) -> None:
+    """Train to the last step, from the checkpoint if there is one."""
+    run = Run(task, options.run, options.steps)
+    run.resume()
     spec = CropSpec(square=options.square, min_side=options.square * 3 // 4)
-    return CropStream(photographs, spec, options.batch_size, options.seed + run.step, options.loaders)
+    with CropStream(photographs, spec, options.batch_size, options.seed + run.step, options.loaders) as stream:
+        run.go(stream)
 
 
 def _distill(options: argparse.Namespace) -> None:
+    _check_device(options)
     photographs = find_photographs(options.photographs, options.exclude)
     names = class_names_of(options.classes)
     teacher = read_onnx(options.teacher, options.detector, len(names))
     spec = StudentSpec(options.detector, len(names), options.split_point)
     config = DistillConfig(square=options.square, seed=options.seed, device=options.device)
     task = Distillation(config, spec, teacher)
-    run = Run(task, options.run, options.steps)
-    run.resume()
-    run.go(_stream(options, photographs, run))
     manifest = Manifest(
-        name=options.bundle.name,
+        name=options.bundle.resolve().name,
         detector=options.detector,
         split_point=options.split_point,
         input_size=FAMILY[options.detector].input_size,
@@ -177,27 +189,37 @@ def _distill(options: argparse.Namespace) -> None:
         origin=ORIGIN.format(detector=options.detector),
         licence="Apache-2.0",
     )
-    every = max(1, len(photographs) // options.table_photographs)
+    # Both before the training, so that what is wrong with them shows at once.
     detector = _unsplit(options, teacher, len(names))
+    _train(options, task, photographs)
+    every = -(-len(photographs) // options.table_photographs)
     written = export_bundle(options.bundle, manifest, task.result(), detector, photographs[::every])
     print(f"wrote {options.bundle} ({written.digest[:12]}); now measure it: python -m training evaluate --help")
 
 
 def _unsplit(options: argparse.Namespace, teacher: YOLOX, classes: int) -> YOLOX:
+    """Return the detector for the `image` mode. It shares nothing with the student."""
     if options.unsplit is None:
-        return teacher.cpu()
+        return teacher
     detector = YOLOX(options.detector, classes)
-    detector.load_state_dict(Recompression.result(options.unsplit))
+    try:
+        detector.load_state_dict(Recompression.result(options.unsplit))
+    except RuntimeError as error:
+        raise ConfigError(f"{options.unsplit} trained another detector than {options.detector}") from error
     return detector
 
 
+def _check_device(options: argparse.Namespace) -> None:
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no CUDA device is available; use --device cpu")
+
+
 def _recompress(options: argparse.Namespace) -> None:
+    _check_device(options)
     photographs = find_photographs(options.photographs, options.exclude)
     teacher = read_onnx(options.teacher, options.detector, len(class_names_of(options.classes)))
     config = RecompressConfig(square=options.square, seed=options.seed, device=options.device)
-    run = Run(Recompression(config, teacher), options.run, options.steps)
-    run.resume()
-    run.go(_stream(options, photographs, run))
+    _train(options, Recompression(config, teacher), photographs)
     print(f"done: give --unsplit {options.run} to `python -m training distill`")
 
 
@@ -205,11 +227,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     device, server = load_device(options.bundle), load_server(options.bundle)
     labelled = LabelledSet(options.images, options.annotations, device.manifest.class_names, options.limit)
     points = operating_points(device, options.widths, not options.no_images)
+    if options.write_manifest and options.limit is not None:
+        raise ConfigError("--write-manifest stores figures of the whole set only: leave --limit out")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     result = evaluate(device, server, labelled, points)
     record = {**result.to_json(), "images": len(labelled.images), **environment()}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=1) + "\n")
-    if options.write_manifest and result.unsplit is not None:
+    if options.write_manifest:
         device.manifest.with_measurements(result.unsplit, result.points).write(options.bundle)
     _print(result)
 

@@ -28,6 +28,8 @@ class LabelledImage:
 class LabelledSet:
     """Pictures with their COCO annotations."""
 
+    images: list[LabelledImage]  # by id
+
     def __init__(self, folder: Path, annotations: Path, class_names: Sequence[str], limit: int | None = None) -> None:
         """Read annotations; ConfigError if they, the pictures or the classes do not fit together."""
         from pycocotools.coco import COCO
@@ -35,14 +37,24 @@ class LabelledSet:
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 self._truth: Any = COCO(str(annotations))
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(f"{annotations} is not a COCO annotation file: {error}") from error
-        self._categories = self._category_ids(class_names, annotations)
-        images = sorted(self._truth.loadImgs(self._truth.getImgIds()), key=lambda image: int(image["id"]))
-        self.images = [LabelledImage(i["id"], folder / i["file_name"]) for i in images[:limit]]
+                images = sorted(self._truth.loadImgs(self._truth.getImgIds()), key=lambda image: int(image["id"]))
+            self.images = [LabelledImage(i["id"], folder / i["file_name"]) for i in images[:limit]]
+            self._categories = self._category_ids(class_names, annotations)
+        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+            raise ConfigError(f"{annotations} is not a COCO annotation file: {error!r}") from error
         missing = [image.path for image in self.images if not image.path.is_file()]
-        if missing or not self.images:
-            raise ConfigError(f"{folder} lacks {len(missing)} of the pictures in {annotations}, as {missing[:1]}")
+        if missing:
+            raise ConfigError(f"{folder} lacks {len(missing)} of the pictures in {annotations}, as {missing[0].name}")
+        self._require_objects(annotations)
+
+    def _require_objects(self, annotations: Path) -> None:
+        """Raise ConfigError if there is nothing to be found, or if a field is missing that counts."""
+        objects = self._truth.loadAnns(self._truth.getAnnIds([image.image_id for image in self.images]))
+        if not self.images or all(o.get("iscrowd") for o in objects):
+            raise ConfigError(f"{annotations} has no object in {len(self.images)} pictures: nothing to measure")
+        for name in ("bbox", "area", "iscrowd"):
+            if any(name not in o for o in objects):
+                raise ConfigError(f"{annotations} has objects without {name!r}")
 
     def _category_ids(self, class_names: Sequence[str], annotations: Path) -> list[int]:
         """Return the category id of each class, in the detector's order."""
@@ -89,6 +101,12 @@ class LabelledSet:
 
 
 def class_names_of(annotations: Path) -> tuple[str, ...]:
-    """Return the names of an annotation file's categories in order of their ids: the order of public weights."""
-    categories = json.loads(annotations.read_text())["categories"]
-    return tuple(c["name"] for c in sorted(categories, key=lambda c: int(c["id"])))
+    """Return the names of an annotation file's categories in order of their ids: the order of public weights.
+
+    ConfigError if the file has none.
+    """
+    try:
+        categories = json.loads(annotations.read_text())["categories"]
+        return tuple(str(c["name"]) for c in sorted(categories, key=lambda c: int(c["id"])))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{annotations} is not a COCO annotation file: {error!r}") from error

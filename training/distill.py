@@ -20,7 +20,7 @@ from splitnet.nn.layers import place
 from splitnet.nn.yolox import YOLOX
 from training.losses import distillation_loss
 from training.optimise import apply_gradients, set_learning_rate
-from training.photographs import on_grey_square
+from training.photographs import check_square, on_grey_square
 from training.rate import uniform_operating_points
 from training.schedule import is_joint, learning_rate, loss_weights, price_factor
 from training.student import MovingAverage, Student, StudentSpec
@@ -37,6 +37,10 @@ class DistillConfig:
     prices: tuple[float, ...] = (8.0, 4.2, 2.2, 1.15, 0.6, 0.32)
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on a square that no detector takes."""
+        check_square(self.square)
 
 
 class Distillation:

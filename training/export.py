@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from splitnet.bundle import BundleParts, save_bundle
 from splitnet.codec.entropy_model import EntropyModel
+from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.nn.encoder import PlainEncoder
@@ -29,7 +30,7 @@ def export_bundle(
     """Write a bundle and return its manifest.
 
     photographs: training pictures on which the entropy tables are fitted, whole and letterboxed as frames
-    will be. detector: the unsplit one for the `image` mode.
+    will be. detector: the unsplit one for the `image` mode. ConfigError if no picture is readable.
     """
     encoder = student.encoder.materialise(student.spec.encoder.members)
     _round_to_half_precision(encoder)  # the tables must see the weights that will run
@@ -41,7 +42,10 @@ def export_bundle(
 
 
 def symbol_counts(device: DeviceHalf, input_size: int, photographs: Sequence[Path]) -> NDArray[np.int64]:
-    """Return histograms (widths, qualities, channels, 2R+1) of the symbols of photographs."""
+    """Return histograms (widths, qualities, channels, 2R+1) of the symbols of photographs, unreadable ones left out.
+
+    ConfigError if no symbol was seen: tables of nothing would code anything badly.
+    """
     bins = 2 * HISTOGRAM_RADIUS + 1
     counts = np.zeros((device.widths, device.qualities, device.spec.latent_channels, bins), np.int64)
     for path in tqdm(photographs, unit="picture", desc="entropy tables"):
@@ -52,6 +56,8 @@ def symbol_counts(device: DeviceHalf, input_size: int, photographs: Sequence[Pat
         for width, quality in np.ndindex(device.widths, device.qualities):
             symbols = device.encode(canvas, width + 1, quality)
             counts[width, quality] += _histogram(symbols)
+    if not counts.any():
+        raise ConfigError(f"none of {len(photographs)} photographs can be read to fit the entropy tables on")
     return counts
 
 

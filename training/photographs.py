@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import queue
@@ -21,6 +22,7 @@ from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MIN_SIDE = 64  # pixels; smaller pictures teach nothing
+MAX_MISSES = 200  # pictures of no use, one after the other: then none is
 log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
@@ -30,32 +32,44 @@ def find_photographs(folders: Sequence[Path], exclude: Sequence[Path] = ()) -> l
     """Return the pictures below the folders, without those that evaluation annotations name.
 
     exclude: COCO annotation files. A picture is dropped if the number in its name is the number of an
-    excluded one, whatever the prefix (val2017 lies inside val2014). ConfigError if nothing is left.
+    excluded one, whatever the prefix (val2017 lies inside val2014). ConfigError if a folder is not there or
+    nothing is left.
     """
+    absent = [folder for folder in folders if not folder.is_dir()]
+    if absent:
+        raise ConfigError(f"{absent[0]} is not a folder of photographs")
     banned = {number for path in exclude for number in _image_numbers(path)}
     found = [p for folder in folders for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
     kept = [p for p in found if _number(p.stem) not in banned]
     if not kept:
-        raise ConfigError(f"no photographs in {', '.join(map(str, folders)) or 'no folder at all'}")
+        names = ", ".join(map(str, folders)) or "no folder at all"
+        raise ConfigError(f"no photographs in {names} ({len(found)} excluded as evaluation pictures)")
     log.info("%d photographs, %d excluded", len(kept), len(found) - len(kept))
     return kept
 
 
 def _image_numbers(annotations: Path) -> Iterator[int]:
-    for image in json.loads(annotations.read_text())["images"]:
-        number = _number(Path(image["file_name"]).stem)
+    try:
+        names = [str(image["file_name"]) for image in json.loads(annotations.read_text())["images"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{annotations} is not a COCO annotation file: {error!r}") from error
+    for name in names:
+        number = _number(Path(name).stem)
         if number is not None:
             yield number
 
 
 def _number(stem: str) -> int | None:
     digits = stem.rsplit("_", 1)[-1]
-    return int(digits) if digits.isdigit() else None
+    return int(digits) if digits.isdecimal() else None
 
 
 def read_photograph(path: Path) -> Picture | None:
     """Return a picture as BGR (H, W, 3) uint8, or None if it is unreadable."""
-    decoded = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        decoded = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # its header claims more pixels than the library takes
+        return None
     return None if decoded is None else decoded.astype(np.uint8, copy=False)
 
 
@@ -67,7 +81,19 @@ class CropSpec:
     input_size: int = 416  # the detector's: a picture that just fits it has scale 1
     min_scale: float = 0.6
     max_scale: float = 1.5
-    min_side: int = 192  # shortest side of the part that holds picture, a multiple of 16
+    min_side: int = 192  # shortest side of the part that holds picture, rounded down to a multiple of 16
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on sizes that no crop can have."""
+        check_square(self.square)
+        if not LATENT_STRIDE <= self.min_side <= self.square:
+            raise ConfigError(f"min_side is {self.min_side}, must be {LATENT_STRIDE}..{self.square}")
+
+
+def check_square(square: int) -> None:
+    """Raise ConfigError unless a training square of this side, in pixels, fits every stage of a detector."""
+    if square < 32 or square % 32:
+        raise ConfigError(f"the training square has a side of {square}, must be a multiple of 32")
 
 
 def crop(photo: Picture, spec: CropSpec, canvas: tuple[int, int], rng: np.random.Generator) -> Picture:
@@ -118,48 +144,67 @@ def on_grey_square(batch: Picture, side: int, device: torch.device) -> tuple[Ten
 class CropStream:
     """An endless stream of batches (N, h, w, 3) uint8, cut ahead by threads.
 
-    Every batch has one canvas shape. Unreadable pictures are skipped with a warning.
+    Every batch has one canvas shape. Unreadable pictures are skipped with a warning. The seed fixes what
+    each thread cuts; with one thread, the order too. Use as a context, or call `stop`.
     """
 
     def __init__(
         self, photographs: Sequence[Path], spec: CropSpec, batch_size: int, seed: int, threads: int = 2
     ) -> None:
+        """Start the threads. ConfigError if there is nothing to do for them."""
+        if min(len(photographs), batch_size, threads) < 1:
+            raise ConfigError(f"{len(photographs)} photographs, {batch_size} crops, {threads} threads: too few")
         self._photographs, self._spec, self._batch_size = photographs, spec, batch_size
-        self._batches: queue.Queue[NDArray[np.uint8]] = queue.Queue(maxsize=2 * threads)
+        self._batches: queue.Queue[Picture | Exception] = queue.Queue(maxsize=2 * threads)
         self._stopped = threading.Event()
         seeds = np.random.SeedSequence(seed).spawn(threads)
-        self._threads = [threading.Thread(target=self._produce, args=(s,), daemon=True) for s in seeds]
+        self._threads = [threading.Thread(target=self._produce, args=(s,), name="crops", daemon=True) for s in seeds]
         for thread in self._threads:
             thread.start()
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield batches until `stop`."""
+        """Yield batches until `stop`. ConfigError if next to no picture is of use."""
         while not self._stopped.is_set():
-            yield self._batches.get()
+            batch = self._batches.get()
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+    def __enter__(self) -> CropStream:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
 
     def stop(self) -> None:
-        """End the threads."""
+        """End the threads; returns when they have ended."""
         self._stopped.set()
+        # Each thread puts at most one batch more: an empty queue has room for all of them.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._batches.get_nowait()
+        for thread in self._threads:
+            thread.join()
 
     def _produce(self, seed: np.random.SeedSequence) -> None:
         rng = np.random.default_rng(seed)
-        while not self._stopped.is_set():
-            batch = self._batch(rng)
+        try:
             while not self._stopped.is_set():
-                try:
-                    self._batches.put(batch, timeout=1.0)
-                    break
-                except queue.Full:
-                    continue
+                self._batches.put(self._batch(rng))
+        except Exception as error:  # raised where the batches are read; a silent end would leave that waiting
+            self._batches.put(error)
 
-    def _batch(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _batch(self, rng: np.random.Generator) -> Picture:
         canvas = canvas_shape(self._spec, rng)
-        crops: list[Picture] = []
-        while len(crops) < self._batch_size:
+        return np.stack([crop(self._draw(rng), self._spec, canvas, rng) for _ in range(self._batch_size)])
+
+    def _draw(self, rng: np.random.Generator) -> Picture:
+        for _ in range(MAX_MISSES):
             path = self._photographs[int(rng.integers(len(self._photographs)))]
             photo = read_photograph(path)
-            if photo is None or min(photo.shape[:2]) < MIN_SIDE:
-                log.warning("%s is unreadable or too small, skipped", path)
-                continue
-            crops.append(crop(photo, self._spec, canvas, rng))
-        return np.stack(crops)
+            if photo is not None and min(photo.shape[:2]) >= MIN_SIDE:
+                return photo
+            log.warning("%s is unreadable or too small, skipped", path)
+        raise ConfigError(f"{MAX_MISSES} photographs in a row are unreadable or under {MIN_SIDE} pixels a side")

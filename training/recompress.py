@@ -24,8 +24,8 @@ from splitnet.nn.yolox import YOLOX
 from splitnet.operating_point import Codec
 from training.losses import distillation_loss
 from training.optimise import apply_gradients, set_learning_rate
-from training.photographs import on_grey_square
-from training.run import CHECKPOINT
+from training.photographs import check_square, on_grey_square
+from training.run import CHECKPOINT, read_checkpoint
 from training.schedule import learning_rate
 from training.student import MovingAverage
 
@@ -35,12 +35,16 @@ WEIGHTS = {"dark3": 0.2, "dark4": 0.3, "p3": 0.7, "p4": 0.7, "p5": 0.7, "raw": 0
 
 @dataclass(frozen=True)
 class RecompressConfig:
-    """Settings."""
+    """Settings of a training against compression."""
 
     square: int = 256  # side of the training square, pixels
     peak_rate: float = 3e-4  # learning rate
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on a square that no detector takes."""
+        check_square(self.square)
 
 
 class Recompression:
@@ -78,6 +82,7 @@ class Recompression:
             "average": self.average.state,
             "updates": self.average.updates,
             "optimiser": self.optimiser.state_dict(),
+            "rng": self.rng.bit_generator.state,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -87,14 +92,15 @@ class Recompression:
         self.student.load_state_dict(state["recompressed"])
         self.average.load(state["average"], state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.rng.bit_generator.state = state["rng"]
 
     @staticmethod
     def result(folder: Path) -> dict[str, Tensor]:
-        """Return the averaged weights of a finished run's folder; ConfigError if it has none."""
+        """Return the averaged weights of a run's folder, as of its last checkpoint; ConfigError if it has none."""
         path = folder / CHECKPOINT
         if not path.is_file():
             raise ConfigError(f"{folder} has no {CHECKPOINT}: run `python -m training recompress` first")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_checkpoint(path)
         if "recompressed" not in state:
             raise ConfigError(f"{path} is of another kind of training")
         average: dict[str, Tensor] = state["average"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +17,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from splitnet.errors import ConfigError
-from training.photographs import CropStream
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.pt"
+JOURNAL = "journal.jsonl"
 
 
 class Task(Protocol):
@@ -35,45 +37,40 @@ class Task(Protocol):
 
 
 class Run:
-    """One training in one folder."""
+    """One training in one folder: a journal (a JSON line every few steps) and the last checkpoint."""
 
     def __init__(self, task: Task, folder: Path, steps: int, journal_every: int = 50, save_every: int = 250) -> None:
+        """Make the folder; ConfigError if that cannot be."""
         self.task, self.folder, self.steps = task, folder, steps
         self.journal_every, self.save_every = journal_every, save_every
         self.step = 0
         self._figures: dict[str, list[float]] = defaultdict(list)
-        try:
+        with _writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot write to {folder}: {error}") from error
 
     def resume(self) -> None:
-        """Go on from the folder's checkpoint, if it has one."""
+        """Go on from the folder's checkpoint, if it has one. ConfigError if it is not one of this training."""
         path = self.folder / CHECKPOINT
-        if path.exists():
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.task.load(state)
-            self.step = state["step"]
-            log.info("resumed %s at step %d of %d", path, self.step, self.steps)
+        if not path.exists():
+            return
+        state = read_checkpoint(path)
+        if state["step"] > self.steps:
+            raise ConfigError(f"{path} is at step {state['step']} already: give more --steps, or another --run")
+        self.task.load(state)
+        self.step = state["step"]
+        log.info("resumed %s at step %d of %d", path, self.step, self.steps)
 
-    def go(self, stream: CropStream) -> None:
-        """Train to the last step."""
+    def go(self, stream: Iterable[NDArray[Any]]) -> None:
+        """Train to the last step. ConfigError if the folder cannot be written; the last checkpoint stays."""
         batches = iter(stream)
-        with (
-            (self.folder / "journal.jsonl").open("a") as journal,
-            tqdm(total=self.steps, initial=self.step, unit="step", smoothing=0.05) as bar,
-        ):
+        with tqdm(total=self.steps, initial=self.step, unit="step", smoothing=0.05) as bar:
             while self.step < self.steps:
                 self._advance(batches)
                 bar.update()
-                if self.step % self.journal_every == 0:
-                    record = self._record()
-                    journal.write(json.dumps(record) + "\n")
-                    journal.flush()
-                    bar.set_postfix_str(
-                        " ".join(f"{k} {v:.3g}" for k, v in record.items() if k not in ("step", "time"))
-                    )
-                if self.step % self.save_every == 0 or self.step == self.steps:
+                is_last = self.step == self.steps
+                if is_last or self.step % self.journal_every == 0:
+                    bar.set_postfix_str(self._note())
+                if is_last or self.step % self.save_every == 0:
                     self._save()
 
     def _advance(self, batches: Iterator[NDArray[Any]]) -> None:
@@ -81,13 +78,40 @@ class Run:
             self._figures[name] += values
         self.step += 1
 
-    def _record(self) -> dict[str, float]:
-        means = {name: sum(values) / len(values) for name, values in sorted(self._figures.items())}
+    def _note(self) -> str:
+        """Write the figures since the last note to the journal; returns them in short."""
+        means = {name: sum(values) / len(values) for name, values in sorted(self._figures.items()) if values}
         self._figures.clear()
-        return {"step": self.step, "time": time.time(), **means}
+        record = {"step": self.step, "time": time.time(), **means}
+        with _writing_to(self.folder), (self.folder / JOURNAL).open("a") as journal:
+            journal.write(json.dumps(record) + "\n")
+        return " ".join(f"{name} {mean:.3g}" for name, mean in means.items())
 
     def _save(self) -> None:
         """Write a checkpoint; the previous one stays until this one is whole."""
+        content = io.BytesIO()  # torch's own writer hides the reason if the disk is full
+        torch.save({"step": self.step, **self.task.state()}, content)
         partial = self.folder / f"{CHECKPOINT}.partial"
-        torch.save({"step": self.step, **self.task.state()}, partial)
-        partial.replace(self.folder / CHECKPOINT)
+        with _writing_to(self.folder):
+            partial.write_bytes(content.getbuffer())
+            partial.replace(self.folder / CHECKPOINT)
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot write to {folder}: {error}; then the same command goes on from the last checkpoint"
+        raise ConfigError(message) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a run has saved: the task's state and "step". ConfigError if the file is nothing like it."""
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises many kinds
+        raise ConfigError(f"{path} is not a readable checkpoint; delete it to start anew") from error
+    if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+        raise ConfigError(f"{path} is not a checkpoint of a run; give another --run")
+    return state

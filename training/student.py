@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.decoder import Decoder, DecoderSpec
 from splitnet.nn.encoder import EncoderSpec, EnsembleEncoder
@@ -58,10 +59,13 @@ class Student(nn.Module):
         return features, quantised
 
     def take_tail(self, detector: YOLOX) -> None:
-        """Start the tail from a whole, fused detector."""
-        ours = self.tail.state_dict()
+        """Start the tail from a whole, fused detector. ConfigError if it is another than the spec's."""
         theirs = detector.state_dict()
-        self.tail.load_state_dict({name: theirs[name] for name in ours})
+        try:
+            self.tail.load_state_dict({name: theirs[name] for name in self.tail.state_dict()})
+        except (KeyError, RuntimeError) as error:
+            wanted = f"{self.spec.detector} of {self.spec.classes} classes"
+            raise ConfigError(f"the teacher is not a whole, fused {wanted}") from error
 
 
 class MovingAverage:

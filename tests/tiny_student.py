@@ -1,0 +1,46 @@
+"""A teacher and a student small enough to train in a test, and pictures to train them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+
+from splitnet.nn.decoder import DecoderSpec
+from splitnet.nn.encoder import EncoderSpec
+from splitnet.nn.yolox import YOLOX
+from training.student import StudentSpec
+
+CLASSES, SQUARE = 3, 64
+ENCODER = EncoderSpec(members=2, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=6)
+DECODER = DecoderSpec(channels=12, blocks=1, branch_channels=8, branch_blocks=1)
+
+
+def student_spec(split_point: str = "dark3") -> StudentSpec:
+    """Return a student of 2 widths and 2 qualities."""
+    return StudentSpec("yolox-nano", CLASSES, split_point, qualities=2, encoder=ENCODER, decoder=DECODER)
+
+
+def make_teacher(seed: int = 0) -> YOLOX:
+    """Return a whole detector with random weights that says different things about different pictures."""
+    torch.manual_seed(seed)
+    teacher = YOLOX("yolox-nano", CLASSES).eval()
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            if parameter.dim() == 4:  # torch's default lets the signal fade from layer to layer
+                torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+    return teacher
+
+
+def pictures(count: int = 4, height: int = SQUARE, width: int = SQUARE, seed: int = 0) -> np.ndarray:
+    """Return smooth random pictures (count, height, width, 3) uint8."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
+    return np.stack([cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC) for picture in coarse])
+
+
+def forever(batch: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the same batch again and again."""
+    while True:
+        yield batch

@@ -11,7 +11,7 @@ from torch import Tensor
 from splitnet.detections import Detections
 from splitnet.nn.yolox import HEAD_STRIDES
 
-MAX_CANDIDATES = 1000  # boxes that enter suppression; bounds its (n, n) overlap matrix
+MAX_CANDIDATES = 500  # boxes that enter suppression; bounds its (n, n) overlap matrix
 
 
 @lru_cache(maxsize=8)

@@ -37,7 +37,10 @@ class Task(Protocol):
 
 
 class Run:
-    """One training in one folder: a journal (a JSON line every few steps) and the last checkpoint."""
+    """One training in one folder: a journal (a JSON line every few steps) and the last checkpoint.
+
+    After an interruption, the steps since that checkpoint are taken again, and appear in the journal again.
+    """
 
     def __init__(self, task: Task, folder: Path, steps: int, journal_every: int = 50, save_every: int = 250) -> None:
         """Make the folder; ConfigError if that cannot be."""

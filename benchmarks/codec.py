@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import constriction_coder
 from benchmarks.benchmark import Benchmark, milliseconds_p50
+from benchmarks.photographs import frames_from
 from splitnet.bundle import DeviceBundle, load_device
 from splitnet.codec.bitstream import HEADER_BYTES
 from splitnet.codec.entropy_model import EntropyModel
@@ -103,15 +103,8 @@ def _bundle_figures(options: Namespace) -> dict[str, object]:
 
 def _canvases(folder: Path, limit: int, input_size: int) -> list[NDArray[np.uint8]]:
     """Read pictures as the device would: letterboxed into the bundle's square."""
-    canvases = []
-    for path in sorted(folder.glob("*"))[:limit] if folder.is_dir() else []:
-        frame = cv2.imread(str(path))
-        if frame is not None:
-            height, width = frame.shape[:2]
-            canvases.append(Letterbox.fit(width, height, input_size).apply(frame.astype(np.uint8, copy=False)))
-    if not canvases:
-        raise ConfigError(f"{folder} holds no pictures")
-    return canvases
+    frames = frames_from(folder, limit)
+    return [Letterbox.fit(frame.shape[1], frame.shape[0], input_size).apply(frame) for frame in frames]
 
 
 def _points(bundle: DeviceBundle, canvases: Sequence[NDArray[np.uint8]], repeats: int) -> list[dict[str, object]]:

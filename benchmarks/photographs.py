@@ -1,0 +1,56 @@
+"""Real frames to measure with: photographs that scikit-image ships, or the pictures of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from splitnet.errors import ConfigError
+
+Image = NDArray[np.uint8]  # (H, W, 3) BGR
+
+
+def frames_from(folder: Path | None, limit: int) -> list[Image]:
+    """Return the pictures of a folder in the order of their names, or without one scikit-image's photographs.
+
+    Raises ConfigError if there are none.
+    """
+    if folder is None:
+        return list(photographs().values())[:limit]
+    paths = sorted(folder.glob("*"))[:limit] if folder.is_dir() else []
+    pictures = [np.asarray(picture, np.uint8) for path in paths if (picture := cv2.imread(str(path))) is not None]
+    if not pictures:
+        raise ConfigError(f"{folder} holds no pictures")
+    return pictures
+
+
+def photographs() -> dict[str, Image]:
+    """Return photographs out of the scikit-image package itself, by name; nothing is downloaded.
+
+    The detector finds a person, a cat, a cup and a table, a person, and a motorcycle in them. Raises
+    ConfigError if scikit-image is missing.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise ConfigError("the photographs come from scikit-image; install it with the extra [demo]") from error
+    try:
+        pictures = {
+            "astronaut": data.astronaut(),
+            "cat": data.chelsea(),
+            "coffee": data.coffee(),
+            "camera": data.camera(),
+            "motorcycle": data.stereo_motorcycle()[0],
+        }
+    except (ImportError, OSError) as error:  # a build that left its pictures out and would download them
+        raise ConfigError("this scikit-image lacks its photographs; install it from PyPI's wheel") from error
+    return {name: _bgr(picture) for name, picture in pictures.items()}
+
+
+def _bgr(picture: NDArray[np.uint8]) -> Image:
+    """Return a grey (H, W) or RGB (H, W, 3) picture as BGR."""
+    grey = picture.ndim == 2
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR), np.uint8)

@@ -1,0 +1,124 @@
+"""The project's own commands as child processes that never outlive their parent's interest in them."""
+
+from __future__ import annotations
+
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from splitnet.errors import LinkError
+
+PROJECT = Path(__file__).resolve().parent.parent
+READY = re.compile(r"cloud-server ready: listening on (\S+:\d+),")
+STOP_PATIENCE_S = 10.0  # after SIGTERM; then SIGKILL
+
+Process = subprocess.Popen[str]
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """A `cloud-server` that is ready. address: HOST:PORT."""
+
+    address: str
+    process: Process
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+
+@contextmanager
+def server_process(bundle: Path, log: Path, *options: str, patience_s: float = 120.0) -> Iterator[ServerProcess]:
+    """Run `cloud-server serve` on a free port of the loopback interface until the block ends.
+
+    log: the file for what it writes to stderr. Raises LinkError if it is not ready in time.
+    """
+    command = ["cloud_server", "serve", "--bundle", str(bundle.resolve()), "--listen", "127.0.0.1:0", *options]
+    with log.open("w", encoding="utf-8") as stderr, child_process(command, subprocess.PIPE, stderr) as process:
+        yield ServerProcess(_address(process, log, patience_s), process)
+
+
+@contextmanager
+def child_process(
+    command: Sequence[str], stdout: int | IO[str] | None = None, stderr: int | IO[str] | None = None
+) -> Iterator[Process]:
+    """Run `python -m` with a command, in the project's folder, until the block ends in whatever way.
+
+    The child is in a session of its own, so that Ctrl+C reaches the parent alone, who ends it in order.
+    SIGTERM and SIGHUP end the block as Ctrl+C does.
+    """
+    with _interrupted_by_signals():
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _stop(process)
+
+
+def _address(process: Process, log: Path, patience_s: float) -> str:
+    """Wait for the line that says that the server is ready."""
+    assert process.stdout is not None
+    until = time.monotonic() + patience_s
+    while select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+        line = process.stdout.readline()
+        if match := READY.match(line):
+            return match[1]
+        if not line:
+            raise LinkError(f"the server did not start: {_last_line(log)}")
+    raise LinkError(f"the server was not ready within {patience_s:g} s: see {log}")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _stop(process: Process) -> None:
+    """End a child for certain: politely, then not."""
+    process.terminate()
+    try:
+        process.wait(STOP_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:  # an impatient second Ctrl+C comes here too
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, so that they too unwind the stack."""
+    if threading.current_thread() is not threading.main_thread():  # no signal arrives here
+        yield
+        return
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

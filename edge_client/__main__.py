@@ -123,8 +123,8 @@ async def _show_status(pipeline: Pipeline) -> None:
     while True:
         await asyncio.sleep(STATUS_INTERVAL_S)
         line = pipeline.statistics.status_line(time.monotonic())
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
-        sys.stderr.write(CLEAR_LINE + line[: max(columns - 1, 20)])
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # some terminals do not say
+        sys.stderr.write(CLEAR_LINE + line[: columns - 1])
         sys.stderr.flush()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from edge_client.memory import release_idle_memory
 from edge_client.source import Image
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
@@ -105,6 +106,7 @@ def load_encoder(folder: Path, device: str, threads: int) -> EncoderRuntime:
     bundle.encoder.to(device)
     runtime = EncoderRuntime(bundle)
     runtime.warm_up()
+    release_idle_memory()
     return runtime
 
 

@@ -109,7 +109,7 @@ def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
 
 
 def _distill_arguments(parser: argparse.ArgumentParser) -> None:
-    _training_arguments(parser, steps=4400)
+    _training_arguments(parser, steps=5800)
     add = parser.add_argument
     add(
         "--bundle",

@@ -32,7 +32,7 @@ class DistillConfig:
 
     square: int = 256  # side of the training square, pixels
     peak_rate: float = 2e-3  # learning rate of encoder and decoder
-    tail_rate: float = 2e-4  # of the pretrained rest of the detector
+    tail_rate: float = 1e-3  # of the pretrained rest of the detector
     # Price of a bit per pixel for each quality, fewest bytes first. Geometric: bytes then are too.
     prices: tuple[float, ...] = (8.0, 4.2, 2.2, 1.15, 0.6, 0.32)
     seed: int = 0
@@ -66,11 +66,11 @@ class Distillation:
         tail = list(self.student.tail.parameters())
         known = {id(p) for p in tail}
         fresh = [p for p in self.student.parameters() if id(p) not in known]
-        groups = [
-            {"params": fresh, "peak": self.config.peak_rate},
-            {"params": tail, "peak": self.config.tail_rate},
-        ]
+        groups = [{"params": p, "peak": peak} for p, peak in zip((fresh, tail), self._peaks(), strict=True)]
         return torch.optim.AdamW(groups, lr=self.config.peak_rate, weight_decay=1e-4)
+
+    def _peaks(self) -> tuple[float, float]:
+        return self.config.peak_rate, self.config.tail_rate
 
     def train(self, batch: NDArray[Any], progress: float) -> dict[str, list[float]]:
         """Do one step (`run.Task`)."""
@@ -117,6 +117,9 @@ class Distillation:
         self.student.load_state_dict(state["student"])
         self.average.load(state["average"], state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
+        # The settings of this command win over those of the one that wrote the checkpoint.
+        for group, peak in zip(self.optimiser.param_groups, self._peaks(), strict=True):
+            group["peak"] = peak
         self.generator.set_state(state["generator"])
 
     def result(self) -> Student:

@@ -11,7 +11,7 @@ PRICE_RAMP = 0.15  # share of the steps in which bytes get to their full price
 
 # Features first; necks and heads later. From the start they stall (measured; docs/training.md).
 FEATURE_STAGE: Mapping[str, float] = {"dark3": 1.0, "dark4": 1.0}
-JOINT_STAGE: Mapping[str, float] = {"dark3": 0.5, "dark4": 0.5, "p3": 0.7, "p4": 0.7, "p5": 0.7, "raw": 0.25}
+JOINT_STAGE: Mapping[str, float] = {"dark3": 0.25, "dark4": 0.25, "p3": 0.7, "p4": 0.7, "p5": 0.7, "raw": 0.5}
 
 
 def is_joint(progress: float) -> bool:

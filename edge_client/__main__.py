@@ -34,7 +34,7 @@ CLEAR_LINE = "\r\x1b[2K"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0 done, 1 the source has failed, 2 cannot be done."""
+    """Run a command; returns its exit code: 0 done, 1 the source has failed, 2 cannot be done, 130 interrupted."""
     _quiet_libraries()
     try:
         parsed = _parser().parse_args(arguments)
@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SplitError as error:
         print(f"edge-client: {error}", file=sys.stderr)
         return 1 if isinstance(error, SourceError) else 2
+    except KeyboardInterrupt:  # before the run has begun, or for the second time
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

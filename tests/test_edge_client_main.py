@@ -119,3 +119,12 @@ def test_help_is_given_without_loading_torch(command):
     )
     assert ran.returncode == 0, ran.stderr
     assert "usage: edge-client" in ran.stdout
+
+
+def test_ctrl_c_while_loading_leaves_no_traceback(pictures, tiny_bundle, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edge_client.__main__.load_encoder", interrupted)
+    assert main(["run", *NOWHERE, "--source", str(pictures), "--bundle", str(tiny_bundle)]) == 130
+    assert capsys.readouterr().err == ""

@@ -12,6 +12,14 @@ from splitnet.errors import ConfigError
 
 Image = NDArray[np.uint8]  # (H, W, 3) BGR
 
+LOADERS = {  # name: function of skimage.data; all of these pictures are inside its wheel
+    "astronaut": "astronaut",
+    "cat": "chelsea",
+    "coffee": "coffee",
+    "camera": "camera",
+    "motorcycle": "stereo_motorcycle",
+}
+
 
 def frames_from(folder: Path | None, limit: int) -> list[Image]:
     """Return the pictures of a folder in the order of their names, or without one scikit-image's photographs.
@@ -38,16 +46,10 @@ def photographs() -> dict[str, Image]:
     except ImportError as error:
         raise ConfigError("the photographs come from scikit-image; install it with the extra [demo]") from error
     try:
-        pictures = {
-            "astronaut": data.astronaut(),
-            "cat": data.chelsea(),
-            "coffee": data.coffee(),
-            "camera": data.camera(),
-            "motorcycle": data.stereo_motorcycle()[0],
-        }
+        loaded = {name: getattr(data, loader)() for name, loader in LOADERS.items()}
     except (ImportError, OSError) as error:  # a build that left its pictures out and would download them
         raise ConfigError("this scikit-image lacks its photographs; install it from PyPI's wheel") from error
-    return {name: _bgr(picture) for name, picture in pictures.items()}
+    return {name: _bgr(found[0] if isinstance(found, tuple) else found) for name, found in loaded.items()}
 
 
 def _bgr(picture: NDArray[np.uint8]) -> Image:

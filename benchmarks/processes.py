@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 from splitnet.errors import LinkError
 
@@ -58,7 +58,8 @@ def child_process(
     The child is in a session of its own, so that Ctrl+C reaches the parent alone, who ends it in order.
     SIGTERM and SIGHUP end the block as Ctrl+C does.
     """
-    with _interrupted_by_signals():
+    with _interrupts() as interrupts:
+        interrupts.held = True  # until the child is in our hands
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=PROJECT,
@@ -69,8 +70,10 @@ def child_process(
             start_new_session=True,
         )
         try:
+            interrupts.release()
             yield process
         finally:
+            interrupts.held = True  # an impatient second Ctrl+C must not leave the child behind
             _stop(process)
 
 
@@ -98,27 +101,45 @@ def _stop(process: Process) -> None:
     try:
         process.wait(STOP_PATIENCE_S)
     except subprocess.TimeoutExpired:
-        pass
-    finally:  # an impatient second Ctrl+C comes here too
         process.kill()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+class _Interrupts:
+    """Raises KeyboardInterrupt for a signal: at once, or while held, on release."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self._pending = False
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if not self.held:
+            raise KeyboardInterrupt
+        self._pending = True
+
+    def release(self) -> None:
+        """Raise what was held back, and let go."""
+        self.held = False
+        if self._pending:
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, so that they too unwind the stack."""
-    if threading.current_thread() is not threading.main_thread():  # no signal arrives here
-        yield
-        return
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+def _interrupts() -> Iterator[_Interrupts]:
+    """Let Ctrl+C, SIGTERM and SIGHUP unwind the stack alike, except those that were ignored before."""
+    interrupts = _Interrupts()
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no signal arrives anywhere else
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.getsignal(number) for number in numbers}
+        before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     try:
-        yield
+        for number in before:
+            signal.signal(number, interrupts.receive)
+        yield interrupts
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def _finished(client: Process, server: ServerProcess) -> bool:
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         client.send_signal(signal.SIGINT)  # it finishes its files
-        client.wait(timeout=15)
+        with suppress(subprocess.TimeoutExpired):  # then the end of its block ends it
+            client.wait(timeout=15)
         return False
     return True

@@ -35,6 +35,42 @@ def test_a_child_ends_when_a_signal_ends_its_parents_block(number):
     assert signal.getsignal(number) is before
 
 
+def test_a_signal_while_the_child_is_being_started_ends_it_too(monkeypatch):
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            started.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt), child_process(SLEEPS):
+        pytest.fail("the block must not run")
+    assert started[0].returncode == -signal.SIGTERM
+
+
+def test_a_second_ctrl_c_leaves_no_child_behind(monkeypatch):
+    def wait(self, timeout=None):
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGINT)
+        return self.wait(timeout)
+
+    with child_process(SLEEPS) as child:
+        monkeypatch.setattr(subprocess.Popen, "wait", wait)
+    assert child.returncode == -signal.SIGTERM
+
+
+def test_signals_that_are_ignored_stay_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with child_process(SLEEPS) as child:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert child.poll() is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_child_that_ignores_sigterm_is_killed(monkeypatch):
     monkeypatch.setattr(processes, "STOP_PATIENCE_S", 0.1)
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"

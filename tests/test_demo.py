@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -284,6 +285,10 @@ def test_ctrl_c_ends_the_run_but_keeps_what_was_found(tmp_path, tiny_bundle, pho
     assert len(read_answers(detections)) == answered
 
 
+def _names(process: psutil.Process, folder: Path) -> bool:
+    return any(str(folder) in word for word in process.info["cmdline"] or [])
+
+
 def test_a_killed_demo_leaves_no_process_behind(tmp_path, tiny_bundle):
     command = [sys.executable, "-m", "demo", "--bundle", str(tiny_bundle), "--out", str(tmp_path), "--frames", "5"]
     demo = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
@@ -292,12 +297,13 @@ def test_a_killed_demo_leaves_no_process_behind(tmp_path, tiny_bundle):
         children = psutil.Process(demo.pid).children(recursive=True)
         demo.terminate()
         assert demo.wait(timeout=60) == INTERRUPTED
+        named = [child for child in psutil.process_iter(["cmdline"]) if _names(child, tmp_path)]
     finally:
         demo.kill()
         demo.wait()
         demo.stderr.close()
     assert children
-    assert not any(child.is_running() for child in children)
+    assert not any(child.is_running() for child in [*children, *named])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from pathlib import Path
 from benchmarks.benchmark import Benchmark
 from benchmarks.photographs import Image, frames_from
 from benchmarks.processes import server_process
-from edge_client.config import DEFAULT_BUNDLE
 from edge_client.encoder_runtime import EncoderRuntime, load_encoder
 from edge_client.pipeline import Pipeline, PipelineSettings
 from edge_client.policy import FixedPolicy
@@ -27,6 +26,7 @@ from edge_client.source import Picture, Wait
 from splitnet.bundle import DETECTOR_FILE
 from splitnet.errors import ConfigError, SourceError
 from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.settings import DEFAULT_BUNDLE
 
 WARM_UP_FRAMES = 10
 ANSWER_TIMEOUT_S = 20.0

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from benchmarks.benchmark import Benchmark, milliseconds_p50
 from benchmarks.photographs import frames_from
-from edge_client.config import DEFAULT_BUNDLE
 from splitnet.bundle import DeviceBundle, load_device
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, Letterbox
 from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.settings import DEFAULT_BUNDLE
 
 Canvas = NDArray[np.uint8]
 Pair = tuple[OperatingPoint, OperatingPoint]

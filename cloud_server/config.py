@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from splitnet.errors import ConfigError
+from splitnet.settings import DEFAULT_BUNDLE
 
-DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "coco-nano"
 LISTEN_HELP = "address to listen on; 0.0.0.0 serves the network (no authentication), port 0 is any free port"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.photographs import photographs
-from benchmarks.processes import PROJECT, server_process
+from benchmarks.processes import server_process
 from demo.answers import read_answers
 from demo.chart import draw_chart
 from demo.client import ClientFiles, client_command, run_client, source_address
@@ -23,8 +23,8 @@ from demo.summary import as_text, summarise
 from splitnet.errors import ConfigError, SplitError
 from splitnet.manifest import load_manifest
 from splitnet.operating_point import OperatingPoint
+from splitnet.settings import DEFAULT_BUNDLE
 
-DEFAULT_BUNDLE = PROJECT / "bundles" / "coco-nano"
 FRAMES_HELP = f"frames at most ({FILM_FRAMES} of the photographs, all of a --source; Ctrl+C ends a camera)"
 INTERRUPTED = 130  # the shell's exit code for Ctrl+C
 

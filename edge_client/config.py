@@ -10,8 +10,8 @@ from pathlib import Path
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
 from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.settings import DEFAULT_BUNDLE
 
-DEFAULT_BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "coco-nano"
 DEFAULT_IMAGE_QUALITY = 50
 
 _SPLIT_POINT = re.compile(r"w(\d+) q(\d+)( zstd)?")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +12,7 @@ import numpy as np
 from edge_client.encoder_runtime import EncodedFrame, EncoderRuntime
 from edge_client.latency import percentile
 from edge_client.source import Image
+from splitnet.environment import environment
 from splitnet.operating_point import Codec, OperatingPoint
 
 WARM_UP_FRAMES = 5
@@ -72,10 +70,10 @@ def profile_to_json(
     threads: int,
     widths: Sequence[WidthProfile],
 ) -> dict[str, Any]:
-    """Return a profile with all that it depends on: device, bundle, frame size, threads."""
+    """Return a profile with all that it depends on: machine, bundle, frame size, threads."""
     height, width = images[0].shape[:2]
     return {
-        "device": describe_device(),
+        **environment(),
         "bundle": {"name": encoder.manifest.name, "digest": encoder.manifest.digest},
         "threads": threads,
         "frame": {"width": width, "height": height},
@@ -99,17 +97,6 @@ def profile_table(widths: Sequence[WidthProfile]) -> str:
     return "\n".join([header, *rows])
 
 
-def describe_device() -> dict[str, Any]:
-    """Return what this machine is."""
-    return {
-        "machine": platform.machine(),
-        "processor": _processor_name(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(terse=True),
-        "python": platform.python_version(),
-    }
-
-
 def drawn_images(count: int) -> list[Image]:
     """Return pictures of a camera's usual size, all different: soft shading, hard-edged blocks and grain."""
     width, height = DRAWN_FRAME_SIZE
@@ -126,16 +113,3 @@ def drawn_images(count: int) -> list[Image]:
             )
         images.append(image.clip(0, 255).astype(np.uint8))
     return images
-
-
-def _processor_name() -> str:
-    """Return the model that Linux names; boards name themselves in the device tree."""
-    for path, key in ((Path("/proc/device-tree/model"), ""), (Path("/proc/cpuinfo"), "model name")):
-        try:
-            lines = path.read_text(errors="replace").splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            if line.startswith(key):
-                return line.partition(":")[2].strip() if key else line.strip("\0 ")
-    return platform.processor() or "unknown"

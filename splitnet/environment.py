@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
-
-import numpy as np
-import torch
 
 _PROJECT = Path(__file__).resolve().parent.parent
 
@@ -20,6 +18,8 @@ def environment() -> dict[str, object]:
 
 def machine() -> dict[str, object]:
     """Return processor, cores, system and the versions that matter for speed."""
+    import torch  # here, because the client's help can do without
+
     return {
         "processor": processor(),
         "architecture": platform.machine(),
@@ -28,7 +28,7 @@ def machine() -> dict[str, object]:
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": np.__version__,
+        "numpy": metadata.version("numpy"),
     }
 
 

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
+
+DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "coco-nano"  # what is shipped
 
 C = TypeVar("C")
 _METAVARS = {int: "N", float: "X"}

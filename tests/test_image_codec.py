@@ -14,11 +14,7 @@ CODECS = (Codec.JPEG, Codec.WEBP)
 def picture(height: int = 48, width: int = 64) -> np.ndarray:
     """Return a smooth coloured picture, BGR uint8."""
     rows, columns = np.mgrid[0:height, 0:width]
-    return (
-        np.stack([rows * 2 + 40, columns * 2 + 20, (rows + columns) + 30], axis=2)
-        .clip(0, 255)
-        .astype(np.uint8)
-    )
+    return np.stack([rows * 2 + 40, columns * 2 + 20, (rows + columns) + 30], axis=2).clip(0, 255).astype(np.uint8)
 
 
 def file_of(extension: str, image: np.ndarray, *flags: int) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_client.encoder_runtime import load_encoder
-from edge_client.profile import describe_device, drawn_images, profile_table, profile_to_json, profile_widths
+from edge_client.profile import drawn_images, profile_table, profile_to_json, profile_widths
 from splitnet.errors import ConfigError
 
 
@@ -37,7 +37,7 @@ def test_json_says_what_the_figures_depend_on(encoder, photo):
     profile = json.loads(json.dumps(profile_to_json(encoder, [photo], 1, 1, widths)))
     assert profile["bundle"] == {"name": "tiny-0", "digest": encoder.manifest.digest}
     assert profile["frame"] == {"width": 640, "height": 480}
-    assert profile["device"]["cores"] >= 1
+    assert profile["machine"]["cores"] >= 1
     assert profile["threads"] == 1
     assert [found["width"] for found in profile["widths"]] == [1, 2, 3, 4]
 
@@ -54,7 +54,3 @@ def test_drawn_pictures_are_camera_sized_and_differ():
     assert first.dtype == np.uint8
     assert (first != second).any()
     assert (first == drawn_images(1)[0]).all()  # the same in every run
-
-
-def test_the_device_has_a_name():
-    assert describe_device()["processor"]

@@ -75,7 +75,7 @@ async def test_another_bundle_is_fatal_and_both_digests_are_named():
 async def test_another_protocol_version_is_fatal():
     service = FakeService(opened=SessionOpened("fake", DIGEST, "fake", protocol_version=9))
     async with serving(service) as address:
-        with pytest.raises(ProtocolVersionError, match="version 9.*update the older"):
+        with pytest.raises(ProtocolVersionError, match=r"version 9.*update the older"):
             async with open_session(address, OPENING):
                 pass
 

@@ -91,14 +91,10 @@ def unpack(bitstream: bytes, limits: Limits) -> Header:
     if magic != MAGIC:
         raise BitstreamError("these bytes are not a bitstream: the magic is missing")
     if version != VERSION:
-        raise BitstreamError(
-            f"bitstream version {version} is unknown (this is {VERSION}): update the older end"
-        )
+        raise BitstreamError(f"bitstream version {version} is unknown (this is {VERSION}): update the older end")
     if codec not in _CODECS:
         raise BitstreamError(f"codec number {codec} is unknown")
-    header = Header(
-        _CODECS[codec], digest, width, quality, channels, height, columns, size, context_model, reference
-    )
+    header = Header(_CODECS[codec], digest, width, quality, channels, height, columns, size, context_model, reference)
     _check_bundle(header, limits)
     _check_shape(header, limits)
     following = len(bitstream) - HEADER_BYTES

@@ -30,9 +30,7 @@ class FeatureCodec:
         self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size)
         self._tables = rans.Tables.build(model)
 
-    def compress(
-        self, symbols: NDArray[np.int16], width: int, quality: int, codec: Codec = Codec.RANS
-    ) -> bytes:
+    def compress(self, symbols: NDArray[np.int16], width: int, quality: int, codec: Codec = Codec.RANS) -> bytes:
         """Return symbols (C, H, W) int16 as a bitstream.
 
         Raise ConfigError if the bundle has no such width, quality or shape.

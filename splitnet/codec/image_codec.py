@@ -46,8 +46,7 @@ def decompress_image(data: bytes, codec: Codec, max_width: int, max_height: int)
     width, height = _jpeg_size(data) if codec is Codec.JPEG else _webp_size(data)
     if not (1 <= width <= max_width and 1 <= height <= max_height):
         raise BitstreamError(
-            f"the picture is {width}x{height}, this bundle takes 1x1 to {max_width}x{max_height}: "
-            "letterbox it first"
+            f"the picture is {width}x{height}, this bundle takes 1x1 to {max_width}x{max_height}: letterbox it first"
         )
     try:
         canvas = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE_FLAGS)

@@ -97,12 +97,13 @@ class SplitInferenceService(SplitInferenceServicer):
             raise ProtocolError("the first message of a session opens it; this was a frame")
         self._check_digest(opening.bundle_digest)
         with self._busy():
-            await context.write(reply_to_proto(self._identity))
-            await self._run(_Session(self._engine, context, opening.device_id))
+            await self._run(_Session(self._engine, context, opening.device_id), context)
 
-    async def _run(self, session: _Session) -> None:
+    async def _run(self, session: _Session, context: DetectContext) -> None:
+        # Known before the device hears of it, so that a drain in between is not missed.
         self._sessions.add(session)
         try:
+            await context.write(reply_to_proto(self._identity))
             await session.run()
         finally:
             self._sessions.discard(session)

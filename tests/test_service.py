@@ -315,6 +315,33 @@ async def test_draining_tells_open_sessions_answers_what_they_sent_and_refuses_t
     await asyncio.wait_for(daemon.service.wait_idle(), timeout=10)
 
 
+async def test_a_drain_just_as_a_session_opens_is_told_to_it(daemon):
+    asked: list[object] = []
+
+    class Context:
+        """A stream whose server starts to drain while the opening is being written."""
+
+        def peer(self) -> str:
+            return "test"
+
+        async def read(self) -> object:
+            if asked:
+                await asyncio.Event().wait()
+            asked.append(True)
+            return request_to_proto(OPENING)
+
+        async def write(self, message: pb.DetectReply) -> None:
+            replies.put_nowait(reply_from_proto(message))
+            if replies.qsize() == 1:
+                daemon.service.drain(2.0)
+
+    replies: asyncio.Queue[Reply] = asyncio.Queue()
+    serving = asyncio.create_task(daemon.service.Detect(iter(()), Context()))
+    await until(lambda: replies.qsize() == 2 or serving.done())
+    assert [replies.get_nowait(), replies.get_nowait()] == [IDENTITY, Draining(2000)]
+    serving.cancel()
+
+
 async def test_draining_refuses_new_sessions_and_calls(daemon):
     daemon.service.drain(grace_s=5)
     async with daemon.client() as client:

@@ -32,7 +32,7 @@ class DistillConfig:
 
     square: int = 256  # side of the training square, pixels
     peak_rate: float = 2e-3  # learning rate of encoder and decoder
-    tail_rate: float = 3e-4  # of the pretrained rest of the detector
+    tail_rate: float = 2e-5  # of the pretrained rest of the detector; higher ones lose what it knew
     # Price of a bit per pixel for each quality, fewest bytes first. Geometric: bytes then are too.
     prices: tuple[float, ...] = (8.0, 4.2, 2.2, 1.15, 0.6, 0.32)
     seed: int = 0

@@ -38,7 +38,7 @@ class RecompressConfig:
     """Settings of a training against compression."""
 
     square: int = 256  # side of the training square, pixels
-    peak_rate: float = 3e-4  # learning rate
+    peak_rate: float = 2e-5  # learning rate; higher ones lose what the detector knew (docs/training.md)
     seed: int = 0
     device: str = "cpu"
 

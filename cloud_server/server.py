@@ -57,7 +57,7 @@ class Server:
         loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._engine.start, loop.call_soon_threadsafe)
         self._service = SplitInferenceService(self._engine, self._identity)
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack aio
+        self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(options=SERVER_OPTIONS, compression=grpc.Compression.NoCompression)
         add_SplitInferenceServicer_to_server(self._service, self._grpc)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)

@@ -21,6 +21,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from splitnet.codec.bitstream import DIGEST_BYTES
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.errors import BundleError, DigestMismatchError
@@ -33,7 +34,6 @@ from splitnet.nn.yolox import YOLOX
 ENCODER_FILE = "encoder.safetensors"
 SERVER_FILE = "server.safetensors"
 DETECTOR_FILE = "detector.safetensors"
-DIGEST_PREFIX_BYTES = 8  # of the bundle's digest, in every bitstream
 _TABLES = "entropy."
 _UINT16 = {"quantized_cdf", "table_index"}
 
@@ -189,4 +189,4 @@ def _codec(tensors: Mapping[str, Tensor], manifest: Manifest) -> FeatureCodec:
     model = EntropyModel.from_arrays(arrays)
     if model.table_index.shape != (manifest.widths, manifest.qualities, manifest.latent_channels):
         raise BundleError(f"{ENCODER_FILE}: the entropy tables do not fit the manifest; copy the bundle again")
-    return FeatureCodec(model, bytes.fromhex(manifest.digest)[:DIGEST_PREFIX_BYTES], manifest.latent_size)
+    return FeatureCodec(model, bytes.fromhex(manifest.digest)[:DIGEST_BYTES], manifest.latent_size)

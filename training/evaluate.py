@@ -82,7 +82,7 @@ def evaluate(
         for tally, found in zip(tallies.values(), _detect(server, payloads, points, box), strict=True):
             tally.found.append(found)
         if server.detector is not None:
-            unsplit.append(unsplit_detections(server.detector, image.path, server.manifest.input_size))
+            unsplit.append(_unsplit(server.detector, frame, box, server.manifest.input_size))
     accuracy = labelled.accuracy(unsplit) if unsplit else None
     return Evaluation(accuracy, tuple(_point(device, labelled, p, t) for p, t in tallies.items()))
 
@@ -123,11 +123,14 @@ def _raw(server: ServerBundle, payload: bytes, point: OperatingPoint) -> Tensor:
     return raw
 
 
-@torch.inference_mode()
 def unsplit_detections(detector: YOLOX, path: Path, input_size: int) -> Detections:
     """Return what the whole detector finds in an uncompressed picture, in its pixels."""
     frame = _read(path)
-    box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
+    return _unsplit(detector, frame, Letterbox.fit(frame.shape[1], frame.shape[0], input_size), input_size)
+
+
+@torch.inference_mode()
+def _unsplit(detector: YOLOX, frame: NDArray[np.uint8], box: Letterbox, input_size: int) -> Detections:
     return _finish(detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
 
 

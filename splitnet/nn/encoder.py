@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
-from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.layers import fold_batch_norm
 
 PIXEL_MEAN = 114.0  # grey of the padding, so that padding becomes zero
@@ -213,8 +212,3 @@ class PlainEncoder(nn.Module):
         assert narrow.projection.bias is not None
         narrow.projection.bias.copy_(self.width_bias[width - 1])
         return narrow
-
-
-def latent_shape(spec: EncoderSpec, canvas_height: int, canvas_width: int) -> tuple[int, int, int]:
-    """Return (C, H, W) of the latent of a canvas in pixels."""
-    return spec.latent_channels, canvas_height // LATENT_STRIDE, canvas_width // LATENT_STRIDE

@@ -160,8 +160,8 @@ class Pipeline:
     def _encode_frames(self) -> None:
         count = 0
         while (frame := self._mailbox.take()) is not None:
-            point = self._policy.choose(self._clock(), self._circumstances(frame))
-            encoded = self._encoder.encode(frame.image, point)
+            decision = self._policy.choose(self._clock(), self._circumstances(frame))
+            encoded = self._encoder.encode(frame.image, decision.point)
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._send, frame, encoded)
             count += 1

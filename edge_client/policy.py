@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from splitnet.errors import ConfigError
+from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import OperatingPoint
 
 
@@ -20,26 +20,79 @@ class Circumstances:
     in_flight: int  # frames under way, this one included
 
 
-class Policy(Protocol):
-    """Chooses one operating point for each frame. Called in the encoding thread: be quick."""
+@dataclass(frozen=True)
+class Terms:
+    """Where the time between capture and detections goes, in milliseconds; predicted, or as it was."""
 
-    def choose(self, now: float, circumstances: Circumstances) -> OperatingPoint:
-        """Return the operating point for the frame that is encoded next."""
-        ...
+    wait_ms: float = 0.0  # from capture until encoding begins
+    encode_ms: float = 0.0  # or, in local mode, the whole detection
+    transmit_ms: float = 0.0  # until the link has taken the payload and what lies before it
+    propagate_ms: float = 0.0  # there and back, for a message of no size
+    server_ms: float = 0.0  # waiting, decoding and detecting
+
+    @property
+    def total_ms(self) -> float:
+        """Their sum."""
+        return self.wait_ms + self.encode_ms + self.transmit_ms + self.propagate_ms + self.server_ms
 
 
 @dataclass(frozen=True)
-class FixedPolicy:
+class Decision:
+    """An operating point, and why it was chosen."""
+
+    point: OperatingPoint
+    reason: str = "fixed"
+    predicted: Terms | None = None
+
+
+class Policy:
+    """Chooses one operating point for each frame, and may learn from what becomes of it.
+
+    `choose` and `encoded` are called in the encoding thread, the others in the event loop's: a policy that
+    learns guards its state, and all of them are quick. Times are seconds of the device's monotonic clock.
+    """
+
+    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+        """Return the decision for the frame that is encoded next."""
+        raise NotImplementedError
+
+    def encoded(self, now: float, frame_id: int, point: OperatingPoint, encode_ms: float, payload_bytes: int) -> None:
+        """Learn what encoding has cost."""
+
+    def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
+        """Learn that a frame is on its way."""
+
+    def acked(self, now: float, ack: Ack) -> None:
+        """Learn that the server has a frame."""
+
+    def answered(self, now: float, frame_id: int, timing: ServerTiming) -> None:
+        """Learn that a frame's detections have arrived."""
+
+    def failed(self, now: float, frame_id: int) -> None:
+        """Learn that a frame was refused, or lost."""
+
+    def link_up(self, now: float) -> None:
+        """Learn that a session is open."""
+
+    def link_down(self, now: float) -> None:
+        """Learn that there is none any more; frames under way are lost."""
+
+    def detected_locally(self, now: float, frame_id: int, duration_ms: float) -> None:
+        """Learn how long the device took to detect by itself."""
+
+
+@dataclass(frozen=True)
+class FixedPolicy(Policy):
     """Always the same operating point."""
 
     point: OperatingPoint
 
-    def choose(self, now: float, circumstances: Circumstances) -> OperatingPoint:
+    def choose(self, now: float, circumstances: Circumstances) -> Decision:
         """Return the operating point."""
-        return self.point
+        return Decision(self.point)
 
 
-class SchedulePolicy:
+class SchedulePolicy(Policy):
     """Goes through a list of operating points, a number of frames on each, and starts over."""
 
     def __init__(self, points: Sequence[OperatingPoint], frames_each: int) -> None:
@@ -49,8 +102,8 @@ class SchedulePolicy:
         self._frames_each = frames_each
         self._chosen = 0
 
-    def choose(self, now: float, circumstances: Circumstances) -> OperatingPoint:
+    def choose(self, now: float, circumstances: Circumstances) -> Decision:
         """Return the next operating point of the list."""
         point = self._points[self._chosen // self._frames_each % len(self._points)]
         self._chosen += 1
-        return point
+        return Decision(point, "schedule")

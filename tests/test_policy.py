@@ -14,12 +14,12 @@ FIRST, SECOND = OperatingPoint(Codec.RANS, 4, 2), OperatingPoint(Codec.JPEG, 0, 
 
 def test_the_fixed_policy_never_changes():
     policy = FixedPolicy(FIRST)
-    assert {policy.choose(now, ANY) for now in range(5)} == {FIRST}
+    assert {policy.choose(now, ANY).point for now in range(5)} == {FIRST}
 
 
 def test_the_schedule_stays_on_each_point_and_starts_over():
     policy = SchedulePolicy([FIRST, SECOND], frames_each=2)
-    chosen = [policy.choose(0.0, ANY) for _ in range(6)]
+    chosen = [policy.choose(0.0, ANY).point for _ in range(6)]
     assert chosen == [FIRST, FIRST, SECOND, SECOND, FIRST, FIRST]
 
 

@@ -55,7 +55,7 @@ class RunConfig:
         metadata={
             "type": str,
             "help": "send features (split) or the picture (image)",
-            "choices": [m.value for m in Mode],
+            "choices": (Mode.SPLIT.value, Mode.IMAGE.value),
         },
     )
     codec: str | None = field(
@@ -63,7 +63,7 @@ class RunConfig:
         metadata={
             "type": str,
             "help": "rans if not given, or jpeg in image mode",
-            "choices": [c.value for c in Codec],
+            "choices": [c.value for c in Codec if c.travels],
         },
     )
     width: int | None = field(default=None, metadata={"type": int, "help": "members of the encoder; all if not given"})

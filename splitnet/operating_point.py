@@ -13,20 +13,39 @@ class Mode(str, Enum):
 
     SPLIT = "split"  # encoder on the device, detector on the server
     IMAGE = "image"  # the picture itself travels, the server runs the whole detector
+    LOCAL = "local"  # the device runs the whole detector, nothing travels
+    SKIP = "skip"  # nobody looks at this frame
 
 
 class Codec(str, Enum):
-    """How the bytes of a payload are made."""
+    """How the bytes of a payload are made. The last two stand for no payload: nothing travels."""
 
     RANS = "rans"  # symbols of the latent, table-driven rANS
     ZSTD = "zstd"  # the same symbols, Zstandard: the fall-back codec
     JPEG = "jpeg"
     WEBP = "webp"
+    LOCAL = "local"
+    SKIP = "skip"
 
     @property
     def mode(self) -> Mode:
         """The mode that this codec belongs to."""
-        return Mode.SPLIT if self in (Codec.RANS, Codec.ZSTD) else Mode.IMAGE
+        return _MODES[self]
+
+    @property
+    def travels(self) -> bool:
+        """Whether there is a payload for the server at all."""
+        return self.mode in (Mode.SPLIT, Mode.IMAGE)
+
+
+_MODES = {
+    Codec.RANS: Mode.SPLIT,
+    Codec.ZSTD: Mode.SPLIT,
+    Codec.JPEG: Mode.IMAGE,
+    Codec.WEBP: Mode.IMAGE,
+    Codec.LOCAL: Mode.LOCAL,
+    Codec.SKIP: Mode.SKIP,
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +54,7 @@ class OperatingPoint:
 
     In split mode `width` is the number of active members (1 is the cheapest) and `quality` indexes
     the bundle's gains (0 is the fewest bytes). In image mode `quality` is the picture codec's own
-    (0 to 100) and `width` is 0.
+    (0 to 100) and `width` is 0. Where nothing travels both are 0: see `LOCAL` and `SKIP`.
     """
 
     codec: Codec
@@ -48,16 +67,27 @@ class OperatingPoint:
             raise ConfigError(f"split mode needs width 1..255 and quality 0..255, not {self.width}, {self.quality}")
         if self.mode is Mode.IMAGE and not (self.width == 0 and 0 <= self.quality <= 100):
             raise ConfigError(f"image mode needs width 0 and quality 0..100, not {self.width}, {self.quality}")
+        if not self.travels and (self.width or self.quality):
+            raise ConfigError(f"{self.mode.value} mode needs width 0 and quality 0, not {self.width}, {self.quality}")
 
     @property
     def mode(self) -> Mode:
         """The mode, which follows from the codec."""
         return self.codec.mode
 
+    @property
+    def travels(self) -> bool:
+        """Whether a frame at this point has a payload for the server."""
+        return self.codec.travels
+
     def __str__(self) -> str:
-        """Return the form shown in tables: "w4 q2", "jpeg 30"."""
+        """Return the form shown in tables: "w4 q2", "jpeg 30", "local"."""
         if self.codec is Codec.RANS:
             return f"w{self.width} q{self.quality}"
         if self.codec is Codec.ZSTD:
             return f"w{self.width} q{self.quality} zstd"
-        return f"{self.codec.value} {self.quality}"
+        return f"{self.codec.value} {self.quality}" if self.travels else self.codec.value
+
+
+LOCAL = OperatingPoint(Codec.LOCAL, 0, 0)
+SKIP = OperatingPoint(Codec.SKIP, 0, 0)

@@ -59,7 +59,7 @@ STATUS_TABLE: tuple[tuple[type[SplitError], grpc.StatusCode], ...] = (
     (SplitError, grpc.StatusCode.INTERNAL),
 )
 
-_CODEC_NAME = {codec: f"CODEC_{codec.name}" for codec in Codec}
+_CODEC_NAME = {codec: f"CODEC_{codec.name}" for codec in Codec if codec.travels}
 _CODEC_OF_NUMBER = {pb.Codec.Value(name): codec for codec, name in _CODEC_NAME.items()}
 _STATUS_OF_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
@@ -97,7 +97,9 @@ def request_from_proto(message: pb.DetectRequest) -> Request:
 
 
 def frame_to_proto(frame: Frame) -> pb.Frame:
-    """Return a frame as a message."""
+    """Return a frame as a message. Raises ConfigError for an operating point that has no payload."""
+    if not frame.operating_point.travels:
+        raise ConfigError(f"a frame at operating point {frame.operating_point} is never sent: handle it on the device")
     return pb.Frame(
         frame_id=frame.frame_id,
         capture_time_us=frame.capture_time_us,
@@ -277,7 +279,7 @@ def _digest_from_proto(digest: bytes) -> str:
 def _operating_point_from_proto(message: pb.OperatingPoint) -> OperatingPoint:
     codec = _CODEC_OF_NUMBER.get(message.codec)
     if codec is None:
-        raise ProtocolError(f"codec {message.codec} is unknown here: use one of {[c.value for c in Codec]}")
+        raise ProtocolError(f"codec {message.codec} is unknown here: use one of {[c.value for c in _CODEC_NAME]}")
     try:
         return OperatingPoint(codec, message.width, message.quality)
     except ConfigError as error:

@@ -45,7 +45,7 @@ class FeatureCodec:
         elif codec is Codec.ZSTD:
             payload = compress_zstd(symbols)
         else:
-            raise ConfigError(f"{codec.value} codes pictures, not features: choose rans or zstd")
+            raise ConfigError(f"{codec.value} codes no features: choose rans or zstd")
         header = Header(codec, self.digest, width, quality, channels, height, columns, len(payload))
         return wire.pack(header) + payload
 

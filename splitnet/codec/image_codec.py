@@ -27,7 +27,7 @@ _SKIPPED = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, restart inter
 def compress_image(canvas: NDArray[np.uint8], codec: Codec, quality: int) -> bytes:
     """Return a BGR picture (H, W, 3) uint8 as a file; quality is the codec's own, 0 to 100."""
     if codec.mode is not Mode.IMAGE:
-        raise ConfigError(f"{codec.value} codes features, not pictures: choose jpeg or webp")
+        raise ConfigError(f"{codec.value} codes no pictures: choose jpeg or webp")
     try:
         _, data = cv2.imencode(_EXTENSIONS[codec], canvas, [_QUALITY_FLAGS[codec], quality])
     except cv2.error as error:
@@ -42,7 +42,7 @@ def decompress_image(data: bytes, codec: Codec, max_width: int, max_height: int)
     Raise BitstreamError for anything else, and for pictures beyond the given size in pixels.
     """
     if codec.mode is not Mode.IMAGE:
-        raise BitstreamError(f"{codec.value} codes features, not pictures")
+        raise BitstreamError(f"{codec.value} codes no pictures")
     width, height = _jpeg_size(data) if codec is Codec.JPEG else _webp_size(data)
     if not (1 <= width <= max_width and 1 <= height <= max_height):
         raise BitstreamError(

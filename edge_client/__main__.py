@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int:
     config = read_settings(RunConfig, arguments)
     settings = _pipeline_settings(config)
-    source = open_source(config.source, fps=config.fps, camera_patience_s=config.camera_patience_s)
+    source = open_source(config.source, fps=config.fps, camera_patience_s=config.camera_patience_s, loop=config.loop)
     encoder = load_encoder(config.bundle, config.device, config.threads)
     policy = _policy(config, encoder)
     pipeline = Pipeline(source, encoder, policy, _sinks(config, source, encoder), settings)

@@ -86,6 +86,7 @@ class RunConfig:
     device: str = field(default="cpu", metadata={"help": "where to encode", "choices": ("cpu", "cuda")})
     threads: int = field(default=1, metadata={"help": "CPU threads of the encoder"})
     fps: float = field(default=10.0, metadata={"help": "frames a second from a folder"})
+    loop: bool = field(default=False, metadata={"help": "show a file or folder over and over"})
     as_fast_as_possible: bool = field(
         default=False, metadata={"help": "take every frame of a file or folder, at the server's pace"}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import time
@@ -48,16 +49,19 @@ class Source(Protocol):
         ...
 
 
-def open_source(address: str, *, fps: float, camera_patience_s: float) -> Source:
+def open_source(address: str, *, fps: float, camera_patience_s: float, loop: bool = False) -> Source:
     """Return the source behind an address: a folder, a file, a camera index or a URL.
 
-    `fps` is the rate of folders. Raises SourceError if there is nothing to read.
+    `fps` is the rate of folders; `loop` shows a folder or file over and over. Raises SourceError if there is
+    nothing to read.
     """
     path = Path(address)
     if path.is_dir():
-        return FolderSource(path, fps)
+        folder = FolderSource(path, fps)
+        return LoopedSource(folder) if loop else folder
     if path.is_file():
-        return VideoFileSource(path)
+        file = VideoFileSource(path)
+        return LoopedSource(file) if loop else file
     if address.isdigit() or "://" in address:
         return CameraSource(address, Backoff(random.random, first_s=0.2), camera_patience_s)
     raise SourceError(f"{address}: no such file or folder; give a path, a camera index or an rtsp:// address")
@@ -105,6 +109,8 @@ class VideoFileSource:
 
     def pictures(self, wait: Wait) -> Iterator[Picture]:
         """Yield the frames; raise SourceError if the file holds none."""
+        if not self._capture.isOpened():  # it has been shown before
+            self._capture.open(str(self._path))
         shown = 0
         try:
             while (image := _read_frame(self._capture)) is not None:
@@ -114,6 +120,27 @@ class VideoFileSource:
             self._capture.release()
         if shown == 0:
             raise SourceError(f"{self._path}: the video has no readable frame; convert it, for example with ffmpeg")
+
+
+class LoopedSource:
+    """A folder or file over and over, as one film without an end: its time runs on from round to round."""
+
+    finite = True  # it waits for its first link, and is paced, as what it shows
+
+    def __init__(self, shown: FolderSource | VideoFileSource) -> None:
+        self.fps = shown.fps
+        self._shown = shown
+
+    @property
+    def unreadable(self) -> int:
+        """Pictures passed over, counted again in every round."""
+        return self._shown.unreadable
+
+    def pictures(self, wait: Wait) -> Iterator[Picture]:
+        """Yield pictures until nobody asks for more; raise SourceError if there is none."""
+        rounds = (self._shown.pictures(wait) for _ in itertools.count())
+        for index, picture in enumerate(itertools.chain.from_iterable(rounds)):
+            yield Picture(index / self.fps, picture.image)
 
 
 class CameraSource:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import cv2
 import numpy as np
 import pytest
@@ -86,6 +88,32 @@ def test_a_truncated_video_ends_or_is_refused(video):
     except SourceError:
         return
     assert count <= 6
+
+
+def test_a_folder_shown_over_and_over_is_one_film(tmp_path, caplog):
+    write_pictures(tmp_path, 3)
+    (tmp_path / "000b.png").write_bytes(b"")
+    source = open_source(str(tmp_path), fps=10, camera_patience_s=1, loop=True)
+    pictures = list(islice(source.pictures(never), 8))
+    assert [int(picture.image[0, 0, 0]) for picture in pictures] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert [picture.position_s for picture in pictures] == [n / 10 for n in range(8)]
+    assert source.finite and source.fps == 10
+    assert source.unreadable == 3
+
+
+def test_a_video_shown_over_and_over_is_one_film(video):
+    once = [int(picture.image.mean()) for picture in opened(video).pictures(never)]
+    source = open_source(str(video), fps=10, camera_patience_s=1, loop=True)
+    pictures = list(islice(source.pictures(never), 15))
+    assert [int(picture.image.mean()) for picture in pictures] == [*once, *once, *once[:3]]
+    assert pictures[-1].position_s == pytest.approx(14 / 12.5)
+
+
+def test_a_folder_without_one_readable_picture_is_not_shown_over_and_over(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"nothing")
+    source = open_source(str(tmp_path), fps=10, camera_patience_s=1, loop=True)
+    with pytest.raises(SourceError, match="none of the 1 pictures"):
+        next(source.pictures(never))
 
 
 def test_an_address_that_is_nothing_is_refused():

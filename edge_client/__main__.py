@@ -22,7 +22,7 @@ from edge_client.config import ProfileConfig, RunConfig
 from edge_client.encoder_runtime import EncoderRuntime, load_encoder
 from edge_client.pipeline import Pipeline, PipelineSettings
 from edge_client.policy import FixedPolicy, Policy, SchedulePolicy
-from edge_client.profile import drawn_images, profile_table, profile_to_json, profile_widths
+from edge_client.profiling import drawn_images, profile_table, profile_to_json, profile_widths
 from edge_client.sinks import JsonLinesSink, Sink
 from edge_client.source import Image, Source, open_source
 from splitnet.errors import ConfigError, SourceError, SplitError

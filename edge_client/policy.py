@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from splitnet.errors import ConfigError
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import OperatingPoint
+
+if TYPE_CHECKING:
+    from edge_client.cpu import CpuSample
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,8 @@ class Circumstances:
     capture_time: float
     deadline_ms: float  # from capture, 0 for none
     in_flight: int  # frames under way, this one included
+    can_send: bool = True  # False: the link is down or silent, only LOCAL and SKIP are left
+    local_pending: int = 0  # frames that the device's own detector has still to finish
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,30 @@ class Decision:
     predicted: Terms | None = None
 
 
+@dataclass(frozen=True)
+class Estimates:
+    """What a policy believes at one moment, for the status line and the trace; None where it knows nothing."""
+
+    capacity_bps: float | None = None
+    capacity_low_bps: float | None = None  # what it counts on
+    rtt_min_ms: float | None = None
+    in_flight_bytes: int = 0
+    overusing: bool = False
+    load_factor: float | None = None  # encode times as measured, over those of the profile
+
+
 class Policy:
     """Chooses one operating point for each frame, and may learn from what becomes of it.
 
-    `choose` and `encoded` are called in the encoding thread, the others in the event loop's: a policy that
-    learns guards its state, and all of them are quick. Times are seconds of the device's monotonic clock.
+    `choose`, `encoded` and `estimates` are called in the encoding thread, the others in the event loop's: a
+    policy that learns guards its state, and all of them are quick. Times are seconds of the device's monotonic
+    clock.
     """
+
+    @property
+    def bridges(self) -> bool:
+        """Whether it can do without the link: then it is asked even when nothing can be sent, else frames wait."""
+        return False
 
     def choose(self, now: float, circumstances: Circumstances) -> Decision:
         """Return the decision for the frame that is encoded next."""
@@ -80,12 +104,24 @@ class Policy:
     def detected_locally(self, now: float, frame_id: int, duration_ms: float) -> None:
         """Learn how long the device took to detect by itself."""
 
+    def sampled(self, now: float, sample: CpuSample) -> None:
+        """Learn how busy the device is, about once a second."""
+
+    def estimates(self, now: float) -> Estimates:
+        """Return what it believes."""
+        return Estimates()
+
 
 @dataclass(frozen=True)
 class FixedPolicy(Policy):
     """Always the same operating point."""
 
     point: OperatingPoint
+
+    @property
+    def bridges(self) -> bool:
+        """Whether its point needs no link."""
+        return not self.point.travels
 
     def choose(self, now: float, circumstances: Circumstances) -> Decision:
         """Return the operating point."""

@@ -1,115 +1,63 @@
-"""How long this device takes to encode a frame, for every width and every step."""
+"""What computation costs on one device: the device's side of the table that a policy chooses from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import cycle, islice
 from typing import Any
 
-import numpy as np
+from splitnet.errors import ProfileError
 
-from edge_client.encoder_runtime import EncodedFrame, EncoderRuntime
-from edge_client.latency import percentile
-from edge_client.source import Image
-from splitnet.environment import environment
-from splitnet.operating_point import Codec, OperatingPoint
-
-WARM_UP_FRAMES = 5
-DRAWN_FRAME_SIZE = (1280, 720)
+FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class WidthProfile:
-    """What one width costs on this device. Times in milliseconds, of one frame."""
+class DeviceProfile:
+    """Nominal times in milliseconds, of one frame, on an otherwise idle device. See `profiling`."""
 
-    width: int
-    mmacs: float
-    kilobytes_mean: float
-    encode_ms_p50: float
-    encode_ms_p90: float
-    letterbox_ms_p50: float
-    network_ms_p50: float  # encoder, gains and quantiser
-    entropy_ms_p50: float
+    device: str  # see `profile_cache.device_fingerprint`
+    bundle_digest: str  # SHA-256, hexadecimal
+    encode_ms: Mapping[str, float]  # median from frame to payload by operating point as text: "w4 q2", "jpeg 30"
+    local_ms: float | None = None  # median of the whole detector on the device; None: it has no such weights
+    local_ms_p90: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raise ProfileError on times that no device has."""
+        local = [time for time in (self.local_ms, self.local_ms_p90) if time is not None]
+        for time in (*self.encode_ms.values(), *local):
+            if not (math.isfinite(time) and time > 0):
+                raise ProfileError(f"a profile holds a time of {time} ms: measure again with edge-client profile")
 
-def profile_widths(encoder: EncoderRuntime, images: Sequence[Image], quality: int, frames: int) -> list[WidthProfile]:
-    """Measure every width of a bundle on the given images (H, W, 3) uint8 BGR, taken in turn."""
-    return [
-        profile_width(encoder, images, OperatingPoint(Codec.RANS, width, quality), frames)
-        for width in range(1, encoder.manifest.widths + 1)
-    ]
-
-
-def profile_width(encoder: EncoderRuntime, images: Sequence[Image], point: OperatingPoint, frames: int) -> WidthProfile:
-    """Measure one operating point; the first few frames do not count."""
-    encoder.check(point)
-    encoded = [encoder.encode(image, point) for image in islice(cycle(images), WARM_UP_FRAMES + frames)]
-    measured = encoded[WARM_UP_FRAMES:]
-    height, width = images[0].shape[:2]
-    return _summarised(point.width, encoder.mmacs(point.width, (width, height)), measured)
-
-
-def _summarised(width: int, mmacs: float, frames: list[EncodedFrame]) -> WidthProfile:
-    return WidthProfile(
-        width=width,
-        mmacs=round(mmacs, 2),
-        kilobytes_mean=round(sum(len(frame.payload) for frame in frames) / len(frames) / 1000, 3),
-        encode_ms_p50=round(percentile([frame.encode_ms for frame in frames], 50), 3),
-        encode_ms_p90=round(percentile([frame.encode_ms for frame in frames], 90), 3),
-        letterbox_ms_p50=round(percentile([frame.letterbox_ms for frame in frames], 50), 3),
-        network_ms_p50=round(percentile([frame.network_ms for frame in frames], 50), 3),
-        entropy_ms_p50=round(percentile([frame.entropy_ms for frame in frames], 50), 3),
-    )
-
-
-def profile_to_json(
-    encoder: EncoderRuntime,
-    images: Sequence[Image],
-    quality: int,
-    threads: int,
-    widths: Sequence[WidthProfile],
-) -> dict[str, Any]:
-    """Return a profile with all that it depends on: machine, bundle, frame size, threads."""
-    height, width = images[0].shape[:2]
-    return {
-        **environment(),
-        "bundle": {"name": encoder.manifest.name, "digest": encoder.manifest.digest},
-        "threads": threads,
-        "frame": {"width": width, "height": height},
-        "quality": quality,
-        "widths": [asdict(found) for found in widths],
-    }
-
-
-def profile_table(widths: Sequence[WidthProfile]) -> str:
-    """Return the profile as a table."""
-    header = (
-        f"{'width':>5} {'MMACs':>8} {'KB':>7} {'encode ms p50':>14} {'p90':>7} "
-        f"{'letterbox':>10} {'network':>8} {'entropy':>8}"
-    )
-    rows = [
-        f"{found.width:>5} {found.mmacs:>8.1f} {found.kilobytes_mean:>7.2f} {found.encode_ms_p50:>14.2f} "
-        f"{found.encode_ms_p90:>7.2f} {found.letterbox_ms_p50:>10.2f} {found.network_ms_p50:>8.2f} "
-        f"{found.entropy_ms_p50:>8.2f}"
-        for found in widths
-    ]
-    return "\n".join([header, *rows])
-
-
-def drawn_images(count: int) -> list[Image]:
-    """Return pictures of a camera's usual size, all different: soft shading, hard-edged blocks and grain."""
-    width, height = DRAWN_FRAME_SIZE
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[0:height, 0:width]
-    images = []
-    for _ in range(count):
-        image = 90 + 60 * np.sin(rows / rng.uniform(60, 200))[..., None] * np.cos(columns / 150)[..., None]
-        image = image + rng.normal(0, 6, (height, width, 3))
-        for _ in range(12):
-            top, left = int(rng.integers(0, height - 60)), int(rng.integers(0, width - 60))
-            image[top : top + int(rng.integers(20, 200)), left : left + int(rng.integers(20, 200))] = rng.uniform(
-                0, 255, 3
+    def check(self, device: str, bundle_digest: str) -> None:
+        """Raise ProfileError if it was measured on another device or for another bundle."""
+        if self.device != device:
+            raise ProfileError(f"the profile was measured on {self.device}, this is {device}: measure this device")
+        if self.bundle_digest != bundle_digest:
+            raise ProfileError(
+                f"the profile is of bundle {self.bundle_digest[:12]}, this is {bundle_digest[:12]}: measure this bundle"
             )
-        images.append(image.clip(0, 255).astype(np.uint8))
-    return images
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the profile as plain JSON values."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: Any) -> DeviceProfile:
+        """Return the profile in JSON values. Raises ProfileError if they are none."""
+        try:
+            if values["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"format version {values['format_version']}")
+            return cls(
+                device=str(values["device"]),
+                bundle_digest=str(values["bundle_digest"]),
+                encode_ms={str(point): float(time) for point, time in values["encode_ms"].items()},
+                local_ms=_time(values["local_ms"]),
+                local_ms_p90=_time(values["local_ms_p90"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ProfileError(f"this is not a profile ({error!r}): measure again with edge-client profile") from error
+
+
+def _time(value: Any) -> float | None:
+    return None if value is None else float(value)

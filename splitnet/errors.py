@@ -33,6 +33,10 @@ class BundleMismatchError(ProtocolError):
     """Client and server hold different bundles."""
 
 
+class ProfileError(SplitError):
+    """A device's profile is damaged, or belongs to another device or bundle."""
+
+
 class LinkError(SplitError):
     """The server cannot be reached, or the connection to it broke: worth another attempt."""
 

@@ -1,56 +1,53 @@
-"""Encode times of this device."""
+"""A device's profile as a record: what it refuses, and its JSON."""
 
 from __future__ import annotations
 
 import json
+import math
 
-import numpy as np
 import pytest
 
-from edge_client.encoder_runtime import load_encoder
-from edge_client.profile import drawn_images, profile_table, profile_to_json, profile_widths
-from splitnet.errors import ConfigError
+from edge_client.profile import DeviceProfile
+from splitnet.errors import ProfileError
+
+PROFILE = DeviceProfile("pi-4", "ab" * 32, {"w1 q0": 5.0, "jpeg 30": 1.25}, local_ms=200.0, local_ms_p90=230.5)
 
 
-@pytest.fixture(scope="module")
-def encoder(tiny_bundle):
-    return load_encoder(tiny_bundle, device="cpu", threads=1)
+@pytest.mark.parametrize("profile", [PROFILE, DeviceProfile("pi-4", "ab" * 32, {"w1 q0": 5.0})])
+def test_a_profile_survives_json(profile):
+    assert DeviceProfile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
 
 
-def test_every_width_is_measured_in_all_its_steps(encoder, photo):
-    widths = profile_widths(encoder, [photo], quality=1, frames=5)
-    assert [found.width for found in widths] == [1, 2, 3, 4]
-    for found in widths:
-        assert 0 < found.encode_ms_p50 <= found.encode_ms_p90
-        assert min(found.letterbox_ms_p50, found.network_ms_p50, found.entropy_ms_p50) > 0
-        assert found.mmacs > 0
-        assert found.kilobytes_mean > 0
+@pytest.mark.parametrize("time", [0.0, -1.0, math.nan, math.inf])
+def test_times_that_no_device_has_are_refused(time):
+    with pytest.raises(ProfileError, match="measure again"):
+        DeviceProfile("pi-4", "ab" * 32, {"w1 q0": time})
+    with pytest.raises(ProfileError, match="measure again"):
+        DeviceProfile("pi-4", "ab" * 32, {}, local_ms=time)
 
 
-def test_a_quality_outside_of_the_bundle_is_refused(encoder, photo):
-    with pytest.raises(ConfigError):
-        profile_widths(encoder, [photo], quality=9, frames=1)
+def test_a_profile_fits_its_own_device_and_bundle_only():
+    PROFILE.check("pi-4", "ab" * 32)
+    with pytest.raises(ProfileError, match="measured on pi-4, this is pi-5: measure this device"):
+        PROFILE.check("pi-5", "ab" * 32)
+    with pytest.raises(ProfileError, match="of bundle abababababab, this is cdcdcdcdcdcd: measure this bundle"):
+        PROFILE.check("pi-4", "cd" * 32)
 
 
-def test_json_says_what_the_figures_depend_on(encoder, photo):
-    widths = profile_widths(encoder, [photo], quality=1, frames=2)
-    profile = json.loads(json.dumps(profile_to_json(encoder, [photo], 1, 1, widths)))
-    assert profile["bundle"] == {"name": "tiny-0", "digest": encoder.manifest.digest}
-    assert profile["frame"] == {"width": 640, "height": 480}
-    assert profile["machine"]["cores"] >= 1
-    assert profile["threads"] == 1
-    assert [found["width"] for found in profile["widths"]] == [1, 2, 3, 4]
-
-
-def test_the_table_has_a_row_for_each_width(encoder, photo):
-    table = profile_table(profile_widths(encoder, [photo], quality=0, frames=1)).splitlines()
-    assert len(table) == 5
-    assert len({len(line) for line in table}) == 1  # the columns line up
-
-
-def test_drawn_pictures_are_camera_sized_and_differ():
-    first, second = drawn_images(2)
-    assert first.shape == (720, 1280, 3)
-    assert first.dtype == np.uint8
-    assert (first != second).any()
-    assert (first == drawn_images(1)[0]).all()  # the same in every run
+@pytest.mark.parametrize(
+    "values",
+    [
+        None,
+        [],
+        {},
+        {**PROFILE.to_json(), "format_version": 2},
+        {**PROFILE.to_json(), "encode_ms": [1, 2]},
+        {**PROFILE.to_json(), "encode_ms": {"w1 q0": "fast"}},
+        {**PROFILE.to_json(), "local_ms": {}},
+        {key: value for key, value in PROFILE.to_json().items() if key != "device"},
+    ],
+)
+def test_what_is_no_profile_is_refused_in_one_line(values):
+    with pytest.raises(ProfileError, match="not a profile") as caught:
+        DeviceProfile.from_json(values)
+    assert "\n" not in str(caught.value)

@@ -38,11 +38,15 @@ class Picture:
 
 
 class Source(Protocol):
-    """Yields pictures. `finite` sources end by themselves; `unreadable` counts pictures passed over."""
+    """Yields pictures. `finite` sources, which are paced, are files and folders."""
 
     finite: bool
     fps: float
-    unreadable: int
+
+    @property
+    def unreadable(self) -> int:
+        """How many pictures were passed over."""
+        ...
 
     def pictures(self, wait: Wait) -> Iterator[Picture]:
         """Yield pictures until the source ends; raise SourceError when it is gone for good."""

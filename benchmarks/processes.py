@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from typing import IO, Any
 from splitnet.errors import LinkError
 
 PROJECT = Path(__file__).resolve().parent.parent
-READY = re.compile(r"cloud-server ready: listening on (\S+:\d+),")
+READY = re.compile(r"[\w-]+ ready: listening on (\S+:\d+)\b")
 STOP_PATIENCE_S = 10.0  # after SIGTERM; then SIGKILL
 
 Process = subprocess.Popen[str]
@@ -39,31 +39,43 @@ class ServerProcess:
 
 
 @contextmanager
-def server_process(bundle: Path, log: Path, *options: str, patience_s: float = 120.0) -> Iterator[ServerProcess]:
+def server_process(
+    bundle: Path, log: Path, *options: str, patience_s: float = 120.0, namespace: str | None = None
+) -> Iterator[ServerProcess]:
     """Run `cloud-server serve` on a free port of the loopback interface until the block ends.
 
-    log: the file for what it writes to stderr. Raises LinkError if it is not ready in time.
+    log: the file for what it writes to stderr. namespace: the network namespace to run it in. Raises LinkError
+    if it is not ready in time.
     """
     command = ["cloud_server", "serve", "--bundle", str(bundle.resolve()), "--listen", "127.0.0.1:0", *options]
-    with log.open("w", encoding="utf-8") as stderr, child_process(command, subprocess.PIPE, stderr) as process:
-        yield ServerProcess(_address(process, log, patience_s), process)
+    with (
+        log.open("w", encoding="utf-8") as stderr,
+        child_process(command, subprocess.PIPE, stderr, namespace=namespace) as process,
+    ):
+        yield ServerProcess(address_of(process, "server", log, patience_s), process)
 
 
 @contextmanager
 def child_process(
-    command: Sequence[str], stdout: int | IO[str] | None = None, stderr: int | IO[str] | None = None
+    command: Sequence[str],
+    stdout: int | IO[str] | None = None,
+    stderr: int | IO[str] | None = None,
+    *,
+    stdin: int | IO[str] = subprocess.DEVNULL,
+    namespace: str | None = None,
 ) -> Iterator[Process]:
     """Run `python -m` with a command, in the project's folder, until the block ends in whatever way.
 
     The child is in a session of its own, so that Ctrl+C reaches the parent alone, who ends it in order.
-    SIGTERM and SIGHUP end the block as Ctrl+C does.
+    SIGTERM and SIGHUP end the block as Ctrl+C does. namespace: the network namespace to run it in.
     """
-    with _interrupts() as interrupts:
+    entering = () if namespace is None else ("ip", "netns", "exec", namespace)  # becomes the command: the same process
+    with unwound_by_signals() as interrupts:
         interrupts.held = True  # until the child is in our hands
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            [*entering, sys.executable, "-m", *command],
             cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             text=True,
@@ -77,8 +89,11 @@ def child_process(
             _stop(process)
 
 
-def _address(process: Process, log: Path, patience_s: float) -> str:
-    """Wait for the line that says that the server is ready."""
+def address_of(process: Process, name: str, log: Path, patience_s: float) -> str:
+    """Wait for the line that says that a process is ready, and return where it listens: HOST:PORT.
+
+    Its stdout is a pipe, its stderr goes to the log. Raises LinkError if the line does not come in time.
+    """
     assert process.stdout is not None
     until = time.monotonic() + patience_s
     while select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
@@ -86,8 +101,8 @@ def _address(process: Process, log: Path, patience_s: float) -> str:
         if match := READY.match(line):
             return match[1]
         if not line:
-            raise LinkError(f"the server did not start: {_last_line(log)}")
-    raise LinkError(f"the server was not ready within {patience_s:g} s: see {log}")
+            raise LinkError(f"the {name} did not start: {_last_line(log)}")
+    raise LinkError(f"the {name} was not ready within {patience_s:g} s: see {log}")
 
 
 def _last_line(log: Path) -> str:
@@ -103,11 +118,13 @@ def _stop(process: Process) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):  # what was not yet written to a child that is gone
+                pipe.close()
 
 
-class _Interrupts:
+class Interrupts:
     """Raises KeyboardInterrupt for a signal: at once, or while held, on release."""
 
     def __init__(self) -> None:
@@ -128,9 +145,9 @@ class _Interrupts:
 
 
 @contextmanager
-def _interrupts() -> Iterator[_Interrupts]:
+def unwound_by_signals() -> Iterator[Interrupts]:
     """Let Ctrl+C, SIGTERM and SIGHUP unwind the stack alike, except those that were ignored before."""
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # no signal arrives anywhere else
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

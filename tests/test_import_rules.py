@@ -35,6 +35,7 @@ PURE = {
     "edge_client.policy",
     "edge_client.link",
     "edge_client.controller",
+    "benchmarks.shaping",
 }
 COMMANDS = {"protos.generate"}  # `make protos`
 IMPURE_MODULES = {"time", "logging", "socket", "os", "random", "asyncio", "threading", "subprocess", "datetime"}

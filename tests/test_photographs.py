@@ -18,7 +18,7 @@ from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
 from training import photographs
 from training.photographs import CropSpec, CropStream, canvas_shape, crop, find_photographs, on_grey_square
 
-SPEC = CropSpec(square=64, input_size=64, min_side=48)
+SPEC = CropSpec(square=64, input_size=64)
 
 
 def write_picture(path: Path, height: int = 80, width: int = 96, seed: int = 0) -> Path:
@@ -110,7 +110,7 @@ def test_a_crop_has_the_shape_of_its_canvas(shape):
 
 
 def test_a_crop_is_grey_where_the_picture_does_not_reach():
-    spec = CropSpec(square=64, input_size=32, min_scale=0.99, max_scale=1.0, min_side=64)
+    spec = CropSpec(square=64, input_size=32, min_scale=0.99, max_scale=1.0)
     black = np.zeros((100, 200, 3), np.uint8)
     cut = crop(black, spec, (64, 64), _without_jitter(spec))
     assert cut[0, 0].tolist() == [0, 0, 0]
@@ -143,13 +143,21 @@ def test_a_canvas_touches_the_square_and_fits_the_latent():
 @pytest.mark.parametrize("square", [0, -32, 31, 48, 100])
 def test_a_square_that_no_detector_takes_is_refused(square):
     with pytest.raises(ConfigError, match="multiple of 32"):
-        CropSpec(square=square, min_side=16)
+        CropSpec(square=square)
 
 
-@pytest.mark.parametrize("min_side", [-16, 0, 15, 65])
-def test_a_shortest_side_outside_the_square_is_refused(min_side):
-    with pytest.raises(ConfigError, match=r"must be 16\.\.64"):
-        CropSpec(square=64, min_side=min_side)
+@pytest.mark.parametrize("scales", [(0.0, 1.0, 1.0), (1.2, 1.0, 1.0), (0.5, 1.0, 0.0)])
+def test_scales_without_an_order_are_refused(scales):
+    with pytest.raises(ConfigError, match="must be positive, the smallest first"):
+        CropSpec(64, 64, *scales)
+
+
+def test_a_small_photograph_is_not_blown_up():
+    rng = np.random.default_rng(0)
+    spec = CropSpec(square=256, input_size=416, max_enlargement=1.0)
+    found = crop(np.zeros((64, 80, 3), np.uint8), spec, (256, 256), rng)
+    rows, columns = np.nonzero((found != PADDING_VALUE).any(axis=2))
+    assert rows.max() < 64 * 1.11 and columns.max() < 80 * 1.11  # but for a little stretch
 
 
 def test_a_canvas_lies_at_the_top_left_of_a_grey_square():

@@ -3,6 +3,7 @@
 import pytest
 
 from training.schedule import (
+    FIRST_PRICE,
     FEATURE_STAGE,
     JOINT,
     JOINT_STAGE,
@@ -54,11 +55,11 @@ def test_the_learning_rate_never_rises_after_the_warm_up():
 @pytest.mark.parametrize(
     ("progress", "factor"),
     [
-        (0.0, 0.1),
-        (PRICE_RAMP / 2, 0.55),
-        (PRICE_RAMP, 1.0),
-        (JOINT - BEFORE, 1.0),
-        (JOINT, 2.0),
+        (0.0, FIRST_PRICE),
+        (PRICE_RAMP / 2, FIRST_PRICE**0.5),
+        (JOINT - BEFORE, FIRST_PRICE ** (1 - JOINT / PRICE_RAMP)),
+        (JOINT, 2 * FIRST_PRICE ** (1 - JOINT / PRICE_RAMP)),
+        (PRICE_RAMP, 2.0),
         (1.0, 2.0),
     ],
 )

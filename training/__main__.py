@@ -137,6 +137,7 @@ def _distill_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="pictures to fit the entropy tables on, at most (default: %(default)s)",
     )
+    add("--compile", action="store_true", help="fuse the networks (needs a C++ compiler): minutes first, then faster")
     parser.set_defaults(command=_distill)
 
 
@@ -163,7 +164,7 @@ def _train(options: argparse.Namespace, task: Task, photographs: Sequence[Path])
     """Train to the last step, from the checkpoint if there is one."""
     run = Run(task, options.run, options.steps)
     run.resume()
-    spec = CropSpec(square=options.square, min_side=options.square * 3 // 4)
+    spec = CropSpec(square=options.square)
     with CropStream(photographs, spec, options.batch_size, options.seed + run.step, options.loaders) as stream:
         run.go(stream)
 
@@ -174,7 +175,7 @@ def _distill(options: argparse.Namespace) -> None:
     names = class_names_of(options.classes)
     teacher = read_onnx(options.teacher, options.detector, len(names))
     spec = StudentSpec(options.detector, len(names), options.split_point)
-    config = DistillConfig(square=options.square, seed=options.seed, device=options.device)
+    config = DistillConfig(options.square, seed=options.seed, device=options.device, compile=options.compile)
     task = Distillation(config, spec, teacher)
     manifest = Manifest(
         name=options.bundle.resolve().name,

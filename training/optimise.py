@@ -17,13 +17,14 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
-def apply_gradients(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer) -> bool:
+def apply_gradients(loss: Tensor, module: nn.Module, *optimisers: torch.optim.Optimizer) -> bool:
     """Go down the gradient; False if it is not finite: one wild batch must not end a day of training."""
-    optimiser.zero_grad(set_to_none=True)
+    module.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
     if not torch.isfinite(norm):
         log.warning("a gradient is not finite, the batch is skipped")
         return False
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     return True

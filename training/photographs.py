@@ -22,6 +22,8 @@ from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MIN_SIDE = 64  # pixels; smaller pictures teach nothing
+# Upright or not, and the short side's share of the long one: squares, 4:3 twice as often, portraits.
+CANVASES = ((False, 1.0), (False, 0.75), (False, 0.75), (True, 0.75))
 MAX_MISSES = 200  # pictures of no use, one after the other: then none is
 log = logging.getLogger(__name__)
 
@@ -81,13 +83,13 @@ class CropSpec:
     input_size: int = 416  # the detector's: a picture that just fits it has scale 1
     min_scale: float = 0.6
     max_scale: float = 1.5
-    min_side: int = 192  # shortest side of the part that holds picture, rounded down to a multiple of 16
+    max_enlargement: float = 1.25  # of a photograph's own pixels: small ones are not blown up
 
     def __post_init__(self) -> None:
         """Raise ConfigError on sizes that no crop can have."""
         check_square(self.square)
-        if not LATENT_STRIDE <= self.min_side <= self.square:
-            raise ConfigError(f"min_side is {self.min_side}, must be {LATENT_STRIDE}..{self.square}")
+        if not 0 < self.min_scale <= self.max_scale or self.max_enlargement <= 0:
+            raise ConfigError("the scales of crops must be positive, the smallest first")
 
 
 def check_square(square: int) -> None:
@@ -100,7 +102,8 @@ def crop(photo: Picture, spec: CropSpec, canvas: tuple[int, int], rng: np.random
     """Cut one augmented crop of `canvas` (height, width) out of a BGR photograph; grey where it does not reach."""
     height, width = photo.shape[:2]
     fit = spec.input_size / max(height, width)
-    scale = fit * np.exp(rng.uniform(np.log(spec.min_scale), np.log(spec.max_scale)))
+    drawn = fit * np.exp(rng.uniform(np.log(spec.min_scale), np.log(spec.max_scale)))
+    scale = min(drawn, spec.max_enlargement)
     stretch = np.exp(rng.uniform(-0.1, 0.1))
     size = max(8, round(width * scale * stretch)), max(8, round(height * scale / stretch))
     interpolation = cv2.INTER_AREA if rng.random() < 0.3 and scale < 1 else cv2.INTER_LINEAR
@@ -125,11 +128,13 @@ def _jitter(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def canvas_shape(spec: CropSpec, rng: np.random.Generator) -> tuple[int, int]:
-    """Draw the part of the square that holds picture, as frames of many shapes leave it: (height, width)."""
-    if rng.random() < 0.3:
-        return spec.square, spec.square
-    short = int(rng.integers(spec.min_side // LATENT_STRIDE, spec.square // LATENT_STRIDE + 1)) * LATENT_STRIDE
-    return (short, spec.square) if rng.random() < 0.75 else (spec.square, short)
+    """Draw the part of the square that holds picture, as frames of usual shapes leave it: (height, width).
+
+    A few shapes only: a compiled network is compiled again for each.
+    """
+    upright, short_side = CANVASES[int(rng.integers(len(CANVASES)))]
+    short = round(spec.square * short_side / LATENT_STRIDE) * LATENT_STRIDE
+    return (spec.square, short) if upright else (short, spec.square)
 
 
 def on_grey_square(batch: Picture, side: int, device: torch.device) -> tuple[Tensor, Tensor]:

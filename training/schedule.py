@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 WARM_UP = 0.02  # share of the steps in which the learning rate rises
 JOINT = 0.45  # from here on the whole server half is trained and its outputs are distilled
-PRICE_RAMP = 0.15  # share of the steps in which bytes get to their full price
+PRICE_RAMP = 0.5  # share of the steps in which bytes get to their full price
+FIRST_PRICE = 0.05  # share of that price in the beginning
 
 # Features first; necks and heads later. From the start they stall (measured; docs/training.md).
 FEATURE_STAGE: Mapping[str, float] = {"dark3": 1.0, "dark4": 1.0}
@@ -34,6 +35,6 @@ def learning_rate(progress: float) -> float:
 
 def price_factor(progress: float) -> float:
     """Return the factor on the price of a bit: cheap at first, so that the latent learns to say something."""
-    ramp = min(1.0, 0.1 + 0.9 * progress / PRICE_RAMP)
+    ramp = FIRST_PRICE ** max(0.0, 1 - progress / PRICE_RAMP)  # geometric, as the prices themselves are
     # The joint stage sums more terms of error, so a bit must cost more for the same rate.
     return ramp * (2.0 if is_joint(progress) else 1.0)

@@ -69,4 +69,5 @@ def _branch(spec: DecoderSpec, detector: str, stage: str) -> nn.Sequential:
         layers += [nn.Conv2d(channels, 4 * spec.branch_channels, 1), nn.PixelShuffle(2)]
         stride, channels = stride // 2, spec.branch_channels
     layers += [ResidualBlock(channels) for _ in range(spec.branch_blocks)]
-    return nn.Sequential(*layers, nn.Conv2d(channels, FAMILY[detector].channels(stage), 1))
+    # The detector's own stages end in SiLU too: what no stage can say, the decoder cannot say either.
+    return nn.Sequential(*layers, nn.Conv2d(channels, FAMILY[detector].channels(stage), 1), nn.SiLU(inplace=True))

@@ -3,8 +3,8 @@
 import pytest
 
 from training.schedule import (
-    FIRST_PRICE,
     FEATURE_STAGE,
+    FIRST_PRICE,
     JOINT,
     JOINT_STAGE,
     PRICE_RAMP,

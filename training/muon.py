@@ -26,7 +26,7 @@ def is_matrix(parameter: Tensor) -> bool:
 def orthogonalised(matrices: Tensor) -> Tensor:
     """Return matrices (N, rows, columns) with the same singular vectors and all singular values near 1."""
     a, b, c = _COEFFICIENTS
-    x = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x: Tensor = matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)
     tall = x.shape[1] > x.shape[2]
     if tall:  # the iteration squares the shorter side
         x = x.transpose(1, 2)

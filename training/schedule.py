@@ -35,6 +35,6 @@ def learning_rate(progress: float) -> float:
 
 def price_factor(progress: float) -> float:
     """Return the factor on the price of a bit: cheap at first, so that the latent learns to say something."""
-    ramp = FIRST_PRICE ** max(0.0, 1 - progress / PRICE_RAMP)  # geometric, as the prices themselves are
+    ramp = math.exp(math.log(FIRST_PRICE) * max(0.0, 1 - progress / PRICE_RAMP))  # geometric, as the prices are
     # The joint stage sums more terms of error, so a bit must cost more for the same rate.
     return ramp * (2.0 if is_joint(progress) else 1.0)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from dataclasses import dataclass, replace
+from collections import defaultdict
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -19,18 +18,6 @@ from splitnet.operating_point import LOCAL, OperatingPoint
 
 if TYPE_CHECKING:
     from edge_client.cpu import CpuSample
-
-CARRIED_S = 3.0  # a size that the link carried counts for so long
-MOST_REMEMBERED = 64  # frames without an answer that are remembered
-
-
-@dataclass(frozen=True)
-class _UnderWay:
-    """A frame that is being encoded or awaits its answer."""
-
-    capture_time: float
-    decision: Decision
-    payload_bytes: int = 0
 
 
 class AdaptivePolicy(Policy):
@@ -48,9 +35,6 @@ class AdaptivePolicy(Policy):
         self._pace = FramePace()
         self._sizes: defaultdict[str, RecentValues] = defaultdict(RecentValues)  # by codec, over the table's median
         self._server_ms = RecentValues()
-        self._short_ms = RecentValues()  # by how much totals were under-predicted
-        self._carried: deque[tuple[float, int]] = deque(maxlen=MOST_REMEMBERED)  # time and bytes of acked frames
-        self._under_way: dict[int, _UnderWay] = {}
         self._unattainable = False
 
     @property
@@ -69,8 +53,6 @@ class AdaptivePolicy(Policy):
             self._pace.add(circumstances.frame_id, circumstances.capture_time)
             decision = self._controller.choose(now, circumstances, self._situation(now))
             self._unattainable = self._unattainable or decision.reason == UNATTAINABLE
-            if decision.point.travels:
-                self._remember(circumstances.frame_id, _UnderWay(circumstances.capture_time, decision))
             return decision
 
     def encoded(self, now: float, frame_id: int, point: OperatingPoint, encode_ms: float, payload_bytes: int) -> None:
@@ -86,43 +68,32 @@ class AdaptivePolicy(Policy):
         """Learn that a frame is on its way."""
         with self._lock:
             self._link.sent(now, frame_id, payload_bytes)
-            if frame_id in self._under_way:
-                self._under_way[frame_id] = replace(self._under_way[frame_id], payload_bytes=payload_bytes)
 
     def acked(self, now: float, ack: Ack) -> None:
         """Learn that the server has a frame."""
         with self._lock:
             self._link.acked(now, ack)
-            if ack.frame_id in self._under_way:
-                self._carried.append((now, self._under_way[ack.frame_id].payload_bytes))
 
     def answered(self, now: float, frame_id: int, timing: ServerTiming) -> None:
         """Learn that a frame's detections have arrived."""
         with self._lock:
             self._link.forget(now, frame_id)
             self._server_ms.add(timing.wait_ms + timing.decode_ms + timing.infer_ms)
-            frame = self._under_way.pop(frame_id, None)
-            if frame is not None and frame.decision.predicted is not None:
-                total_ms = (now - frame.capture_time) * 1000
-                self._short_ms.add(max(0.0, total_ms - frame.decision.predicted.total_ms))
 
     def failed(self, now: float, frame_id: int) -> None:
         """Learn that a frame was refused, or lost."""
         with self._lock:
             self._link.forget(now, frame_id)
-            self._under_way.pop(frame_id, None)
 
     def link_up(self, now: float) -> None:
         """Learn that a session is open: its link may be another one."""
         with self._lock:
             self._link.reset(now)
-            self._under_way.clear()
 
     def link_down(self, now: float) -> None:
         """Learn that there is none any more; frames under way are lost."""
         with self._lock:
             self._link.reset(now)
-            self._under_way.clear()
 
     def detected_locally(self, now: float, frame_id: int, duration_ms: float) -> None:
         """Learn how long the device took to detect by itself."""
@@ -154,12 +125,5 @@ class AdaptivePolicy(Policy):
             encode_load={k: Spread(self._load.factor(now, k), self._load.p90(now, k)) for k in self._kinds},
             size_load={codec: known.spread for codec, known in self._sizes.items() if known.spread is not None},
             server_ms=self._server_ms.spread or Situation.server_ms,
-            margin_ms=0.0,
             frame_interval_ms=self._pace.interval_ms,
-            carried_bytes=max((b for time, b in self._carried if time >= now - CARRIED_S), default=0),
         )
-
-    def _remember(self, frame_id: int, frame: _UnderWay) -> None:
-        if len(self._under_way) == MOST_REMEMBERED:
-            del self._under_way[next(iter(self._under_way))]
-        self._under_way[frame_id] = frame

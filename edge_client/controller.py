@@ -1,8 +1,8 @@
 """The table controller: from what is known at one moment, the operating point for the next frame.
 
 Of the rows whose cautious total meets the deadline, the one with the most accuracy per frame of the source is
-taken: down at once; up by a margin, after a dwell, and to no more than GROWTH times the bytes that the link
-has lately been seen to carry. No clock, no input; of its own past it knows only its last choice.
+taken: down at once; up by a margin and after a dwell, and while nothing has filled the link, to no more than
+GROWTH times the bytes that it has lately carried. Pure; of its own past it knows its last choice.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edge_client.link import LinkEstimate
 from edge_client.policy import Circumstances, Decision, Terms
-from edge_client.prospect import Prospect, Situation, Spread, predict
+from edge_client.prospect import NOMINAL, Prospect, Situation, Spread, predict
 from edge_client.table import Table, work_kind
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
 
 DWELL_S = 0.3  # between a step down and the next step up
-UP_MARGIN = 0.02  # of the accuracy: less is not worth a step up
-GROWTH = 2.0  # times the bytes lately carried
-SILENT_MS = 250.0  # nothing heard for so long beyond a usual round trip: the link is taken for dead
-UNATTAINABLE = "no operating point meets the deadline"
+UP_MARGIN = 0.02  # of the accuracy: less is not worth a change
+GROWTH = 4.0  # times the bytes lately carried
+SILENT_MS = 200.0  # an ack overdue by so much: the link is taken for dead
+UNATTAINABLE = "no operating point meets the deadline, whatever the link"
 
 
 @dataclass(frozen=True)
@@ -52,29 +51,30 @@ class Controller:
         """Return the decision for a frame, with its reason and the expected terms."""
         wait_ms = max(0.0, now - circumstances.capture_time) * 1000
         local = self._local(wait_ms, circumstances, situation)
-        if not circumstances.can_send or _is_silent(situation.link):
+        if not circumstances.can_send or situation.link.silent_ms > SILENT_MS:
             return local or Decision(SKIP, "link silent")
         if not self._table.rows:
-            return local or Decision(SKIP, "the detector is busy")
+            return replace(local, reason="only mode") if local else Decision(SKIP, "the detector is busy")
         budget_ms = circumstances.deadline_ms or float("inf")
-        prospects = [predict(row, wait_ms, situation) for row in self._table.rows]
-        allowed = [p for p in prospects if self._within_limits(p, situation)] or prospects[:1]
-        fitting = [p for p in self._within_reach(allowed, situation) if p.cautious_ms <= budget_ms]
+        allowed = self._within_limits([predict(row, wait_ms, situation) for row in self._table.rows], situation)
+        fitting = [p for p in allowed if p.cautious_ms <= budget_ms]
         best = max(fitting, key=lambda p: (p.score, -p.cautious_ms), default=None)
         if local is not None and self._local_is_better(local, best, budget_ms, situation):
             return replace(local, reason="the device is faster than the link")
-        return self._late(allowed, budget_ms) if best is None else self._settled(now, best, fitting)
+        if best is None:
+            return self._late(allowed, budget_ms)
+        return self._settled(now, best, _step_towards(best, fitting, situation), fitting)
 
     def _local(self, wait_ms: float, circumstances: Circumstances, situation: Situation) -> Decision | None:
         """Return the decision to detect on the device, if it can and is free to."""
         local_ms = self._table.local_ms
         if local_ms is None or not self._settings.has_local or circumstances.local_pending:
             return None
-        return Decision(LOCAL, "link silent", Terms(wait_ms, local_ms * _load(situation, LOCAL).expected))
+        return Decision(LOCAL, "link silent", Terms(wait_ms, local_ms * _local_load(situation).expected))
 
     def _local_is_better(self, local: Decision, best: Prospect | None, budget_ms: float, situation: Situation) -> bool:
         assert local.predicted is not None
-        load, local_ms = _load(situation, LOCAL), local.predicted.encode_ms
+        load, local_ms = _local_load(situation), local.predicted.encode_ms
         if local.predicted.wait_ms + local_ms * load.p90 / load.expected > budget_ms:
             return False
         if best is None:
@@ -84,49 +84,52 @@ class Controller:
         share = min(1.0, (situation.frame_interval_ms or local_ms) / local_ms)
         return (self._table.local_ap or 0.0) * share > best.score
 
-    def _within_limits(self, prospect: Prospect, situation: Situation) -> bool:
-        min_fps, max_kbps = self._settings.min_fps, self._settings.max_kbps
-        if min_fps and prospect.expected.encode_ms > 1000 / min_fps:
-            return False
-        interval_ms = situation.frame_interval_ms
-        return not max_kbps or interval_ms is None or 8 * prospect.row.bytes_p50 / interval_ms <= max_kbps
+    def _within_limits(self, prospects: Sequence[Prospect], situation: Situation) -> Sequence[Prospect]:
+        """Return what the user's limits allow; if that is nothing, what comes closest to it."""
+        most_ms = 1000 / self._settings.min_fps if self._settings.min_fps else float("inf")
+        most_bytes = float("inf")
+        if self._settings.max_kbps and situation.frame_interval_ms is not None:
+            most_bytes = self._settings.max_kbps * situation.frame_interval_ms / 8
+        allowed = [p for p in prospects if p.encode_ms <= most_ms and p.row.bytes_p50 <= most_bytes]
+        return allowed or [min(prospects, key=lambda p: p.encode_ms / most_ms + p.row.bytes_p50 / most_bytes)]
 
-    def _within_reach(self, prospects: Sequence[Prospect], situation: Situation) -> list[Prospect]:
-        """Return those that are not too large a step from what the link has lately carried."""
-        carried = situation.carried_bytes
-        next_larger = min((p.row.bytes_p50 for p in prospects if p.row.bytes_p50 > carried), default=0.0)
-        reach = max(GROWTH * carried, next_larger)
-        return [p for p in prospects if p.row.bytes_p50 <= reach]
-
-    def _settled(self, now: float, best: Prospect, fitting: Sequence[Prospect]) -> Decision:
-        """Return the best, unless that is a step up which is too small or too early."""
+    def _settled(self, now: float, best: Prospect, step: Prospect, fitting: Sequence[Prospect]) -> Decision:
+        """Return the step, unless the best is hardly better, or it is a step up too soon after one down."""
         current = next((p for p in fitting if p.row.point == self._current), None)
-        if current is None or best.row.bytes_p50 < current.row.bytes_p50:
-            reason = "start" if self._current is None else "down"
+        reason = "steady"
+        if current is None:
+            reason = "down" if self._current else "start"
             self._stepped_down = now
-        elif best is current:
-            reason = "steady"
-        elif now - self._stepped_down < DWELL_S or best.score < (1 + UP_MARGIN) * current.score:
-            best, reason = current, "steady"
-        else:
-            reason = "up"
-        self._current = best.row.point
-        return Decision(best.row.point, reason, best.expected)
+        elif best is not current:
+            too_soon = step.row.bytes_p50 > current.row.bytes_p50 and now - self._stepped_down < DWELL_S
+            too_little = best.score < (1 + UP_MARGIN) * current.score
+            step, reason = (current, "steady") if too_soon or too_little else (step, "better")
+        self._current = step.row.point
+        return Decision(step.row.point, reason, step.terms)
 
     def _late(self, prospects: Sequence[Prospect], budget_ms: float) -> Decision:
-        """Return the quickest, or skip if this frame's age or the queue is to blame: the next one will be better."""
-        quickest = min(prospects, key=lambda p: p.expected.total_ms)
+        """Return the quickest, or SKIP if this frame's age or the queue is to blame: the next one will be better."""
+        quickest = min(prospects, key=lambda p: p.total_ms)
         self._current = quickest.row.point
-        if quickest.expected.total_ms <= budget_ms:
-            return Decision(quickest.row.point, "tight", quickest.expected)
+        if quickest.total_ms <= budget_ms:
+            return Decision(quickest.row.point, "tight", quickest.terms)
         if quickest.fresh_ms <= budget_ms:
-            return Decision(SKIP, "the next frame can be in time", quickest.expected)
-        return Decision(quickest.row.point, UNATTAINABLE, quickest.expected)
+            return Decision(SKIP, "the next frame can be in time", quickest.terms)
+        attainable = min(p.fresh_ms - p.own_ms for p in prospects) <= budget_ms
+        return Decision(quickest.row.point, "the link is too slow" if attainable else UNATTAINABLE, quickest.terms)
 
 
-def _is_silent(link: LinkEstimate) -> bool:
-    return link.silent_ms > SILENT_MS + (link.rtt_ms or 0.0)
+def _step_towards(best: Prospect, fitting: Sequence[Prospect], situation: Situation) -> Prospect:
+    """Return the best, or a step towards it if that is too far from what the link has been seen to carry."""
+    link = situation.link
+    if link.capacity_bps is None:
+        return min(fitting, key=lambda p: p.row.bytes_p50 * p.encode_ms)  # soon here, and telling
+    if not link.app_limited or best.row.bytes_p50 <= GROWTH * link.carried_bytes:
+        return best
+    further = sorted((p for p in fitting if p.row.bytes_p50 > link.carried_bytes), key=lambda p: p.row.bytes_p50)
+    within = [p for p in further if p.row.bytes_p50 <= GROWTH * link.carried_bytes]
+    return within[-1] if within else further[0]
 
 
-def _load(situation: Situation, point: OperatingPoint) -> Spread:
-    return situation.encode_load.get(work_kind(point), Spread())
+def _local_load(situation: Situation) -> Spread:
+    return situation.encode_load.get(work_kind(LOCAL), NOMINAL)

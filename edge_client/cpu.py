@@ -71,6 +71,7 @@ class LoadFactor:
         self._common = 1.0
         self._own: dict[str, tuple[float, float]] = {}  # kind: (time, factor)
         self._spread: deque[float] = deque(maxlen=SPREAD_FRAMES)  # ratios over the factor before them
+        self._spread_p90 = 1.0
         self._others = 0.0  # share of other processes now ...
         self._others_measured = 0.0  # ... and when a ratio was last measured
 
@@ -80,6 +81,7 @@ class LoadFactor:
             return
         before = self._factor(now, kind)
         self._spread.append(ratio / before)
+        self._spread_p90 = max(1.0, percentile(list(self._spread), 90))
         self._own[kind] = now, _smoothed(before, ratio)
         self._common = _smoothed(self._common, ratio)
         self._others_measured = self._others
@@ -94,17 +96,12 @@ class LoadFactor:
 
     def p90(self, now: float, kind: str) -> float:
         """Return the factor that nine of ten frames stay below."""
-        return self.factor(now, kind) * self.spread_p90
+        return self.factor(now, kind) * self._spread_p90
 
     @property
     def common(self) -> float:
         """The factor of work that was not done lately."""
         return self._common
-
-    @property
-    def spread_p90(self) -> float:
-        """How far above its expectation one frame of ten lies, as a factor."""
-        return max(1.0, percentile(list(self._spread), 90))
 
     def _factor(self, now: float, kind: str) -> float:
         time, own = self._own.get(kind, (float("-inf"), self._common))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from edge_client.link import MESSAGE_OVERHEAD_BYTES, LinkEstimate
 from edge_client.policy import Terms
 from edge_client.table import Row
 
 PLACES = 2  # frames under way at once, see `mailbox`
+CAUTION = 1.25  # times the deviation that nine of ten frames stay below: room for what is not foreseen
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,9 @@ class Spread:
     p90: float = 1.0
 
 
+NOMINAL = Spread()
+
+
 @dataclass(frozen=True)
 class Situation:
     """All that a decision rests on. Kinds of work are those of `table.work_kind`."""
@@ -29,64 +34,66 @@ class Situation:
     encode_load: Mapping[str, Spread] = field(default_factory=dict)  # time over nominal time, by kind of work
     size_load: Mapping[str, Spread] = field(default_factory=dict)  # bytes over the table's median, by codec
     server_ms: Spread = Spread(15.0, 25.0)
-    margin_ms: float = 0.0  # what predictions have lately been short by
     frame_interval_ms: float | None = None  # of the source
-    carried_bytes: float = 0.0  # the largest frame lately acknowledged
 
 
-@dataclass(frozen=True)
-class Prospect:
-    """What is to be expected of one row."""
+class Prospect(NamedTuple):
+    """What is to be expected of one row. Times in milliseconds. (A tuple: there is one a row and frame.)"""
 
     row: Row
-    expected: Terms
-    queue_ms: float  # of the expected transmission, what frames sent before are to blame for
+    wait_ms: float
+    encode_ms: float
+    queue_ms: float  # what frames sent before still take of the link
+    own_ms: float  # what this one takes
+    propagate_ms: float
+    server_ms: float
     cautious_ms: float  # the total that is rarely exceeded
-    share: float  # of the source's frames that can be served at this pace
-
-    @property
-    def score(self) -> float:
-        """Accuracy per frame of the source."""
-        return self.row.ap * self.share
+    score: float  # accuracy per frame of the source
 
     @property
     def fresh_ms(self) -> float:
-        """The expected total of a frame captured just now, with an empty queue."""
-        return self.expected.total_ms - self.expected.wait_ms - self.queue_ms
+        """The expected total of a frame captured just now, with nothing in its way."""
+        return self.encode_ms + self.own_ms + self.propagate_ms + self.server_ms
+
+    @property
+    def total_ms(self) -> float:
+        """The expected total."""
+        return self.wait_ms + self.queue_ms + self.fresh_ms
+
+    @property
+    def terms(self) -> Terms:
+        """The expected terms."""
+        transmit_ms = self.queue_ms + self.own_ms
+        return Terms(self.wait_ms, self.encode_ms, transmit_ms, self.propagate_ms, self.server_ms)
 
 
 def predict(row: Row, wait_ms: float, situation: Situation) -> Prospect:
     """Return what is to be expected of a frame that is wait_ms old.
 
-    The cautious total is the expected one and the root of the sum of the squared deviations of encoding, size,
-    link and server, which vary independently: their p90s do not come together.
+    Encoding, size, link and server vary independently, so their p90s do not come together: what the cautious
+    total adds to the expected one is the root of the sum of their squares. The pace at which frames can follow
+    one another counts cautiously, too, as a frame that takes longer delays the next.
     """
     link = situation.link
-    load = situation.encode_load.get(row.kind, _NOMINAL)
+    load = situation.encode_load.get(row.kind, NOMINAL)
     size = situation.size_load.get(row.point.codec.value)
-    wire_bytes = row.bytes_p50 * (size.expected if size else 1.0) + MESSAGE_OVERHEAD_BYTES
-    most_bytes = (row.bytes_p50 * size.p90 if size else row.bytes_p90) + MESSAGE_OVERHEAD_BYTES
-    ms_per_byte, most_ms_per_byte = _pace(link.capacity_bps), _pace(link.capacity_low_bps)
+    usual_bytes = row.bytes_p50 * (size.expected if size else 1.0)
+    most_bytes = row.bytes_p50 * size.p90 if size else row.bytes_p90
+    byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0
 
     encode_ms = row.encode_ms * load.expected
-    queue_ms = max(0.0, link.queued_bytes * ms_per_byte - encode_ms)
-    own_ms = wire_bytes * ms_per_byte
-    propagate_ms = link.rtt_min_ms or 0.0
-    expected = Terms(wait_ms, encode_ms, queue_ms + own_ms, propagate_ms, situation.server_ms.expected)
-    deviation_ms = math.hypot(
+    queue_ms = max(0.0, link.queued_bytes * byte_ms - encode_ms)
+    own_ms = (usual_bytes + MESSAGE_OVERHEAD_BYTES) * byte_ms
+    propagate_ms, server_ms = link.rtt_min_ms or 0.0, situation.server_ms.expected
+    deviation_ms = CAUTION * math.hypot(
         row.encode_ms * (load.p90 - load.expected),
-        (most_bytes - wire_bytes) * ms_per_byte,
-        (wire_bytes + link.queued_bytes) * (most_ms_per_byte - ms_per_byte),
-        situation.server_ms.p90 - situation.server_ms.expected,
+        (most_bytes - usual_bytes) * byte_ms,
+        link.late_ms,
+        situation.server_ms.p90 - server_ms,
     )
-    cycle_ms = max(encode_ms, own_ms, (encode_ms + own_ms + propagate_ms + expected.server_ms) / PLACES)
-    share = 1.0 if situation.frame_interval_ms is None else min(1.0, situation.frame_interval_ms / cycle_ms)
-    return Prospect(row, expected, queue_ms, expected.total_ms + deviation_ms + situation.margin_ms, share)
-
-
-_NOMINAL = Spread()
-
-
-def _pace(bits_per_s: float | None) -> float:
-    """Return milliseconds a byte; 0 as long as the capacity is unknown."""
-    return 8000 / bits_per_s if bits_per_s else 0.0
+    alone_ms = encode_ms + own_ms + propagate_ms + server_ms
+    cautious_ms = wait_ms + queue_ms + alone_ms + deviation_ms
+    cycle_ms = max(encode_ms, own_ms, alone_ms / PLACES) + deviation_ms
+    interval_ms = situation.frame_interval_ms or cycle_ms
+    score = row.ap * min(1.0, interval_ms / cycle_ms)
+    return Prospect(row, wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server_ms, cautious_ms, score)

@@ -7,29 +7,50 @@ import asyncio
 import json
 import logging
 import os
+import platform
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from threading import Event
 
 import cv2
 
+from edge_client.advice import Conditions, advice, conditions_of_run, offers
 from edge_client.annotation import annotation_sink
+from edge_client.choosing import adapts, make_policy, mode_tables, needs_local
 from edge_client.config import ProfileConfig, RunConfig
+from edge_client.cpu import CpuSampler
 from edge_client.encoder_runtime import EncoderRuntime, load_encoder
+from edge_client.link_probe import measure_link, probe_frames
+from edge_client.local_runtime import LocalRuntime, load_local
 from edge_client.pipeline import Pipeline, PipelineSettings
-from edge_client.policy import FixedPolicy, Policy, SchedulePolicy
-from edge_client.profiling import drawn_images, profile_table, profile_to_json, profile_widths
+from edge_client.profile import DeviceProfile
+from edge_client.profile_cache import cached_profile, device_fingerprint, keep_profile, read_profile
+from edge_client.profiling import (
+    Effort,
+    device_profile,
+    drawn_images,
+    measure,
+    points_to_measure,
+    profile_table,
+    profile_to_json,
+)
 from edge_client.sinks import JsonLinesSink, Sink
 from edge_client.source import Image, Source, open_source
+from edge_client.status import status_line, summary, to_json
+from edge_client.table import Table
 from splitnet.errors import ConfigError, SourceError, SplitError
+from splitnet.messages import MAX_DEVICE_ID_CHARS, OpenSession
+from splitnet.operating_point import Mode
 from splitnet.settings import add_settings, read_settings
 
 STATUS_INTERVAL_S = 0.5
 DRAWN_IMAGES = 8  # of the profile: enough that the entropy coder does not always see the same
+FIRST_START = Effort(frames=15, seconds=6.0)  # of a run that finds no profile
+FIRST_START_IMAGES = 2  # at a few megabytes each
 CLEAR_LINE = "\r\x1b[2K"
 
 
@@ -50,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-client", description="The device's half of split object detection.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="detect objects in frames of a camera, video or folder, with a cloud-server")
+    run = commands.add_parser("run", help="detect objects in frames of a camera, video or folder")
     add_settings(run, RunConfig)
     run.set_defaults(run=_run)
-    profile = commands.add_parser("profile", help="measure how long this device takes to encode a frame")
+    profile = commands.add_parser("profile", help="measure what each operating point costs on this device")
     add_settings(profile, ProfileConfig)
     profile.set_defaults(run=_profile)
     return parser
@@ -64,19 +85,27 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = _pipeline_settings(config)
     source = open_source(config.source, fps=config.fps, camera_patience_s=config.camera_patience_s, loop=config.loop)
     encoder = load_encoder(config.bundle, config.device, config.threads)
-    policy = _policy(config, encoder)
-    pipeline = Pipeline(source, encoder, policy, _sinks(config, source, encoder), settings)
+    manifest = encoder.manifest
+    choice = adapts(config, manifest)
+    local = load_local(config.bundle, manifest, config.device) if needs_local(config, choice) else None
+    profile = _profile_of_this_device(config, encoder, local) if choice else None
+    policy = make_policy(config, choice, encoder, local, profile)
+    sinks = _sinks(config, source, encoder)
+    pipeline = Pipeline(
+        source, encoder, policy, sinks, settings, local=local, sampler=CpuSampler(), trace_out=config.trace_out
+    )
     try:
         asyncio.run(_run_until_signal(pipeline))
     finally:
-        if pipeline.statistics.sessions:  # else there is nothing to tell but the error
-            _report(pipeline, config.json_summary)
+        if pipeline.statistics.sessions or pipeline.statistics.detected:  # else there is nothing to tell but the error
+            tables = mode_tables(manifest, profile) if profile else {}
+            _report(pipeline, config, tables)
     return 0
 
 
 def _pipeline_settings(config: RunConfig) -> PipelineSettings:
     return PipelineSettings(
-        server=config.server,
+        server="" if config.mode == Mode.LOCAL.value else config.server,
         device_id=config.device_id,
         deadline_ms=config.deadline_ms,
         max_frames=config.max_frames,
@@ -84,12 +113,28 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
     )
 
 
-def _policy(config: RunConfig, encoder: EncoderRuntime) -> Policy:
-    manifest = encoder.manifest
-    points = config.schedule or (config.point(manifest.widths, manifest.qualities),)
-    for point in points:
-        encoder.check(point)
-    return SchedulePolicy(points, config.schedule_frames) if config.schedule else FixedPolicy(points[0])
+def _profile_of_this_device(config: RunConfig, encoder: EncoderRuntime, local: LocalRuntime | None) -> DeviceProfile:
+    """Return the profile that the user names, or the kept one, or a new one, measured in less time than usual."""
+    device, manifest = device_fingerprint(config.device, config.threads), encoder.manifest
+    if config.profile is not None:
+        profile = read_profile(config.profile)
+        profile.check(device, manifest.digest)
+        return profile
+    kept = cached_profile(device, manifest.digest)
+    if kept is not None and (local is None or kept.local_ms is not None):
+        return kept
+    print("edge-client: measuring this device once, a few seconds", file=sys.stderr, flush=True)
+    points = points_to_measure(manifest, manifest.qualities // 2, local is not None)
+    measured = measure(encoder, local, drawn_images(FIRST_START_IMAGES), points, FIRST_START, _show_progress)
+    profile = device_profile(manifest, device, measured)
+    keep_profile(profile)
+    return profile
+
+
+def _show_progress(share: float) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{CLEAR_LINE}measured {share:.0%}" if share < 1 else CLEAR_LINE)
+        sys.stderr.flush()
 
 
 def _sinks(config: RunConfig, source: Source, encoder: EncoderRuntime) -> list[Sink]:
@@ -124,31 +169,54 @@ async def _run_until_signal(pipeline: Pipeline) -> None:
 async def _show_status(pipeline: Pipeline) -> None:
     while True:
         await asyncio.sleep(STATUS_INTERVAL_S)
-        line = pipeline.statistics.status_line(time.monotonic())
+        line = status_line(pipeline.statistics, time.monotonic())
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # some terminals do not say
         sys.stderr.write(CLEAR_LINE + line[: columns - 1])
         sys.stderr.flush()
 
 
-def _report(pipeline: Pipeline, json_path: Path | None) -> None:
-    now = time.monotonic()
+def _report(pipeline: Pipeline, config: RunConfig, tables: Mapping[Mode, Table]) -> None:
+    now, run = time.monotonic(), pipeline.statistics
     if sys.stderr.isatty():
         sys.stderr.write(CLEAR_LINE)
-    print(pipeline.statistics.summary(now), flush=True)
-    if json_path is not None:
-        _write_json(json_path, pipeline.statistics.to_json(now))
+    print(summary(run, now))
+    conditions = conditions_of_run(run, now, config.deadline_ms)
+    lines = advice(offers(tables, conditions), conditions) if tables and conditions else []
+    print("".join(f"{line}\n" for line in lines), end="", flush=True)
+    if config.json_summary is not None:
+        _write_json(config.json_summary, {**to_json(run, now), "advice": lines})
 
 
 def _profile(arguments: argparse.Namespace) -> int:
     config = read_settings(ProfileConfig, arguments)
     encoder = load_encoder(config.bundle, config.device, config.threads)
-    quality = encoder.manifest.qualities // 2 if config.quality is None else config.quality
+    manifest = encoder.manifest
+    local = load_local(config.bundle, manifest, config.device)
     images = _profile_images(config)
-    widths = profile_widths(encoder, images, quality, config.frames)
-    print(profile_table(widths))
-    _write_json(config.out, profile_to_json(encoder, images, quality, config.threads, widths))
-    print(f"written to {config.out}")
+    quality = manifest.qualities // 2 if config.quality is None else config.quality
+    points = points_to_measure(manifest, quality, local is not None)
+    measured = measure(encoder, local, images, points, Effort(config.frames, config.seconds), _show_progress)
+    profile = device_profile(manifest, device_fingerprint(config.device, config.threads), measured)
+    print(profile_table(measured))
+    if (path := keep_profile(profile)) is not None:
+        print(f"kept in {path}")
+    if config.out is not None:
+        size = images[0].shape[1], images[0].shape[0]
+        _write_json(config.out, profile_to_json(profile, manifest.name, size, measured))
+        print(f"written to {config.out}")
+    if config.server:
+        _advise(config, encoder, images[0], profile)
     return 0
+
+
+def _advise(config: ProfileConfig, encoder: EncoderRuntime, image: Image, profile: DeviceProfile) -> None:
+    """Measure the way to a server and say which mode would serve best."""
+    manifest = encoder.manifest
+    opening = OpenSession(platform.node()[:MAX_DEVICE_ID_CHARS] or "edge-client", manifest.digest)
+    size = image.shape[1], image.shape[0]
+    measured = asyncio.run(measure_link(config.server, opening, *probe_frames(encoder, image), size))
+    conditions = Conditions(config.deadline_ms, config.fps, measured.capacity_bps, measured.rtt_ms, measured.server_ms)
+    print("\n".join(advice(offers(mode_tables(manifest, profile), conditions), conditions)))
 
 
 def _profile_images(config: ProfileConfig) -> list[Image]:

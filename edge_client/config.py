@@ -9,23 +9,27 @@ from pathlib import Path
 
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
-from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint
 from splitnet.settings import DEFAULT_BUNDLE
 
 DEFAULT_IMAGE_QUALITY = 50
+MODES = ("auto", Mode.SPLIT.value, Mode.IMAGE.value, Mode.LOCAL.value)
 
 _SPLIT_POINT = re.compile(r"w(\d+) q(\d+)( zstd)?")
 _IMAGE_POINT = re.compile(r"(jpeg|webp) (\d+)")
 
 
 def parse_point(text: str) -> OperatingPoint:
-    """Return the operating point written as in the tables: "w4 q2", "w4 q2 zstd", "jpeg 30"."""
+    """Return the operating point written as in the tables: "w4 q2", "w4 q2 zstd", "jpeg 30", "local"."""
     if match := _SPLIT_POINT.fullmatch(text.strip()):
         codec = Codec.ZSTD if match[3] else Codec.RANS
         return OperatingPoint(codec, int(match[1]), int(match[2]))
     if match := _IMAGE_POINT.fullmatch(text.strip()):
         return OperatingPoint(Codec(match[1]), 0, int(match[2]))
-    raise ConfigError(f'{text!r} is not an operating point; write "w4 q2", "w4 q2 zstd", "jpeg 30" or "webp 10"')
+    for point in (LOCAL, SKIP):
+        if text.strip() == str(point):
+            return point
+    raise ConfigError(f'{text!r} is not an operating point; write "w4 q2", "w4 q2 zstd", "jpeg 30" or "local"')
 
 
 def parse_schedule(text: str) -> tuple[OperatingPoint, ...]:
@@ -37,7 +41,9 @@ def parse_schedule(text: str) -> tuple[OperatingPoint, ...]:
 class RunConfig:
     """Settings of `edge-client run`."""
 
-    server: str = field(default="", metadata={"help": "the cloud-server", "metavar": "HOST:PORT", "required": True})
+    server: str = field(
+        default="", metadata={"help": "the cloud-server; only --mode local needs none", "metavar": "HOST:PORT"}
+    )
     source: str = field(
         default="",
         metadata={
@@ -49,15 +55,21 @@ class RunConfig:
     bundle: Path = field(
         default=DEFAULT_BUNDLE, metadata={"help": "bundle, the same as the server's", "metavar": "DIR"}
     )
-    deadline_ms: float = field(default=0.0, metadata={"help": "from capture to detections; 0: none"})
+    deadline_ms: float = field(
+        default=0.0,
+        metadata={"help": "from capture to detections: each frame is sent so that it meets it; 0: none"},
+    )
     mode: str | None = field(
         default=None,
         metadata={
             "type": str,
-            "help": "send features (split) or the picture (image)",
-            "choices": (Mode.SPLIT.value, Mode.IMAGE.value),
+            "help": "send features (split) or the picture (image), detect on the device (local), or whatever is best "
+            "for each frame (auto: the default with a deadline)",
+            "choices": MODES,
         },
     )
+    min_fps: float = field(default=0.0, metadata={"help": "frames a second that the choice must keep up with"})
+    max_kbps: float = field(default=0.0, metadata={"help": "what the uplink may carry, in 1000 bits a second"})
     codec: str | None = field(
         default=None,
         metadata={
@@ -95,6 +107,18 @@ class RunConfig:
         default=None,
         metadata={"type": Path, "help": "write detections, one JSON object a line", "metavar": "FILE.jsonl"},
     )
+    trace_out: Path | None = field(
+        default=None,
+        metadata={
+            "type": Path,
+            "help": "write what was chosen for each frame, why, and what came of it",
+            "metavar": "FILE.jsonl",
+        },
+    )
+    profile: Path | None = field(
+        default=None,
+        metadata={"type": Path, "help": "this device's profile, instead of the kept one", "metavar": "FILE.json"},
+    )
     annotate: Path | None = field(
         default=None,
         metadata={
@@ -118,8 +142,20 @@ class RunConfig:
         """Raise ConfigError if a setting is out of range or contradicts another one."""
         if self.threads < 1 or self.fps <= 0 or self.schedule_frames < 1:
             raise ConfigError("--threads, --fps and --schedule-frames must be positive")
-        if self.mode and self.codec and Codec(self.codec).mode.value != self.mode:
-            raise ConfigError(f"--codec {self.codec} does not belong to --mode {self.mode}; give only one of them")
+        if min(self.deadline_ms, self.min_fps, self.max_kbps) < 0:
+            raise ConfigError("--deadline-ms, --min-fps and --max-kbps cannot be negative")
+        if not self.server and self.mode != Mode.LOCAL.value:
+            raise ConfigError("give --server HOST:PORT; only --mode local needs none")
+        if self.mode in (Mode.SPLIT.value, Mode.IMAGE.value):
+            if self.codec and Codec(self.codec).mode.value != self.mode:
+                raise ConfigError(f"--codec {self.codec} does not belong to --mode {self.mode}; give only one of them")
+        elif self.mode and self.fixes_the_point:
+            raise ConfigError(f"--mode {self.mode} leaves no operating point to fix: leave it out")
+
+    @property
+    def fixes_the_point(self) -> bool:
+        """Whether the user has said which operating points to use."""
+        return bool(self.schedule) or any(given is not None for given in (self.codec, self.width, self.quality))
 
     def point(self, widths: int, qualities: int) -> OperatingPoint:
         """Return the fixed operating point for a bundle with so many widths and qualities."""
@@ -143,15 +179,25 @@ class ProfileConfig:
             "metavar": "SRC",
         },
     )
-    frames: int = field(default=50, metadata={"help": "frames measured at each width"})
+    frames: int = field(default=50, metadata={"help": "frames measured at each operating point"})
+    seconds: float = field(default=20.0, metadata={"help": "measure no longer than this"})
     quality: int | None = field(
         default=None, metadata={"type": int, "help": "quality measured; the middle one if not given"}
     )
     device: str = field(default="cpu", metadata={"help": "where to encode", "choices": ("cpu", "cuda")})
     threads: int = field(default=1, metadata={"help": "CPU threads of the encoder"})
-    out: Path = field(default=Path("profile.json"), metadata={"help": "write the profile here", "metavar": "FILE.json"})
+    server: str = field(
+        default="",
+        metadata={"help": "measure the way to it as well, and say which mode serves best", "metavar": "HOST:PORT"},
+    )
+    deadline_ms: float = field(default=200.0, metadata={"help": "from capture to detections, for the advice"})
+    fps: float = field(default=10.0, metadata={"help": "frames a second, for the advice"})
+    out: Path | None = field(
+        default=None,
+        metadata={"type": Path, "help": "write all that was measured here as well", "metavar": "FILE.json"},
+    )
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range."""
-        if self.frames < 1 or self.threads < 1:
-            raise ConfigError("--frames and --threads must be positive")
+        if min(self.frames, self.threads, self.seconds, self.deadline_ms, self.fps) <= 0:
+            raise ConfigError("--frames, --seconds, --threads, --deadline-ms and --fps must be positive")

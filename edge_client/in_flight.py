@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from edge_client.encoder_runtime import EncodedFrame
-from edge_client.pacer import CapturedFrame
-
-
-@dataclass(frozen=True)
-class SentFrame:
-    """A frame and how it was encoded."""
-
-    frame: CapturedFrame
-    encoded: EncodedFrame
+from edge_client.frames import SentFrame
 
 
 class InFlight:
     """A table of sent frames. Use it from the event loop's thread only."""
 
-    def __init__(self, timeout_s: float, on_timeout: Callable[[int], None]) -> None:
-        self._timeout_s = timeout_s
+    def __init__(self, on_timeout: Callable[[int], None]) -> None:
         self._on_timeout = on_timeout
         self._sent: dict[int, tuple[SentFrame, asyncio.TimerHandle]] = {}
         self._empty = asyncio.Event()
@@ -32,12 +21,20 @@ class InFlight:
         """Return the number of frames that await their answer."""
         return len(self._sent)
 
-    def add(self, sent: SentFrame) -> None:
-        """Remember a frame; `on_timeout` is called with its id if `pop` does not come in time."""
-        frame_id = sent.frame.frame_id
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._on_timeout, frame_id)
-        self._sent[frame_id] = sent, timer
+    def add(self, sent: SentFrame, timeout_s: float) -> None:
+        """Remember a frame; `on_timeout` is called with its id if neither `extend` nor `pop` comes in time."""
+        self._sent[sent.frame.frame_id] = sent, self._timer(sent.frame.frame_id, timeout_s)
         self._empty.clear()
+
+    def extend(self, frame_id: int, timeout_s: float) -> None:
+        """Give a frame so much more time from now on, if it is under way."""
+        if frame_id in self._sent:
+            sent, timer = self._sent[frame_id]
+            timer.cancel()
+            self._sent[frame_id] = sent, self._timer(frame_id, timeout_s)
+
+    def _timer(self, frame_id: int, timeout_s: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(timeout_s, self._on_timeout, frame_id)
 
     def pop(self, frame_id: int) -> SentFrame | None:
         """Return a frame that is answered; None if no such frame is under way."""

@@ -6,6 +6,7 @@ link falls free, not before: a frame that waits for its place grows stale.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Condition
 from typing import Generic, TypeVar
 
@@ -19,15 +20,23 @@ class Mailbox(Generic[Item]):
     (`release`, `pause`, `resume`, `close`). Starts paused.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, on_overtaken: Callable[[Item], None] = lambda item: None) -> None:
+        """Take the number of places, and what to call with a frame that was replaced or is left over at the end."""
         self._changed = Condition()
         self._item: Item | None = None
-        self._free_places = places
+        self._places = self._free_places = places
+        self._on_overtaken = on_overtaken
         self._paused = True
+        self._resumed_once = False
+        self._silent = False  # the last frame had to go without a place, and none has fallen free since
         self._finished = False
         self._closed = False
-        self.received = 0
-        self.overtaken = 0  # frames that were replaced, or left over at the end
+
+    @property
+    def pending(self) -> int:
+        """Frames that wait or occupy a place."""
+        with self._changed:
+            return (self._item is not None) + self._places - self._free_places
 
     def put(self, item: Item, wait: bool = False) -> bool:
         """Leave the newest frame; return False once the mailbox is closed.
@@ -39,44 +48,65 @@ class Mailbox(Generic[Item]):
                 self._changed.wait_for(lambda: self._item is None or self._closed)
             if self._closed:
                 return False
-            self.received += 1
-            self.overtaken += self._item is not None
-            self._item = item
+            overtaken, self._item = self._item, item
             self._changed.notify_all()
-            return True
+        if overtaken is not None:
+            self._on_overtaken(overtaken)
+        return True
 
-    def take(self) -> Item | None:
-        """Wait for a frame and a free place, and occupy it; return None when no more will come."""
+    def take(self, patience_s: float | None = None) -> tuple[Item, bool] | None:
+        """Wait for a frame and a free place, and occupy it; return None when no more will come.
+
+        Returns the frame and whether it has a place. It always has, unless a patience is given: then it goes
+        without while the mailbox is paused, and once no place has fallen free for so many seconds.
+        """
         with self._changed:
-            self._changed.wait_for(self._can_answer)
+            self._changed.wait_for(lambda: self._item is not None or self._over())
+            self._changed.wait_for(lambda: self._may_go(patience_s is not None), patience_s)
             item, self._item = self._item, None
             if self._closed or item is None:
                 return None
-            self._free_places -= 1
+            placed = self._has_place()
+            self._free_places -= placed
+            self._silent = not placed
             self._changed.notify_all()
-            return item
+            return item, placed
 
-    def _can_answer(self) -> bool:
-        if self._closed or (self._finished and self._item is None):
-            return True
-        return self._item is not None and self._free_places > 0 and not self._paused
+    def _over(self) -> bool:
+        return self._closed or self._finished
+
+    def _may_go(self, without_place: bool) -> bool:
+        nothing_to_wait_for = self._closed or self._item is None
+        return nothing_to_wait_for or self._has_place() or (without_place and (self._paused or self._silent))
+
+    def _has_place(self) -> bool:
+        return self._free_places > 0 and not self._paused
 
     def release(self) -> None:
         """Free the place of a frame that was answered or lost."""
         with self._changed:
             self._free_places += 1
+            self._silent = False
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Hold frames back: the link is down. Newer frames go on overtaking the one that waits."""
+        """Give no places: the link is down. Newer frames go on overtaking the one that waits."""
         with self._changed:
             self._paused = True
+            self._changed.notify_all()
 
     def resume(self) -> None:
-        """Let frames go again: the link is up."""
+        """Give places again: the link is up."""
         with self._changed:
             self._paused = False
+            self._resumed_once = True
+            self._silent = False
             self._changed.notify_all()
+
+    def wait_until_resumed(self) -> None:
+        """Wait for the first `resume`, or the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._resumed_once or self._over())
 
     def finish(self) -> None:
         """Say that no frame follows the one that may still wait."""
@@ -88,6 +118,7 @@ class Mailbox(Generic[Item]):
         """Wake everybody up for good; a frame that still waits is dropped."""
         with self._changed:
             self._closed = True
-            self.overtaken += self._item is not None
-            self._item = None
+            left_over, self._item = self._item, None
             self._changed.notify_all()
+        if left_over is not None:
+            self._on_overtaken(left_over)

@@ -7,47 +7,58 @@
     pipeline = Pipeline(source, encoder, policy, [CallbackSink(print)], settings)
     statistics = await pipeline.run()  # or, without an event loop: pipeline.run_blocking()
 
-Three threads and an event loop: one thread reads frames, one encodes them, one feeds the sinks; the loop
-talks to the server. The mailbox between reader and encoder holds one frame, the newest.
+Four threads and an event loop: one thread reads frames, one encodes them, one detects on the device (if it can), one
+feeds the sinks; the loop talks to the server (`uplink`). The mailbox between reader and encoder holds one frame, the
+newest. The ledger is told of every step.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from edge_client.attempts import staggered
+from edge_client.background import in_thread
 from edge_client.backoff import Backoff
-from edge_client.connection import Connection
-from edge_client.encoder_runtime import EncodedFrame, EncoderRuntime
-from edge_client.in_flight import InFlight, SentFrame
+from edge_client.encoder_runtime import EncoderRuntime
+from edge_client.frames import ChosenFrame, SentFrame
+from edge_client.ledger import FrameLedger
+from edge_client.local_runtime import LocalResult, LocalRuntime, LocalThread
 from edge_client.mailbox import Mailbox
 from edge_client.pacer import CapturedFrame, Pacer
 from edge_client.policy import Circumstances, Policy
-from edge_client.result import FrameResult
+from edge_client.run_statistics import RunStatistics
+from edge_client.session import open_session
 from edge_client.sinks import Sink, SinkThread
 from edge_client.source import Source
-from edge_client.status import RunStatistics
+from edge_client.trace import TraceFile
+from edge_client.uplink import Uplink, UplinkSettings
 from splitnet.errors import ConfigError
-from splitnet.messages import Draining, Frame, FrameDetections, FrameError, OpenSession, Reply
+from splitnet.messages import OpenSession
+from splitnet.operating_point import LOCAL
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from edge_client.cpu import CpuSampler
+
+SAMPLE_INTERVAL_S = 1.0
+URGENT_BACKOFF_S = 0.5  # the longest pause between attempts while the device detects alone, or has a deadline
+PATIENCE_S = 0.5  # how long a silent link may hold frames back that the device could look at, without a deadline
 
 
 @dataclass(frozen=True)
 class PipelineSettings:
     """How a run behaves."""
 
-    server: str  # host:port
+    server: str = ""  # host:port; empty: nothing ever leaves the device
     device_id: str = "edge-client"  # names this device in the server's log
     deadline_ms: float = 0.0  # from capture to detections, 0 for none
-    max_frames: int = 0  # encode so many and stop, 0 for all
+    max_frames: int = 0  # take so many and stop, 0 for all
     max_in_flight: int = 2  # frames being encoded or awaiting their answer
     live: bool = True  # pace finite sources like a camera and let the newest frame win; else take every frame
     drain_timeout_s: float = 5.0  # how long to wait at the end for frames in flight
@@ -56,12 +67,17 @@ class PipelineSettings:
     def __post_init__(self) -> None:
         """Raise ConfigError if a field is out of range."""
         host, _, port = self.server.rpartition(":")
-        if not (host and port.isdigit() and 0 < int(port) < 65536):
+        if self.server and not (host and port.isdigit() and 0 < int(port) < 65536):
             raise ConfigError(f"the server is given as HOST:PORT, not {self.server!r}")
         if self.deadline_ms < 0 or self.max_frames < 0:
             raise ConfigError("the deadline and the number of frames cannot be negative")
         if self.max_in_flight < 1:
             raise ConfigError("at least one frame must be allowed in flight")
+
+    @property
+    def patience_s(self) -> float:
+        """How long a frame may wait for its place on the link if the device can do without."""
+        return self.deadline_ms / 2000 or PATIENCE_S
 
 
 class Pipeline:
@@ -75,32 +91,45 @@ class Pipeline:
         sinks: Sequence[Sink],
         settings: PipelineSettings,
         *,
+        local: LocalRuntime | None = None,
+        sampler: CpuSampler | None = None,
+        trace_out: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         backoff: Backoff | None = None,
     ) -> None:
+        """Take the parts. Raises ConfigError if there is no server and the policy cannot do without."""
+        if not (settings.server or policy.bridges):
+            raise ConfigError("these operating points need a server: give --server HOST:PORT, or --mode local")
         self._source = source
         self._encoder = encoder
-        self._policy = policy
         self._settings = settings
-        self._clock = clock
-        self._sinks = SinkThread(sinks)
-        self._mailbox: Mailbox[CapturedFrame] = Mailbox(settings.max_in_flight)
-        self._statistics = RunStatistics(clock())
-        self._in_flight = InFlight(settings.answer_timeout_s, self._give_up)
-        self._linked_once = threading.Event()
+        self._bridges = policy.bridges
+        self._sampler = sampler
+        self._live = settings.live or not source.finite
+        self._pacer = Pacer(self._live, clock)
+        recorders = [] if trace_out is None else [TraceFile(trace_out, settings.deadline_ms, started=clock())]
+        self._sinks = SinkThread(sinks, recorders)
+        self._ledger = FrameLedger(policy, settings.deadline_ms, clock, local is not None, self._sinks.record)
+        self._mailbox: Mailbox[CapturedFrame] = Mailbox(settings.max_in_flight, self._ledger.overtaken)
+        self._local = None if local is None else LocalThread(local, self._post_detected, self._overtaken_locally)
+        self._uplink = self._uplink_to(settings, clock, backoff) if settings.server else None
         self._stopped = threading.Event()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        opening = OpenSession(settings.device_id, encoder.manifest.digest)
-        self._connection = Connection(settings.server, opening, self, backoff or Backoff(random.random))
+
+    def _uplink_to(self, settings: PipelineSettings, clock: Callable[[], float], backoff: Backoff | None) -> Uplink:
+        urgent = self._bridges or settings.deadline_ms > 0
+        usual = Backoff(random.random, ceiling_s=URGENT_BACKOFF_S) if urgent else Backoff(random.random)
+        opening = OpenSession(settings.device_id, self._encoder.manifest.digest)
+        opener = staggered(open_session) if urgent else open_session
+        limits = UplinkSettings(settings.server, settings.deadline_ms, settings.answer_timeout_s)
+        return Uplink(limits, opening, self._ledger, self._mailbox, self._sinks.put, clock, backoff or usual, opener)
 
     @property
     def statistics(self) -> RunStatistics:
         """What has become of the frames so far."""
-        self._statistics.captured = self._mailbox.received
-        self._statistics.overtaken = self._mailbox.overtaken
-        self._statistics.unreadable = self._source.unreadable
-        return self._statistics
+        self._ledger.statistics.unreadable = self._source.unreadable
+        return self._ledger.statistics
 
     def run_blocking(self) -> RunStatistics:
         """Run in an event loop of its own; see `run`."""
@@ -114,30 +143,34 @@ class Pipeline:
         """
         self._loop = asyncio.get_running_loop()
         self._sinks.start()
-        connecting = asyncio.create_task(self._connection.run())
-        reading = _in_thread(self._read_source, "reader")
-        encoding = _in_thread(self._encode_frames, "encoder")
-        stopping = asyncio.create_task(self._stopping.wait())
+        reading = in_thread(self._read_source, "reader")
+        encoding = in_thread(self._encode_frames, "encoder")
+        detecting = [in_thread(self._local.run, "local detector")] if self._local else []
+        connecting = [asyncio.create_task(self._uplink.run())] if self._uplink else []
+        stopping, sampling = asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._sample_cpu())
+        work: list[asyncio.Future[None]] = [*connecting, reading, encoding, *detecting]
         try:
-            enough: set[asyncio.Future[Any]] = {reading, encoding, connecting, stopping}
+            enough: list[asyncio.Future[Any]] = [*work, stopping]
             await asyncio.wait(enough, return_when=asyncio.FIRST_COMPLETED)
-            await self._drain(encoding, connecting)
+            await self._drain(encoding, detecting, connecting)
         finally:
             self.stop()
             stopping.cancel()
-            await self._connection.end(connecting)
-            await asyncio.wait({reading, encoding}, timeout=1.0)  # a camera's driver may hold its thread longer
-            self._lose(len(self._in_flight.pop_all()))
+            sampling.cancel()
+            if self._uplink is not None:
+                await self._uplink.end(connecting[0])
+            if self._local is not None:
+                self._local.close()
+            await asyncio.wait({reading, encoding, *detecting}, timeout=1.0)  # a camera's driver may take longer
             await asyncio.to_thread(self._sinks.close)
-        for task in (connecting, reading, encoding):
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        for done in work:
+            if done.done() and not done.cancelled() and (error := done.exception()) is not None:
                 raise error
         return self.statistics
 
     def stop(self) -> None:
         """End the run soon, but with the answers under way and finished sinks. From any thread."""
         self._stopped.set()
-        self._linked_once.set()
         self._mailbox.close()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
@@ -145,138 +178,93 @@ class Pipeline:
     # In the reading thread.
 
     def _read_source(self) -> None:
-        live = self._settings.live or not self._source.finite
         try:
-            if self._source.finite:
-                self._linked_once.wait()  # nothing of a file is lost while the server cannot be reached
-            for frame in Pacer(live, self._clock).frames(self._source, self._stopped.wait):
-                if not self._mailbox.put(frame, wait=not live):
+            if self._source.finite and not self._bridges:
+                self._mailbox.wait_until_resumed()  # nothing of a file is lost while the server cannot be reached
+            for frame in self._pacer.frames(self._source, self._stopped.wait):
+                if not self._mailbox.put(frame, wait=not self._live):
                     return
+                self._ledger.captured(frame)
         finally:
             self._mailbox.finish()
 
     # In the encoding thread.
 
     def _encode_frames(self) -> None:
+        patience_s = self._settings.patience_s if self._bridges else None
         count = 0
-        while (frame := self._mailbox.take()) is not None:
-            decision = self._policy.choose(self._clock(), self._circumstances(frame))
-            encoded = self._encoder.encode(frame.image, decision.point)
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._send, frame, encoded)
+        while (taken := self._mailbox.take(patience_s)) is not None:
+            frame, has_place = taken
+            self._go_on(self._ledger.choose(frame, self._circumstances(frame, has_place)), has_place)
             count += 1
             if count == self._settings.max_frames:
                 self._mailbox.close()
 
-    def _circumstances(self, frame: CapturedFrame) -> Circumstances:
-        deadline_ms = self._settings.deadline_ms
-        return Circumstances(frame.frame_id, frame.capture_time, deadline_ms, len(self._in_flight) + 1)
+    def _circumstances(self, frame: CapturedFrame, has_place: bool) -> Circumstances:
+        return Circumstances(
+            frame_id=frame.frame_id,
+            capture_time=frame.capture_time,
+            deadline_ms=self._settings.deadline_ms,
+            in_flight=(self._uplink.in_flight if self._uplink else 0) + 1,
+            can_send=has_place,
+            local_pending=0 if self._local is None else self._local.pending,
+        )
+
+    def _go_on(self, chosen: ChosenFrame, has_place: bool) -> None:
+        """Do with a frame as was chosen; only what travels keeps its place on the link."""
+        point = chosen.decision.point
+        if point.travels:
+            encoded = self._encoder.encode(chosen.frame.image, point)
+            self._ledger.encoded(chosen, encoded)
+            assert self._loop is not None and self._uplink is not None
+            self._loop.call_soon_threadsafe(self._uplink.send, SentFrame(chosen, encoded))
+            return
+        if has_place:
+            self._mailbox.release()
+        if point == LOCAL:
+            assert self._local is not None
+            self._local.submit(chosen, wait=not self._live)
+        else:
+            self._ledger.skipped(chosen)
+
+    # In the local detector's thread.
+
+    def _post_detected(self, chosen: ChosenFrame, found: LocalResult) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._detected, chosen, found)
+
+    # In any thread.
+
+    def _overtaken_locally(self, chosen: ChosenFrame) -> None:
+        self._ledger.overtaken(chosen.frame, chosen)
 
     # In the event loop's thread, from here on.
 
-    def _send(self, frame: CapturedFrame, encoded: EncodedFrame) -> None:
-        height, width = frame.image.shape[:2]
-        message = Frame(
-            frame_id=frame.frame_id,
-            capture_time_us=round(frame.capture_time * 1e6),
-            operating_point=encoded.point,
-            payload=encoded.payload,
-            frame_width=width,
-            frame_height=height,
-            deadline_ms=self._remaining_ms(frame),
-        )
-        if self._connection.send(message):
-            self._in_flight.add(SentFrame(frame, encoded))
-        else:
-            self._lose(1)
+    def _detected(self, chosen: ChosenFrame, found: LocalResult) -> None:
+        assert self._local is not None
+        self._sinks.put(self._ledger.detected(chosen, *found), self._local.release)
 
-    def _remaining_ms(self, frame: CapturedFrame) -> int:
-        """Return what is left of the deadline, as the server counts from arrival; 0 means none."""
-        if not self._settings.deadline_ms:
-            return 0
-        age_ms = (self._clock() - frame.capture_time) * 1000
-        return max(1, int(self._settings.deadline_ms - age_ms))
+    async def _sample_cpu(self) -> None:
+        while self._sampler is not None:
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
+            self._ledger.sampled(await asyncio.to_thread(self._sampler.sample))
 
-    def link_up(self) -> None:
-        """Let frames go: a session is open."""
-        self._statistics.sessions += 1
-        self._linked_once.set()
-        self._mailbox.resume()
-
-    def link_down(self) -> None:
-        """Hold frames back; those under way are lost."""
-        self._mailbox.pause()
-        self._lose(len(self._in_flight.pop_all()))
-
-    def receive(self, reply: Reply) -> None:
-        """Take a reply of the server."""
-        if isinstance(reply, FrameDetections):
-            self._answer(reply)
-        elif isinstance(reply, FrameError):
-            self._refuse(reply)
-        elif isinstance(reply, Draining):
-            logger.warning("the server is shutting down; frames are held until one can be reached again")
-            self._mailbox.pause()
-            self._connection.leave_session(reply.grace_ms / 1000)
-
-    def _answer(self, reply: FrameDetections) -> None:
-        now = self._clock()
-        sent = self._in_flight.pop(reply.frame_id)
-        if sent is None:
-            return  # given up already
-        latency_ms = (now - sent.frame.capture_time) * 1000
-        late = 0 < self._settings.deadline_ms < latency_ms
-        result = FrameResult(sent.frame, sent.encoded, reply.detections, reply.timing, latency_ms, late)
-        self._statistics.add_result(now, result)
-        self._sinks.put(result, self._mailbox.release)
-
-    def _refuse(self, reply: FrameError) -> None:
-        if self._in_flight.pop(reply.frame_id) is None:
-            return
-        kind = reply.status.name.lower()
-        if kind not in self._statistics.refused:  # later ones are only counted
-            logger.warning("the server refused frame %d (%s): %s", reply.frame_id, kind, reply.message)
-        self._statistics.refused[kind] += 1
-        self._mailbox.release()
-
-    def _give_up(self, frame_id: int) -> None:
-        logger.warning("frame %d is unanswered after %g s", frame_id, self._settings.answer_timeout_s)
-        self._connection.break_session()
-
-    def _lose(self, count: int) -> None:
-        self._statistics.lost += count
-        for _ in range(count):
-            self._mailbox.release()
-
-    async def _drain(self, encoding: asyncio.Future[None], connecting: asyncio.Task[None]) -> None:
-        """Wait for the answers still to come, but not for ever, and not once the connection has failed."""
-        answering = asyncio.create_task(self._all_answered(encoding))
+    async def _drain(
+        self,
+        encoding: asyncio.Future[None],
+        detecting: Sequence[asyncio.Future[None]],
+        connecting: Sequence[asyncio.Task[None]],
+    ) -> None:
+        """Wait for the results still to come, but not for ever, and not once the connection has failed."""
+        finishing = asyncio.create_task(self._all_finished(encoding, detecting))
         timeout = self._settings.drain_timeout_s
-        await asyncio.wait({answering, connecting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        answering.cancel()
+        await asyncio.wait({finishing, *connecting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finishing.cancel()
 
-    async def _all_answered(self, encoding: asyncio.Future[None]) -> None:
+    async def _all_finished(self, encoding: asyncio.Future[None], detecting: Sequence[asyncio.Future[None]]) -> None:
         await asyncio.wait({encoding})
-        await self._in_flight.wait_until_empty()
-
-
-def _in_thread(function: Callable[[], None], name: str) -> asyncio.Future[None]:
-    """Run a function in a daemon thread; the future ends with it."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: BaseException | None) -> None:
-        if not done.done():
-            done.set_result(None) if error is None else done.set_exception(error)
-
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            function()
-        except Exception as raised:
-            error = raised
-        with suppress(RuntimeError):  # the loop has closed: nobody waits for this thread any more
-            loop.call_soon_threadsafe(settle, error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return done
+        if self._uplink is not None:
+            await self._uplink.wait_until_empty()
+        if self._local is not None:
+            self._local.finish()
+            await asyncio.wait(detecting)

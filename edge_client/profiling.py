@@ -1,111 +1,173 @@
-"""How long this device takes to encode a frame, for every width and every step."""
+"""Measures how long this device takes to encode a frame at every operating point, and to detect by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import cycle, islice
+from itertools import count, cycle
 from typing import Any
 
 import numpy as np
 
 from edge_client.encoder_runtime import EncodedFrame, EncoderRuntime
 from edge_client.latency import percentile
+from edge_client.local_runtime import LocalRuntime
+from edge_client.profile import DeviceProfile
 from edge_client.source import Image
 from splitnet.environment import environment
-from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.manifest import Manifest
+from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 
-WARM_UP_FRAMES = 5
+WARM_UP_ROUNDS = 2
+LEAST_ROUNDS = 3
 DRAWN_FRAME_SIZE = (1280, 720)
 
 
 @dataclass(frozen=True)
-class WidthProfile:
-    """What one width costs on this device. Times in milliseconds, of one frame."""
+class Effort:
+    """When measuring ends: after so many frames at each operating point, or so much time, whatever comes first."""
 
-    width: int
-    mmacs: float
+    frames: int = 50
+    seconds: float = 25.0
+
+
+@dataclass(frozen=True)
+class PointProfile:
+    """What one operating point costs on this device. Times in milliseconds, of one frame."""
+
+    point: OperatingPoint
+    mmacs: float | None  # None: not counted
     kilobytes_mean: float
     encode_ms_p50: float
     encode_ms_p90: float
     letterbox_ms_p50: float
-    network_ms_p50: float  # encoder, gains and quantiser
-    entropy_ms_p50: float
+    network_ms_p50: float  # encoder, gains and quantiser; or the whole detector
+    entropy_ms_p50: float  # or the picture codec
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as a JSON object."""
+        return {**asdict(self), "point": str(self.point)}
 
 
-def profile_widths(encoder: EncoderRuntime, images: Sequence[Image], quality: int, frames: int) -> list[WidthProfile]:
-    """Measure every width of a bundle on the given images (H, W, 3) uint8 BGR, taken in turn."""
-    return [
-        profile_width(encoder, images, OperatingPoint(Codec.RANS, width, quality), frames)
-        for width in range(1, encoder.manifest.widths + 1)
-    ]
+def points_to_measure(manifest: Manifest, quality: int, has_local: bool) -> list[OperatingPoint]:
+    """Return every width at one quality, the picture points that the bundle has measured, and LOCAL if it is there."""
+    widths = [OperatingPoint(Codec.RANS, width, quality) for width in range(1, manifest.widths + 1)]
+    known = [OperatingPoint(p.codec, p.width, p.quality) for p in manifest.points if p.mode is Mode.IMAGE]
+    return [*widths, *dict.fromkeys(known), *([LOCAL] if has_local else [])]
 
 
-def profile_width(encoder: EncoderRuntime, images: Sequence[Image], point: OperatingPoint, frames: int) -> WidthProfile:
-    """Measure one operating point; the first few frames do not count."""
-    encoder.check(point)
-    encoded = [encoder.encode(image, point) for image in islice(cycle(images), WARM_UP_FRAMES + frames)]
-    measured = encoded[WARM_UP_FRAMES:]
-    height, width = images[0].shape[:2]
-    return _summarised(point.width, encoder.mmacs(point.width, (width, height)), measured)
+def measure(
+    encoder: EncoderRuntime,
+    local: LocalRuntime | None,
+    images: Sequence[Image],
+    points: Sequence[OperatingPoint],
+    effort: Effort,
+    on_progress: Callable[[float], None] = lambda share: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[PointProfile]:
+    """Measure operating points on the given images (H, W, 3) uint8 BGR, taken in turn.
+
+    Goes round by round through all points, so that a passing load on the device falls on each of them alike.
+    `on_progress` is called with the share that is done, 0..1. Raises ConfigError for points outside of the bundle.
+    """
+    for point in points:
+        encoder.check(point)
+    samples: dict[OperatingPoint, list[EncodedFrame]] = {point: [] for point in points}
+    pictures, begun = cycle(images), clock()
+    for number in count(1):
+        image = next(pictures)
+        for point in points:
+            samples[point].append(_encode(encoder, local, image, point))
+        rounds = number - WARM_UP_ROUNDS
+        share = max(rounds / effort.frames, (clock() - begun) / effort.seconds)
+        on_progress(min(1.0, max(0.0, share)))
+        if rounds >= min(LEAST_ROUNDS, effort.frames) and share >= 1:
+            break
+    size = images[0].shape[1], images[0].shape[0]
+    return [_summarised(encoder, point, size, found[WARM_UP_ROUNDS:]) for point, found in samples.items()]
 
 
-def _summarised(width: int, mmacs: float, frames: list[EncodedFrame]) -> WidthProfile:
-    return WidthProfile(
-        width=width,
-        mmacs=round(mmacs, 2),
+def device_profile(manifest: Manifest, device: str, measured: Sequence[PointProfile]) -> DeviceProfile:
+    """Return what was measured as a profile; a width's time counts for all its qualities."""
+    encode_ms: dict[str, float] = {}
+    for found in measured:
+        if found.point.mode is Mode.SPLIT:
+            for quality in range(manifest.qualities):
+                encode_ms[str(OperatingPoint(found.point.codec, found.point.width, quality))] = found.encode_ms_p50
+        elif found.point != LOCAL:
+            encode_ms[str(found.point)] = found.encode_ms_p50
+    local = next((found for found in measured if found.point == LOCAL), None)
+    if local is None:
+        return DeviceProfile(device, manifest.digest, encode_ms)
+    return DeviceProfile(device, manifest.digest, encode_ms, local.encode_ms_p50, local.encode_ms_p90)
+
+
+def _encode(encoder: EncoderRuntime, local: LocalRuntime | None, image: Image, point: OperatingPoint) -> EncodedFrame:
+    if point != LOCAL:
+        return encoder.encode(image, point)
+    assert local is not None
+    return local.detect(image)[0]
+
+
+def _summarised(
+    encoder: EncoderRuntime, point: OperatingPoint, size: tuple[int, int], frames: Sequence[EncodedFrame]
+) -> PointProfile:
+    def p50(times: Sequence[float]) -> float:
+        return round(percentile(list(times), 50), 3)
+
+    return PointProfile(
+        point=point,
+        mmacs=round(encoder.mmacs(point.width, size), 2) if point.mode is Mode.SPLIT else None,
         kilobytes_mean=round(sum(len(frame.payload) for frame in frames) / len(frames) / 1000, 3),
-        encode_ms_p50=round(percentile([frame.encode_ms for frame in frames], 50), 3),
+        encode_ms_p50=p50([frame.encode_ms for frame in frames]),
         encode_ms_p90=round(percentile([frame.encode_ms for frame in frames], 90), 3),
-        letterbox_ms_p50=round(percentile([frame.letterbox_ms for frame in frames], 50), 3),
-        network_ms_p50=round(percentile([frame.network_ms for frame in frames], 50), 3),
-        entropy_ms_p50=round(percentile([frame.entropy_ms for frame in frames], 50), 3),
+        letterbox_ms_p50=p50([frame.letterbox_ms for frame in frames]),
+        network_ms_p50=p50([frame.network_ms for frame in frames]),
+        entropy_ms_p50=p50([frame.entropy_ms for frame in frames]),
     )
 
 
 def profile_to_json(
-    encoder: EncoderRuntime,
-    images: Sequence[Image],
-    quality: int,
-    threads: int,
-    widths: Sequence[WidthProfile],
+    profile: DeviceProfile, bundle_name: str, frame_size: tuple[int, int], measured: Sequence[PointProfile]
 ) -> dict[str, Any]:
-    """Return a profile with all that it depends on: machine, bundle, frame size, threads."""
-    height, width = images[0].shape[:2]
+    """Return a profile with its details and all that it depends on: machine, bundle, frame size (width, height)."""
     return {
         **environment(),
-        "bundle": {"name": encoder.manifest.name, "digest": encoder.manifest.digest},
-        "threads": threads,
-        "frame": {"width": width, "height": height},
-        "quality": quality,
-        "widths": [asdict(found) for found in widths],
+        "bundle": bundle_name,
+        "frame": {"width": frame_size[0], "height": frame_size[1]},
+        "points": [found.to_json() for found in measured],
+        "profile": profile.to_json(),
     }
 
 
-def profile_table(widths: Sequence[WidthProfile]) -> str:
+def profile_table(measured: Sequence[PointProfile]) -> str:
     """Return the profile as a table."""
     header = (
-        f"{'width':>5} {'MMACs':>8} {'KB':>7} {'encode ms p50':>14} {'p90':>7} "
+        f"{'point':<8} {'MMACs':>7} {'KB':>7} {'encode ms p50':>14} {'p90':>8} "
         f"{'letterbox':>10} {'network':>8} {'entropy':>8}"
     )
-    rows = [
-        f"{found.width:>5} {found.mmacs:>8.1f} {found.kilobytes_mean:>7.2f} {found.encode_ms_p50:>14.2f} "
-        f"{found.encode_ms_p90:>7.2f} {found.letterbox_ms_p50:>10.2f} {found.network_ms_p50:>8.2f} "
-        f"{found.entropy_ms_p50:>8.2f}"
-        for found in widths
-    ]
-    return "\n".join([header, *rows])
+    return "\n".join([header, *map(_row, measured)])
 
 
-def drawn_images(count: int) -> list[Image]:
+def _row(found: PointProfile) -> str:
+    mmacs = "" if found.mmacs is None else f"{found.mmacs:.1f}"
+    kilobytes = f"{found.kilobytes_mean:.2f}" if found.point.travels else ""
+    return (
+        f"{found.point!s:<8} {mmacs:>7} {kilobytes:>7} {found.encode_ms_p50:>14.2f} {found.encode_ms_p90:>8.2f} "
+        f"{found.letterbox_ms_p50:>10.2f} {found.network_ms_p50:>8.2f} {found.entropy_ms_p50:>8.2f}"
+    )
+
+
+def drawn_images(number: int) -> list[Image]:
     """Return pictures of a camera's usual size, all different: soft shading, hard-edged blocks and grain."""
     width, height = DRAWN_FRAME_SIZE
     rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[0:height, 0:width]
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     images = []
-    for _ in range(count):
+    for _ in range(number):
         image = 90 + 60 * np.sin(rows / rng.uniform(60, 200))[..., None] * np.cos(columns / 150)[..., None]
-        image = image + rng.normal(0, 6, (height, width, 3))
+        image = image + rng.standard_normal((height, width, 3), np.float32) * 6
         for _ in range(12):
             top, left = int(rng.integers(0, height - 60)), int(rng.integers(0, width - 60))
             image[top : top + int(rng.integers(20, 200)), left : left + int(rng.integers(20, 200))] = rng.uniform(

@@ -1,4 +1,4 @@
-"""Where results go: a file of JSON lines, a function of the caller's; more in `annotation`.
+"""Where results go: a file of JSON lines, a function of the caller's; more in `annotation` and `trace`.
 
 Sinks run in a thread of their own, so that a slow disk delays neither encoding nor acknowledgements.
 """
@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from edge_client.frames import Fate
 from edge_client.result import FrameResult
 from splitnet.errors import ConfigError
 
@@ -20,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BACKLOG = 8  # results that may wait for the sinks before the encoder has to
 
-_Job = tuple[FrameResult, Callable[[], None] | None]
+_Job = Callable[[], None]
+_Output = TypeVar("_Output", "Sink", "Recorder")
 
 
 class Sink(Protocol):
@@ -28,6 +30,18 @@ class Sink(Protocol):
 
     def write(self, result: FrameResult) -> None:
         """Take one result; an exception disables this sink and nothing else."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was written."""
+        ...
+
+
+class Recorder(Protocol):
+    """Takes the fate of every captured frame; otherwise as a sink."""
+
+    def write(self, fate: Fate) -> None:
+        """Take one fate."""
         ...
 
     def close(self) -> None:
@@ -69,10 +83,13 @@ class CallbackSink:
 
 
 class SinkThread:
-    """Feeds all sinks from one thread. A sink that fails is disabled with one warning."""
+    """Feeds all sinks and recorders from one thread. One that fails is disabled with one warning."""
 
-    def __init__(self, sinks: Sequence[Sink], max_backlog: int = MAX_BACKLOG) -> None:
+    def __init__(
+        self, sinks: Sequence[Sink], recorders: Sequence[Recorder] = (), max_backlog: int = MAX_BACKLOG
+    ) -> None:
         self._sinks = list(sinks)
+        self._recorders = list(recorders)
         self._max_backlog = max_backlog
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="sinks", daemon=True)
@@ -83,11 +100,16 @@ class SinkThread:
 
     def put(self, result: FrameResult, release: Callable[[], None]) -> None:
         """Queue a result and call `release`: now, or once it is written if the sinks lag behind."""
-        if self._jobs.qsize() < self._max_backlog:
-            self._jobs.put((result, None))
+        self._jobs.put(lambda: _attempt(self._sinks, lambda sink: sink.write(result)))
+        if self._jobs.qsize() <= self._max_backlog:
             release()
         else:
-            self._jobs.put((result, release))
+            self._jobs.put(release)
+
+    def record(self, fate: Fate) -> None:
+        """Queue a frame's fate for the recorders."""
+        if self._recorders:
+            self._jobs.put(lambda: _attempt(self._recorders, lambda recorder: recorder.write(fate)))
 
     def close(self) -> None:
         """Write what is queued and close all sinks; blocks until done."""
@@ -96,25 +118,25 @@ class SinkThread:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            result, release = job
-            self._attempt(lambda sink, result=result: sink.write(result))  # type: ignore[misc]
-            if release is not None:
-                release()
-        self._attempt(lambda sink: sink.close())
+            job()
+        _attempt(self._sinks, lambda sink: sink.close())
+        _attempt(self._recorders, lambda recorder: recorder.close())
 
-    def _attempt(self, action: Callable[[Sink], None]) -> None:
-        for sink in list(self._sinks):
-            try:
-                action(sink)
-            except Exception as error:
-                self._disable(sink, error)
 
-    def _disable(self, sink: Sink, error: Exception) -> None:
-        self._sinks.remove(sink)
-        expected = isinstance(error, OSError)  # a full disk needs no traceback, a bug in a callback does
-        name = type(sink).__name__
-        logger.warning("%s disabled, the run goes on: %s", name, error, exc_info=not expected)
+def _attempt(outputs: list[_Output], action: Callable[[_Output], None]) -> None:
+    for output in list(outputs):
         try:
-            sink.close()
-        except Exception as second:
-            logger.debug("%s could not be closed either: %s", name, second)
+            action(output)
+        except Exception as error:
+            outputs.remove(output)
+            _close_failed(output, error)
+
+
+def _close_failed(output: Sink | Recorder, error: Exception) -> None:
+    expected = isinstance(error, OSError)  # a full disk needs no traceback, a bug in a callback does
+    name = type(output).__name__
+    logger.warning("%s disabled, the run goes on: %s", name, error, exc_info=not expected)
+    try:
+        output.close()
+    except Exception as second:
+        logger.debug("%s could not be closed either: %s", name, second)

@@ -1,157 +1,118 @@
-"""What a run has done so far, and how to say it: in one line, as a summary, in JSON. Nothing here prints."""
+"""How to say what a run has done so far: in one line, as a summary, in JSON. Nothing here prints."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
-from edge_client.latency import LatencyHistogram, RecentWindow, percentile
-from edge_client.result import FrameResult
+from edge_client.latency import LatencyHistogram, percentile
+from edge_client.run_statistics import PointStatistics, PredictionStatistics, RunStatistics
 from splitnet.operating_point import OperatingPoint
 
 TABLE_HEADER = f"{'point':<12} {'frames':>7} {'KB/frame':>9} {'encode ms':>10} {'latency ms p50':>15} {'p95':>7}"
 
 
-@dataclass
-class PointStatistics:
-    """The answered frames of one operating point."""
-
-    payload_bytes: int = 0
-    encode: LatencyHistogram = field(default_factory=LatencyHistogram)
-    end_to_end: LatencyHistogram = field(default_factory=LatencyHistogram)
-
-    def add(self, result: FrameResult) -> None:
-        """Count an answered frame."""
-        self.payload_bytes += len(result.encoded.payload)
-        self.encode.add(result.encoded.encode_ms)
-        self.end_to_end.add(result.end_to_end_ms)
-
-    @property
-    def frames(self) -> int:
-        """The number of answered frames."""
-        return self.end_to_end.count
-
-    @property
-    def kilobytes_mean(self) -> float:
-        """The mean payload in KB (1000 bytes)."""
-        return self.payload_bytes / self.frames / 1000 if self.frames else 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as a JSON object."""
-        return {
-            "frames": self.frames,
-            "kilobytes_mean": round(self.kilobytes_mean, 3),
-            "encode_ms_p50": round(self.encode.percentile_ms(50), 2),
-            "encode_ms_p95": round(self.encode.percentile_ms(95), 2),
-            "end_to_end_ms_p50": round(self.end_to_end.percentile_ms(50), 2),
-            "end_to_end_ms_p95": round(self.end_to_end.percentile_ms(95), 2),
-            "end_to_end_ms_p99": round(self.end_to_end.percentile_ms(99), 2),
-        }
+def status_line(run: RunStatistics, now: float) -> str:
+    """Return one line about the last few seconds (drops and late frames: about the whole run)."""
+    latencies = run.recent_latency.values(now)
+    if not latencies:
+        return f"no detections in the last seconds | answered {run.answered}, {_drops(run)}"
+    sizes = run.recent_bytes.values(now)
+    p50, p95 = percentile(latencies, 50), percentile(latencies, 95)
+    parts = [
+        f"{run.recent_latency.rate_per_s(now):.1f} fps",
+        _mode_and_point(run.last_point),
+        f"{sum(sizes) / len(sizes) / 1000:.1f} KB/frame",
+        *_estimates(run),
+        f"latency p50 {p50:.0f} p95 {p95:.0f} ms",
+        _drops(run),
+    ]
+    return " | ".join(parts)
 
 
-class RunStatistics:
-    """Counts what becomes of every frame. Constant memory; used from one thread.
+def summary(run: RunStatistics, now: float) -> str:
+    """Return the whole run as a few lines and a table by operating point."""
+    latency = run.whole.end_to_end
+    lines = [
+        f"{run.detected} of {run.captured} frames answered in {run.seconds(now):.1f} s "
+        f"({run.frames_per_s(now):.1f} fps), {run.whole.kilobytes_mean:.2f} KB/frame",
+        f"latency p50 {latency.percentile_ms(50):.1f}, p95 {latency.percentile_ms(95):.1f}, "
+        f"p99 {latency.percentile_ms(99):.1f} ms | {_drops(run)}",
+    ]
+    if run.prediction.frames:
+        lines += [_modes(run, now), _predictions(run.prediction)]
+    lines += [f"refused by the server: {count} {kind}" for kind, count in sorted(run.refused.items())]
+    if run.unreadable:
+        lines.append(f"{run.unreadable} unreadable pictures passed over")
+    if run.sessions > 1:
+        lines.append(f"the link broke and was opened again {run.sessions - 1} times")
+    return "\n".join(lines + _table(run))
 
-    captured = overtaken + answered + lost + refused + those still under way.
-    """
 
-    def __init__(self, started: float) -> None:
-        self.started = started
-        self.captured = 0
-        self.overtaken = 0  # by a newer frame, before encoding
-        self.lost = 0  # encoded, but the link died before the answer
-        self.late = 0  # answered after the deadline
-        self.unreadable = 0  # pictures that the source passed over
-        self.sessions = 0
-        self.refused: Counter[str] = Counter()  # by kind of the server's error
-        self.whole = PointStatistics()
-        self.points: dict[OperatingPoint, PointStatistics] = {}
-        self._recent_latency = RecentWindow()
-        self._recent_bytes = RecentWindow()
-        self._last_point: OperatingPoint | None = None
+def to_json(run: RunStatistics, now: float) -> dict[str, Any]:
+    """Return the whole run as a JSON object."""
+    return {
+        "seconds": round(run.seconds(now), 2),
+        "fps": round(run.frames_per_s(now), 2),
+        "captured": run.captured,
+        "answered": run.answered,
+        "local": run.local,
+        "skipped": run.skipped,
+        "late": run.late,
+        "overtaken": run.overtaken,
+        "lost": run.lost,
+        "refused": dict(run.refused),
+        "unreadable": run.unreadable,
+        "sessions": run.sessions,
+        "modes": run.modes(),
+        "switches_per_minute": round(run.switches_per_minute(now), 2),
+        "prediction": _prediction_to_json(run.prediction),
+        "total": _point_to_json(run.whole),
+        "points": [{"point": str(point), **_point_to_json(found)} for point, found in _ordered_points(run)],
+    }
 
-    def add_result(self, now: float, result: FrameResult) -> None:
-        """Count an answered frame."""
-        self.late += result.late
-        self.whole.add(result)
-        self.points.setdefault(result.encoded.point, PointStatistics()).add(result)
-        self._recent_latency.add(now, result.end_to_end_ms)
-        self._recent_bytes.add(now, len(result.encoded.payload))
-        self._last_point = result.encoded.point
 
-    @property
-    def answered(self) -> int:
-        """The number of frames with detections."""
-        return self.whole.frames
+def _mode_and_point(point: OperatingPoint | None) -> str:
+    """Return "split w4 q2", "image jpeg 30", "local"."""
+    if point is None:
+        return "-"
+    return f"{point.mode.value} {point}" if point.travels else str(point)
 
-    @property
-    def dropped(self) -> int:
-        """The number of captured frames that will never have detections."""
-        return self.overtaken + self.lost + self.refused.total()
 
-    def frames_per_s(self, now: float) -> float:
-        """Return the answered frames a second, over the whole run."""
-        return self.answered / (now - self.started) if now > self.started else 0.0
+def _estimates(run: RunStatistics) -> list[str]:
+    capacity_bps, load = run.estimates.capacity_bps, run.estimates.load_factor
+    parts = [] if capacity_bps is None else [f"{capacity_bps / 1e6:.2f} Mbps"]
+    return parts if load is None else [*parts, f"load x{load:.2f}"]
 
-    def status_line(self, now: float) -> str:
-        """Return one line about the last few seconds (drops and late frames: about the whole run)."""
-        latencies = self._recent_latency.values(now)
-        if not latencies:
-            return f"no detections in the last seconds | answered {self.answered}, {self._drops()}"
-        sizes = self._recent_bytes.values(now)
-        p50, p95 = percentile(latencies, 50), percentile(latencies, 95)
-        return (
-            f"{self._recent_latency.rate_per_s(now):.1f} fps | {self._last_point} | "
-            f"{sum(sizes) / len(sizes) / 1000:.1f} KB/frame | "
-            f"latency p50 {p50:.0f} p95 {p95:.0f} ms | {self._drops()}"
-        )
 
-    def _drops(self) -> str:
-        parts = [f"dropped {self.overtaken} overtaken, {self.lost} lost"]
-        if self.refused:
-            parts.append(f"{self.refused.total()} refused")
-        return ", ".join(parts) + (f" | late {self.late}" if self.late else "")
+def _drops(run: RunStatistics) -> str:
+    parts = [f"dropped {run.overtaken} overtaken, {run.lost} lost"]
+    if run.skipped:
+        parts.append(f"{run.skipped} skipped")
+    if run.refused:
+        parts.append(f"{run.refused.total()} refused")
+    return ", ".join(parts) + (f" | late {run.late}" if run.late else "")
 
-    def to_json(self, now: float) -> dict[str, Any]:
-        """Return the whole run as a JSON object."""
-        return {
-            "seconds": round(now - self.started, 2),
-            "fps": round(self.frames_per_s(now), 2),
-            "captured": self.captured,
-            "answered": self.answered,
-            "late": self.late,
-            "overtaken": self.overtaken,
-            "lost": self.lost,
-            "refused": dict(self.refused),
-            "unreadable": self.unreadable,
-            "sessions": self.sessions,
-            "total": self.whole.to_json(),
-            "points": [{"point": str(point), **found.to_json()} for point, found in self._ordered_points()],
-        }
 
-    def summary(self, now: float) -> str:
-        """Return the whole run as a few lines and a table by operating point."""
-        latency = self.whole.end_to_end
-        lines = [
-            f"{self.answered} of {self.captured} frames answered in {now - self.started:.1f} s "
-            f"({self.frames_per_s(now):.1f} fps), {self.whole.kilobytes_mean:.2f} KB/frame",
-            f"latency p50 {latency.percentile_ms(50):.1f}, p95 {latency.percentile_ms(95):.1f}, "
-            f"p99 {latency.percentile_ms(99):.1f} ms | {self._drops()}",
-        ]
-        lines += [f"refused by the server: {count} {kind}" for kind, count in sorted(self.refused.items())]
-        if self.unreadable:
-            lines.append(f"{self.unreadable} unreadable pictures passed over")
-        if self.sessions > 1:
-            lines.append(f"the link broke and was opened again {self.sessions - 1} times")
-        return "\n".join(lines + self._table())
+def _modes(run: RunStatistics, now: float) -> str:
+    counts = ", ".join(f"{count} {mode}" for mode, count in run.modes().items() if count)
+    return f"by mode: {counts or 'none'} | {run.switches_per_minute(now):.1f} switches a minute"
 
-    def _table(self) -> list[str]:
-        rows = [_row(point, found) for point, found in self._ordered_points()]
-        return [TABLE_HEADER, *rows] if rows else []
 
-    def _ordered_points(self) -> list[tuple[OperatingPoint, PointStatistics]]:
-        return sorted(self.points.items(), key=lambda item: (item[0].codec.value, item[0].width, item[0].quality))
+def _predictions(prediction: PredictionStatistics) -> str:
+    return (
+        f"latency predicted p50 {prediction.predicted.percentile_ms(50):.1f}, "
+        f"real p50 {prediction.real.percentile_ms(50):.1f} ms | error p50 {prediction.error.percentile_ms(50):.1f}, "
+        f"p90 {prediction.error.percentile_ms(90):.1f} ms"
+    )
+
+
+def _table(run: RunStatistics) -> list[str]:
+    rows = [_row(point, found) for point, found in _ordered_points(run)]
+    return [TABLE_HEADER, *rows] if rows else []
+
+
+def _ordered_points(run: RunStatistics) -> list[tuple[OperatingPoint, PointStatistics]]:
+    return sorted(run.points.items(), key=lambda item: (item[0].codec.value, item[0].width, item[0].quality))
 
 
 def _row(point: OperatingPoint, found: PointStatistics) -> str:
@@ -160,3 +121,29 @@ def _row(point: OperatingPoint, found: PointStatistics) -> str:
         f"{point!s:<12} {found.frames:>7} {found.kilobytes_mean:>9.2f} {encode_ms:>10.1f} "
         f"{latency.percentile_ms(50):>15.1f} {latency.percentile_ms(95):>7.1f}"
     )
+
+
+def _prediction_to_json(prediction: PredictionStatistics) -> dict[str, Any]:
+    return {
+        "frames": prediction.frames,
+        "predicted_ms_p50": _rounded(prediction.predicted, 50),
+        "real_ms_p50": _rounded(prediction.real, 50),
+        "error_ms_p50": _rounded(prediction.error, 50),
+        "error_ms_p90": _rounded(prediction.error, 90),
+    }
+
+
+def _point_to_json(found: PointStatistics) -> dict[str, Any]:
+    return {
+        "frames": found.frames,
+        "kilobytes_mean": round(found.kilobytes_mean, 3),
+        "encode_ms_p50": _rounded(found.encode, 50),
+        "encode_ms_p95": _rounded(found.encode, 95),
+        "end_to_end_ms_p50": _rounded(found.end_to_end, 50),
+        "end_to_end_ms_p95": _rounded(found.end_to_end, 95),
+        "end_to_end_ms_p99": _rounded(found.end_to_end, 99),
+    }
+
+
+def _rounded(times: LatencyHistogram, percent: float) -> float:
+    return round(times.percentile_ms(percent), 2)

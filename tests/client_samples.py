@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from edge_client.encoder_runtime import EncodedFrame
-from edge_client.in_flight import SentFrame
+from edge_client.frames import ChosenFrame, SentFrame
 from edge_client.pacer import CapturedFrame
+from edge_client.policy import Decision, Estimates, Terms
 from edge_client.result import FrameResult
 from splitnet.detections import Detections
 from splitnet.messages import ServerTiming
@@ -16,11 +17,29 @@ POINT = OperatingPoint(Codec.RANS, 4, 2)
 NAMES = ("person", "bicycle", "car")
 
 
-def sent_frame(frame_id: int, size: tuple[int, int] = (64, 48)) -> SentFrame:
+def captured_frame(frame_id: int, size: tuple[int, int] = (64, 48)) -> CapturedFrame:
     """Return a grey frame of (width, height), captured at frame_id / 10 seconds."""
     image = np.full((size[1], size[0], 3), 90, np.uint8)
-    frame = CapturedFrame(frame_id, frame_id / 10, (frame_id - 1) / 10, image)
-    return SentFrame(frame, EncodedFrame(POINT, b"x" * 1500, 1.0, 4.0, 0.5))
+    return CapturedFrame(frame_id, frame_id / 10, (frame_id - 1) / 10, image)
+
+
+def chosen_frame(
+    frame_id: int,
+    point: OperatingPoint = POINT,
+    predicted: Terms | None = None,
+    estimates: Estimates | None = None,
+    size: tuple[int, int] = (64, 48),
+) -> ChosenFrame:
+    """Return such a frame, chosen 2 ms after its capture."""
+    frame = captured_frame(frame_id, size)
+    decision = Decision(point, "test", predicted)
+    return ChosenFrame(frame, decision, frame.capture_time + 0.002, estimates or Estimates())
+
+
+def sent_frame(frame_id: int, size: tuple[int, int] = (64, 48), predicted: Terms | None = None) -> SentFrame:
+    """Return such a frame, encoded into 1500 bytes in 5.5 ms."""
+    chosen = chosen_frame(frame_id, predicted=predicted, size=size)
+    return SentFrame(chosen, EncodedFrame(POINT, b"x" * 1500, 1.0, 4.0, 0.5))
 
 
 def result(

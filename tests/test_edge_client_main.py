@@ -14,7 +14,7 @@ import pytest
 from edge_client.__main__ import main
 from edge_client.config import ProfileConfig, RunConfig, parse_point, parse_schedule
 from splitnet.errors import ConfigError
-from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.operating_point import LOCAL, SKIP, Codec, OperatingPoint
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOWHERE = ["--server", "127.0.0.1:1"]
@@ -25,6 +25,11 @@ def _restore_logging():
     before = logging.root.handlers[:]
     yield
     logging.root.handlers[:] = before
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -46,13 +51,28 @@ def pictures(tmp_path, photo):
         ([*NOWHERE, "--source", "{pictures}", "--mode", "split", "--codec", "jpeg"], 2, "does not belong"),
         ([*NOWHERE, "--source", "{pictures}", "--schedule", "w4"], 2, "not an operating point"),
         ([*NOWHERE, "--source", "{pictures}", "--threads", "0"], 2, "must be positive"),
+        ([*NOWHERE, "--source", "{pictures}", "--deadline-ms", "-1"], 2, "cannot be negative"),
+        (["--source", "{pictures}"], 2, "give --server HOST:PORT"),
+        ([*NOWHERE, "--source", "{pictures}", "--mode", "auto", "--width", "2"], 2, "leaves no operating point to fix"),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--mode", "auto"], 2, "needs --deadline-ms"),
+        (
+            [*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--mode", "auto", "--deadline-ms", "200"],
+            2,
+            "training evaluate",
+        ),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--max-kbps", "500"], 2, "--deadline-ms as well"),
+        (["--source", "{pictures}", "--bundle", "{alone}", "--mode", "local"], 2, "copy detector.safetensors"),
         ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--out", "/nowhere/x"], 2, "cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(arguments, code, message, pictures, tiny_bundle, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
-    filled = [a.format(pictures=pictures, empty=empty, tiny=tiny_bundle) for a in arguments]
+    alone = tmp_path / "alone"  # a device that has not been given the detector
+    alone.mkdir()
+    for name in ("manifest.json", "encoder.safetensors"):
+        (alone / name).write_bytes((tiny_bundle / name).read_bytes())
+    filled = [a.format(pictures=pictures, empty=empty, tiny=tiny_bundle, alone=alone) for a in arguments]
     assert main(["run", *filled]) == code
     printed = capsys.readouterr()
     assert message in printed.err
@@ -79,7 +99,7 @@ def test_options_choose_the_point(given, point):
     assert RunConfig(server="h:1", source="0", **given).point(4, 5) == point
 
 
-@pytest.mark.parametrize("point", ["w4 q2", "w1 q0 zstd", "jpeg 30", "webp 0"])
+@pytest.mark.parametrize("point", ["w4 q2", "w1 q0 zstd", "jpeg 30", "webp 0", "local", "skip"])
 def test_points_are_written_as_they_are_read(point):
     assert str(parse_point(point)) == point
 
@@ -91,20 +111,39 @@ def test_what_is_no_point_is_refused(text):
 
 
 def test_a_schedule_is_a_list_of_points():
-    assert parse_schedule("w4 q2, jpeg 30") == (OperatingPoint(Codec.RANS, 4, 2), OperatingPoint(Codec.JPEG, 0, 30))
+    points = (OperatingPoint(Codec.RANS, 4, 2), OperatingPoint(Codec.JPEG, 0, 30), LOCAL, SKIP)
+    assert parse_schedule("w4 q2, jpeg 30, local, skip") == points
 
 
-def test_settings_of_the_profile_are_checked():
+@pytest.mark.parametrize("wrong", [{"frames": 0}, {"seconds": 0.0}, {"threads": 0}, {"fps": -1.0}])
+def test_settings_of_the_profile_are_checked(wrong):
     with pytest.raises(ConfigError):
-        ProfileConfig(frames=0)
+        ProfileConfig(**wrong)
 
 
-def test_the_profile_is_printed_and_written(tiny_bundle, pictures, tmp_path, capsys):
+def test_the_profile_is_printed_kept_and_written(tiny_bundle, pictures, tmp_path, capsys):
     out = tmp_path / "profile.json"
     arguments = ["profile", "--bundle", tiny_bundle, "--frames", 2, "--source", pictures, "--out", out]
     assert main([str(argument) for argument in arguments]) == 0
-    assert len(json.loads(out.read_text())["widths"]) == 4
-    assert "entropy" in capsys.readouterr().out
+    assert [found["point"] for found in json.loads(out.read_text())["points"]][-1] == "local"
+    (kept,) = (tmp_path / "cache" / "slimsplit" / "profiles").iterdir()
+    printed = capsys.readouterr().out
+    assert "entropy" in printed
+    assert f"kept in {kept}" in printed
+
+
+def test_a_device_with_the_detector_needs_no_server(tiny_bundle, pictures, tmp_path, capsys):
+    out, trace, told = tmp_path / "out.jsonl", tmp_path / "trace.jsonl", tmp_path / "summary.json"
+    files = ["--out", out, "--trace-out", trace, "--json-summary", told]
+    arguments = ["run", "--mode", "local", "--source", pictures, "--bundle", tiny_bundle, "--as-fast-as-possible"]
+    assert main([str(argument) for argument in [*arguments, *files]]) == 0
+    (record,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (record["mode"], record["bytes"], record["server"]["infer_ms"]) == ("local", 0, 0.0)
+    (fate,) = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert (fate["outcome"], fate["point"], fate["position"]) == ("local", "local", 0)
+    run = json.loads(told.read_text())
+    assert (run["captured"], run["local"], run["answered"], run["sessions"]) == (1, 1, 0, 0)
+    assert "1 of 1 frames" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["profile"]])

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from edge_client.status import RunStatistics
+from edge_client.run_statistics import RunStatistics
+from edge_client.status import status_line, summary, to_json
 from splitnet.operating_point import Codec, OperatingPoint
 from tests.client_samples import POINT, result
 
@@ -31,21 +32,21 @@ def test_every_frame_is_accounted_for(statistics):
 
 
 def test_the_line_shows_the_last_seconds(statistics):
-    assert statistics.status_line(110.0) == (
-        "10.2 fps | w4 q2 | 1.5 KB/frame | latency p50 40 p95 80 ms | dropped 7 overtaken, 2 lost, 1 refused | late 10"
+    assert status_line(statistics, 110.0) == (
+        "10.2 fps | split w4 q2 | 1.5 KB/frame | latency p50 40 p95 80 ms | dropped 7 overtaken, 2 lost, 1 refused | late 10"
     )
 
 
 def test_a_silent_link_is_said(statistics):
-    assert statistics.status_line(200.0).startswith("no detections in the last seconds | answered 100")
-    assert "no detections" in RunStatistics(0.0).status_line(0.0)
+    assert status_line(statistics, 200.0).startswith("no detections in the last seconds | answered 100")
+    assert "no detections" in status_line(RunStatistics(0.0), 0.0)
 
 
 def test_the_summary_has_one_row_for_each_operating_point(statistics):
     statistics.add_result(110.0, result(101, point=OperatingPoint(Codec.JPEG, 0, 30)))
     statistics.sessions = 3
     statistics.unreadable = 4
-    lines = statistics.summary(110.0).splitlines()
+    lines = summary(statistics, 110.0).splitlines()
     assert lines[0] == "101 of 110 frames answered in 10.0 s (10.1 fps), 1.50 KB/frame"
     assert "refused by the server: 1 resource_exhausted" in lines
     assert "4 unreadable pictures passed over" in lines
@@ -54,11 +55,11 @@ def test_the_summary_has_one_row_for_each_operating_point(statistics):
 
 
 def test_a_run_without_an_answer_can_be_summarised():
-    assert "0 of 0 frames" in RunStatistics(5.0).summary(5.0)
+    assert "0 of 0 frames" in summary(RunStatistics(5.0), 5.0)
 
 
 def test_json_has_the_same_figures(statistics):
-    run = json.loads(json.dumps(statistics.to_json(110.0)))
+    run = json.loads(json.dumps(to_json(statistics, 110.0)))
     assert run["fps"] == 10.0
     assert (run["captured"], run["answered"], run["late"], run["overtaken"], run["lost"]) == (110, 100, 10, 7, 2)
     assert run["refused"] == {"resource_exhausted": 1}

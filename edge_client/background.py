@@ -1,0 +1,40 @@
+"""Threads that an event loop waits for, and how they make room for others."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+LOW_PRIORITY = 5  # niceness: a third of the processor against a thread of usual priority, but never nothing
+
+
+def in_thread(function: Callable[[], None], name: str) -> asyncio.Future[None]:
+    """Run a function in a daemon thread; the future ends with it."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(None) if error is None else done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            function()
+        except Exception as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop has closed: nobody waits for this thread any more
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return done
+
+
+def lower_priority() -> None:
+    """Let the calling thread yield to others. Does nothing where a single thread has no priority of its own."""
+    if os.name == "posix" and os.uname().sysname == "Linux":  # elsewhere the number would name another process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)

@@ -1,0 +1,173 @@
+"""Knows what becomes of every captured frame, and tells everybody whom it concerns."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from edge_client.controller import UNATTAINABLE
+from edge_client.encoder_runtime import EncodedFrame
+from edge_client.frames import ChosenFrame, Fate, Outcome, SentFrame
+from edge_client.pacer import CapturedFrame
+from edge_client.policy import Circumstances, Decision, Policy
+from edge_client.result import FrameResult
+from edge_client.run_statistics import RunStatistics
+from splitnet.detections import Detections
+from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
+from splitnet.operating_point import LOCAL, SKIP
+
+if TYPE_CHECKING:
+    from edge_client.cpu import CpuSample
+
+logger = logging.getLogger(__name__)
+
+NO_SERVER = ServerTiming(0.0, 0.0, 0.0)
+
+
+class FrameLedger:
+    """Every step of a frame is reported here once, and goes on to the policy, the statistics and the trace.
+
+    From any thread; the policy hears of each step in the thread that reports it (see `Policy`).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        deadline_ms: float,
+        clock: Callable[[], float],
+        has_local: bool = False,
+        on_fate: Callable[[Fate], None] = lambda fate: None,
+    ) -> None:
+        """Take who chooses, the deadline (0: none), and what to call with each frame's fate."""
+        self._policy = policy
+        self._deadline_ms = deadline_ms
+        self._clock = clock
+        self._has_local = has_local
+        self._on_fate = on_fate
+        self._lock = Lock()
+        self._statistics = RunStatistics(clock())
+        self._cpu: CpuSample | None = None
+        self._warned = False
+
+    @property
+    def statistics(self) -> RunStatistics:
+        """The figures so far. To be read in the event loop's thread, where all but single counts are written."""
+        return self._statistics
+
+    # What happens to a frame.
+
+    def captured(self, frame: CapturedFrame) -> None:
+        """Count a frame in."""
+        with self._lock:
+            self._statistics.captured += 1
+
+    def overtaken(self, frame: CapturedFrame, chosen: ChosenFrame | None = None) -> None:
+        """Count out a frame that a newer one has replaced: before it was chosen, or waiting for the own detector."""
+        with self._lock:
+            self._statistics.overtaken += 1
+        self._on_fate(Fate(Outcome.OVERTAKEN, frame, chosen))
+
+    def choose(self, frame: CapturedFrame, circumstances: Circumstances) -> ChosenFrame:
+        """Ask the policy. A point that is not to be had now is skipped instead."""
+        now = self._clock()
+        decision = self._feasible(self._policy.choose(now, circumstances), circumstances)
+        chosen = ChosenFrame(frame, decision, now, self._policy.estimates(now), self._cpu)
+        self._warn_once(decision)
+        with self._lock:
+            self._statistics.add_choice(decision.point, chosen.estimates)
+        return chosen
+
+    def _warn_once(self, decision: Decision) -> None:
+        if decision.reason == UNATTAINABLE and not self._warned:
+            self._warned = True
+            logger.warning("nothing meets the deadline of %g ms here; the quickest is done instead", self._deadline_ms)
+
+    def _feasible(self, decision: Decision, circumstances: Circumstances) -> Decision:
+        if decision.point.travels and not circumstances.can_send:
+            return Decision(SKIP, "nothing can be sent now")
+        if decision.point == LOCAL and not self._has_local:
+            return Decision(SKIP, "no detector on this device")
+        return decision
+
+    def skipped(self, chosen: ChosenFrame) -> None:
+        """Count out a frame that nobody looks at."""
+        with self._lock:
+            self._statistics.skipped += 1
+        self._on_fate(Fate(Outcome.SKIPPED, chosen.frame, chosen))
+
+    def encoded(self, chosen: ChosenFrame, encoded: EncodedFrame) -> None:
+        """Note what a payload has cost."""
+        self._policy.encoded(
+            self._clock(), chosen.frame.frame_id, encoded.point, encoded.encode_ms, len(encoded.payload)
+        )
+
+    def sent(self, sent: SentFrame) -> None:
+        """Note that a frame is on its way."""
+        self._policy.sent(self._clock(), sent.frame.frame_id, len(sent.encoded.payload))
+
+    def acked(self, ack: Ack) -> None:
+        """Note that the server has a frame."""
+        self._policy.acked(self._clock(), ack)
+
+    def answered(self, sent: SentFrame, reply: FrameDetections) -> FrameResult:
+        """Count out a frame that the server has answered; returns the result for the sinks."""
+        now = self._clock()
+        self._policy.answered(now, sent.frame.frame_id, reply.timing)
+        return self._result(now, sent.chosen, sent.encoded, reply.detections, reply.timing)
+
+    def detected(self, chosen: ChosenFrame, encoded: EncodedFrame, detections: Detections) -> FrameResult:
+        """Count out a frame that the device has looked at itself; returns the result for the sinks.
+
+        encoded: without a payload, its time is that of the whole detection.
+        """
+        now = self._clock()
+        self._policy.detected_locally(now, chosen.frame.frame_id, encoded.encode_ms)
+        return self._result(now, chosen, encoded, detections, NO_SERVER)
+
+    def refused(self, sent: SentFrame, error: FrameError) -> bool:
+        """Count out a frame that the server has refused; returns whether it is the first for this reason."""
+        kind = error.status.name.lower()
+        self._policy.failed(self._clock(), sent.frame.frame_id)
+        with self._lock:
+            self._statistics.refused[kind] += 1
+            first = self._statistics.refused[kind] == 1
+        self._on_fate(Fate(Outcome.REFUSED, sent.frame, sent.chosen, sent.encoded))
+        return first
+
+    def lost(self, sent: SentFrame) -> None:
+        """Count out a frame that the link has swallowed."""
+        self._policy.failed(self._clock(), sent.frame.frame_id)
+        with self._lock:
+            self._statistics.lost += 1
+        self._on_fate(Fate(Outcome.LOST, sent.frame, sent.chosen, sent.encoded))
+
+    # What happens around them.
+
+    def link_up(self) -> None:
+        """Note that a session is open."""
+        with self._lock:
+            self._statistics.sessions += 1
+        self._policy.link_up(self._clock())
+
+    def link_down(self) -> None:
+        """Note that there is none any more."""
+        self._policy.link_down(self._clock())
+
+    def sampled(self, sample: CpuSample) -> None:
+        """Note how busy the device is."""
+        self._cpu = sample
+        self._policy.sampled(self._clock(), sample)
+
+    def _result(
+        self, now: float, chosen: ChosenFrame, encoded: EncodedFrame, detections: Detections, timing: ServerTiming
+    ) -> FrameResult:
+        latency_ms = (now - chosen.frame.capture_time) * 1000
+        late = 0 < self._deadline_ms < latency_ms
+        result = FrameResult(chosen.frame, encoded, detections, timing, latency_ms, late)
+        with self._lock:
+            self._statistics.add_result(now, result, chosen.decision.predicted)
+        on_time = Outcome.ANSWERED if encoded.point.travels else Outcome.LOCAL
+        self._on_fate(Fate(Outcome.LATE if late else on_time, chosen.frame, chosen, encoded, result))
+        return result

@@ -1,0 +1,161 @@
+"""Frames on their way to the server and what comes back: the event loop's part of the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_client.backoff import Backoff
+from edge_client.connection import Connection, SessionOpener
+from edge_client.frames import SentFrame
+from edge_client.in_flight import InFlight
+from edge_client.ledger import FrameLedger
+from edge_client.mailbox import Mailbox
+from edge_client.pacer import CapturedFrame
+from edge_client.result import FrameResult
+from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, OpenSession, Reply
+
+logger = logging.getLogger(__name__)
+
+SILENCE_S = 1.0  # a link that has not taken a frame for so long, and for twice what was expected, is dead
+
+Deliver = Callable[[FrameResult, Callable[[], None]], None]
+
+
+@dataclass(frozen=True)
+class UplinkSettings:
+    """Where frames go, and how long they may take."""
+
+    server: str  # host:port
+    deadline_ms: float  # 0: none
+    answer_timeout_s: float  # then a frame is lost, and the session is reopened
+
+
+class Uplink:
+    """Sends frames, takes answers, and opens and closes the mailbox with the link.
+
+    Use it from the event loop's thread only. A frame occupies a place of the mailbox until its fate is known.
+    """
+
+    def __init__(
+        self,
+        settings: UplinkSettings,
+        opening: OpenSession,
+        ledger: FrameLedger,
+        mailbox: Mailbox[CapturedFrame],
+        deliver: Deliver,
+        clock: Callable[[], float],
+        backoff: Backoff,
+        opener: SessionOpener,
+    ) -> None:
+        """Take what to call with each result and the function that frees its frame's place."""
+        self._settings = settings
+        self._ledger = ledger
+        self._mailbox = mailbox
+        self._deliver = deliver
+        self._clock = clock
+        self._in_flight = InFlight(self._give_up)
+        self._connection = Connection(settings.server, opening, self, backoff, opener)
+
+    @property
+    def in_flight(self) -> int:
+        """The number of frames that await their answer."""
+        return len(self._in_flight)
+
+    async def run(self) -> None:
+        """Keep a session open until `end`. Raises a ProtocolError when the server will never take us."""
+        await self._connection.run()
+
+    async def end(self, running: asyncio.Task[None]) -> None:
+        """End `run`, which is running as this task; what is still under way is lost."""
+        await self._connection.end(running)
+        self._lose_all()
+
+    async def wait_until_empty(self) -> None:
+        """Wait until every frame is answered or lost."""
+        await self._in_flight.wait_until_empty()
+
+    def send(self, sent: SentFrame) -> None:
+        """Send a frame; it is lost if there is no session any more."""
+        if self._connection.send(self._message(sent)):
+            self._in_flight.add(sent, self._silence_s(sent))
+            self._ledger.sent(sent)
+        else:
+            self._lose(sent)
+
+    def _silence_s(self, sent: SentFrame) -> float:
+        """Return how long to wait for a frame's ack: TCP alone would find a link that has come back too late."""
+        predicted, longest_s = sent.chosen.decision.predicted, self._settings.answer_timeout_s
+        return longest_s if predicted is None else min(longest_s, max(SILENCE_S, 2 * predicted.total_ms / 1000))
+
+    def _message(self, sent: SentFrame) -> Frame:
+        height, width = sent.frame.image.shape[:2]
+        return Frame(
+            frame_id=sent.frame.frame_id,
+            capture_time_us=round(sent.frame.capture_time * 1e6),
+            operating_point=sent.encoded.point,
+            payload=sent.encoded.payload,
+            frame_width=width,
+            frame_height=height,
+            deadline_ms=self._remaining_ms(sent.frame),
+        )
+
+    def _remaining_ms(self, frame: CapturedFrame) -> int:
+        """Return what is left of the deadline, as the server counts from arrival; 0 means none."""
+        if not self._settings.deadline_ms:
+            return 0
+        age_ms = (self._clock() - frame.capture_time) * 1000
+        return max(1, int(self._settings.deadline_ms - age_ms))
+
+    def link_up(self) -> None:
+        """Let frames go: a session is open."""
+        self._ledger.link_up()
+        self._mailbox.resume()
+
+    def link_down(self) -> None:
+        """Let no frames go; those under way are lost."""
+        self._mailbox.pause()
+        self._ledger.link_down()
+        self._lose_all()
+
+    def receive(self, reply: Reply) -> None:
+        """Take a reply of the server."""
+        if isinstance(reply, Ack):
+            self._in_flight.extend(reply.frame_id, self._settings.answer_timeout_s)  # from here on it is the server
+            self._ledger.acked(reply)
+        elif isinstance(reply, FrameDetections):
+            self._answer(reply)
+        elif isinstance(reply, FrameError):
+            self._refuse(reply)
+        elif isinstance(reply, Draining):
+            logger.warning("the server is shutting down; nothing is sent until one can be reached again")
+            self._mailbox.pause()
+            self._connection.leave_session(reply.grace_ms / 1000)
+
+    def _answer(self, reply: FrameDetections) -> None:
+        sent = self._in_flight.pop(reply.frame_id)
+        if sent is not None:  # else it was given up already
+            self._deliver(self._ledger.answered(sent, reply), self._mailbox.release)
+
+    def _refuse(self, reply: FrameError) -> None:
+        sent = self._in_flight.pop(reply.frame_id)
+        if sent is None:
+            return
+        if self._ledger.refused(sent, reply):  # later ones are only counted
+            kind = reply.status.name.lower()
+            logger.warning("the server refused frame %d (%s): %s", reply.frame_id, kind, reply.message)
+        self._mailbox.release()
+
+    def _give_up(self, frame_id: int) -> None:
+        logger.warning("frame %d is unanswered: the link is silent", frame_id)
+        self._connection.break_session()
+
+    def _lose(self, sent: SentFrame) -> None:
+        self._ledger.lost(sent)
+        self._mailbox.release()
+
+    def _lose_all(self) -> None:
+        for sent in self._in_flight.pop_all():
+            self._lose(sent)

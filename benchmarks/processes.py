@@ -101,11 +101,12 @@ def address_of(process: Process, name: str, log: Path, patience_s: float) -> str
         if match := READY.match(line):
             return match[1]
         if not line:
-            raise LinkError(f"the {name} did not start: {_last_line(log)}")
+            raise LinkError(f"the {name} did not start: {last_line(log)}")
     raise LinkError(f"the {name} was not ready within {patience_s:g} s: see {log}")
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """Return what a process has said last, for an error."""
     lines = log.read_text(encoding="utf-8").strip().splitlines()
     return lines[-1] if lines else "it said nothing"
 

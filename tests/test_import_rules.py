@@ -36,8 +36,9 @@ PURE = {
     "edge_client.link",
     "edge_client.controller",
     "benchmarks.shaping",
+    "benchmarks.token_bucket",
 }
-COMMANDS = {"protos.generate"}  # `make protos`
+COMMANDS = {"protos.generate", "benchmarks.delay_relay", "benchmarks.cpu_load"}  # run as processes of their own
 IMPURE_MODULES = {"time", "logging", "socket", "os", "random", "asyncio", "threading", "subprocess", "datetime"}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
+from training.matches import Matches, matches_from_coco
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,31 @@ class LabelledSet:
 
     def accuracy(self, found: Sequence[Detections]) -> Accuracy:
         """Return AP and AP50 in percent of detections in pixels of the frames, one for each of `images`."""
-        from pycocotools.cocoeval import COCOeval
-
-        rows = [r for image, d in zip(self.images, found, strict=True) for r in self._rows(image.image_id, d)]
-        if not rows:
-            return Accuracy(0.0, 0.0)
+        evaluation = self._evaluation(found)
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = COCOeval(self._truth, self._truth.loadRes(rows), "bbox")
-            evaluation.params.imgIds = [image.image_id for image in self.images]
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
         return Accuracy(round(100 * float(evaluation.stats[0]), 2), round(100 * float(evaluation.stats[1]), 2))
+
+    def matches(self, found: Sequence[Detections]) -> Matches:
+        """Return what became of detections in pixels of the frames, one for each of `images`."""
+        evaluation = self._evaluation(found)
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
+            evaluation.evaluate()
+        image_ids = [image.image_id for image in self.images]
+        return matches_from_coco(evaluation.evalImgs, image_ids, evaluation.params.catIds)
+
+    def _evaluation(self, found: Sequence[Detections]) -> Any:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        rows = [r for image, d in zip(self.images, found, strict=True) for r in self._rows(image.image_id, d)]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(self._truth, self._truth.loadRes(rows) if rows else COCO(), "bbox")
+        evaluation.params.imgIds = [image.image_id for image in self.images]
+        return evaluation
 
     def truth(self) -> list[Detections]:
         """Return the annotated objects of each picture (crowds left out) as if they had been detected."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from splitnet.bundle import DeviceBundle, ServerBundle
-from splitnet.codec.image_codec import compress_image, decompress_image
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
@@ -25,6 +24,7 @@ from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox import YOLOX
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from training.average_precision import LabelledSet
+from training.contenders import Contender, LocalContender, contender
 from training.photographs import read_photograph
 
 # As COCO's average precision is usually taken: nearly every box counts, the score ranks them.
@@ -49,12 +49,12 @@ class Evaluation:
 
 
 @dataclass
-class _Tally:
-    """What one operating point has gathered so far."""
+class Tally:
+    """What one contender has gathered so far, a value for each picture."""
 
-    sizes: list[int] = field(default_factory=list)
-    encode_ms: list[float] = field(default_factory=list)
-    found: list[Detections] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)  # bytes
+    encode_ms: list[float] = field(default_factory=list)  # all that the device does
+    found: list[Detections] = field(default_factory=list)  # in pixels of the frame
 
 
 def operating_points(
@@ -73,64 +73,50 @@ def evaluate(
     if server.detector is None:
         points = [p for p in points if p.mode is Mode.SPLIT]
     device.codec.warm_up()
-    tallies = {point: _Tally() for point in points}
-    unsplit: list[Detections] = []
+    contenders = [contender(device, server, point) for point in points]
+    if server.detector is not None:
+        contenders.append(LocalContender(server.detector, server.manifest.input_size))
+    tallies = measure(contenders, labelled, device.manifest.input_size)
+    accuracy = labelled.accuracy(tallies[-1].found) if server.detector is not None else None
+    return Evaluation(accuracy, tuple(_point(device, labelled, p, t) for p, t in zip(points, tallies, strict=False)))
+
+
+@torch.inference_mode()
+def measure(
+    contenders: Sequence[Contender], labelled: LabelledSet, input_size: int, server_threads: int | None = None
+) -> list[Tally]:
+    """Run every picture through every contender; returns what each has gathered.
+
+    server_threads: how many the servers' parts run with, if not with as many as the devices' parts. Raises
+    ConfigError if a picture cannot be read.
+    """
+    tallies = [Tally() for _ in contenders]
+    threads = torch.get_num_threads()
     for image in tqdm(labelled.images, unit="picture"):
         frame = _read(image.path)
-        box = Letterbox.fit(frame.shape[1], frame.shape[0], device.manifest.input_size)
-        payloads = [_compress(device, frame, box, point, tallies[point]) for point in points]
-        for tally, found in zip(tallies.values(), _detect(server, payloads, points, box), strict=True):
-            tally.found.append(found)
-        if server.detector is not None:
-            unsplit.append(_unsplit(server.detector, frame, box, server.manifest.input_size))
-    accuracy = labelled.accuracy(unsplit) if unsplit else None
-    return Evaluation(accuracy, tuple(_point(device, labelled, p, t) for p, t in tallies.items()))
+        box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
+        payloads = [_compress(one, frame, box, tally) for one, tally in zip(contenders, tallies, strict=True)]
+        torch.set_num_threads(server_threads or threads)
+        for one, tally, payload in zip(contenders, tallies, payloads, strict=True):
+            tally.found.append(_finish(one.raw(payload, box), box, input_size))
+        torch.set_num_threads(threads)
+    return tallies
 
 
-def _compress(
-    device: DeviceBundle, frame: NDArray[np.uint8], box: Letterbox, point: OperatingPoint, tally: _Tally
-) -> bytes:
+def _compress(one: Contender, frame: NDArray[np.uint8], box: Letterbox, tally: Tally) -> bytes:
     """Do all that the device does for a frame, and note its time and bytes."""
     start = time.perf_counter()
-    canvas = box.apply(frame)
-    if point.mode is Mode.IMAGE:
-        payload = compress_image(canvas, point.codec, point.quality)
-    else:
-        symbols = device.encoder.encode(canvas, point.width, point.quality)
-        payload = device.codec.compress(symbols, point.width, point.quality, point.codec)
+    payload = one.compress(frame, box)
     tally.encode_ms.append(1e3 * (time.perf_counter() - start))
     tally.sizes.append(len(payload))
     return payload
 
 
 @torch.inference_mode()
-def _detect(
-    server: ServerBundle, payloads: Sequence[bytes], points: Sequence[OperatingPoint], box: Letterbox
-) -> Iterator[Detections]:
-    """Do all that the server does; yields detections in pixels of the frame, one for each payload."""
-    for payload, point in zip(payloads, points, strict=True):
-        yield _finish(_raw(server, payload, point), box, server.manifest.input_size)
-
-
-def _raw(server: ServerBundle, payload: bytes, point: OperatingPoint) -> Tensor:
-    size = server.manifest.input_size
-    if point.mode is Mode.IMAGE:
-        assert server.detector is not None
-        raw: Tensor = server.detector(image_input(decompress_image(payload, point.codec, size, size), size)[None])
-    else:
-        header, symbols = server.codec.decompress(payload)
-        raw = server.half(server.half.dequantise(symbols, header.width, header.quality)[None])
-    return raw
-
-
 def unsplit_detections(detector: YOLOX, path: Path, input_size: int) -> Detections:
     """Return what the whole detector finds in an uncompressed picture, in its pixels."""
     frame = _read(path)
-    return _unsplit(detector, frame, Letterbox.fit(frame.shape[1], frame.shape[0], input_size), input_size)
-
-
-@torch.inference_mode()
-def _unsplit(detector: YOLOX, frame: NDArray[np.uint8], box: Letterbox, input_size: int) -> Detections:
+    box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
     return _finish(detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
 
 
@@ -146,11 +132,8 @@ def _finish(raw: Tensor, box: Letterbox, input_size: int) -> Detections:
     return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
 
 
-def _point(device: DeviceBundle, labelled: LabelledSet, point: OperatingPoint, tally: _Tally) -> MeasuredPoint:
+def _point(device: DeviceBundle, labelled: LabelledSet, point: OperatingPoint, tally: Tally) -> MeasuredPoint:
     accuracy = labelled.accuracy(tally.found)
-    usual = Letterbox.fit(640, 480, device.manifest.input_size)
-    is_split = point.mode is Mode.SPLIT
-    mmacs = device.encoder.mmacs(point.width, usual.canvas_height, usual.canvas_width) if is_split else 0.0
     return MeasuredPoint(
         mode=point.mode,
         codec=point.codec,
@@ -161,5 +144,13 @@ def _point(device: DeviceBundle, labelled: LabelledSet, point: OperatingPoint, t
         bytes_mean=round(float(np.mean(tally.sizes)), 1),
         bytes_p90=round(float(np.percentile(tally.sizes, 90)), 1),
         encode_ms_p50=round(float(np.median(tally.encode_ms)), 3),
-        mmacs=round(mmacs, 2),
+        mmacs=round(mmacs(device, point), 2),
     )
+
+
+def mmacs(device: DeviceBundle, point: OperatingPoint) -> float:
+    """Return the millions of multiply-accumulates of an operating point on the device, for a 4:3 frame."""
+    if point.mode is not Mode.SPLIT:
+        return 0.0
+    usual = Letterbox.fit(640, 480, device.manifest.input_size)
+    return device.encoder.mmacs(point.width, usual.canvas_height, usual.canvas_width)

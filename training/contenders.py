@@ -1,0 +1,95 @@
+"""Ways from a frame to detections that are measured against one another, each with a device's and a server's part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splitnet.bundle import DeviceBundle, ServerBundle
+from splitnet.codec.image_codec import compress_image, decompress_image
+from splitnet.letterbox import Letterbox
+from splitnet.nn.split_detector import image_input
+from splitnet.nn.yolox import YOLOX
+from splitnet.operating_point import Mode, OperatingPoint
+
+
+class Contender(Protocol):
+    """One way from a frame to raw predictions."""
+
+    def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
+        """Do all that the device does with a BGR frame (H, W, 3): the payload."""
+        ...
+
+    def raw(self, payload: bytes, box: Letterbox) -> Tensor:
+        """Do what the server does with the payload of the last `compress`: raw predictions (1, A, 5 + classes)."""
+        ...
+
+
+@dataclass(frozen=True)
+class SplitContender:
+    """An operating point of a bundle's two halves."""
+
+    device: DeviceBundle
+    server: ServerBundle
+    point: OperatingPoint
+
+    def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
+        """Letterbox, encode, write the bitstream."""
+        symbols = self.device.encoder.encode(box.apply(frame), self.point.width, self.point.quality)
+        return self.device.codec.compress(symbols, self.point.width, self.point.quality, self.point.codec)
+
+    def raw(self, payload: bytes, box: Letterbox) -> Tensor:
+        """Read the bitstream and go on behind the split point."""
+        header, symbols = self.server.codec.decompress(payload)
+        raw: Tensor = self.server.half(self.server.half.dequantise(symbols, header.width, header.quality)[None])
+        return raw
+
+
+@dataclass(frozen=True)
+class ImageContender:
+    """An operating point of the `image` mode."""
+
+    detector: YOLOX
+    input_size: int
+    point: OperatingPoint
+
+    def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
+        """Letterbox and compress."""
+        return compress_image(box.apply(frame), self.point.codec, self.point.quality)
+
+    def raw(self, payload: bytes, box: Letterbox) -> Tensor:
+        """Decompress and run the whole detector."""
+        canvas = decompress_image(payload, self.point.codec, self.input_size, self.input_size)
+        raw: Tensor = self.detector(image_input(canvas, self.input_size)[None])
+        return raw
+
+
+@dataclass
+class LocalContender:
+    """The whole detector on the device, on the uncompressed picture; nothing travels."""
+
+    detector: YOLOX
+    input_size: int
+    _raw: Tensor = field(default_factory=lambda: torch.zeros(0), init=False, repr=False)
+
+    def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
+        """Letterbox and run the whole detector, up to raw predictions."""
+        self._raw = self.detector(image_input(box.apply(frame), self.input_size)[None])
+        return b""
+
+    def raw(self, payload: bytes, box: Letterbox) -> Tensor:
+        """Return what the device has found."""
+        return self._raw
+
+
+def contender(device: DeviceBundle, server: ServerBundle, point: OperatingPoint) -> Contender:
+    """Return an operating point of a bundle; in image mode the bundle must have its unsplit detector."""
+    if point.mode is Mode.SPLIT:
+        return SplitContender(device, server, point)
+    assert server.detector is not None
+    return ImageContender(server.detector, server.manifest.input_size, point)

@@ -7,7 +7,6 @@ import asyncio
 from edge_client.in_flight import InFlight
 from tests.client_samples import sent_frame
 
-
 LONG = 60.0  # seconds, that no test waits for
 
 

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from edge_client.policy import Estimates, Terms
 from edge_client.run_statistics import RunStatistics
 from edge_client.status import status_line, summary, to_json
-from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 from tests.client_samples import POINT, result
 
 
@@ -33,8 +34,23 @@ def test_every_frame_is_accounted_for(statistics):
 
 def test_the_line_shows_the_last_seconds(statistics):
     assert status_line(statistics, 110.0) == (
-        "10.2 fps | split w4 q2 | 1.5 KB/frame | latency p50 40 p95 80 ms | dropped 7 overtaken, 2 lost, 1 refused | late 10"
+        "10.2 fps | split w4 q2 | 1.5 KB/frame | latency p50 40 p95 80 ms | "
+        "dropped 7 overtaken, 2 lost, 1 refused | late 10"
     )
+
+
+def test_the_line_shows_what_the_policy_believes(statistics):
+    statistics.add_choice(POINT, Estimates(capacity_bps=2_345_000.0, load_factor=1.2))
+    statistics.skipped = 3
+    parts = status_line(statistics, 110.0).split(" | ")
+    assert parts[3:5] == ["2.35 Mbps", "load x1.20"]
+    assert "3 skipped" in parts[6]
+
+
+@pytest.mark.parametrize(("point", "shown"), [(OperatingPoint(Codec.WEBP, 0, 20), "image webp 20"), (LOCAL, "local")])
+def test_the_line_names_the_mode(statistics, point, shown):
+    statistics.add_result(110.0, result(101, point=point))
+    assert status_line(statistics, 110.0).split(" | ")[1] == shown
 
 
 def test_a_silent_link_is_said(statistics):
@@ -67,3 +83,34 @@ def test_json_has_the_same_figures(statistics):
     assert run["total"]["end_to_end_ms_p95"] == pytest.approx(80, rel=0.003)
     assert run["total"]["encode_ms_p50"] == pytest.approx(5.5, rel=0.003)
     assert run["points"] == [{"point": str(POINT), **run["total"]}]
+
+
+def test_frames_are_counted_by_mode(statistics):
+    statistics.add_result(110.0, result(101, point=OperatingPoint(Codec.JPEG, 0, 30)))
+    statistics.add_result(110.0, result(102, point=LOCAL))
+    statistics.skipped, statistics.captured = 3, 115
+    assert statistics.modes() == {"split": 100, "image": 1, "local": 1, "skip": 3}
+    assert (statistics.detected, statistics.answered, statistics.local) == (102, 101, 1)
+    assert statistics.captured == statistics.answered + statistics.local + statistics.dropped
+    assert to_json(statistics, 110.0)["modes"]["local"] == 1
+
+
+def test_the_summary_compares_what_was_predicted_with_what_came():
+    run = RunStatistics(0.0)
+    for index in range(10):
+        run.add_choice((POINT, LOCAL)[index % 2], Estimates())
+        run.add_result(1.0, result(index, end_to_end_ms=50.0), Terms(encode_ms=40.0 if index else 30.0))
+    lines = summary(run, 60.0).splitlines()
+    assert "by mode: 10 split | 9.0 switches a minute" in lines
+    assert "latency predicted p50 40.0, real p50 50.0 ms | error p50 10.0, p90 10.0 ms" in lines
+    assert to_json(run, 60.0)["prediction"] == {
+        "frames": 10,
+        "predicted_ms_p50": pytest.approx(40, rel=0.003),
+        "real_ms_p50": pytest.approx(50, rel=0.003),
+        "error_ms_p50": pytest.approx(10, rel=0.003),
+        "error_ms_p90": pytest.approx(10, rel=0.003),
+    }
+
+
+def test_without_predictions_nothing_is_said_of_them(statistics):
+    assert "predicted" not in summary(statistics, 110.0)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import codec, document, overhead, switch
+from benchmarks import codec, document, overhead, plot, switch
 from benchmarks.benchmark import Benchmark
 from benchmarks.report import as_text
 from splitnet.environment import environment
@@ -20,27 +20,38 @@ BENCHMARKS = (codec.BENCHMARK, switch.BENCHMARK, overhead.BENCHMARK, document.BE
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one benchmark; returns the exit code."""
     options = _parser().parse_args(arguments)
-    benchmark: Benchmark = options.benchmark
     try:
-        result = {"benchmark": benchmark.name, **benchmark.run(options), **environment()}
+        options.command(options)
     except SplitError as error:
-        print(f"benchmarks {benchmark.name}: {error}", file=sys.stderr)
+        print(f"benchmarks {options.name}: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> None:
+    benchmark: Benchmark = options.benchmark
+    result = {"benchmark": benchmark.name, **benchmark.run(options), **environment()}
     print(as_text(result))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
+
+
+def _plot(options: argparse.Namespace) -> None:
+    print(plot.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = parser.add_subparsers(required=True, metavar="NAME")
+    names = parser.add_subparsers(required=True, metavar="NAME", dest="name")
     for benchmark in BENCHMARKS:
         own = names.add_parser(benchmark.name, help=benchmark.summary, description=benchmark.summary)
         own.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the figures")
         benchmark.add_arguments(own)
-        own.set_defaults(benchmark=benchmark)
+        own.set_defaults(command=_measure, benchmark=benchmark)
+    drawing = names.add_parser("plot", help=plot.SUMMARY, description=plot.SUMMARY)
+    plot.add_arguments(drawing)
+    drawing.set_defaults(command=_plot)
     return parser
 
 

@@ -58,8 +58,9 @@ def burn(
         until = period + schedule.duty(period - start) * PERIOD_S
         while clock() < until:
             pass
-        period = max(period + PERIOD_S, clock())
-        sleep(period - clock())
+        now = clock()
+        period = max(period + PERIOD_S, now)
+        sleep(period - now)
 
 
 def _burn_beside(parent: int, schedule: LoadSchedule) -> None:

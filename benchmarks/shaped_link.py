@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from benchmarks.namespaces import INTERFACE, NamespacePair, call_inside, run_tool
-from benchmarks.shaping import PacketBudget, queue_bytes_for
+from benchmarks.shaping import OPEN, PacketBudget, queue_bytes_for
 from benchmarks.traces import Trace
 from splitnet.errors import ConfigError
 
@@ -26,7 +26,7 @@ _WAKE_FRAME = bytes(6) + bytes((2, 0, 0, 0, 0, 1)) + _WAKE_ETHERTYPE.to_bytes(2,
 def shaped(pair: NamespacePair, trace: Trace, *, queue_ms: float = QUEUE_MS) -> Iterator[float]:
     """Let the device's uplink follow a trace while the block lasts; yields the monotonic time of its start.
 
-    What comes back from the edge node is not held up. Raises ConfigError if tc fails.
+    What comes back from the edge node is not held up. Afterwards the link is open. Raises ConfigError if tc fails.
     """
     queue_bytes = queue_bytes_for(trace.capacity_bps(0, trace.duration_s), queue_ms)
     shaper = LinkShaper(pair, trace, queue_bytes)
@@ -61,10 +61,11 @@ class LinkShaper:
         return self._began
 
     def stop(self) -> None:
-        """Leave the link as it is now. Raises ConfigError if tc has failed meanwhile."""
+        """Open the link again. Raises ConfigError if tc has failed meanwhile."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._tell(OPEN.tc_command(INTERFACE, OPEN.burst_bytes))
         self._waker.close()
         with suppress(OSError):  # it has failed
             self._tc.communicate()

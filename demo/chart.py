@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.drawing import colours
 from demo.answers import Answer
-
-# Okabe and Ito's colours, which everybody can tell apart; the pictures get the warm ones.
-SPLIT_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#999999")
-IMAGE_COLOURS = ("#D55E00", "#E69F00")
 
 
 def draw_chart(path: Path, answers: Sequence[Answer], points: Sequence[str]) -> None:
@@ -35,11 +32,3 @@ def draw_chart(path: Path, answers: Sequence[Answer], points: Sequence[str]) -> 
         axes.grid(axis="y", alpha=0.3)
     figure.legend(*sizes.get_legend_handles_labels(), loc="outside upper center", ncols=len(points), frameon=False)
     figure.savefig(path)
-
-
-def colours(points: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each point; they repeat when there are more."""
-    split = [point for point in points if point.startswith("w") and not point.startswith("webp")]
-    pictures = [point for point in points if point not in split]
-    chosen = {point: SPLIT_COLOURS[i % len(SPLIT_COLOURS)] for i, point in enumerate(split)}
-    return chosen | {point: IMAGE_COLOURS[i % len(IMAGE_COLOURS)] for i, point in enumerate(pictures)}

@@ -82,18 +82,15 @@ def test_the_processes_end_with_their_parent():
 
 
 def test_the_processes_end_when_their_parent_is_killed():
-    script = (
-        "import subprocess, sys; subprocess.run([sys.executable, '-m', 'benchmarks.cpu_load', '--schedule', '0:0'])"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", script])
+    command = "[sys.executable, '-m', 'benchmarks.cpu_load', '--processes', '2', '--schedule', '0:0']"
+    parent = subprocess.Popen([sys.executable, "-c", f"import subprocess, sys; subprocess.run({command})"], cwd=PROJECT)
     try:
-        while not (children := psutil.Process(parent.pid).children(recursive=True)):
+        while len(children := psutil.Process(parent.pid).children(recursive=True)) < 2:
             assert parent.poll() is None
     finally:
         parent.kill()
         parent.wait()
-    _, alive = psutil.wait_procs(children, timeout=60)
-    assert not alive
+    assert not psutil.wait_procs(children, timeout=60)[1]
 
 
 def test_the_command_says_what_is_wrong_in_a_line(capsys):

@@ -185,6 +185,18 @@ def test_an_outage_lets_a_packet_slip_through_and_no_more_and_the_link_comes_bac
 
 
 @real
+def test_the_link_is_open_again_afterwards_for_what_waits_already(pair):
+    with shaped(pair, steps([0.0, 1.0], 1000.0)):
+        sender, receiver = connected(pair)  # packets this small slip through together
+        sender.sendall(bytes(5000))
+    received = 0
+    while received < 5000:
+        received += len(receiver.recv(1 << 16))
+    sender.close()
+    receiver.close()
+
+
+@real
 def test_the_unshaped_cable_is_faster_than_any_trace(pair):
     sender, receiver = connected(pair)
     begin = time.monotonic()

@@ -18,7 +18,7 @@ import pytest
 from benchmarks.processes import ServerProcess
 from demo.__main__ import INTERRUPTED, main
 from demo.answers import Answer, answer_from_record, frames_with, point_rows, read_answers
-from demo.chart import colours, draw_chart
+from demo.chart import draw_chart
 from demo.client import ClientFiles, client_command, source_address
 from demo.film import film, place, write_film
 from demo.overview import GAP, HEADING_HEIGHT, choose, clip_indexes, tiled
@@ -238,11 +238,6 @@ def test_the_overview_keeps_the_aspect_ratio_and_leaves_missing_frames_white():
     assert whole.shape == (HEADING_HEIGHT + 225 + GAP, 2 * (400 + GAP), 3)
     assert not whole[HEADING_HEIGHT : HEADING_HEIGHT + 225, :400].any()
     assert (whole[HEADING_HEIGHT:, 406:] == 255).all()
-
-
-def test_points_have_colours_of_their_own():
-    chosen = colours(["w4 q2", "w1 q0", "jpeg 50", "webp 10"])
-    assert len(set(chosen.values())) == 4
 
 
 def test_the_chart_is_a_picture(tmp_path):

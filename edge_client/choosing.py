@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from edge_client.adaptive_policy import AdaptivePolicy
 from edge_client.config import RunConfig
@@ -13,10 +14,11 @@ from edge_client.local_runtime import LocalRuntime
 from edge_client.policy import FixedPolicy, Policy, SchedulePolicy
 from edge_client.profile import DeviceProfile
 from edge_client.table import Choice, Table, build_table
-from splitnet.bundle import DETECTOR_FILE
 from splitnet.errors import ConfigError
-from splitnet.manifest import Manifest
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
+
+if TYPE_CHECKING:
+    from splitnet.manifest import Manifest
 
 _CHOICES: dict[str, Choice] = {"auto": "auto", "split": "split", "image": "image"}
 
@@ -63,7 +65,7 @@ def make_policy(
     for point in points:
         encoder.check(point)
     if LOCAL in points and local is None:
-        raise ConfigError(f"to detect on the device, copy {DETECTOR_FILE} of bundle {manifest.name} beside its encoder")
+        raise ConfigError(f"to detect on the device, copy detector.safetensors of bundle {manifest.name} there as well")
     return SchedulePolicy(points, config.schedule_frames) if config.schedule else FixedPolicy(points[0])
 
 

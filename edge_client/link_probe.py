@@ -11,7 +11,6 @@ from edge_client.encoder_runtime import EncodedFrame, EncoderRuntime
 from edge_client.latency import percentile
 from edge_client.session import Session, open_session
 from edge_client.source import Image
-from splitnet.bundle import DETECTOR_FILE
 from splitnet.errors import LinkError, ProtocolError
 from splitnet.messages import Ack, Frame, FrameDetections, FrameError, OpenSession, ServerTiming
 from splitnet.operating_point import Codec, Mode, OperatingPoint
@@ -35,6 +34,8 @@ class LinkMeasurement:
 
 def probe_frames(encoder: EncoderRuntime, image: Image) -> tuple[list[EncodedFrame], list[EncodedFrame]]:
     """Return frames to send alone (small features, then pictures if the server can take them) and as a burst."""
+    from splitnet.bundle import DETECTOR_FILE  # here, because a program that shows its help can do without torch
+
     manifest = encoder.manifest
     small = encoder.encode(image, OperatingPoint(Codec.RANS, 1, 0))
     if DETECTOR_FILE not in manifest.files:

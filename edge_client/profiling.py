@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from edge_client.local_runtime import LocalRuntime
 from edge_client.profile import DeviceProfile
 from edge_client.source import Image
 from splitnet.environment import environment
-from splitnet.manifest import Manifest
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
+
+if TYPE_CHECKING:
+    from splitnet.manifest import Manifest
 
 WARM_UP_ROUNDS = 2
 LEAST_ROUNDS = 3

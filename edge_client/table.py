@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge_client.latency import percentile
 from edge_client.profile import DeviceProfile
 from splitnet.errors import ConfigError
-from splitnet.manifest import Manifest, MeasuredPoint
 from splitnet.operating_point import Mode, OperatingPoint
+
+if TYPE_CHECKING:  # it needs torch, which a program that shows its help can do without
+    from splitnet.manifest import Manifest, MeasuredPoint
 
 Choice = Literal["auto", "split", "image", "local"]
 

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import codec, document, overhead, plot, switch
+from benchmarks import codec, document, overhead, plot, rate, switch
 from benchmarks.benchmark import Benchmark
 from benchmarks.report import as_text
 from splitnet.environment import environment
 from splitnet.errors import SplitError
 
-BENCHMARKS = (codec.BENCHMARK, switch.BENCHMARK, overhead.BENCHMARK, document.BENCHMARK)
+BENCHMARKS = (codec.BENCHMARK, switch.BENCHMARK, overhead.BENCHMARK, rate.BENCHMARK, document.BENCHMARK)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -34,7 +34,7 @@ class ControlSettings:
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a limit is negative."""
-        if not min(self.deadline_ms, self.min_fps, self.max_kbps) >= 0:
+        if not all(limit >= 0 for limit in (self.deadline_ms, self.min_fps, self.max_kbps)):
             raise ConfigError("the deadline, --min-fps and --max-kbps cannot be negative; leave them out for no limit")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ def load_bank(path: Path) -> FrameBank:
         if names["version"] != FORMAT_VERSION:
             raise ValueError(f"version {names['version']}")
         points = tuple(LOCAL if name == str(LOCAL) else parse_point(name) for name in names["points"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
         raise ConfigError(f"{path} is not a frame bank ({error}); delete it to make it anew") from error
     return FrameBank(points, **arrays)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from splitnet.errors import ConfigError
 
 PACKET_BYTES = 1500
+_INSTANT = 1e-9  # seconds: less than rounding may take from a moment
 _CRUMB = 1e-6  # bytes: less than rounding may leave of a packet
 SLICE_S = 0.001  # made-up links deliver at least this often, if less than a packet at a time
 
@@ -46,7 +47,7 @@ class Trace:
 
     def delivered_bytes(self, until_s: Seconds) -> Bytes:
         """Return what the link could have delivered from its start until a moment (or many), that one included."""
-        rounds, within_s = np.divmod(until_s, self.duration_s)
+        rounds, within_s = np.divmod(until_s + _INSTANT, self.duration_s)
         before = np.searchsorted(self.times_s, within_s, side="right")
         return np.asarray(rounds * self._sum[-1] + np.where(before > 0, self._sum[before - 1], 0.0))
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks import adapt_real
 from benchmarks.adapt_figures import frames_until_width, late_frames_after, run_figures, seconds_until_best
+from benchmarks.adapt_real import add_real_arguments
 from benchmarks.benchmark import Benchmark
 from benchmarks.clairvoyant import ClairvoyantPolicy
 from benchmarks.effective_accuracy import FrameBank
@@ -104,10 +106,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--local-ms", type=float, default=30.0, help="the detector, on a device not slowed down")
     parser.add_argument("--rtt-ms", type=float, default=30.0, help="of an empty message (%(default)s)")
     parser.add_argument("--server-ms", type=float, default=15.0, help="of the server for a frame (%(default)s)")
+    add_real_arguments(parser)
 
 
 def run(options: Namespace) -> dict[str, object]:
-    """Return one row for every trace, deadline and policy, and the reaction figures."""
+    """Return one row for every trace, deadline and policy, and the reaction figures of the simulation."""
+    if options.real:
+        return adapt_real.run(options)
     study = _study(options)
     rows: list[dict[str, object]] = []
     for trace in _traces(options):
@@ -122,7 +127,7 @@ def run(options: Namespace) -> dict[str, object]:
     }
 
 
-BENCHMARK = Benchmark("adapt", "accuracy that arrives in time: policies over traces, simulated", _add_arguments, run)
+BENCHMARK = Benchmark("adapt", "accuracy that arrives in time: policies over traces", _add_arguments, run)
 
 
 def _study(options: Namespace) -> Study:

@@ -54,10 +54,10 @@ def colours(points: Sequence[str]) -> dict[str, str]:
 def stacked_panels(heights_in: Sequence[float], theme: Theme) -> tuple[Figure, list[Axes]]:
     """Return a figure of panels under one another that share their x axis."""
     from matplotlib.figure import Figure  # a second to load: not for --help
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    size = (WIDTH_IN, sum(heights_in))
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor=theme.page)
-    figure.get_layout_engine().set(h_pad=0.08, hspace=0.04)
+    layout = ConstrainedLayoutEngine(h_pad=0.08, hspace=0.04)
+    figure = Figure(figsize=(WIDTH_IN, sum(heights_in)), dpi=DPI, layout=layout, facecolor=theme.page)
     axes = figure.subplots(len(heights_in), 1, sharex=True, height_ratios=list(heights_in), squeeze=False)
     panels = [row[0] for row in axes]
     for panel in panels:
@@ -80,7 +80,7 @@ def title(axes: Axes, theme: Theme, text: str, legend: Sequence[tuple[str, str]]
     axes.set_title(text, loc="left", color=theme.text, fontsize=TITLE_SIZE, fontweight="bold", pad=8)
     place: dict[str, Any] = {"xycoords": "axes fraction", "xy": (1.0, 1.0), "xytext": (0, 8), "va": "baseline"}
     for words, colour in reversed(legend):
-        style = {"color": colour, "fontsize": TEXT_SIZE, "fontweight": "bold"}
+        style: dict[str, Any] = {"color": colour, "fontsize": TEXT_SIZE, "fontweight": "bold"}
         entry = axes.annotate(words, textcoords="offset points", ha="right", **style, **place)
         place = {"xycoords": entry, "xy": (0.0, 0.0), "xytext": (-14, 0), "va": "bottom"}
 

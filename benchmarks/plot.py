@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,8 +109,8 @@ def _draw_lanes(axes: Axes, records: Sequence[FrameRecord], names: Sequence[str]
     """Draw a mark for every frame on the lane of what was chosen for it."""
     for index, name in enumerate(names):
         own = [record for record in records if lane(record) == name]
-        style = {"color": theme.of_mode(own[0].mode if own else None), "linewidth": 1.3}
-        axes.vlines([record.time_s for record in own], index - 0.36, index + 0.36, **style)
+        colour = theme.of_mode(own[0].mode if own else None)
+        axes.vlines([record.time_s for record in own], index - 0.36, index + 0.36, color=colour, linewidth=1.3)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, max(0.6, len(names) - 0.4))
     title(axes, theme, "Chosen: picture, or width of the encoder")
@@ -128,7 +128,7 @@ def _draw_latency(axes: Axes, records: Sequence[FrameRecord], theme: Theme) -> N
     late = [record for record in detected if not record.in_time]
     axes.plot([r.time_s for r in late], [min(r.total_ms or 0.0, top) for r in late], color=theme.bad, **_DOT)
     nothing = [record.time_s for record in records if record.outcome not in DETECTED]
-    axes.plot(nothing, [-0.07 * top] * len(nothing), color=theme.skip, **{**_DOT, "marker": "|", "markersize": 7.0})
+    axes.plot(nothing, [-0.07 * top] * len(nothing), color=theme.skip, **_TICK)
     if deadline_ms:
         axes.axhline(deadline_ms, color=theme.text, linewidth=1.0, linestyle=(0, (5, 4)))
     axes.set_ylim(-0.14 * top, 1.06 * max(top, deadline_ms))
@@ -154,7 +154,8 @@ def _draw_load(axes: Axes, records: Sequence[FrameRecord], theme: Theme) -> None
     title(axes, theme, "Encode time, as a multiple of the profile's")
 
 
-_DOT = {"linestyle": "none", "marker": "o", "markersize": 3.2, "markeredgewidth": 0}
+_DOT: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 3.2, "markeredgewidth": 0}
+_TICK: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 7.0, "markeredgewidth": 1.2}
 
 
 def series(records: Sequence[FrameRecord], values: Sequence[float | None]) -> tuple[Floats, Floats]:
@@ -174,7 +175,7 @@ def true_capacity(link: Trace, begin_s: float, end_s: float, link_start_s: float
     count = max(1, int(np.ceil((end_s - begin_s) / TRUE_SLOT_S)))
     edges = begin_s + TRUE_SLOT_S * np.arange(count + 1)
     means = [link.capacity_bps(link_start_s + a, link_start_s + b) / 1e6 for a, b in pairwise(edges)]
-    return edges, np.array(means)
+    return edges.astype(np.float64), np.array(means, np.float64)
 
 
 def _mbps(bps: float | None) -> float | None:

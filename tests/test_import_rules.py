@@ -40,6 +40,7 @@ PURE = {
     "edge_client.table",
     "edge_client.prospect",
     "edge_client.controller",
+    "benchmarks.rate_curve",
     "benchmarks.shaping",
     "benchmarks.token_bucket",
 }

@@ -49,7 +49,7 @@ class Matches:
         total = np.zeros((len(counts), THRESHOLDS))
         present = np.zeros(len(counts))
         for one in self.classes:
-            objects = counts @ one.objects
+            objects = counts @ one.objects.astype(np.float64)
             total += _class_precision(one, counts, objects)
             present += objects > 0
         return np.asarray(100 * total / np.maximum(present, 1)[:, None])
@@ -62,16 +62,18 @@ def _class_precision(one: ClassMatches, counts: Floats, objects: Floats) -> Floa
         return result
     weights = counts[:, one.pictures]
     for t in range(THRESHOLDS):
-        if not one.hits[t].any():
-            continue
-        right = np.cumsum(weights * one.hits[t], axis=1)
-        seen = np.cumsum(weights * ~one.ignored[t], axis=1)
-        result[:, t] = _area(right, seen, objects)
+        right = np.flatnonzero(one.hits[t])  # recall rises there only, and between two of them precision falls
+        if right.size:
+            seen = np.cumsum(weights * ~one.ignored[t], axis=1)
+            result[:, t] = _area(np.cumsum(weights[:, right], axis=1), seen[:, right], objects)
     return result
 
 
 def _area(right: Floats, seen: Floats, objects: Floats) -> Floats:
-    """Return the mean over RECALLS of the best precision at that recall or a higher one (resamples,)."""
+    """Return the mean over RECALLS of the best precision at that recall or a higher one (resamples,).
+
+    right, seen: (resamples, n) how many detections were right, and how many there were, up to each right one.
+    """
     recall = right / np.maximum(objects, 1)[:, None]
     precision = right / (seen + np.spacing(1))
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]

@@ -1,4 +1,7 @@
-"""`python -m demo`: a server and a device on this machine, real frames, every kind of operating point."""
+"""`python -m demo`: a server and a device on this machine, real frames, every kind of operating point.
+
+Then the device chooses for itself, while the link is squeezed and the processor loaded.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.drawing import LIGHT
 from benchmarks.photographs import photographs
-from benchmarks.processes import server_process
+from benchmarks.plot import draw_run
+from benchmarks.processes import ServerProcess, server_process
+from benchmarks.run_trace import link_beside, read_run
+from benchmarks.traces import read_trace
+from demo.adapting import phase_rows, run_ordeal
 from demo.answers import read_answers
 from demo.chart import draw_chart
 from demo.client import ClientFiles, client_command, run_client, source_address
 from demo.film import write_film
+from demo.ordeal import Ordeal, ordeal_for
 from demo.overview import write_overview
 from demo.schedule import FILM_FRAMES, operating_points
 from demo.summary import as_text, summarise
@@ -60,29 +69,50 @@ def _positive(text: str) -> int:
 def _run(options: argparse.Namespace) -> int:
     manifest = load_manifest(options.bundle)
     points = operating_points(manifest)
+    names = [str(point) for point in points]
     out = _created(options.out.resolve())
     files = ClientFiles.inside(out)
     with _source(options) as source:
-        complete = _detect(options, source, points, files)
-    answers = read_answers(files.detections)
-    names = [str(point) for point in points]
-    summary = summarise(manifest, answers, names, files.counts())
+        _say("starting cloud-server")
+        with server_process(options.bundle, files.folder / "server.log") as server:
+            complete = _detect(options, server, source, points, files)
+            answers = read_answers(files.detections)
+            ordeal = ordeal_for(manifest, answers, names[0]) if complete else None
+            adapting = _adapt(options, server, source, ordeal, files) if ordeal is not None else {}
+    summary = {**summarise(manifest, answers, names, files.counts()), **adapting}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     if answers:
         _say("drawing")
         draw_chart(out / "chart.png", answers, names)
         write_overview(out / "overview.jpg", files.clip, answers, names)
     print(json.dumps(summary, indent=1) if options.json else "\n" + as_text(summary, out))
-    return _exit_code(complete, summary)
+    return _exit_code(complete and (ordeal is None or bool(adapting)), summary)
 
 
-def _detect(options: argparse.Namespace, source: str, points: Sequence[OperatingPoint], files: ClientFiles) -> bool:
-    """Run server and client; returns False if Ctrl+C ended them early."""
-    _say("starting cloud-server")
-    with server_process(options.bundle, files.folder / "server.log") as server:
-        _say(f"server ready on {server.address}; starting edge-client: {', '.join(map(str, points))}")
-        command = client_command(server.address, source, options.bundle, points, options.frames or 0, files)
-        return run_client(command, server)
+def _detect(
+    options: argparse.Namespace,
+    server: ServerProcess,
+    source: str,
+    points: Sequence[OperatingPoint],
+    files: ClientFiles,
+) -> bool:
+    """Run the client through all points; returns False if Ctrl+C ended it early."""
+    _say(f"server ready on {server.address}; starting edge-client: {', '.join(map(str, points))}")
+    command = client_command(server.address, source, options.bundle, points, options.frames or 0, files)
+    return run_client(command, server)
+
+
+def _adapt(
+    options: argparse.Namespace, server: ServerProcess, source: str, ordeal: Ordeal, files: ClientFiles
+) -> dict[str, Any]:
+    """Run the client under changing conditions, and draw it; returns its part of the summary, {} after Ctrl+C."""
+    names = ", ".join(f"{phase.name} ({phase.mbps:g} Mbps)" for phase in ordeal.phases)
+    _say(f"starting edge-client with a deadline of {ordeal.deadline_ms} ms: {names}")
+    if not run_ordeal(server, source, options.bundle, ordeal, files):
+        return {}
+    records = read_run(files.trace)
+    draw_run(files.folder / "adapting.png", records, read_trace(link_beside(files.trace)), LIGHT)
+    return {"adapting": {"deadline_ms": ordeal.deadline_ms, "phases": phase_rows(records, ordeal)}}
 
 
 @contextmanager

@@ -28,12 +28,14 @@ class ClientFiles:
     detections: Path
     clip: Path
     summary: Path
+    trace: Path  # of the part where it adapts
 
     @classmethod
     def inside(cls, folder: Path) -> ClientFiles:
         """Return the files inside a folder, the last run's removed."""
-        files = cls(folder, folder / "detections.jsonl", folder / "clip.mp4", folder / "client.json")
-        for path in (files.detections, files.clip, files.summary):
+        names = ("detections.jsonl", "clip.mp4", "client.json", "adapting.jsonl")
+        files = cls(folder, *(folder / name for name in names))
+        for path in (files.detections, files.clip, files.summary, files.trace):
             path.unlink(missing_ok=True)
         return files
 
@@ -86,8 +88,13 @@ def _finished(client: Process, server: ServerProcess) -> bool:
                 raise LinkError(f"the server died (exit code {server.process.returncode}); its log says why")
             time.sleep(POLL_S)
     except KeyboardInterrupt:
-        client.send_signal(signal.SIGINT)  # it finishes its files
-        with suppress(subprocess.TimeoutExpired):  # then the end of its block ends it
-            client.wait(timeout=15)
+        end_client(client)
         return False
     return True
+
+
+def end_client(client: Process) -> None:
+    """Let the client finish its files."""
+    client.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):  # then the end of its block ends it
+        client.wait(timeout=15)

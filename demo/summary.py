@@ -25,6 +25,7 @@ RESULTS = {  # what lies in the folder of results, in the order of interest
     "overview.jpg": "a frame of every point",
     "clip.mp4": "annotated clip",
     "chart.png": "bytes and latency over time",
+    "adapting.png": "how it adapts",
     "detections.jsonl": "detections",
     "summary.json": "these figures",
 }
@@ -46,6 +47,9 @@ def summarise(
 def as_text(summary: Mapping[str, Any], folder: Path) -> str:
     """Return the table, what became of the frames and where the results lie."""
     blocks = [point_table(summary["points"])] if summary["points"] else []
+    if adapting := summary.get("adapting"):
+        heading = f"the same with a deadline of {adapting['deadline_ms']} ms, each frame's point chosen for it"
+        blocks.append(f"{heading}\n{table(adapting['phases'])}")
     lines = {
         "frames": _counts(summary["frames"]),
         "found in frames": counted(summary["found"]),

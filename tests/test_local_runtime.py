@@ -122,7 +122,7 @@ def test_it_finds_what_the_server_finds_in_the_same_picture(tiny_bundle, photo, 
     local = load_local(tiny_bundle, manifest, "cpu")
     assert local is not None
     _, found = local.detect(photo)
-    server = BundleModel(load_server(tiny_bundle), torch.device("cpu"), threads=1)
+    server = BundleModel(load_server(tiny_bundle), torch.device("cpu"))
     letterbox = Letterbox.fit(640, 480, manifest.input_size)
     sent = DecodedFrame(letterbox.apply(photo), OperatingPoint(Codec.JPEG, 0, 100), letterbox)
     (expected,) = server.infer(Mode.IMAGE, [sent])

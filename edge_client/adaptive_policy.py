@@ -122,8 +122,12 @@ class AdaptivePolicy(Policy):
     def _situation(self, now: float) -> Situation:
         return Situation(
             link=self._link.estimate(now),
-            encode_load={k: Spread(self._load.factor(now, k), self._load.p90(now, k)) for k in self._kinds},
+            encode_load={kind: self._encode_load(now, kind) for kind in self._kinds},
             size_load={codec: known.spread for codec, known in self._sizes.items() if known.spread is not None},
             server_ms=self._server_ms.spread or Situation.server_ms,
             frame_interval_ms=self._pace.interval_ms,
         )
+
+    def _encode_load(self, now: float, kind: str) -> Spread:
+        expected = self._load.factor(now, kind)
+        return Spread(expected, expected * self._load.spread_p90)

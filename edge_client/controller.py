@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from edge_client.policy import Circumstances, Decision, Terms
 from edge_client.prospect import NOMINAL, Prospect, Situation, Spread, predict
-from edge_client.table import Table, work_kind
+from edge_client.table import Row, Table, work_kind
 from splitnet.errors import ConfigError
-from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
+from splitnet.operating_point import LOCAL, SKIP
 
 DWELL_S = 0.3  # between a step down and the next step up
 UP_MARGIN = 0.02  # of the accuracy: less is not worth a change
@@ -44,7 +44,7 @@ class Controller:
     def __init__(self, table: Table, settings: ControlSettings) -> None:
         self._table = table
         self._settings = settings
-        self._current: OperatingPoint | None = None
+        self._current: Row | None = None
         self._stepped_down = float("-inf")
 
     def choose(self, now: float, circumstances: Circumstances, situation: Situation) -> Decision:
@@ -56,7 +56,7 @@ class Controller:
         if not self._table.rows:
             return replace(local, reason="only mode") if local else Decision(SKIP, "the detector is busy")
         budget_ms = circumstances.deadline_ms or float("inf")
-        allowed = self._within_limits([predict(row, wait_ms, situation) for row in self._table.rows], situation)
+        allowed = self._within_limits(predict(self._table.rows, wait_ms, situation), situation)
         fitting = [p for p in allowed if p.cautious_ms <= budget_ms]
         best = max(fitting, key=lambda p: (p.score, -p.cautious_ms), default=None)
         if local is not None and self._local_is_better(local, best, budget_ms, situation):
@@ -95,7 +95,7 @@ class Controller:
 
     def _settled(self, now: float, best: Prospect, step: Prospect, fitting: Sequence[Prospect]) -> Decision:
         """Return the step, unless the best is hardly better, or it is a step up too soon after one down."""
-        current = next((p for p in fitting if p.row.point == self._current), None)
+        current = next((p for p in fitting if p.row is self._current), None)
         reason = "steady"
         if current is None:
             reason = "down" if self._current else "start"
@@ -104,13 +104,13 @@ class Controller:
             too_soon = step.row.bytes_p50 > current.row.bytes_p50 and now - self._stepped_down < DWELL_S
             too_little = best.score < (1 + UP_MARGIN) * current.score
             step, reason = (current, "steady") if too_soon or too_little else (step, "better")
-        self._current = step.row.point
+        self._current = step.row
         return Decision(step.row.point, reason, step.terms)
 
     def _late(self, prospects: Sequence[Prospect], budget_ms: float) -> Decision:
         """Return the quickest, or SKIP if this frame's age or the queue is to blame: the next one will be better."""
         quickest = min(prospects, key=lambda p: p.total_ms)
-        self._current = quickest.row.point
+        self._current = quickest.row
         if quickest.total_ms <= budget_ms:
             return Decision(quickest.row.point, "tight", quickest.terms)
         if quickest.fresh_ms <= budget_ms:

@@ -99,6 +99,11 @@ class LoadFactor:
         return self.factor(now, kind) * self._spread_p90
 
     @property
+    def spread_p90(self) -> float:
+        """How far above the expected factor nine of ten frames stay at most, as a factor."""
+        return self._spread_p90
+
+    @property
     def common(self) -> float:
         """The factor of work that was not done lately."""
         return self._common

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -67,33 +67,36 @@ class Prospect(NamedTuple):
         return Terms(self.wait_ms, self.encode_ms, transmit_ms, self.propagate_ms, self.server_ms)
 
 
-def predict(row: Row, wait_ms: float, situation: Situation) -> Prospect:
-    """Return what is to be expected of a frame that is wait_ms old.
+def predict(rows: Sequence[Row], wait_ms: float, situation: Situation) -> list[Prospect]:
+    """Return what is to be expected of a frame that is wait_ms old, for each row.
 
     Encoding, size, link and server vary independently, so their p90s do not come together: what the cautious
     total adds to the expected one is the root of the sum of their squares. The pace at which frames can follow
     one another counts cautiously, too, as a frame that takes longer delays the next.
     """
-    link = situation.link
-    load = situation.encode_load.get(row.kind, NOMINAL)
-    size = situation.size_load.get(row.point.codec.value)
-    usual_bytes = row.bytes_p50 * (size.expected if size else 1.0)
-    most_bytes = row.bytes_p50 * size.p90 if size else row.bytes_p90
+    link, server = situation.link, situation.server_ms
     byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0
-
-    encode_ms = row.encode_ms * load.expected
-    queue_ms = max(0.0, link.queued_bytes * byte_ms - encode_ms)
-    own_ms = (usual_bytes + MESSAGE_OVERHEAD_BYTES) * byte_ms
-    propagate_ms, server_ms = link.rtt_min_ms or 0.0, situation.server_ms.expected
-    deviation_ms = CAUTION * math.hypot(
-        row.encode_ms * (load.p90 - load.expected),
-        (most_bytes - usual_bytes) * byte_ms,
-        link.late_ms,
-        situation.server_ms.p90 - server_ms,
-    )
-    alone_ms = encode_ms + own_ms + propagate_ms + server_ms
-    cautious_ms = wait_ms + queue_ms + alone_ms + deviation_ms
-    cycle_ms = max(encode_ms, own_ms, alone_ms / PLACES) + deviation_ms
-    interval_ms = situation.frame_interval_ms or cycle_ms
-    score = row.ap * min(1.0, interval_ms / cycle_ms)
-    return Prospect(row, wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server_ms, cautious_ms, score)
+    queued_ms, propagate_ms = link.queued_bytes * byte_ms, link.rtt_min_ms or 0.0
+    back_ms, server_deviation_ms = propagate_ms + server.expected, server.p90 - server.expected
+    encode_loads, size_loads, interval_ms = situation.encode_load, situation.size_load, situation.frame_interval_ms
+    prospects = []
+    for row in rows:
+        load, size = encode_loads.get(row.kind, NOMINAL), size_loads.get(row.codec)
+        usual_bytes = row.bytes_p50 * size.expected if size else row.bytes_p50
+        most_bytes = row.bytes_p50 * size.p90 if size else row.bytes_p90
+        encode_ms = row.encode_ms * load.expected
+        queue_ms = max(0.0, queued_ms - encode_ms)  # it goes on draining
+        own_ms = (usual_bytes + MESSAGE_OVERHEAD_BYTES) * byte_ms
+        deviation_ms = CAUTION * math.hypot(
+            row.encode_ms * (load.p90 - load.expected),
+            (most_bytes - usual_bytes) * byte_ms,
+            link.late_ms,
+            server_deviation_ms,
+        )
+        alone_ms = encode_ms + own_ms + back_ms
+        cycle_ms = max(encode_ms, own_ms, alone_ms / PLACES) + deviation_ms
+        share = 1.0 if interval_ms is None or cycle_ms <= interval_ms else interval_ms / cycle_ms
+        cautious_ms = wait_ms + queue_ms + alone_ms + deviation_ms
+        terms = (wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server.expected)
+        prospects.append(Prospect(row, *terms, cautious_ms, row.ap * share))
+    return prospects

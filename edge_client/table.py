@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from edge_client.latency import percentile
@@ -32,10 +33,15 @@ class Row:
         if not (min(self.bytes_p50, self.bytes_p90, self.encode_ms) > 0 and self.ap >= 0):
             raise ConfigError(f"{self.point}: bytes and times must be positive; measure bundle and device again")
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """What rows with the same computation share; see `work_kind`."""
         return work_kind(self.point)
+
+    @cached_property
+    def codec(self) -> str:
+        """What rows share whose sizes vary together."""
+        return self.point.codec.value
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ def _draw_latency(axes: Axes, records: Sequence[FrameRecord], theme: Theme) -> N
     if deadline_ms:
         axes.axhline(deadline_ms, color=theme.text, linewidth=1.0, linestyle=(0, (5, 4)))
     axes.set_ylim(-0.14 * top, 1.06 * max(top, deadline_ms))
+    axes.locator_params(axis="y", nbins=6)
     in_time = sum(record.in_time for record in records) / len(records)
     legend = [("on the device", theme.local), ("late", theme.bad), ("dropped", theme.skip)]
     title(axes, theme, f"Latency, ms: {in_time:.1%} of the frames by the deadline of {deadline_ms:g}", legend)

@@ -26,6 +26,7 @@ from edge_client.cpu import CpuSampler
 from edge_client.encoder_runtime import EncoderRuntime, load_encoder
 from edge_client.link_probe import measure_link, probe_frames
 from edge_client.local_runtime import LocalRuntime, load_local
+from edge_client.memory import release_idle_memory
 from edge_client.pipeline import Pipeline, PipelineSettings
 from edge_client.profile import DeviceProfile
 from edge_client.profile_cache import cached_profile, device_fingerprint, keep_profile, read_profile
@@ -128,6 +129,7 @@ def _profile_of_this_device(config: RunConfig, encoder: EncoderRuntime, local: L
     measured = measure(encoder, local, drawn_images(FIRST_START_IMAGES), points, FIRST_START, _show_progress)
     profile = device_profile(manifest, device, measured)
     keep_profile(profile)
+    release_idle_memory()  # the pictures', above all
     return profile
 
 

@@ -14,6 +14,8 @@ from typing import IO
 import cv2
 import pytest
 
+from splitnet.manifest import Accuracy, MeasuredPoint
+from splitnet.operating_point import Codec, Mode
 from tests.tiny_bundle import write_tiny_bundle
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -109,6 +111,42 @@ def test_a_server_killed_in_mid_stream_comes_back_and_the_client_goes_on(start, 
     assert after[-1]["frame_id"] == FRAMES
     assert "opened again 1 times" in printed
     assert len(complaints.splitlines()) == 2  # the link is gone, the link is back
+
+
+def test_a_device_with_the_detector_goes_on_without_its_server(start, pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bundle = tmp_path / "measured"
+    split = MeasuredPoint(Mode.SPLIT, Codec.RANS, 4, 2, 24.0, 40.0, 100.0, 120.0, 2.0, 1.0)
+    worse_alone = Accuracy(5.0, 9.0)  # so that the device detects by itself only when it has to
+    write_tiny_bundle(bundle).with_measurements(worse_alone, (split,)).write(bundle)
+    server, address = serve(start, bundle)
+    out, open_lines = detections_pipe(tmp_path)
+    summary = tmp_path / "summary.json"
+    options = ["--deadline-ms", 10_000, "--loop", "--out", out, "--json-summary", summary]
+    client = run(start, address, bundle, pictures, *options)
+
+    def until(mode: str) -> None:
+        while json.loads(lines.readline())["mode"] != mode:
+            pass
+
+    with open_lines() as lines:
+        until("split")
+        server.kill()
+        server.wait(20)
+        until("local")
+        serve(start, bundle, address.rpartition(":")[2])
+        until("split")
+        client.send_signal(signal.SIGINT)
+        lines.read()
+    printed, complaints = client.communicate(timeout=120)
+    assert client.returncode == 0, complaints
+    told = json.loads(summary.read_text())
+    assert told["local"] >= 1
+    assert told["sessions"] == 2
+    kept = told["answered"] + told["local"] + told["skipped"] + told["overtaken"] + told["lost"]
+    assert told["captured"] == kept + sum(told["refused"].values())
+    assert "by mode: " in printed
+    assert "measuring this device once" in complaints
 
 
 def test_a_server_with_another_bundle_is_refused_in_one_line(start, tiny_bundle, pictures, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.codec.image_codec import compress_image
@@ -20,7 +21,7 @@ from tests.labelled_pictures import SIZES, write_labelled
 from tests.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS
 from training import evaluate as module
 from training.average_precision import LabelledSet
-from training.evaluate import IMAGE_POINTS, Evaluation, evaluate, operating_points, unsplit_detections
+from training.evaluate import IMAGE_POINTS, Evaluation, evaluate, measure, operating_points, unsplit_detections
 
 SPLIT, ZSTD = OperatingPoint(Codec.RANS, 2, 1), OperatingPoint(Codec.ZSTD, 4, 2)
 JPEG, WEBP = OperatingPoint(Codec.JPEG, 0, 30), OperatingPoint(Codec.WEBP, 0, 40)
@@ -112,6 +113,25 @@ def test_without_an_unsplit_detector_only_split_points_are_measured(device, serv
     assert result.unsplit is None
     assert [figures.codec for figures in result.points] == [Codec.RANS, Codec.ZSTD]
     assert result.to_json()["unsplit"] is None
+
+
+def test_the_servers_part_alone_may_have_more_threads(labelled):
+    threads = []
+
+    class Watching:
+        def compress(self, frame, box):
+            threads.append(("device", torch.get_num_threads()))
+            return b"four"
+
+        def raw(self, payload, box):
+            threads.append(("server", torch.get_num_threads()))
+            return torch.full((1, 84, 85), -10.0)  # nothing is found
+
+    (tally,) = measure([Watching()], labelled, INPUT_SIZE, server_threads=2)
+    assert threads == [("device", 1), ("server", 2)] * 3
+    assert torch.get_num_threads() == 1
+    assert tally.sizes == [4, 4, 4]
+    assert [len(found) for found in tally.found] == [0, 0, 0]
 
 
 def test_every_point_of_a_bundle_can_be_asked_for(device):

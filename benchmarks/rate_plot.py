@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEIGHT_IN = 6.4
-AREA_PER_MS = 6.0  # square points a mark
-KEY_MS = (1, 3, 10, 30)
+LARGEST_AREA = 190.0  # square points, of the mark of the longest encode time
+KEY_MS = (0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 NAMES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
 LABEL_GAP = 0.042  # of the panel's height, between two labels
 AVIF_COLOURS = {THEMES["light"].page: "#a8479a", THEMES["dark"].page: "#de86cf"}
@@ -47,17 +47,18 @@ def draw(path: Path, result: Result, theme: Theme) -> None:
     widths = [curve for curve in curves if curve not in NAMES]
     colours = _colours(widths, theme)
     _draw_unsplit(axes, result["unsplit"], theme)
+    slowest_ms = max(row["encode_ms_p50"] for row in result["points"])
     ends: dict[str, Row] = {}
     for curve in curves:
         rows = [row for row in result["points"] if row["curve"] == curve]
         best = _front(rows)
         has_band = curve in NAMES or curve in (widths[0], widths[-1])
-        _draw_curve(axes, rows, best, colours[curve], has_band)
+        _draw_curve(axes, rows, best, colours[curve], LARGEST_AREA / slowest_ms, has_band)
         ends[curve] = best[0]
     _scale(axes, result["points"], theme)
     _name_widths(axes, [ends[width] for width in widths], colours)
     _name_codecs(axes, [ends[curve] for curve in curves if curve in NAMES], colours)
-    _draw_key(axes, theme)
+    _draw_key(axes, theme, slowest_ms)
     words = f"Average precision against bytes: {result['images']} pictures, best settings and sizes of every codec"
     title(axes, theme, words)
     save(figure, path)
@@ -81,14 +82,16 @@ def _front(rows: Sequence[Row]) -> list[Row]:
     return [by_place[round(float(x), 9), float(y)] for x, y in zip(kept.log_bytes, kept.ap, strict=True)]
 
 
-def _draw_curve(axes: Axes, rows: Sequence[Row], best: Sequence[Row], colour: str, has_band: bool) -> None:
+def _draw_curve(
+    axes: Axes, rows: Sequence[Row], best: Sequence[Row], colour: str, area_per_ms: float, has_band: bool
+) -> None:
     kilobytes = [row["bytes_mean"] / 1000 for row in best]
     if has_band:
         low, high = ([row[key] for row in best] for key in ("ap_low", "ap_high"))
         axes.fill_between(kilobytes, low, high, color=colour, alpha=0.10, linewidth=0, zorder=1)
     axes.plot(kilobytes, [row["ap"] for row in best], color=colour, linewidth=2.0, zorder=3)
     for chosen, alpha in ((best, 1.0), ([row for row in rows if row not in best], 0.25)):
-        areas = [AREA_PER_MS * row["encode_ms_p50"] for row in chosen]
+        areas = [area_per_ms * row["encode_ms_p50"] for row in chosen]
         x, y = [row["bytes_mean"] / 1000 for row in chosen], [row["ap"] for row in chosen]
         axes.scatter(x, y, s=areas, color=colour, alpha=alpha, linewidths=0, zorder=4 if alpha == 1 else 2)
 
@@ -157,13 +160,22 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     return [moved[index] for index in range(len(heights))]
 
 
-def _draw_key(axes: Axes, theme: Theme) -> None:
+def _draw_key(axes: Axes, theme: Theme, slowest_ms: float) -> None:
     """Show what the area of a mark means, at the lower right."""
     place = axes.transAxes
     text: dict[str, Any] = {"transform": place, "color": theme.text, "fontsize": TEXT_SIZE, "va": "center"}
     axes.text(0.985, 0.145, "area of a mark: encode time, one core", ha="right", **text)
     axes.text(0.985, 0.025, "band: 95 % of resampled picture sets", ha="right", **text)
-    for index, ms in enumerate(KEY_MS):
-        x = 0.985 - 0.085 * (len(KEY_MS) - index)
-        axes.scatter([x], [0.085], s=AREA_PER_MS * ms, color=theme.skip, linewidths=0, transform=place, clip_on=False)
-        axes.text(x + 0.016, 0.085, f"{ms} ms", ha="left", **text)
+    shown = [ms for ms in KEY_MS if ms <= slowest_ms][-4:]
+    for index, ms in enumerate(shown):
+        x = 0.985 - 0.085 * (len(shown) - index)
+        axes.scatter(
+            [x],
+            [0.085],
+            s=LARGEST_AREA / slowest_ms * ms,
+            color=theme.skip,
+            linewidths=0,
+            transform=place,
+            clip_on=False,
+        )
+        axes.text(x + 0.016, 0.085, f"{ms:g} ms", ha="left", **text)

@@ -56,7 +56,7 @@ class Controller:
         if not self._table.rows:
             return replace(local, reason="only mode") if local else Decision(SKIP, "the detector is busy")
         budget_ms = circumstances.deadline_ms or float("inf")
-        allowed = self._within_limits(predict(self._table.rows, wait_ms, situation), situation)
+        allowed = self._within_limits(predict(self._table.rows, wait_ms, budget_ms, situation), situation)
         fitting = [p for p in allowed if p.cautious_ms <= budget_ms]
         best = max(fitting, key=lambda p: (p.score, -p.cautious_ms), default=None)
         if local is not None and self._local_is_better(local, best, budget_ms, situation):

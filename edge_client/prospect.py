@@ -67,12 +67,12 @@ class Prospect(NamedTuple):
         return Terms(self.wait_ms, self.encode_ms, transmit_ms, self.propagate_ms, self.server_ms)
 
 
-def predict(rows: Sequence[Row], wait_ms: float, situation: Situation) -> list[Prospect]:
+def predict(rows: Sequence[Row], wait_ms: float, budget_ms: float, situation: Situation) -> list[Prospect]:
     """Return what is to be expected of a frame that is wait_ms old, for each row.
 
     Encoding, size, link and server vary independently, so their p90s do not come together: what the cautious
-    total adds to the expected one is the root of the sum of their squares. The pace at which frames can follow
-    one another counts cautiously, too, as a frame that takes longer delays the next.
+    total adds to the expected one is the root of the sum of their squares. A frame that takes longer delays the
+    next one: what budget_ms, the time from capture to deadline, does not leave for this counts against the pace.
     """
     link, server = situation.link, situation.server_ms
     byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0
@@ -94,9 +94,10 @@ def predict(rows: Sequence[Row], wait_ms: float, situation: Situation) -> list[P
             server_deviation_ms,
         )
         alone_ms = encode_ms + own_ms + back_ms
-        cycle_ms = max(encode_ms, own_ms, alone_ms / PLACES) + deviation_ms
-        share = 1.0 if interval_ms is None or cycle_ms <= interval_ms else interval_ms / cycle_ms
         cautious_ms = wait_ms + queue_ms + alone_ms + deviation_ms
+        delaying_ms = min(deviation_ms, max(0.0, deviation_ms - (budget_ms - cautious_ms)))
+        cycle_ms = max(encode_ms, own_ms, alone_ms / PLACES) + delaying_ms
+        share = 1.0 if interval_ms is None or cycle_ms <= interval_ms else interval_ms / cycle_ms
         terms = (wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server.expected)
         prospects.append(Prospect(row, *terms, cautious_ms, row.ap * share))
     return prospects

@@ -9,9 +9,9 @@ from edge_client.table import Row
 from tests.control_samples import LARGE, MIDDLE, PICTURE, situation
 
 
-def of(row: Row, wait_ms: float, known: Situation) -> Prospect:
+def of(row: Row, wait_ms: float, known: Situation, budget_ms: float = 1000.0) -> Prospect:
     """Return what is to be expected of one row."""
-    (prospect,) = predict([row], wait_ms, known)
+    (prospect,) = predict([row], wait_ms, budget_ms, known)
     return prospect
 
 
@@ -58,3 +58,9 @@ def test_a_point_that_serves_half_the_frames_scores_half():
 
 def test_nothing_is_transmitted_in_no_time_only_as_long_as_nothing_is_known():
     assert of(PICTURE, 0.0, situation(mbps=None)).own_ms == 0
+
+
+def test_lateness_counts_against_the_pace_only_where_the_deadline_leaves_no_room_for_it():
+    late = situation(mbps=1.0, late_ms=80.0, size_load={"jpeg": Spread(1.0, 1.0), "rans": Spread(1.0, 1.0)})
+    assert of(MIDDLE, 0.0, late, budget_ms=400.0).score == MIDDLE.ap
+    assert of(MIDDLE, 0.0, late, budget_ms=205.0).score == pytest.approx(MIDDLE.ap * 100 / 151)

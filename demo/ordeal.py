@@ -54,17 +54,17 @@ class Ordeal:
 
 
 def ordeal_for(manifest: Manifest, answers: Sequence[Answer], largest: str) -> Ordeal | None:
-    """Return an ordeal that fits this machine; None if bundle or largest operating point were not measured.
+    """Return an ordeal that fits this machine; None if the bundle is not measured or the largest point unanswered.
 
     The deadline is twice what the largest point has just taken here. The squeezed link needs all of it for that
     point's bytes alone.
     """
-    split = [point for point in manifest.points if point.mode is Mode.SPLIT]
-    times = [answer.end_to_end_ms for answer in answers if answer.point == largest]
-    if not (split and times):
+    own = [answer for answer in answers if answer.point == largest]
+    if not (own and any(point.mode is Mode.SPLIT for point in manifest.points)):
         return None
-    deadline_ms = max(LEAST_DEADLINE_MS, round(SLACK * statistics.median(times) / 10) * 10)
-    squeezed_mbps = round(8 * max(point.bytes_mean for point in split) / deadline_ms / 1000, 3)
+    usual_ms = statistics.median(answer.end_to_end_ms for answer in own)
+    deadline_ms = max(LEAST_DEADLINE_MS, round(SLACK * usual_ms / 10) * 10)
+    squeezed_mbps = round(8 * statistics.median(answer.payload_bytes for answer in own) / deadline_ms / 1000, 3)
     phases = (
         Phase("free", PHASE_S),
         Phase("link squeezed", PHASE_S, mbps=squeezed_mbps),

@@ -13,6 +13,8 @@ from cloud_server.bundle_table import as_text, describe, find_bundles
 from cloud_server.config import ServeConfig
 from cloud_server.log import start_logging
 from cloud_server.server import serve
+from cloud_server.tune import TuneConfig, tune
+from cloud_server.tuning import write_tuning
 from splitnet.errors import SplitError
 from splitnet.settings import add_settings, read_settings
 
@@ -34,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     serve_command = commands.add_parser("serve", help="serve a bundle to devices until SIGTERM or Ctrl+C")
     add_settings(serve_command, ServeConfig)
     serve_command.set_defaults(run=_serve)
+    tune_command = commands.add_parser("tune", help="measure what is fastest on this machine, for serve --tuning")
+    add_settings(tune_command, TuneConfig)
+    tune_command.set_defaults(run=_tune)
     models = commands.add_parser("models", help="describe a bundle, or every bundle of a folder")
     models.add_argument("folder", type=Path, metavar="DIR")
     models.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -46,6 +51,17 @@ def _serve(arguments: argparse.Namespace) -> int:
     start_logging(config.log_level)
     drained = asyncio.run(serve(config, lambda line: print(line, flush=True)))
     return 0 if drained else 1
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    config = read_settings(TuneConfig, arguments)
+    tuning, facts = tune(config)
+    write_tuning(config.out, tuning, facts)
+    for row in facts["measured"]:
+        layout = "channels last" if row["channels_last"] else "contiguous"
+        print(f"{row['threads']} threads, {layout:<13}  {row['ms_per_frame']:.2f} ms a frame")
+    print(f"chosen: {tuning}; use it with `cloud-server serve --tuning {config.out}`")
+    return 0
 
 
 def _models(arguments: argparse.Namespace) -> int:

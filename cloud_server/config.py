@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cloud_server.tuning import Tuning, read_tuning
 from splitnet.errors import ConfigError
 from splitnet.settings import DEFAULT_BUNDLE
 
+BUNDLE_HELP = (
+    "bundle, or folder of bundles, to serve; may be given several times, the first is the default. "
+    f"SIGHUP looks again (default: {DEFAULT_BUNDLE.name})"
+)
 LISTEN_HELP = "address to listen on; 0.0.0.0 serves the network (no authentication), port 0 is any free port"
 
 
@@ -15,13 +21,18 @@ LISTEN_HELP = "address to listen on; 0.0.0.0 serves the network (no authenticati
 class ServeConfig:
     """What one daemon serves, where, and with what."""
 
-    bundle: Path = field(default=DEFAULT_BUNDLE, metadata={"help": "bundle to serve", "metavar": "DIR"})
+    bundle: Sequence[Path] | None = field(
+        default=None, metadata={"type": Path, "action": "append", "help": BUNDLE_HELP, "metavar": "DIR"}
+    )
     listen: str = field(default="127.0.0.1:50051", metadata={"help": LISTEN_HELP, "metavar": "HOST:PORT"})
     device: str = field(
         default="auto",
         metadata={"help": "where to compute; auto takes CUDA if present", "choices": ("auto", "cpu", "cuda")},
     )
-    threads: int = field(default=0, metadata={"help": "CPU threads of a batch; 0 lets torch choose"})
+    threads: int = field(default=0, metadata={"help": "CPU threads of a batch; 0 lets torch or the tuning choose"})
+    tuning: Path | None = field(
+        default=None, metadata={"type": Path, "help": "what `cloud-server tune` found fastest", "metavar": "FILE"}
+    )
     decode_threads: int = field(default=2, metadata={"help": "threads for entropy and picture decoding"})
     max_batch_size: int = field(default=8, metadata={"help": "most frames computed together"})
     max_queue: int = field(default=64, metadata={"help": "most frames waiting; further ones are refused"})
@@ -42,6 +53,16 @@ class ServeConfig:
         _check_range("max-batch-size", self.max_batch_size, 1, 1024)
         _check_range("max-queue", self.max_queue, 1, 100_000)
         _check_range("drain-grace-s", self.drain_grace_s, 0, 3600)
+
+    @property
+    def bundles(self) -> Sequence[Path]:
+        """What to serve, the default first."""
+        return self.bundle or [DEFAULT_BUNDLE]
+
+    def chosen_tuning(self) -> Tuning:
+        """Return how to compute: the file's choice, but for the threads if they are given. Raises ConfigError."""
+        tuning = Tuning() if self.tuning is None else read_tuning(self.tuning)
+        return replace(tuning, threads=self.threads) if self.threads else tuning
 
 
 def split_address(address: str) -> tuple[str, int]:

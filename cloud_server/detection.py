@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from cloud_server.tuning import Tuning
 from splitnet.bundle import ServerBundle
 from splitnet.codec.image_codec import decompress_image
 from splitnet.detections import Detections
 from splitnet.errors import BitstreamError, ConfigError
-from splitnet.letterbox import LATENT_STRIDE, Letterbox
+from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox
 from splitnet.messages import Frame
 from splitnet.nn.boxes import detections_from_raw
-from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 
@@ -34,25 +34,50 @@ class DecodedFrame:
 class BundleModel:
     """Runs a bundle. `decode` may be called on any thread, the rest on the engine's only."""
 
-    def __init__(self, bundle: ServerBundle, device: torch.device, threads: int = 0) -> None:
-        """Take a loaded bundle, the device to run on, and the CPU threads of a batch (0: torch's choice)."""
+    def __init__(self, bundle: ServerBundle, device: torch.device, tuning: Tuning = Tuning()) -> None:  # noqa: B008
+        """Take a loaded bundle, the device to run on, and how."""
         self._bundle = bundle
         self._device = device
-        self._threads = threads
+        self._tuning = tuning
         self._input_size = bundle.manifest.input_size
+        self._half_precision = tuning.half_precision and device.type == "cuda"
+        self._gains = bundle.half.inverse_gains
+        self._networks: dict[Mode, nn.Module] = {Mode.SPLIT: bundle.half}
+        if bundle.detector is not None:
+            self._networks[Mode.IMAGE] = bundle.detector
 
-    def warm_up(self, max_batch_size: int) -> None:
-        """Move the networks to the device and run the smallest and the largest batch of each kind."""
-        if self._threads:
-            torch.set_num_threads(self._threads)
+    @property
+    def digest(self) -> str:
+        """The bundle's digest."""
+        return self._bundle.manifest.digest
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self._bundle.manifest.name
+
+    @property
+    def modes(self) -> Sequence[Mode]:
+        """The modes that the bundle can serve."""
+        return list(self._networks)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the weights take in memory."""
+        networks = self._networks.values()
+        tensors = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
+        return sum(tensor.nbytes for tensor in tensors)
+
+    def prepare(self) -> None:
+        """Compile the codec, and move the networks to the device in the form that was chosen."""
+        if self._tuning.threads:
+            torch.set_num_threads(self._tuning.threads)
         self._bundle.codec.warm_up()
-        self._bundle.half.to(self._device)
-        if self._bundle.detector is not None:
-            self._bundle.detector.to(self._device)
-        kinds = [Mode.SPLIT] if self._bundle.detector is None else [Mode.SPLIT, Mode.IMAGE]
-        for kind in kinds:
-            for size in {1, max_batch_size}:
-                self.infer(kind, [self._blank(kind)] * size)
+        self._gains = self._gains.to(self._device)
+        for network in self._networks.values():
+            network.to(self._device, torch.half if self._half_precision else torch.float)
+            if self._tuning.channels_last:
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def decode(self, frame: Frame) -> DecodedFrame:
         """Undo the entropy or picture coding. Raises BitstreamError."""
@@ -61,23 +86,47 @@ class BundleModel:
         return DecodedFrame(decode(frame, letterbox), frame.operating_point, letterbox)
 
     @torch.inference_mode()
-    def infer(self, kind: Mode, batch: Sequence[DecodedFrame]) -> list[Detections]:
-        """Return the detections of each frame of one kind."""
-        raw = self._split(batch) if kind is Mode.SPLIT else self._image(batch)
+    def raw(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Return the raw predictions (N, A, 5 + classes) of frames of one mode."""
+        predictions: Tensor = self._networks[mode](self._input(mode, batch))
+        return predictions
+
+    @torch.inference_mode()
+    def infer(self, mode: Mode, batch: Sequence[DecodedFrame]) -> list[Detections]:
+        """Return the detections of each frame of one mode."""
+        raw = self.raw(mode, batch)
         found = detections_from_raw(raw, self._input_size)
         return [_to_frame(one, frame.letterbox) for one, frame in zip(found, batch, strict=True)]
 
-    def _split(self, batch: Sequence[DecodedFrame]) -> Tensor:
-        half = self._bundle.half
-        latents = [half.dequantise(frame.data, frame.point.width, frame.point.quality) for frame in batch]
-        raw: Tensor = half(torch.stack(latents))
-        return raw
+    def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Return a batch as the network takes it, on the device: one transfer, of integers."""
+        whole = self._latents(batch) if mode is Mode.SPLIT else self._squares(batch)
+        whole = whole.half() if self._half_precision else whole
+        return whole.contiguous(memory_format=torch.channels_last) if self._tuning.channels_last else whole
 
-    def _image(self, batch: Sequence[DecodedFrame]) -> Tensor:
-        assert self._bundle.detector is not None, "decode refuses pictures without a detector"
-        images = torch.stack([image_input(frame.data, self._input_size) for frame in batch])
-        raw: Tensor = self._bundle.detector(images.to(self._device))
-        return raw
+    def _latents(self, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Undo gains and cropping: what lies outside a canvas was never sent and is zero."""
+        cells = self._input_size // LATENT_STRIDE
+        symbols = np.zeros((len(batch), self._bundle.manifest.latent_channels, cells, cells), np.int16)
+        for one, frame in zip(symbols, batch, strict=True):
+            one[:, : frame.data.shape[1], : frame.data.shape[2]] = frame.data
+        widths = [frame.point.width - 1 for frame in batch]
+        gains = self._gains[widths, [frame.point.quality for frame in batch]]
+        return self._transfer(symbols).float() * gains[:, :, None, None]
+
+    def _squares(self, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Pad canvases with grey."""
+        size = self._input_size
+        images = np.full((len(batch), size, size, 3), PADDING_VALUE, np.uint8)
+        for one, frame in zip(images, batch, strict=True):
+            one[: frame.data.shape[0], : frame.data.shape[1]] = frame.data
+        return self._transfer(images).permute(0, 3, 1, 2).float().contiguous()
+
+    def _transfer(self, array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self._tuning.pinned_memory and self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
 
     def _symbols(self, frame: Frame, letterbox: Letterbox) -> NDArray[np.int16]:
         header, symbols = self._bundle.codec.decompress(frame.payload)
@@ -99,11 +148,12 @@ class BundleModel:
         _check_shape(frame, canvas.shape, (letterbox.canvas_height, letterbox.canvas_width, 3))
         return canvas
 
-    def _blank(self, kind: Mode) -> DecodedFrame:
+    def blank(self, mode: Mode) -> DecodedFrame:
+        """Return a frame that shows nothing."""
         manifest = self._bundle.manifest
         size = self._input_size
         letterbox = Letterbox.fit(size, size, size)
-        if kind is Mode.IMAGE:
+        if mode is Mode.IMAGE:
             return DecodedFrame(np.zeros((size, size, 3), np.uint8), OperatingPoint(Codec.JPEG, 0, 0), letterbox)
         cells = size // LATENT_STRIDE
         symbols = np.zeros((manifest.latent_channels, cells, cells), np.int16)

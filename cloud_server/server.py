@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -15,14 +16,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cloud_server.config import ServeConfig, split_address
-from cloud_server.detection import BundleModel, choose_device
+from cloud_server.detection import BundleModel, DecodedFrame, choose_device
 from cloud_server.engine import Engine
+from cloud_server.registry import Changes, Registry
 from cloud_server.service import SplitInferenceService
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import add_SplitInferenceServicer_to_server
 from splitnet.bundle import load_server
-from splitnet.errors import ListenError
-from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES, SessionOpened
+from splitnet.errors import BundleError, ListenError, SplitError
+from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -46,17 +48,23 @@ SERVER_OPTIONS = (
 class Server:
     """A gRPC server around an engine. `start` once, `stop` once."""
 
-    def __init__(self, engine: Engine[Any], identity: SessionOpened, listen: str) -> None:
-        """Take an engine that has not been started, what sessions are told, and HOST:PORT."""
+    def __init__(self, engine: Engine[Any], registry: Registry[Any], listen: str) -> None:
+        """Take an engine that has not been started, a registry that has not loaded anything, and HOST:PORT."""
         self._engine = engine
-        self._identity = identity
+        self._registry = registry
         self._host, self._port = split_address(listen)
 
     async def start(self) -> str:
-        """Warm up, listen, and say so to health checks; returns the bound HOST:PORT. Raises ListenError."""
-        loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._engine.start, loop.call_soon_threadsafe)
-        self._service = SplitInferenceService(self._engine, self._identity)
+        """Load, warm up, listen, and say so to health checks; returns the bound HOST:PORT.
+
+        Raises BundleError if any bundle is broken, and ListenError.
+        """
+        self._engine.start(asyncio.get_running_loop().call_soon_threadsafe)
+        changes = await self.refresh()
+        if changes.refused:
+            self._engine.stop()
+            raise BundleError(changes.refused[0])
+        self._service = SplitInferenceService(self._engine, self._registry, software())
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(options=SERVER_OPTIONS, compression=grpc.Compression.NoCompression)
         add_SplitInferenceServicer_to_server(self._service, self._grpc)  # type: ignore[no-untyped-call]
@@ -77,6 +85,20 @@ class Server:
         await asyncio.to_thread(self._engine.stop)
         return drained
 
+    async def refresh(self) -> Changes:
+        """Look at the bundles again, while frames are served. Raises BundleError if none is left; the old ones stay."""
+        try:
+            return await asyncio.to_thread(self._registry.refresh)
+        except BundleError:
+            if not self._registry.models:
+                self._engine.stop()
+            raise
+
+    @property
+    def memory_mb(self) -> dict[str, float]:
+        """What the weights of each bundle take."""
+        return self._registry.memory_mb
+
     def _bind(self) -> int:
         address = f"{self._host}:{self._port}"
         try:
@@ -93,23 +115,41 @@ async def serve(config: ServeConfig, announce: Callable[[str], None]) -> bool:
     announce: takes the line that says that the server is ready. Raises BundleError, ConfigError, ListenError.
     """
     device = choose_device(config.device)
-    with _signals() as (stop, force):
-        bundle = await asyncio.to_thread(load_server, config.bundle)
-        manifest = bundle.manifest
-        model = BundleModel(bundle, device, config.threads)
-        engine = Engine(model, config.max_batch_size, config.max_queue, config.decode_threads)
-        server = Server(engine, SessionOpened(manifest.name, manifest.digest, software()), config.listen)
+    tuning = config.chosen_tuning()
+    with _signals() as signals:
+        engine: Engine[DecodedFrame] = Engine(config.max_batch_size, config.max_queue, config.decode_threads)
+        registry = Registry(engine, config.bundles, lambda folder: BundleModel(load_server(folder), device, tuning))
+        server = Server(engine, registry, config.listen)
         address = await server.start()
-        logger.info("ready", extra={"listen": address, "bundle": manifest.name, "device": device.type})
+        default = registry.models[0]
+        others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
+        facts = {"listen": address, "bundle": default.name, "device": device.type, "memory_mb": registry.memory_mb}
+        logger.info("ready", extra=facts)
         announce(
-            f"cloud-server ready: listening on {address}, bundle {manifest.name} ({manifest.digest[:12]}), "
+            f"cloud-server ready: listening on {address}, bundle {default.name} ({default.digest[:12]}){others}, "
             f"device {device.type}"
         )
-        await stop.wait()
+        refreshing = asyncio.create_task(_refresh_when_told(server, signals.refresh))
+        await signals.stop.wait()
+        refreshing.cancel()
         logger.info("draining", extra={"grace_s": config.drain_grace_s})
-        drained = await server.stop(config.drain_grace_s, force)
-        logger.info("stopped", extra={"drained": drained})
+        drained = await server.stop(config.drain_grace_s, signals.force)
+        logger.info("stopped", extra={"drained": drained, "batch_sizes": engine.batch_sizes})
     return drained
+
+
+async def _refresh_when_told(server: Server, told: asyncio.Event) -> None:
+    """Look at the bundles again at every SIGHUP."""
+    while True:
+        await told.wait()
+        told.clear()
+        try:
+            changes = await server.refresh()
+        except SplitError as error:
+            logger.error("bundles refused, going on with the old ones", extra={"reason": str(error)})
+        else:
+            facts = {**asdict(changes), "memory_mb": server.memory_mb}
+            (logger.warning if changes.refused else logger.info)("bundles refreshed", extra=facts)
 
 
 def software() -> str:
@@ -120,21 +160,31 @@ def software() -> str:
         return "slimsplit"
 
 
+@dataclass(frozen=True)
+class _Signals:
+    """Events that signals set."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)  # the first SIGTERM or SIGINT
+    force: asyncio.Event = field(default_factory=asyncio.Event)  # the second
+    refresh: asyncio.Event = field(default_factory=asyncio.Event)  # SIGHUP
+
+
 @contextmanager
-def _signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
-    """Yield an event that the first SIGTERM or SIGINT sets, and one that the second sets."""
-    stop, force = asyncio.Event(), asyncio.Event()
+def _signals() -> Iterator[_Signals]:
+    """Yield events for the signals that arrive in this block."""
+    signals = _Signals()
     loop = asyncio.get_running_loop()
 
-    def received() -> None:
-        (force if stop.is_set() else stop).set()
+    def end() -> None:
+        (signals.force if signals.stop.is_set() else signals.stop).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received)
+    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: signals.refresh.set}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
-        yield stop, force
+        yield signals
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in handlers:
             loop.remove_signal_handler(number)
 
 

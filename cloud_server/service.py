@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,10 +12,11 @@ from typing import Any
 
 import grpc
 
-from cloud_server.engine import Answer, Engine, Job, error_answer
+from cloud_server.engine import Answer, Engine, Job, Model, error_answer
+from cloud_server.registry import Registry
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceServicer
-from splitnet.errors import BundleMismatchError, DrainingError, ProtocolError, SplitError
+from splitnet.errors import DrainingError, ProtocolError, SplitError
 from splitnet.messages import (
     Ack,
     Draining,
@@ -40,17 +42,20 @@ logger = logging.getLogger(__name__)
 # and leaves the queue to the others. A device needs one or two.
 MAX_UNANSWERED = 8
 
+_session_numbers = itertools.count(1)
+
 DetectContext = grpc.aio.ServicerContext[pb.DetectRequest, pb.DetectReply]
 InferContext = grpc.aio.ServicerContext[pb.InferRequest, pb.InferReply]
 
 
 class SplitInferenceService(SplitInferenceServicer):
-    """Serves one bundle. Everything here runs on the event loop."""
+    """Serves the bundles of a registry. Everything here runs on the event loop."""
 
-    def __init__(self, engine: Engine[Any], identity: SessionOpened) -> None:
-        """Take a started engine and what every session is told at its opening."""
+    def __init__(self, engine: Engine[Any], registry: Registry[Any], software: str) -> None:
+        """Take a started engine, its models, and the name and version that sessions are told."""
         self._engine = engine
-        self._identity = identity
+        self._registry = registry
+        self._software = software
         self._sessions: set[_Session] = set()
         self._calls = 0  # sessions and single calls
         self._draining = False
@@ -71,7 +76,7 @@ class SplitInferenceService(SplitInferenceServicer):
         """Answer one frame."""
         try:
             with self._busy():
-                answer = await self._answer(infer_request_from_proto(request))
+                answer = await self._answer(infer_request_from_proto(request), context.peer())
         except SplitError as error:
             await context.abort(status_of(error), str(error))
         if isinstance(answer, FrameError):
@@ -95,35 +100,28 @@ class SplitInferenceService(SplitInferenceServicer):
         opening = request_from_proto(message)
         if not isinstance(opening, OpenSession):
             raise ProtocolError("the first message of a session opens it; this was a frame")
-        self._check_digest(opening.bundle_digest)
+        model = self._registry.find(opening.bundle_digest)
         with self._busy():
-            await self._run(_Session(self._engine, context, opening.device_id), context)
+            session = _Session(self._engine, model, context, opening.device_id)
+            await self._run(session, SessionOpened(model.name, model.digest, self._software), context)
 
-    async def _run(self, session: _Session, context: DetectContext) -> None:
+    async def _run(self, session: _Session, opened: SessionOpened, context: DetectContext) -> None:
         # Known before the device hears of it, so that a drain in between is not missed.
         self._sessions.add(session)
         try:
-            await context.write(reply_to_proto(self._identity))
+            await context.write(reply_to_proto(opened))
             await session.run()
         finally:
             self._sessions.discard(session)
 
-    async def _answer(self, request: InferRequest) -> Answer:
-        self._check_digest(request.bundle_digest)
+    async def _answer(self, request: InferRequest, peer: str) -> Answer:
+        model = self._registry.find(request.bundle_digest)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        job = self._engine.submit(request.frame, answered.set_result)
+        job = self._engine.submit(model, request.frame, answered.set_result, session=peer)
         try:
             return await answered
         finally:
             self._engine.cancel(job)
-
-    def _check_digest(self, theirs: str) -> None:
-        ours = self._identity.bundle_digest
-        if theirs != ours:
-            raise BundleMismatchError(
-                f"this server serves bundle {self._identity.bundle_name} ({ours[:12]}), the device has "
-                f"{theirs[:12]}: give both the same bundle"
-            )
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
@@ -143,8 +141,10 @@ class SplitInferenceService(SplitInferenceServicer):
 class _Session:
     """An open stream: acknowledges and submits frames, writes their answers as they come."""
 
-    def __init__(self, engine: Engine[Any], context: DetectContext, device_id: str) -> None:
+    def __init__(self, engine: Engine[Any], model: Model[Any], context: DetectContext, device_id: str) -> None:
+        self._number = next(_session_numbers)
         self._engine = engine
+        self._model = model
         self._context = context
         self._device_id = device_id
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
@@ -188,21 +188,23 @@ class _Session:
         received_us = time.monotonic_ns() // 1000
         frame = message.frame
         self._frames += 1
-        refusal = self._submit(frame)
-        self._outgoing.put_nowait(Ack(frame.frame_id, len(frame.payload), received_us, self._engine.depth))
-        if refusal is not None:
-            self._answer(refusal)
+        taken = self._submit(frame)
+        depth = self._engine.depth if isinstance(taken, FrameError) else taken.queue_depth
+        self._outgoing.put_nowait(Ack(frame.frame_id, len(frame.payload), received_us, depth))
+        if isinstance(taken, FrameError):
+            self._answer(taken)
 
-    def _submit(self, message: pb.Frame) -> FrameError | None:
+    def _submit(self, message: pb.Frame) -> Job[Any] | FrameError:
         """Give a frame to the engine; returns the answer if it is refused here."""
         try:
             if self._draining:
                 raise DrainingError("this server is shutting down: send the frame to another one")
-            job = self._engine.submit(frame_from_proto(message), lambda answer: self._finish(job, answer))
+            frame = frame_from_proto(message)
+            job = self._engine.submit(self._model, frame, lambda answer: self._finish(job, answer), self._number)
         except SplitError as error:
             return error_answer(message.frame_id, message.capture_time_us, error)
         self._jobs.add(job)
-        return None
+        return job
 
     def _finish(self, job: Job[Any], answer: Answer) -> None:
         self._jobs.discard(job)

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from splitnet.detections import Detections
-from splitnet.errors import BitstreamError
+from splitnet.errors import BitstreamError, BundleMismatchError
 from splitnet.messages import Frame
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 BAD = b"bad"  # a payload that does not decode
 BUG = b"bug"  # a payload that makes decoding fail in a way nobody expects
+BLANK = b"blank"  # what warms up: neither recorded as a batch nor held up by the gate
+DIGEST = "ab" * 32
 POISON = b"poison"  # a payload that makes its whole batch fail
 SPLIT_POINT = OperatingPoint(Codec.RANS, 1, 0)
 IMAGE_POINT = OperatingPoint(Codec.JPEG, 0, 50)
@@ -22,16 +24,25 @@ IMAGE_POINT = OperatingPoint(Codec.JPEG, 0, 50)
 class FakeModel:
     """Finds in every frame one object whose label is the length of the payload."""
 
-    def __init__(self) -> None:
+    modes = (Mode.SPLIT, Mode.IMAGE)
+    name = "coco-nano"
+    memory_bytes = 1_000_000
+
+    def __init__(self, digest: str = DIGEST) -> None:
+        self.digest = digest
         self.batches: list[list[bytes]] = []
         self.kinds: list[Mode] = []
+        self.warm_ups: list[tuple[Mode, int]] = []
         self.threads: set[str] = set()
         self.entered = threading.Event()  # a batch is being computed
         self.gate = threading.Event()  # batches wait for it
         self.gate.set()
 
-    def warm_up(self, max_batch_size: int) -> None:
+    def prepare(self) -> None:
         self.threads.add(threading.current_thread().name)
+
+    def blank(self, mode: Mode) -> bytes:
+        return BLANK
 
     def decode(self, frame: Frame) -> bytes:
         if frame.payload == BAD:
@@ -42,6 +53,9 @@ class FakeModel:
 
     def infer(self, kind: Mode, batch: Sequence[bytes]) -> list[Detections]:
         self.threads.add(threading.current_thread().name)
+        if BLANK in batch:
+            self.warm_ups.append((kind, len(batch)))
+            return [one_object(0)] * len(batch)
         self.entered.set()
         assert self.gate.wait(timeout=10)
         self.batches.append(list(batch))
@@ -49,6 +63,19 @@ class FakeModel:
         if POISON in batch:
             raise RuntimeError("out of memory")
         return [one_object(len(payload)) for payload in batch]
+
+
+class FakeRegistry:
+    """Serves models that are warm already."""
+
+    def __init__(self, *models: FakeModel) -> None:
+        self.models = list(models)
+
+    def find(self, digest: str) -> FakeModel:
+        for model in self.models:
+            if model.digest == digest:
+                return model
+        raise BundleMismatchError(f"serves {[model.digest[:12] for model in self.models]}, not {digest[:12]}")
 
 
 def one_object(label: int) -> Detections:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cloud_server.detection import BundleModel, choose_device
+from cloud_server.tuning import Tuning
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import BitstreamError, ConfigError
@@ -21,6 +22,8 @@ from tests.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
 
 SPLIT_POINTS = [OperatingPoint(Codec.RANS, 1, 0), OperatingPoint(Codec.RANS, WIDTHS, QUALITIES - 1)]
 PICTURES = [OperatingPoint(Codec.JPEG, 0, 80), OperatingPoint(Codec.WEBP, 0, 80)]
+
+MODES = {Mode.SPLIT: SPLIT_POINTS, Mode.IMAGE: PICTURES}
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +69,9 @@ def test_every_operating_point_gives_boxes_inside_the_frame(model, device, photo
     assert found.boxes[:, 2].max() > INPUT_SIZE  # pixels of the frame, not of the square
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("mode", list(MODES))
 def test_a_frame_in_a_batch_gets_what_it_gets_alone(model, device, photo, mode):
-    points = SPLIT_POINTS if mode is Mode.SPLIT else PICTURES
+    points = MODES[mode]
     batch = [
         model.decode(encoded(device, picture, point))
         for picture, point in ((photo, points[0]), (photo[:, :300], points[1]), (photo[:100], points[0]))
@@ -153,26 +156,33 @@ def test_a_bundle_without_detector_refuses_pictures(bundle, device, photo):
         model.decode(encoded(device, photo, PICTURES[0]))
 
 
-def test_warming_up_runs_the_smallest_and_the_largest_batch_of_each_kind(bundle, monkeypatch):
-    model, runs = BundleModel(bundle, torch.device("cpu")), []
-    infer = BundleModel.infer
-
-    def recording(self, kind, batch):
-        runs.append((kind, len(batch)))
-        return infer(self, kind, batch)
-
-    monkeypatch.setattr(BundleModel, "infer", recording)
-    model.warm_up(max_batch_size=2)
-    assert sorted(runs) == [(Mode.IMAGE, 1), (Mode.IMAGE, 2), (Mode.SPLIT, 1), (Mode.SPLIT, 2)]
-
-
-def test_the_number_of_threads_is_set(bundle):
+def test_the_number_of_threads_is_set(tiny_bundle):
     before = torch.get_num_threads()
     try:
-        BundleModel(bundle, torch.device("cpu"), threads=2).warm_up(max_batch_size=1)
+        BundleModel(load_server(tiny_bundle), torch.device("cpu"), Tuning(threads=2)).prepare()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_channels_last_gives_the_same_predictions(model, tiny_bundle, device, photo, mode):
+    other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), Tuning(channels_last=True))
+    other.prepare()
+    batch = [model.decode(encoded(device, photo[:, :side], MODES[mode][0])) for side in (640, 300)]
+    torch.testing.assert_close(other.raw(mode, batch), model.raw(mode, batch), rtol=1e-3, atol=1e-4)
+
+
+def test_a_blank_frame_is_a_frame(model):
+    for mode in model.modes:
+        assert len(model.infer(mode, [model.blank(mode)] * 2)) == 2
+
+
+def test_memory_is_that_of_the_weights_of_both_networks(bundle, model):
+    parameters = sum(one.numel() for network in (bundle.half, bundle.detector) for one in network.parameters())
+    assert model.memory_bytes >= 4 * parameters
+    without = BundleModel(replace(bundle, detector=None), torch.device("cpu"))
+    assert without.memory_bytes < model.memory_bytes and list(without.modes) == [Mode.SPLIT]
 
 
 def test_cuda_is_taken_if_present_and_refused_clearly_if_not(monkeypatch):

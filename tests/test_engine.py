@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from cloud_server.engine import Answer, Engine, Job
-from splitnet.errors import ShedError
+from cloud_server.engine import Answer, Engine, Job, warm_up_sizes
+from splitnet.errors import DrainingError, ShedError
 from splitnet.messages import Frame, FrameDetections, FrameError
 from splitnet.operating_point import Mode
 from tests.fake_model import BAD, BUG, IMAGE_POINT, POISON, FakeModel, frame
@@ -28,13 +28,14 @@ class FakeClock:
 class Answers:
     """Collects what the engine answers, by frame."""
 
-    def __init__(self, engine: Engine[bytes]) -> None:
+    def __init__(self, engine: Engine[bytes], model: FakeModel) -> None:
         self.engine = engine
+        self.model = model
         self.of: dict[int, Answer] = {}
         self._changed = asyncio.Event()
 
-    def submit(self, one: Frame) -> Job[bytes]:
-        return self.engine.submit(one, self._take)
+    def submit(self, one: Frame, session: object = None, model: FakeModel | None = None) -> Job[bytes]:
+        return self.engine.submit(model or self.model, one, self._take, session)
 
     def _take(self, answer: Answer) -> None:
         assert answer.frame_id not in self.of, "answered twice"
@@ -52,10 +53,11 @@ class Answers:
 async def running(
     model: FakeModel, max_batch_size: int = 8, max_queue: int = 64, clock: Callable[[], float] | None = None
 ) -> AsyncIterator[Answers]:
-    engine = Engine(model, max_batch_size, max_queue, **({"clock": clock} if clock else {}))
+    engine = Engine(max_batch_size, max_queue, **({"clock": clock} if clock else {}))
     engine.start(asyncio.get_running_loop().call_soon_threadsafe)
+    await asyncio.to_thread(engine.adopt, model)
     try:
-        yield Answers(engine)
+        yield Answers(engine, model)
     finally:
         model.gate.set()
         engine.stop()
@@ -125,7 +127,7 @@ async def test_only_the_engines_thread_computes():
     model = FakeModel()
     async with running(model) as answers:
         for number in range(20):
-            answers.submit(frame(number))
+            answers.submit(frame(number), session=number)
         await answers.wait_for(20)
     assert model.threads == {"engine"}
 
@@ -251,23 +253,115 @@ async def test_timing_says_how_long_a_frame_waited_was_decoded_and_computed():
     assert got[1].timing.wait_ms == pytest.approx(250) and got[1].timing.decode_ms == 0
 
 
-async def test_a_model_that_does_not_warm_up_fails_the_start():
-    def fail(max_batch_size: int) -> None:
+async def test_a_model_is_warmed_up_at_every_size_and_on_the_engines_thread():
+    model = FakeModel()
+    async with running(model, max_batch_size=2):
+        assert set(model.warm_ups) == {(mode, size) for mode in model.modes for size in (1, 2)}
+        assert model.threads == {"engine"}
+
+
+@pytest.mark.parametrize(
+    ("largest", "sizes"), [(1, [1]), (3, [3, 2, 1]), (100, [100, 64, *range(16, 0, -1)]), (64, [64, *range(16, 0, -1)])]
+)
+def test_large_batches_are_warmed_up_by_powers(largest, sizes):
+    assert warm_up_sizes(largest) == sizes
+
+
+async def test_a_model_that_does_not_warm_up_is_refused_and_the_others_go_on():
+    def fail() -> None:
         raise RuntimeError("no memory on the device")
 
+    broken = FakeModel("cd" * 32)
+    broken.prepare = fail
+    async with running(FakeModel()) as answers:
+        with pytest.raises(RuntimeError, match="no memory on the device"):
+            await asyncio.to_thread(answers.engine.adopt, broken)
+        answers.submit(frame(1))
+        assert isinstance((await answers.wait_for(1))[1], FrameDetections)
+
+
+async def test_frames_flow_while_another_model_warms_up():
+    slow, held, entered = FakeModel("cd" * 32), threading.Event(), threading.Event()
+    plain = slow.infer
+
+    def infer(kind, batch):
+        entered.set()
+        assert held.wait(10)
+        return plain(kind, batch)
+
+    slow.infer = infer
+    async with running(FakeModel(), max_batch_size=1) as answers:
+        adopting = asyncio.create_task(asyncio.to_thread(answers.engine.adopt, slow))
+        assert await asyncio.to_thread(entered.wait, 10)
+        answers.submit(frame(1))
+        held.set()
+        await answers.wait_for(1)
+        await adopting
+
+
+async def test_frames_of_two_models_never_share_a_batch():
+    one, other = FakeModel(), FakeModel("cd" * 32)
+    async with running(one) as answers:
+        await asyncio.to_thread(answers.engine.adopt, other)
+        await busy(answers, one)
+        for number, model in enumerate([one, other, one, other], start=1):
+            answers.submit(frame(number, model.digest[:2].encode()), model=model)
+        await decoded(answers.engine)
+        one.gate.set()
+        await answers.wait_for(5)
+    assert one.batches == [[b"x"], [b"ab", b"ab"]] and other.batches == [[b"cd", b"cd"]]
+
+
+async def test_a_frame_that_gives_way_is_told_so_once():
     model = FakeModel()
-    model.warm_up = fail
-    engine = Engine(model, 1, 1)
-    with pytest.raises(RuntimeError, match="no memory on the device"):
-        engine.start(asyncio.get_running_loop().call_soon_threadsafe)
+    async with running(model, max_queue=2) as answers:
+        await busy(answers, model)
+        answers.submit(frame(1), "flood"), answers.submit(frame(2), "flood"), answers.submit(frame(3), "calm")
+        got = await answers.wait_for(1)
+        assert got[2].status is grpc.StatusCode.RESOURCE_EXHAUSTED and "gave way" in got[2].message
+        model.gate.set()
+        got = await answers.wait_for(4)
+    assert isinstance(got[1], FrameDetections) and isinstance(got[3], FrameDetections)
+
+
+async def test_a_frame_that_would_be_late_is_told_so_and_not_computed():
+    model, clock = FakeModel(), FakeClock()
+    async with running(model, clock=clock) as answers:
+        answers.submit(frame(1))
+        await answers.wait_for(1)
+        for _ in range(100):
+            answers.engine._observe((model.digest, Mode.SPLIT), 1, 500.0)
+        answers.submit(frame(2, deadline_ms=2000))
+        got = await answers.wait_for(2)
+    assert got[2].status is grpc.StatusCode.RESOURCE_EXHAUSTED and "would be late" in got[2].message
+    assert model.batches == [[b"x"]]
+
+
+async def test_the_sizes_of_batches_are_counted():
+    model = FakeModel()
+    async with running(model) as answers:
+        await busy(answers, model)
+        for number in range(1, 4):
+            answers.submit(frame(number))
+        await decoded(answers.engine)
+        model.gate.set()
+        await answers.wait_for(4)
+        assert answers.engine.batch_sizes == {1: 1, 3: 1}
+
+
+async def test_a_model_cannot_be_adopted_by_an_engine_that_stops():
+    engine: Engine[bytes] = Engine(1, 1)
+    engine.start(asyncio.get_running_loop().call_soon_threadsafe)
     engine.stop()
+    with pytest.raises(DrainingError):
+        engine.adopt(FakeModel())
 
 
 async def test_stopping_drops_what_waits_and_ends_the_thread():
     model = FakeModel()
-    engine = Engine(model, 1, 8)
+    engine: Engine[bytes] = Engine(1, 8)
     engine.start(asyncio.get_running_loop().call_soon_threadsafe)
-    answers = Answers(engine)
+    answers = Answers(engine, model)
     await busy(answers, model)
     answers.submit(frame(1))
     stopping = asyncio.create_task(asyncio.to_thread(engine.stop))

@@ -9,9 +9,11 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -21,6 +23,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from cloud_server.__main__ import main
 from cloud_server.engine import Engine
+from cloud_server.registry import Registry
 from cloud_server.server import SERVICE_NAME, Server
 from protos.split_inference_pb2_grpc import SplitInferenceStub
 from splitnet.bundle import load_device
@@ -31,6 +34,7 @@ from splitnet.messages import (
     Draining,
     Frame,
     FrameDetections,
+    FrameError,
     OpenSession,
     Reply,
     SessionOpened,
@@ -38,19 +42,25 @@ from splitnet.messages import (
 from splitnet.operating_point import Codec, OperatingPoint
 from splitnet.wire import reply_from_proto, request_to_proto
 from tests.conftest import PROJECT
-from tests.fake_model import FakeModel, frame
-from tests.tiny_bundle import INPUT_SIZE, WIDTHS
+from tests.fake_model import DIGEST, FakeModel, frame
+from tests.tiny_bundle import INPUT_SIZE, WIDTHS, write_tiny_bundle
 
-DIGEST = "ab" * 32
-IDENTITY = SessionOpened("coco-nano", DIGEST, "slimsplit test")
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 READY = re.compile(r"cloud-server ready: listening on (\S+:\d+), bundle (\S+) \(([0-9a-f]{12})\), device cpu\n")
+
+
+def registry_of(engine: Engine[bytes], model: FakeModel) -> Registry[bytes]:
+    """Return a registry that finds one bundle, and a fake model in it."""
+    folder = Path(tempfile.mkdtemp())
+    write_tiny_bundle(folder)
+    return Registry(engine, [folder], lambda _: model)
 
 
 @asynccontextmanager
 async def started(model: FakeModel) -> AsyncIterator[tuple[Server, str]]:
     """Start a server; the test stops it."""
-    server = Server(Engine(model, 8, 64), IDENTITY, "127.0.0.1:0")
+    engine: Engine[bytes] = Engine(8, 64)
+    server = Server(engine, registry_of(engine, model), "127.0.0.1:0")
     address = await server.start()
     try:
         yield server, address
@@ -101,8 +111,8 @@ async def test_reflection_lists_the_services():
 
 async def test_a_taken_port_is_refused_and_leaves_no_thread_behind():
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        engine = Engine(FakeModel(), 1, 1)
-        server = Server(engine, IDENTITY, f"127.0.0.1:{taken.getsockname()[1]}")
+        engine: Engine[bytes] = Engine(1, 1)
+        server = Server(engine, registry_of(engine, FakeModel()), f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(ListenError, match="the port is taken"):
             await server.start()
     assert not engine._thread.is_alive()
@@ -208,6 +218,44 @@ async def test_the_daemon_serves_real_frames_and_ends_cleanly_on_sigterm(tiny_bu
             assert await asyncio.wait_for(process.wait(), timeout=20) == 0
         log = [json.loads(line) for line in (await process.stderr.read()).splitlines()]
     assert [entry["event"] for entry in log] == [*("ready", "session opened", "draining", "session closed", "stopped")]
+    assert 0 < log[0]["memory_mb"][f"{name} ({digest})"] < 20
+    assert log[-1]["batch_sizes"] == {"1": 1}
+
+
+async def test_sighup_loads_what_is_new_and_retires_what_is_gone_without_dropping_a_session(tmp_path):
+    first = write_tiny_bundle(tmp_path / "1", seed=1)
+    async with daemon(tmp_path) as process:
+        address = (await ready(process))[1]
+        async with connected(address) as channel:
+            session = await open_session(channel, first.digest)
+            second = write_tiny_bundle(tmp_path / "2", seed=2)
+            shutil.rmtree(tmp_path / "1")
+            process.send_signal(signal.SIGHUP)
+            refreshed = await logged(process, "bundles refreshed")
+            assert refreshed["loaded"] == [f"tiny-2 ({second.digest[:12]})"]
+            assert refreshed["retired"] == [f"tiny-1 ({first.digest[:12]})"]
+            await session.write(request_to_proto(frame(1)))
+            assert [type(await receive(session)) for _ in range(2)] == [Ack, FrameError]  # no bitstream, but served
+            newer = await open_session(channel, second.digest)
+            with pytest.raises(grpc.aio.AioRpcError, match="give both the same bundle"):
+                await open_session(channel, first.digest)
+            (tmp_path / "2" / "manifest.json").write_text("{")
+            process.send_signal(signal.SIGHUP)
+            (why,) = (await logged(process, "bundles refreshed"))["refused"]
+            assert "manifest.json" in why
+            await (await open_session(channel, second.digest)).done_writing()  # the old one goes on
+            for one in (session, newer):
+                await one.done_writing()
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), timeout=20) == 0
+
+
+async def logged(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
+    """Return the next log entry with an event."""
+    while True:
+        entry = json.loads(await asyncio.wait_for(process.stderr.readline(), timeout=60))
+        if entry["event"] == event:
+            return entry
 
 
 async def test_a_second_signal_forces_the_daemon_to_end(tiny_bundle):

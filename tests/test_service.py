@@ -34,10 +34,11 @@ from splitnet.wire import (
     reply_from_proto,
     request_to_proto,
 )
-from tests.fake_model import BAD, FakeModel, frame
+from tests.fake_model import BAD, FakeModel, FakeRegistry, frame
 
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
 IDENTITY = SessionOpened("coco-nano", DIGEST, "slimsplit test")
+SECOND_DIGEST = "ef" * 32
 OPENING = OpenSession("camera-1", DIGEST)
 
 
@@ -98,9 +99,10 @@ class Stream:
 @pytest.fixture
 async def daemon() -> AsyncIterator[Daemon]:
     model = FakeModel()
-    engine = Engine(model, max_batch_size=8, max_queue=3)
+    engine: Engine[bytes] = Engine(max_batch_size=8, max_queue=3)
     engine.start(asyncio.get_running_loop().call_soon_threadsafe)
-    service = SplitInferenceService(engine, IDENTITY)
+    await asyncio.to_thread(engine.adopt, model)
+    service = SplitInferenceService(engine, FakeRegistry(model, FakeModel(SECOND_DIGEST)), "slimsplit test")
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
     add_SplitInferenceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -397,3 +399,40 @@ async def test_a_single_call_given_up_by_its_client_is_forgotten(daemon):
         daemon.model.gate.set()
         assert isinstance(await stream.next(), FrameDetections)
     assert daemon.model.batches == [[b"x"]]
+
+
+async def test_a_session_gets_the_bundle_that_it_names(daemon):
+    async with daemon.client() as client:
+        stream = Stream(client.Detect())
+        await stream.send(OpenSession("camera-2", SECOND_DIGEST))
+        assert await stream.next() == SessionOpened("coco-nano", SECOND_DIGEST, "slimsplit test")
+        assert isinstance(await stream.answer(frame(1)), FrameDetections)
+        stream.call.cancel()
+    assert daemon.model.batches == []
+
+
+async def test_a_session_outlives_the_retirement_of_its_bundle(daemon):
+    async with daemon.session() as stream:
+        daemon.service._registry.models.pop(0)
+        assert isinstance(await stream.answer(frame(1)), FrameDetections)
+        async with daemon.client() as client:
+            late = Stream(client.Detect())
+            await late.send(OPENING)
+            assert (await late.refusal())[0] is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_queued_frames_of_all_sessions_are_answered_while_draining(daemon):
+    async with daemon.session() as first, daemon.session() as second:
+        await close_gate(daemon, first)
+        for number, stream in ((1, first), (2, second)):
+            await stream.send(frame(number))
+            assert isinstance(await stream.next(), Ack)
+        daemon.service.drain(grace_s=5)
+        for stream in (first, second):
+            assert await stream.next() == Draining(5000)
+            await stream.call.done_writing()
+        daemon.model.gate.set()
+        assert [(await first.next()).frame_id for _ in range(2)] == [0, 1]
+        assert (await second.next()).frame_id == 2
+        assert await first.next() is None and await second.next() is None
+    await asyncio.wait_for(daemon.service.wait_idle(), timeout=10)

@@ -1,0 +1,122 @@
+"""The bundles that are served side by side: loaded, warmed up, replaced and retired while frames flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from cloud_server.engine import Engine, Model
+from splitnet.errors import BundleError, BundleMismatchError
+from splitnet.manifest import FILE_NAME, load_manifest
+
+D = TypeVar("D")
+
+
+class BundleModelOf(Model[D], Protocol[D]):
+    """A model that knows which bundle it is."""
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What its weights take."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a look at the folders has changed. Names and short digests."""
+
+    loaded: tuple[str, ...]
+    retired: tuple[str, ...]
+    refused: tuple[str, ...]  # why, for each broken bundle
+
+
+class Registry(Generic[D]):
+    """Finds the model of a digest. `find` is for the event loop; `refresh` blocks and is for one thread at a time.
+
+    A session keeps the model that it began with: retiring only means that no new session gets it, and its memory
+    is free when the last session has ended.
+    """
+
+    def __init__(self, engine: Engine[D], sources: Sequence[Path], load: Callable[[Path], BundleModelOf[D]]) -> None:
+        """Take bundles or folders of bundles, the first of which is the default, and what loads one."""
+        self._engine = engine
+        self._sources = sources
+        self._load = load
+        self._by_folder: dict[Path, BundleModelOf[D]] = {}
+
+    @property
+    def models(self) -> Sequence[BundleModelOf[D]]:
+        """What new sessions can have, the default first."""
+        return list(self._by_folder.values())
+
+    @property
+    def memory_mb(self) -> dict[str, float]:
+        """What the weights of each bundle take."""
+        return {_name(model): round(model.memory_bytes / 1e6, 1) for model in self.models}
+
+    def find(self, digest: str) -> BundleModelOf[D]:
+        """Return the model of a digest. Raises BundleMismatchError if it is not served, or no longer."""
+        models = self.models
+        for model in models:
+            if model.digest == digest:
+                return model
+        served = ", ".join(_name(model) for model in models)
+        raise BundleMismatchError(
+            f"this server serves bundle {served}; the device has {digest[:12]}: give both the same bundle"
+        )
+
+    def refresh(self) -> Changes:
+        """Look at the folders again: load what is new, retire what is gone, go on with the old where one is broken.
+
+        New models are warm before the first session gets one; then all changes at once.
+        """
+        refused: list[str] = []
+        found: dict[Path, BundleModelOf[D]] = {}
+        for folder in self._folders():
+            model = self._current(folder, refused)
+            if model is not None:
+                found[folder] = model
+        if not found:
+            raise BundleError(refused[0] if refused else "no bundle is left: give one with --bundle")
+        before, after = _by_digest(self._by_folder), _by_digest(found)
+        self._by_folder = found
+        loaded = [_name(model) for digest, model in after.items() if digest not in before]
+        retired = [_name(model) for digest, model in before.items() if digest not in after]
+        return Changes(tuple(loaded), tuple(retired), tuple(refused))
+
+    def _folders(self) -> Iterator[Path]:
+        for source in self._sources:
+            inside = sorted(path.parent for path in source.glob(f"*/{FILE_NAME}"))
+            yield from [source] if (source / FILE_NAME).is_file() or not inside else inside
+
+    def _current(self, folder: Path, refused: list[str]) -> BundleModelOf[D] | None:
+        """Return what a folder holds now: the model that it had if it is the same, or if it is broken now."""
+        old = self._by_folder.get(folder)
+        try:
+            digest = load_manifest(folder).digest
+            same = next((model for model in self._by_folder.values() if model.digest == digest), None)
+            return same or self._new(folder)
+        except BundleError as error:
+            refused.append(str(error))
+            return old if (folder / FILE_NAME).exists() else None
+
+    def _new(self, folder: Path) -> BundleModelOf[D]:
+        model = self._load(folder)
+        try:
+            self._engine.adopt(model)
+        except RuntimeError as error:  # torch: no memory left on the device
+            raise BundleError(f"{folder} cannot be run here: {error}") from error
+        return model
+
+
+def _name(model: BundleModelOf[D]) -> str:
+    return f"{model.name} ({model.digest[:12]})"
+
+
+def _by_digest(models: dict[Path, BundleModelOf[D]]) -> dict[str, BundleModelOf[D]]:
+    return {model.digest: model for model in models.values()}

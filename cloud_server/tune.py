@@ -1,0 +1,122 @@
+"""`cloud-server tune`: what is fastest on this machine, by trying.
+
+All candidates take turns, round after round, and the fastest round of each counts: a machine that others use
+slows all of them alike. A candidate must beat the plain one by a margin, and find the same.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cloud_server.detection import BundleModel, DecodedFrame, choose_device
+from cloud_server.tuning import Tuning
+from splitnet.bundle import load_server
+from splitnet.environment import environment
+from splitnet.errors import ConfigError
+from splitnet.operating_point import Mode
+from splitnet.settings import DEFAULT_BUNDLE
+
+MARGIN = 0.03  # by which a candidate must be faster than the plain one to be chosen
+MAX_RAW_ERROR = 1e-3  # of the raw predictions, relative to the largest of them
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """What to measure with, and where the choice goes."""
+
+    bundle: Path = field(default=DEFAULT_BUNDLE, metadata={"help": "bundle to measure with", "metavar": "DIR"})
+    out: Path = field(default=Path("tuning.json"), metadata={"help": "where the choice goes", "metavar": "FILE"})
+    device: str = field(
+        default="auto",
+        metadata={"help": "where to compute; auto takes CUDA if present", "choices": ("auto", "cpu", "cuda")},
+    )
+    batch_size: int = field(default=8, metadata={"help": "frames of a batch"})
+    rounds: int = field(default=10, metadata={"help": "how often each candidate has its turn"})
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError if a setting is out of range."""
+        if not (1 <= self.batch_size <= 1024 and 1 <= self.rounds <= 1000):
+            raise ConfigError("--batch-size takes 1 to 1024, --rounds 1 to 1000")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One candidate's figures."""
+
+    tuning: Tuning
+    ms_per_frame: float  # of its fastest round
+    error: float  # of its raw predictions, relative to the plain candidate's
+
+
+def candidates(cores: int) -> list[Tuning]:
+    """Return what is tried on a CPU; the first one is the plain one."""
+    threads = sorted({1, max(1, cores // 2), cores}, reverse=True)
+    return [Tuning(threads=count, channels_last=last) for count in threads for last in (False, True)]
+
+
+def tune(config: TuneConfig) -> tuple[Tuning, dict[str, Any]]:
+    """Return the choice, and the figures it was made from as JSON values. Raises BundleError, ConfigError."""
+    device = choose_device(config.device)
+    if device.type == "cuda":
+        raise ConfigError("only CPUs can be tuned so far: set half_precision and pinned_memory by hand")
+    measured = measure(config, candidates(os.cpu_count() or 1), device)
+    tuning = choose(measured)
+    rows = [{**asdict(one.tuning), "ms_per_frame": one.ms_per_frame, "error": one.error} for one in measured]
+    return tuning, {"batch_size": config.batch_size, "measured": rows, **environment()}
+
+
+def measure(config: TuneConfig, tunings: Sequence[Tuning], device: torch.device) -> list[Measurement]:
+    """Let the candidates take turns. The number of threads is torch's own again afterwards."""
+    threads = torch.get_num_threads()
+    try:
+        models = [BundleModel(load_server(config.bundle), device, tuning) for tuning in tunings]
+        batch = _batch(models[0], config.batch_size)
+        for model in models:
+            model.prepare()
+        raw = [model.raw(Mode.SPLIT, batch) for model in models]
+        best_s = [float("inf")] * len(models)
+        for _ in range(config.rounds):
+            for index, model in enumerate(models):
+                best_s[index] = min(best_s[index], _seconds(model, tunings[index], batch))
+    finally:
+        torch.set_num_threads(threads)
+    scale = float(raw[0].abs().max())
+    errors = [float((one - raw[0]).abs().max()) / scale for one in raw]
+    return [
+        Measurement(tuning, 1000 * seconds / len(batch), error)
+        for tuning, seconds, error in zip(tunings, best_s, errors, strict=True)
+    ]
+
+
+def choose(measured: Sequence[Measurement]) -> Tuning:
+    """Return the fastest candidate that finds the same, or the plain one if none is clearly faster."""
+    plain = measured[0]
+    sound = [one for one in measured if one.error <= MAX_RAW_ERROR]
+    best = min(sound, key=lambda one: one.ms_per_frame, default=plain)
+    return best.tuning if best.ms_per_frame < (1 - MARGIN) * plain.ms_per_frame else plain.tuning
+
+
+def _seconds(model: BundleModel, tuning: Tuning, batch: Sequence[DecodedFrame]) -> float:
+    torch.set_num_threads(tuning.threads)
+    start = time.perf_counter()
+    model.infer(Mode.SPLIT, batch)
+    return time.perf_counter() - start
+
+
+def _batch(model: BundleModel, size: int) -> list[DecodedFrame]:
+    """Return frames of noise, at the full width."""
+    rng = np.random.default_rng(0)
+    blank = model.blank(Mode.SPLIT)
+    shape = blank.data.shape
+    return [
+        DecodedFrame(np.rint(rng.laplace(0.0, 1.0, shape)).astype(np.int16), blank.point, blank.letterbox)
+        for _ in range(size)
+    ]

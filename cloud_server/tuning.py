@@ -1,0 +1,63 @@
+"""What is fastest on a machine, as `cloud-server tune` found it and `serve --tuning` reads it. JSON on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from splitnet.errors import ConfigError
+
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a bundle is computed. On a CPU every choice gives the same raw predictions within a thousandth.
+
+    The last two are for CUDA, and written by hand: no machine with one has measured them yet.
+    """
+
+    threads: int = 0  # CPU threads of a batch; 0 lets torch choose
+    channels_last: bool = False
+    half_precision: bool = False
+    pinned_memory: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError if a setting is out of range."""
+        if not 0 <= self.threads <= 1024:
+            raise ConfigError(f"the tuning's threads must be between 0 and 1024, not {self.threads}")
+
+
+def write_tuning(path: Path, tuning: Tuning, facts: dict[str, Any]) -> None:
+    """Write a choice, and beside it what it was made from."""
+    values = {"format_version": FORMAT_VERSION, "choice": asdict(tuning), **facts}
+    try:
+        path.write_text(json.dumps(values, indent=1) + "\n")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error}") from error
+
+
+def read_tuning(path: Path) -> Tuning:
+    """Read a choice. Raises ConfigError if the file is missing or is no such choice."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigError(f"{path} is too large to be a tuning: make one with `cloud-server tune`")
+        values = json.loads(path.read_text())
+        if values["format_version"] != FORMAT_VERSION:
+            raise ConfigError(f"{path} is of another version: make it again with `cloud-server tune`")
+        return _parse(values["choice"])
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not a tuning ({error}): make one with `cloud-server tune`") from error
+
+
+def _parse(choice: dict[str, Any]) -> Tuning:
+    kinds = {field.name: type(field.default) for field in fields(Tuning)}
+    for name, value in choice.items():
+        if name not in kinds or type(value) is not kinds[name]:
+            raise ValueError(f"{name} is {value!r}")
+    return Tuning(**choice)

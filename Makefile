@@ -29,6 +29,7 @@ bench: $(VENV)/installed-dev
 	$(RUN) -m benchmarks codec --out docs/results/codec.json
 	$(RUN) -m benchmarks switch --bundle $(BUNDLE) --out docs/results/switch.json
 	$(RUN) -m benchmarks overhead --bundle $(BUNDLE) --out docs/results/overhead.json
+	$(RUN) -m benchmarks serve --bundle $(BUNDLE) --out docs/results/serve.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -92,17 +92,9 @@ class Batcher(Generic[R]):
         """Whether `take` would return anything."""
         return bool(self._ready)
 
-    def cost(self, kind: Hashable) -> CostModel:
-        """Return what batches of a kind have cost so far."""
-        return self._costs[kind]
-
     def observe(self, kind: Hashable, size: int, duration_s: float) -> None:
         """Learn from a batch that ran."""
         self._costs[kind].observe(size, duration_s)
-
-    def forget(self, kind: Hashable) -> None:
-        """Drop what was learnt of a kind that will not come again."""
-        self._costs.pop(kind, None)
 
     def admit(self, request: R) -> R | None:
         """Give a new request a place; returns the request that had to give way, to be answered as shed.

@@ -73,7 +73,8 @@ class Registry(Generic[D]):
     def refresh(self) -> Changes:
         """Look at the folders again: load what is new, retire what is gone, go on with the old where one is broken.
 
-        New models are warm before the first session gets one; then all changes at once.
+        New models are warm before the first session gets one; then all changes at once. Raises BundleError if
+        nothing would be left; then nothing changes.
         """
         refused: list[str] = []
         found: dict[Path, BundleModelOf[D]] = {}

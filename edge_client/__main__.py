@@ -18,7 +18,7 @@ from threading import Event
 
 import cv2
 
-from edge_client.advice import Conditions, advice, conditions_of_run, offers
+from edge_client.advice import Conditions, advice, conditions_of_run, offers, with_times_of_run
 from edge_client.annotation import annotation_sink
 from edge_client.choosing import adapts, make_policy, mode_tables, needs_local
 from edge_client.config import ProfileConfig, RunConfig
@@ -183,7 +183,9 @@ def _report(pipeline: Pipeline, config: RunConfig, tables: Mapping[Mode, Table])
         sys.stderr.write(CLEAR_LINE)
     print(summary(run, now))
     conditions = conditions_of_run(run, now, config.deadline_ms)
-    lines = advice(offers(tables, conditions), conditions) if tables and conditions else []
+    lines: list[str] = []
+    if tables and conditions is not None:
+        lines = advice(offers(with_times_of_run(tables, run), conditions), conditions)
     print("".join(f"{line}\n" for line in lines), end="", flush=True)
     if config.json_summary is not None:
         _write_json(config.json_summary, {**to_json(run, now), "advice": lines})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_client.run_statistics import RunStatistics
 from edge_client.table import Row, Table
@@ -58,6 +58,19 @@ def conditions_of_run(run: RunStatistics, now: float, deadline_ms: float) -> Con
     return Conditions(
         deadline_ms, run.captured / seconds, estimates.capacity_bps, estimates.rtt_min_ms or 0.0, server_ms
     )
+
+
+def with_times_of_run(tables: Mapping[Mode, Table], run: RunStatistics) -> dict[Mode, Table]:
+    """Return the tables with the device's times as the run has seen them, where it has, instead of the profile's."""
+    seen = {point: found.encode.percentile_ms(50) for point, found in run.points.items()}
+    return {
+        mode: replace(
+            table,
+            rows=tuple(replace(row, encode_ms=seen.get(row.point, row.encode_ms)) for row in table.rows),
+            local_ms=None if table.local_ms is None else seen.get(LOCAL, table.local_ms),
+        )
+        for mode, table in tables.items()
+    }
 
 
 def offers(tables: Mapping[Mode, Table], conditions: Conditions) -> list[Offer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_client.advice import Conditions, advice, conditions_of_run, offers
+from edge_client.advice import Conditions, advice, conditions_of_run, offers, with_times_of_run
 from edge_client.policy import Estimates
 from edge_client.run_statistics import RunStatistics
 from edge_client.table import Row, Table
@@ -90,3 +90,13 @@ def test_a_run_tells_its_own_conditions():
     found = conditions_of_run(run, 10.0, 200.0)
     server_ms = {Mode.SPLIT: pytest.approx(13.25, rel=0.003)}
     assert found == Conditions(200.0, 5.0, 2e6, 4.0, server_ms)
+
+
+def test_times_that_a_run_has_seen_go_before_those_of_the_profile():
+    run = RunStatistics(0.0)
+    run.add_result(1.0, result(1, point=LOCAL))  # 5.5 ms
+    run.add_result(1.0, result(2, point=JPEG))
+    tables = with_times_of_run(TABLES, run)
+    assert tables[Mode.LOCAL].local_ms == pytest.approx(5.5, rel=0.003)
+    assert tables[Mode.IMAGE].rows[0].encode_ms == pytest.approx(5.5, rel=0.003)
+    assert tables[Mode.SPLIT] == SPLIT_TABLE

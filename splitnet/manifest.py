@@ -16,7 +16,7 @@ from splitnet.nn.encoder import EncoderSpec
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS
 from splitnet.operating_point import Codec, Mode
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: other activations; such bundles were never published
 FILE_NAME = "manifest.json"
 MAX_FILE_BYTES = 4_000_000  # of manifest.json: a thousand classes and points fit many times
 MAX_INPUT_SIZE = 2048

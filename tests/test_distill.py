@@ -73,6 +73,17 @@ def test_the_joint_stage_changes_the_whole_server_half():
     assert all(name.startswith(("head.cls", "head.reg")) for name in kept)
 
 
+def test_frozen_normalisation_keeps_its_statistics_and_learns_all_the_same():
+    task = make(replace(CONFIG, frozen_norm=True))
+    before = parameters(task.student.encoder)
+    learn(task, 2, TOGETHER, "p3")
+    changed = {
+        name for name, value in task.student.encoder.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert not any("running" in name for name in changed)
+    assert any("weight" in name for name in changed)
+
+
 def test_the_teacher_never_changes():
     task = make()
     before = parameters(task.teacher)

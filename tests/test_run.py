@@ -100,8 +100,24 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(tmp_path):
 
 def test_without_a_checkpoint_resuming_starts_at_the_beginning(tmp_path):
     run = Run(Walk(), tmp_path, 3)
-    run.resume()
+    assert not run.resume()
     assert run.step == 0
+
+
+def test_a_run_may_start_from_another_one_with_a_share_of_its_schedule_done(tmp_path):
+    first, _ = train(tmp_path / "first", 4)
+    task = Walk()
+    run = Run(task, tmp_path / "second", 10)
+    run.start_from(tmp_path / "first", 0.7)
+    assert torch.equal(task.weight, first.weight)
+    run.go(batches())
+    assert task.seen == [0.7, 0.8, 0.9]
+    assert read_checkpoint(tmp_path / "first" / CHECKPOINT)["step"] == 4
+
+
+def test_a_run_without_a_checkpoint_is_nothing_to_start_from(tmp_path):
+    with pytest.raises(ConfigError, match=r"no checkpoint\.pt to start from"):
+        Run(Walk(), tmp_path / "second", 10).start_from(tmp_path / "first", 0.5)
 
 
 def test_a_finished_training_takes_no_further_step(tmp_path):

@@ -66,6 +66,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to below 1")
+    return share
+
+
 def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
     """Add what every training takes."""
     add = parser.add_argument
@@ -103,6 +113,14 @@ def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
         ("--loaders", 1, "threads that read pictures"),
     ):
         add(name, type=_count, default=default, metavar="N", help=f"{text} (default: %(default)s)")
+    add("--start-from", type=Path, metavar="DIR", help="another --run, whose last checkpoint a new run starts from")
+    add(
+        "--start-progress",
+        type=_share,
+        default=0.0,
+        metavar="X",
+        help="with --start-from: share of the schedule that counts as done (default: %(default)s)",
+    )
     cuda = torch.cuda.is_available()
     add("--device", choices=("cpu", "cuda"), default="cuda" if cuda else "cpu", help="default: %(default)s")
     add("--seed", type=int, default=0, metavar="N", help="of weights, crops and draws (default: %(default)s)")
@@ -137,6 +155,7 @@ def _distill_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="pictures to fit the entropy tables on, at most (default: %(default)s)",
     )
+    add("--frozen-norm", action="store_true", help="keep the encoder's normalisation as it is: for a last, gentle run")
     add("--compile", action="store_true", help="fuse the networks (needs a C++ compiler): minutes first, then faster")
     parser.set_defaults(command=_distill)
 
@@ -163,7 +182,8 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace, task: Task, photographs: Sequence[Path]) -> None:
     """Train to the last step, from the checkpoint if there is one."""
     run = Run(task, options.run, options.steps)
-    run.resume()
+    if not run.resume() and options.start_from is not None:
+        run.start_from(options.start_from, options.start_progress)
     spec = CropSpec(square=options.square)
     with CropStream(photographs, spec, options.batch_size, options.seed + run.step, options.loaders) as stream:
         run.go(stream)
@@ -175,7 +195,13 @@ def _distill(options: argparse.Namespace) -> None:
     names = class_names_of(options.classes)
     teacher = read_onnx(options.teacher, options.detector, len(names))
     spec = StudentSpec(options.detector, len(names), options.split_point)
-    config = DistillConfig(options.square, seed=options.seed, device=options.device, compile=options.compile)
+    config = DistillConfig(
+        options.square,
+        seed=options.seed,
+        device=options.device,
+        compile=options.compile,
+        frozen_norm=options.frozen_norm,
+    )
     task = Distillation(config, spec, teacher)
     manifest = Manifest(
         name=options.bundle.resolve().name,

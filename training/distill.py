@@ -39,6 +39,7 @@ class DistillConfig:
     prices: tuple[float, ...] = (8.0, 4.2, 2.2, 1.15, 0.6, 0.32)
     seed: int = 0
     device: str = "cpu"
+    frozen_norm: bool = False  # the encoder's normalisation keeps the statistics it has
     compile: bool = False  # fuse the networks: minutes to begin with, then half as fast again on a CPU
 
     def __post_init__(self) -> None:
@@ -70,6 +71,7 @@ class Distillation:
     def train(self, batch: NDArray[Any], progress: float) -> dict[str, list[float]]:
         """Do one step (`run.Task`)."""
         self.student.train()
+        self.student.encoder.train(not self.config.frozen_norm)
         self.student.tail.requires_grad_(is_joint(progress))
         for optimiser in (self.muon, self.adam):
             set_learning_rate(optimiser, learning_rate(progress))

@@ -51,17 +51,26 @@ class Run:
         with _writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def resume(self) -> None:
+    def resume(self) -> bool:
         """Go on from the folder's checkpoint, if it has one. ConfigError if it is not one of this training."""
         path = self.folder / CHECKPOINT
         if not path.exists():
-            return
+            return False
         state = read_checkpoint(path)
         if state["step"] > self.steps:
             raise ConfigError(f"{path} is at step {state['step']} already: give more --steps, or another --run")
         self.task.load(state)
         self.step = state["step"]
         log.info("resumed %s at step %d of %d", path, self.step, self.steps)
+        return True
+
+    def start_from(self, folder: Path, progress: float) -> None:
+        """Begin with another run's last checkpoint, and a share of the schedule done. ConfigError if it has none."""
+        path = folder / CHECKPOINT
+        if not path.is_file():
+            raise ConfigError(f"{folder} has no {CHECKPOINT} to start from")
+        self.task.load(read_checkpoint(path))
+        self.step = round(progress * self.steps)
 
     def go(self, stream: Iterable[NDArray[Any]]) -> None:
         """Train to the last step. ConfigError if the folder cannot be written; the last checkpoint stays."""

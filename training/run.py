@@ -69,7 +69,8 @@ class Run:
         path = folder / CHECKPOINT
         if not path.is_file():
             raise ConfigError(f"{folder} has no {CHECKPOINT} to start from")
-        self.task.load(read_checkpoint(path))
+        # The moving average starts anew: over a few steps it would stay with the weights of the other run.
+        self.task.load({**read_checkpoint(path), "updates": 0})
         self.step = round(progress * self.steps)
 
     def go(self, stream: Iterable[NDArray[Any]]) -> None:

@@ -218,13 +218,13 @@ def _address(text: str) -> Address:
 
 
 async def _serve(listen: Address, settings: RelaySettings) -> None:
+    parent = os.getppid()  # before anybody is told that we are ready: the parent may end at once
     relay = DelayRelay(settings)
     host, port = relay.start(listen)
     print(f"delay-relay ready: listening on {host}:{port}", flush=True)
     if settings.rate_bps is not None:
         arguments = (asyncio.get_running_loop(), relay)
         threading.Thread(target=_read_rates, args=arguments, name="rates", daemon=True).start()
-    parent = os.getppid()
     while os.getppid() == parent:
         await asyncio.sleep(PARENT_CHECK_S)
 

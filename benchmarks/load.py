@@ -115,7 +115,9 @@ async def one_at_a_time(server: str, requests: Sequence[bytes], seconds: float) 
     """Send single calls one after another; returns frames a second."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(server, options=options) as channel:
-        infer = channel.unary_unary("/slimsplit.v1.SplitInference/Infer")
+        infer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/slimsplit.v1.SplitInference/Infer"
+        )
         await infer(requests[0])
         start, count = time.monotonic(), 0
         while time.monotonic() < start + seconds:

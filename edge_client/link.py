@@ -150,8 +150,8 @@ class LinkEstimator:
     def _low_bps(self, capacity_bps: float | None, late_s: float) -> float | None:
         if capacity_bps is None or self._last is None:
             return None
-        wire_bits = 8 * self._last.wire_bytes
-        return wire_bits / (wire_bits / capacity_bps + late_s)
+        # bits / (bits / capacity + late), turned so that rounding cannot lift it above the capacity
+        return capacity_bps / (1 + late_s * capacity_bps / (8 * self._last.wire_bytes))
 
     def _oldest(self) -> tuple[float, int]:
         """Return when the link began with the oldest frame that is not acknowledged, and its bytes."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class Manifest:
         side = self.input_size // LATENT_STRIDE
         return self.latent_channels, side, side
 
-    @property
+    @cached_property  # takes milliseconds, and the server asks at every frame
     def digest(self) -> str:
         """SHA-256 (hexadecimal) of everything that both ends must agree on, the files' digests included."""
         defining = {k: v for k, v in self.to_json().items() if k not in _DESCRIPTIVE}

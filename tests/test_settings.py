@@ -50,3 +50,19 @@ def test_help_shows_defaults_where_there_are_any(capsys):
     assert "--max-size N the most (default: 8)" in shown
     assert "--folder DIR where to look (default: here)" in shown
     assert "where to write (default" not in shown
+
+
+@dataclass(frozen=True)
+class Needed:
+    folder: Path = field(metadata={"help": "where to look", "type": Path, "metavar": "DIR"})
+    count: int = field(default=1, metadata={"help": "how many"})
+
+
+def test_a_field_without_a_default_must_be_given(capsys):
+    parser = argparse.ArgumentParser()
+    add_settings(parser, Needed)
+    assert read_settings(Needed, parser.parse_args(["--folder", "there"])) == Needed(Path("there"))
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--count", "2"])
+    assert caught.value.code == 2
+    assert "--folder" in capsys.readouterr().err

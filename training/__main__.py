@@ -18,7 +18,9 @@ from splitnet.errors import ConfigError, SplitError
 from splitnet.manifest import Manifest
 from splitnet.nn.onnx_reader import read_onnx
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
+from splitnet.settings import add_settings, read_settings
 from training.average_precision import LabelledSet, class_names_of
+from training.conversion import ConvertSettings, convert
 from training.distill import Distillation, DistillConfig
 from training.evaluate import Evaluation, evaluate, operating_points
 from training.export import export_bundle
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     cv2.setNumThreads(1)
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(getattr(options, "threads", 1))
     try:
         options.command(options)
     except (SplitError, OSError) as error:
@@ -56,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _distill_arguments(commands.add_parser("distill", help="train a split detector and write its bundle"))
     _recompress_arguments(commands.add_parser("recompress", help="make an unsplit detector mind compression less"))
+    convert_parser = commands.add_parser("convert", help="turn VOC XML or YOLO text labels into COCO files")
+    add_settings(convert_parser, ConvertSettings)
+    convert_parser.set_defaults(command=_convert)
     _evaluate_arguments(commands.add_parser("evaluate", help="measure AP, bytes and encode time of a bundle"))
     return parser
 
@@ -248,6 +253,15 @@ def _recompress(options: argparse.Namespace) -> None:
     config = RecompressConfig(square=options.square, seed=options.seed, device=options.device)
     _train(options, Recompression(config, teacher), photographs)
     print(f"done: give --unsplit {options.run} to `python -m training distill`")
+
+
+def _convert(options: argparse.Namespace) -> None:
+    settings = read_settings(ConvertSettings, options)
+    done = convert(settings)
+    for path, pictures in ((settings.out, done.kept), (settings.valid, done.held_out)):
+        if path is not None:
+            objects = sum(len(picture.objects) for picture in pictures)
+            print(f"wrote {path}: {len(pictures)} pictures, {objects} objects of {len(done.class_names)} classes")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

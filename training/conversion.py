@@ -1,0 +1,70 @@
+"""The `convert` command: a folder of VOC or YOLO labels becomes one COCO file, or one to train and one to evaluate."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from splitnet.errors import ConfigError
+from training.class_names import read_class_names
+from training.convert import ConvertedPicture, hold_out, read_voc, read_yolo, write_coco
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ConvertSettings:
+    """What to convert."""
+
+    format: str = field(metadata={"choices": ("voc", "yolo"), "help": "VOC XML or YOLO text", "type": str})
+    labels: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of the labels"})
+    images: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of the pictures, named alike"})
+    out: Path = field(metadata={"type": Path, "metavar": "TRAIN.json", "help": "the COCO file to write"})
+    classes: Path | None = field(
+        default=None,
+        metadata={"type": Path, "metavar": "FILE", "help": "YOLO only: data.yaml, or a text with a class a line"},
+    )
+    valid: Path | None = field(
+        default=None,
+        metadata={
+            "type": Path,
+            "metavar": "VALID.json",
+            "help": "hold some out for evaluation, and write them here",
+        },
+    )
+    valid_share: float = field(default=0.2, metadata={"help": "with --valid: share of the pictures that is held out"})
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on a share that leaves nothing on one side, or classes where they do not belong."""
+        if not 0.01 <= self.valid_share <= 0.5:
+            raise ConfigError(f"--valid-share is {self.valid_share}, must be from 0.01 to 0.5")
+        if (self.format == "yolo") != (self.classes is not None):
+            raise ConfigError("--classes belongs to --format yolo, which has no names of its own")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written."""
+
+    class_names: tuple[str, ...]
+    kept: Sequence[ConvertedPicture]  # to train on
+    held_out: Sequence[ConvertedPicture]  # to evaluate on
+
+
+def convert(settings: ConvertSettings) -> Conversion:
+    """Convert; ConfigError if there is nothing to. What was left out is logged."""
+    if settings.classes is None:
+        converted = read_voc(settings.labels, settings.images)
+    else:
+        converted = read_yolo(settings.labels, settings.images, read_class_names(settings.classes))
+    for line in converted.findings.summary():
+        log.warning(line)
+    kept, held = hold_out(converted.pictures, settings.valid_share if settings.valid else 0.0)
+    write_coco(settings.out, converted, kept)
+    if settings.valid is not None:
+        if not any(picture.objects for picture in held):
+            raise ConfigError(f"no object is left for {settings.valid}: label more pictures, or leave --valid out")
+        write_coco(settings.valid, converted, held)
+    return Conversion(converted.class_names, kept, held)

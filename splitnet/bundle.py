@@ -26,8 +26,7 @@ from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.errors import BundleError, DigestMismatchError
 from splitnet.manifest import FileEntry, Manifest, load_manifest
-from splitnet.nn.decoder import Decoder
-from splitnet.nn.encoder import PlainEncoder
+from splitnet.nn.kinds import AnyEncoder, make_decoder, make_encoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
 from splitnet.nn.yolox import YOLOX
 
@@ -62,7 +61,7 @@ class BundleParts:
     """What `save_bundle` stores. The manifest's `files` is ignored and made anew."""
 
     manifest: Manifest
-    encoder: PlainEncoder  # full width
+    encoder: AnyEncoder  # full width
     gains: Tensor  # (widths, qualities, channels)
     entropy_model: EntropyModel
     server: ServerHalf
@@ -77,7 +76,7 @@ def load_device(folder: Path) -> DeviceBundle:
     manifest = load_manifest(folder)
     tensors = _read(folder, manifest, ENCODER_FILE)
     # Not on the "meta" device: its initialisers import a compiler, 70 MB that a device does not have.
-    encoder = PlainEncoder(manifest.encoder, manifest.widths)
+    encoder = make_encoder(manifest.encoder, manifest.detector, manifest.split_point)
     weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith(_TABLES)}
     _assign(encoder, weights, ENCODER_FILE)
     gains = _gains(tensors, "gains", manifest, ENCODER_FILE)
@@ -91,7 +90,7 @@ def load_server(folder: Path) -> ServerBundle:
     tensors = _read(folder, manifest, SERVER_FILE)
     inverse_gains = _gains(tensors, "inverse_gains", manifest, SERVER_FILE)
     with torch.device("meta"):
-        decoder = Decoder(manifest.decoder, manifest.latent_channels, manifest.detector, manifest.split_point)
+        decoder = make_decoder(manifest.decoder, manifest.encoder, manifest.detector, manifest.split_point)
         rest = YOLOX(manifest.detector, len(manifest.class_names), manifest.split_point)
     half = ServerHalf(decoder, rest, inverse_gains, manifest.input_size)
     _assign(half, tensors, SERVER_FILE)

@@ -14,6 +14,8 @@ from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder import EncoderSpec
+from splitnet.nn.kinds import AnyEncoderSpec
+from splitnet.nn.projection import KIND, ProjectionSpec
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS
 from splitnet.operating_point import Codec, Mode
 
@@ -67,8 +69,8 @@ class Manifest:
     input_size: int  # pixels a side of the detector's square
     class_names: tuple[str, ...]
     qualities: int
-    encoder: EncoderSpec
-    decoder: DecoderSpec
+    encoder: AnyEncoderSpec
+    decoder: DecoderSpec | None  # None: it follows from the encoder
     files: Mapping[str, FileEntry]
     origin: str = ""  # where the weights come from
     licence: str = ""
@@ -84,6 +86,7 @@ class Manifest:
         _require(1 <= len(self.class_names) <= 10_000, f"{len(self.class_names)} classes")
         _require(1 <= self.qualities <= 64, f"{self.qualities} qualities")
         _require(self.encoder.members <= 64, f"{self.encoder.members} members")
+        _check_kind(self.encoder, self.decoder, self.detector, self.split_point)
 
     @property
     def widths(self) -> int:
@@ -148,8 +151,8 @@ def _parse(values: Any, path: Path) -> Manifest:
             input_size=_integer(values["input_size"]),
             class_names=tuple(_text(name) for name in values["class_names"]),
             qualities=_integer(values["qualities"]),
-            encoder=EncoderSpec(**{k: _integer(v) for k, v in values["encoder"].items()}),
-            decoder=DecoderSpec(**{k: _integer(v) for k, v in values["decoder"].items()}),
+            encoder=_encoder(values["encoder"]),
+            decoder=None if values["decoder"] is None else DecoderSpec(**_integers(values["decoder"])),
             files={_text(k): FileEntry(_text(v["sha256"]), _integer(v["bytes"])) for k, v in values["files"].items()},
             origin=_text(values["origin"]),
             licence=_text(values["licence"]),
@@ -162,6 +165,29 @@ def _parse(values: Any, path: Path) -> Manifest:
     if values.get("digest") != manifest.digest:
         raise BundleError(f"{path} was edited or damaged: its digest does not match; copy the bundle again")
     return manifest
+
+
+def _encoder(values: Any) -> AnyEncoderSpec:
+    """Return the shape of the encoder; that of an ensemble, the first kind, names no kind."""
+    kind = values.get("kind")
+    if kind is None:
+        return EncoderSpec(**_integers(values))
+    _require(kind == KIND, f"unknown encoder kind {kind!r}: update this software")
+    return ProjectionSpec(_integers(values["components"]))
+
+
+def _check_kind(encoder: AnyEncoderSpec, decoder: DecoderSpec | None, detector: str, split_point: str) -> None:
+    is_projection = isinstance(encoder, ProjectionSpec)
+    _require((decoder is None) == is_projection, "its decoder is not one for its kind of encoder")
+    if isinstance(encoder, ProjectionSpec):
+        try:
+            encoder.patches(detector, split_point)
+        except ConfigError as error:
+            raise BundleError(f"not a usable bundle: {error}") from error
+
+
+def _integers(values: Any) -> dict[str, int]:
+    return {_text(k): _integer(v) for k, v in values.items()}
 
 
 def _point(values: Any) -> MeasuredPoint:

@@ -65,9 +65,8 @@ class CSPDarknet(nn.Module):
     def __init__(self, spec: YOLOXSpec, split_point: str | None, fused: bool) -> None:
         super().__init__()
         self.stages = STAGES if split_point is None else STAGES[STAGES.index(split_point) + 1 :]
-        depth = max(round(spec.depth * 3), 1)
         for stage in self.stages:
-            self.add_module(stage, _stage(spec, stage, depth, fused))
+            self.add_module(stage, _stage(spec, stage, fused))
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the stages that are here.
@@ -82,8 +81,17 @@ class CSPDarknet(nn.Module):
         return computed
 
 
-def _stage(spec: YOLOXSpec, stage: str, depth: int, fused: bool) -> nn.Module:
-    channels = spec.channels(stage)
+def stages_to(name: str, split_point: str) -> nn.ModuleDict:
+    """Return the fused stages of a detector up to a split point, by name; ConfigError if there is no such detector."""
+    features_at(split_point)
+    if name not in FAMILY:
+        raise ConfigError(f"unknown detector {name!r}; choose one of {', '.join(FAMILY)}")
+    stages = STAGES[: STAGES.index(split_point) + 1]
+    return nn.ModuleDict({stage: _stage(FAMILY[name], stage, fused=True) for stage in stages})
+
+
+def _stage(spec: YOLOXSpec, stage: str, fused: bool) -> nn.Module:
+    channels, depth = spec.channels(stage), max(round(spec.depth * 3), 1)
     if stage == "stem":
         return Focus(channels, fused)
     down = spatial_conv(channels // 2, channels, 2, spec.depthwise, fused)

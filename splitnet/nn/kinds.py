@@ -1,0 +1,28 @@
+"""The kinds of encoder that a bundle may hold, and the decoder that goes with each."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from splitnet.nn.decoder import Decoder, DecoderSpec
+from splitnet.nn.encoder import EncoderSpec, PlainEncoder
+from splitnet.nn.projection import BackProjection, FrontEncoder, ProjectionSpec
+
+AnyEncoderSpec: TypeAlias = EncoderSpec | ProjectionSpec
+AnyEncoder: TypeAlias = PlainEncoder | FrontEncoder
+AnyDecoder: TypeAlias = Decoder | BackProjection
+
+
+def make_encoder(spec: AnyEncoderSpec, detector: str, split_point: str) -> AnyEncoder:
+    """Return the full-width encoder of a spec, its weights not set."""
+    if isinstance(spec, ProjectionSpec):
+        return FrontEncoder(spec, detector, split_point)
+    return PlainEncoder(spec, spec.members)
+
+
+def make_decoder(spec: DecoderSpec | None, encoder: AnyEncoderSpec, detector: str, split_point: str) -> AnyDecoder:
+    """Return the decoder that goes with an encoder, its weights not set; a projection's follows from the projection."""
+    if isinstance(encoder, ProjectionSpec):
+        return BackProjection(encoder.patches(detector, split_point))
+    assert spec is not None  # the manifest has checked
+    return Decoder(spec, encoder.latent_channels, detector, split_point)

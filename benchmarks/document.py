@@ -26,6 +26,13 @@ SHORT = frozenset(
     + ["JPEG 10", "JPEG 30", "JPEG 75", "WebP 5", "WebP 20", "WebP 60"]
 )
 
+LATER = frozenset(["serve"])  # tables that may lack their result
+SERVE_PICTURE = (
+    '<picture><source media="(prefers-color-scheme: dark)" srcset="serve-dark.png">'
+    '<img src="serve-light.png" alt="Goodput and latency over the load, with batching and without"></picture>'
+)
+NOT_YET = "Not measured yet: `make bench`.\n"
+
 Result = Mapping[str, Any]
 
 
@@ -36,7 +43,8 @@ def rewritten(text: str, results: Path) -> str:
         if match[2] not in TABLES:
             raise ConfigError(f"no table is called {match[2]!r}; there are {', '.join(TABLES)}")
         file, make = TABLES[match[2]]
-        return f"{match[1]}{make(_read(results / file))}{match[3]}"
+        known = match[2] not in LATER or (results / file).exists()
+        return f"{match[1]}{make(_read(results / file)) if known else NOT_YET}{match[3]}"
 
     return MARKED.sub(fill, text)
 
@@ -107,6 +115,42 @@ def overhead(result: Result) -> str:
     )
 
 
+def serve(result: Result) -> str:
+    """Return what a server under load gives, as a share of the bare model, and how it bears the rest."""
+    header = "| server | load | goodput | of the bare model's | p50 / p99 ms | refused | late | batch |\n"
+    rows = "".join(map(_serve_row, result["loads"]))
+    found = result["sessions"][-1]
+    others, flooder = result["flooding"]
+    lost = sum(row["not_in_time"] for row in result["switch"])
+    sent = sum(row["sent"] for row in result["switch"])
+    return (
+        f"{header}{'|---' * 8}|\n{rows}\n"
+        "| | |\n|---|---|\n"
+        f"| the bare batched model, on as many cores ({result['server_cores']}) | "
+        f"{result['bare_frames_per_s']:.1f} frames/s |\n"
+        f"| one call at a time | {result['one_call_at_a_time_frames_per_s']:.1f} frames/s |\n"
+        f"| best goodput, as a share of the bare model's just before and after | {result['peak_share_of_bare']:.0%} |\n"
+        f"| goodput at the highest load, as a share of the best | {result['share_of_peak_at_highest_load']:.0%} |\n"
+        f"| {found['sessions']} sessions on {result['sessions_cores']} cores shared with the devices | "
+        f"{found['sent_per_s'] / found['sessions']:.2f} frames/s each, {found['in_time']:.1%} in time, "
+        f"Jain's index {found['jain']:.3f} |\n"
+        f"| one device sends ten times as much as each of {others['devices']} others | the others: "
+        f"{others['in_time']:.1%} in time; the one: {flooder['in_time']:.1%} |\n"
+        f"| a bundle replaced under load | {result['switch_errors']} errors, {lost} of {sent} frames not in time, "
+        f"new one ready after {result['switch_s']:.1f} s |\n"
+        f"\n{SERVE_PICTURE}\n"
+    )
+
+
+def _serve_row(row: Result) -> str:
+    latency = " / ".join("-" if row[key] is None else f"{row[key]:.0f}" for key in ("latency_ms_p50", "latency_ms_p99"))
+    size = "-" if row["batch_size_mean"] is None else f"{row['batch_size_mean']:.1f}"
+    return (
+        f"| {row['server']} | {row['load']:g} | {row['goodput_per_s']:.1f} | {row['share_of_bare']:.0%} | {latency} "
+        f"| {row['shed'] + row['expired']} | {row['late']} | {size} |\n"
+    )
+
+
 TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "accuracy": ("accuracy.json", accuracy),
     "accuracy-short": ("accuracy.json", lambda result: accuracy(result, SHORT)),
@@ -114,6 +158,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "codec": ("codec.json", codec),
     "switch": ("switch.json", switch),
     "overhead": ("overhead.json", overhead),
+    "serve": ("serve.json", serve),
 }
 
 

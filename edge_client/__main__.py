@@ -85,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
     config = read_settings(RunConfig, arguments)
     settings = _pipeline_settings(config)
     source = open_source(config.source, fps=config.fps, camera_patience_s=config.camera_patience_s, loop=config.loop)
-    encoder = load_encoder(config.bundle, config.device, config.threads)
+    encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
     manifest = encoder.manifest
     choice = adapts(config, manifest)
     local = load_local(config.bundle, manifest, config.device) if needs_local(config, choice) else None
@@ -116,7 +116,7 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
 
 def _profile_of_this_device(config: RunConfig, encoder: EncoderRuntime, local: LocalRuntime | None) -> DeviceProfile:
     """Return the profile that the user names, or the kept one, or a new one, measured in less time than usual."""
-    device, manifest = device_fingerprint(config.device, config.threads), encoder.manifest
+    device, manifest = device_fingerprint(config.device, config.threads, config.backend), encoder.manifest
     if config.profile is not None:
         profile = read_profile(config.profile)
         profile.check(device, manifest.digest)
@@ -193,14 +193,14 @@ def _report(pipeline: Pipeline, config: RunConfig, tables: Mapping[Mode, Table])
 
 def _profile(arguments: argparse.Namespace) -> int:
     config = read_settings(ProfileConfig, arguments)
-    encoder = load_encoder(config.bundle, config.device, config.threads)
+    encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
     manifest = encoder.manifest
     local = load_local(config.bundle, manifest, config.device)
     images = _profile_images(config)
     quality = manifest.qualities // 2 if config.quality is None else config.quality
     points = points_to_measure(manifest, quality, local is not None)
     measured = measure(encoder, local, images, points, Effort(config.frames, config.seconds), _show_progress)
-    profile = device_profile(manifest, device_fingerprint(config.device, config.threads), measured)
+    profile = device_profile(manifest, device_fingerprint(config.device, config.threads, config.backend), measured)
     print(profile_table(measured))
     if (path := keep_profile(profile)) is not None:
         print(f"kept in {path}")

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_client.encoder_runtime import BACKENDS, TORCH
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
 from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint
@@ -97,6 +98,10 @@ class RunConfig:
     schedule_frames: int = field(default=10, metadata={"help": "frames on each point of the schedule"})
     device: str = field(default="cpu", metadata={"help": "where to encode", "choices": ("cpu", "cuda")})
     threads: int = field(default=1, metadata={"help": "CPU threads of the encoder"})
+    backend: str = field(
+        default=TORCH,
+        metadata={"help": "what runs the encoder; onnxruntime needs the extra of that name", "choices": BACKENDS},
+    )
     fps: float = field(default=10.0, metadata={"help": "frames a second from a folder"})
     loop: bool = field(default=False, metadata={"help": "show a file or folder over and over"})
     as_fast_as_possible: bool = field(
@@ -186,6 +191,10 @@ class ProfileConfig:
     )
     device: str = field(default="cpu", metadata={"help": "where to encode", "choices": ("cpu", "cuda")})
     threads: int = field(default=1, metadata={"help": "CPU threads of the encoder"})
+    backend: str = field(
+        default=TORCH,
+        metadata={"help": "what runs the encoder; onnxruntime needs the extra of that name", "choices": BACKENDS},
+    )
     server: str = field(
         default="",
         metadata={"help": "measure the way to it as well, and say which mode serves best", "metavar": "HOST:PORT"},

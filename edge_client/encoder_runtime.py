@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from splitnet.bundle import DeviceBundle
     from splitnet.manifest import Manifest
 
+BACKENDS = TORCH, ONNXRUNTIME = "torch", "onnxruntime"  # what may run the networks
+
 
 @dataclass(frozen=True)
 class EncodedFrame:
     """A payload and what it cost, step by step."""
 
-    point: OperatingPoint
+    point: OperatingPoint  # really encoded at; its quality may be below what was asked
     payload: bytes
     letterbox_ms: float
     network_ms: float  # encoder, gains and quantiser; 0 for pictures
@@ -51,7 +53,11 @@ class EncoderRuntime:
         return self._bundle.manifest
 
     def encode(self, image: Image, point: OperatingPoint) -> EncodedFrame:
-        """Encode a frame (H, W, 3) uint8 BGR of any size at an operating point of this bundle."""
+        """Encode a frame (H, W, 3) uint8 BGR of any size at an operating point of this bundle.
+
+        A frame that would be far larger than pictures are at this point is sent at a lower quality: the result's
+        point is the one that it was encoded at.
+        """
         begin = self._clock()
         height, width = image.shape[:2]
         canvas = Letterbox.fit(width, height, self.manifest.input_size).apply(image)
@@ -60,11 +66,19 @@ class EncoderRuntime:
             payload = compress_image(canvas, point.codec, point.quality)
             coded = self._clock()
             return EncodedFrame(point, payload, _ms(begin, fitted), 0.0, _ms(fitted, coded))
-        symbols = self._bundle.encoder.encode(canvas, point.width, point.quality)
+        latent = self._bundle.encoder.latent(canvas, point.width)
+        symbols = self._bundle.encoder.quantise(latent, point.width, point.quality)
         encoded = self._clock()
-        payload = self._bundle.codec.compress(symbols, point.width, point.quality, point.codec)
+        payload, quality = self._bundle.codec.compress_capped(
+            symbols,
+            point.width,
+            point.quality,
+            lambda coarser: self._bundle.encoder.quantise(latent, point.width, coarser),
+            point.codec,
+        )
         coded = self._clock()
-        return EncodedFrame(point, payload, _ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
+        sent = replace(point, quality=quality)
+        return EncodedFrame(sent, payload, _ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
 
     def check(self, point: OperatingPoint) -> None:
         """Raise ConfigError if the bundle has no such operating point."""
@@ -83,16 +97,20 @@ class EncoderRuntime:
         self._bundle.codec.warm_up()
         self._bundle.encoder.warm_up(letterbox.canvas_height, letterbox.canvas_width)
 
+    def byte_cap(self, point: OperatingPoint) -> int | None:
+        """Return the most bytes of a frame at an operating point; None for pictures."""
+        return self._bundle.codec.byte_cap(point.width, point.quality) if point.mode is Mode.SPLIT else None
+
     def mmacs(self, width: int, frame_size: tuple[int, int]) -> float:
         """Return the millions of multiply-accumulates that a width spends on a frame of (width, height)."""
         letterbox = Letterbox.fit(*frame_size, self.manifest.input_size)
         return self._bundle.encoder.mmacs(width, letterbox.canvas_height, letterbox.canvas_width)
 
 
-def load_encoder(folder: Path, device: str, threads: int) -> EncoderRuntime:
+def load_encoder(folder: Path, device: str, threads: int, backend: str = TORCH) -> EncoderRuntime:
     """Load a bundle's device half onto "cpu" or "cuda", warmed up, to use at most `threads` CPU threads.
 
-    Raises BundleError, or ConfigError if there is no such device.
+    backend: one of BACKENDS. Raises BundleError, or ConfigError if there is no such device or back end.
     """
     import torch  # here, because a program that shows its help or profiles nothing can do without
 
@@ -104,6 +122,8 @@ def load_encoder(folder: Path, device: str, threads: int) -> EncoderRuntime:
     cv2.setNumThreads(1)  # a pool of its own costs more memory than resizing one picture gains
     bundle = load_device(folder)
     bundle.encoder.to(device)
+    if backend == ONNXRUNTIME:
+        bundle.encoder.use_onnxruntime(threads)
     runtime = EncoderRuntime(bundle)
     runtime.warm_up()
     release_idle_memory()

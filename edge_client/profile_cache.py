@@ -9,6 +9,7 @@ import platform
 import re
 from pathlib import Path
 
+from edge_client.encoder_runtime import TORCH
 from edge_client.profile import DeviceProfile
 from splitnet.environment import processor
 from splitnet.errors import ProfileError
@@ -19,12 +20,13 @@ DIGEST_CHARS = 12  # of the bundle's digest in a file's name
 FINGERPRINT_CHARS = 120
 
 
-def device_fingerprint(device: str, threads: int) -> str:
+def device_fingerprint(device: str, threads: int, backend: str = TORCH) -> str:
     """Return what makes this device as fast as it is, as one word: "aarch64-raspberry-pi-5-4-cores-1-thread-cpu".
 
-    device: "cpu" or "cuda", where to encode. threads: CPU threads of the encoder.
+    device: "cpu" or "cuda", where to encode. threads: CPU threads of the encoder. backend: what runs it.
     """
     parts = [platform.machine(), processor(), f"{os.cpu_count() or 1} cores {threads} threads", _accelerator(device)]
+    parts += [backend] if backend != TORCH else []
     words = re.findall(r"[a-z0-9_.]+", " ".join(parts).lower())
     return "-".join(words)[-FINGERPRINT_CHARS:]
 

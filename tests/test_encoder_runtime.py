@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_client.encoder_runtime import EncoderRuntime, load_encoder
+from edge_client.encoder_runtime import ONNXRUNTIME, EncoderRuntime, load_encoder
 from splitnet.bundle import load_device
 from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.settings import DEFAULT_BUNDLE
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,69 @@ def test_cuda_that_is_not_there_is_refused(tiny_bundle, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ConfigError, match="--device cpu"):
         load_encoder(tiny_bundle, device="cuda", threads=1)
+
+
+def block_noise(side: int, block: int) -> np.ndarray:
+    """Return squares of `block` pixels, each channel black or white: what costs this kind of network the most."""
+    cells = -(-side // block)
+    bits = np.random.default_rng(0).integers(0, 2, (cells, cells, 3), dtype=np.uint8) * 255
+    return np.ascontiguousarray(bits.repeat(block, 0).repeat(block, 1)[:side, :side])
+
+
+HOSTILE = {
+    "one pixel": np.full((1, 1, 3), (9, 200, 30), np.uint8),
+    "black": np.zeros((480, 640, 3), np.uint8),
+    "white": np.full((480, 640, 3), 255, np.uint8),
+    "a line": np.random.default_rng(0).integers(0, 256, (1, 16_000, 3), dtype=np.uint8),
+    "a column": np.random.default_rng(0).integers(0, 256, (16_000, 1, 3), dtype=np.uint8),
+    "noise": np.random.default_rng(0).integers(0, 256, (416, 416, 3), dtype=np.uint8),
+    "blocks of 4": block_noise(416, 4),
+    "blocks of 8": block_noise(416, 8),
+    "50 megapixels": np.broadcast_to(block_noise(100, 20), (100, 100, 3)).repeat(70, 0).repeat(72, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return load_encoder(DEFAULT_BUNDLE, device="cpu", threads=1)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_picture_fails_or_exceeds_the_cap_of_its_point(bundled, name):
+    codec = load_device(DEFAULT_BUNDLE).codec
+    for width in (1, bundled.manifest.widths):
+        for quality in (0, bundled.manifest.qualities - 1):
+            asked = OperatingPoint(Codec.RANS, width, quality)
+            encoded = bundled.encode(HOSTILE[name], asked)
+            assert len(encoded.payload) <= bundled.byte_cap(asked)
+            header, _ = codec.decompress(encoded.payload)
+            assert (header.width, header.quality) == (encoded.point.width, encoded.point.quality)
+            assert encoded.point.quality <= quality
+
+
+def test_a_burst_is_reported_at_the_quality_that_it_came_down_to(bundled):
+    asked = OperatingPoint(Codec.RANS, bundled.manifest.widths, bundled.manifest.qualities - 1)
+    assert bundled.encode(HOSTILE["blocks of 8"], asked).point.quality < asked.quality
+
+
+def test_a_photograph_is_never_made_coarser(bundled, photo):
+    manifest = bundled.manifest
+    for quality in range(manifest.qualities):
+        point = OperatingPoint(Codec.RANS, manifest.widths, quality)
+        encoded = bundled.encode(photo, point)
+        assert encoded.point == point
+        assert len(encoded.payload) < 0.8 * bundled.byte_cap(point)
+
+
+def test_pictures_have_no_cap(encoder):
+    assert encoder.byte_cap(OperatingPoint(Codec.JPEG, 0, 50)) is None
+
+
+def test_onnx_runtime_gives_the_same_payload_on_request(tiny_bundle, encoder, photo):
+    pytest.importorskip("onnxruntime")
+    point = OperatingPoint(Codec.RANS, 2, 1)
+    other = load_encoder(tiny_bundle, device="cpu", threads=1, backend=ONNXRUNTIME)
+    codec = load_device(tiny_bundle).codec
+    ours, theirs = (codec.decompress(one.encode(photo, point).payload)[1] for one in (encoder, other))
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+    assert (ours != theirs).mean() < 0.02

@@ -28,6 +28,7 @@ PURE = {
     "splitnet.codec.rans_reference",
     "splitnet.codec.bitstream",
     "splitnet.codec.entropy_model",
+    "splitnet.codec.byte_cap",
     "splitnet.nn.boxes",
     "cloud_server.batcher",
     "cloud_server.cost",

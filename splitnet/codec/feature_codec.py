@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from splitnet.codec import bitstream as wire
 from splitnet.codec import rans
 from splitnet.codec.bitstream import DIGEST_BYTES, HEADER_BYTES, Header, Limits
+from splitnet.codec.byte_cap import MAX_HALVINGS, byte_caps, halved, likeliest_symbols
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
@@ -29,6 +32,8 @@ class FeatureCodec:
         self.digest = digest
         self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size)
         self._tables = rans.Tables.build(model)
+        self._caps = byte_caps(model, max_latent_size[1] * max_latent_size[2])
+        self._likeliest = likeliest_symbols(model)
 
     def compress(self, symbols: NDArray[np.int16], width: int, quality: int, codec: Codec = Codec.RANS) -> bytes:
         """Return symbols (C, H, W) int16 as a bitstream.
@@ -48,6 +53,35 @@ class FeatureCodec:
             raise ConfigError(f"{codec.value} codes no features: choose rans or zstd")
         header = Header(codec, self.digest, width, quality, channels, height, columns, len(payload))
         return wire.pack(header) + payload
+
+    def byte_cap(self, width: int, quality: int) -> int:
+        """Return the most bytes that `compress_capped` makes at an operating point, header included."""
+        return int(self._caps[width - 1, quality])
+
+    def compress_capped(
+        self,
+        symbols: NDArray[np.int16],
+        width: int,
+        quality: int,
+        coarser: Callable[[int], NDArray[np.int16]],
+        codec: Codec = Codec.RANS,
+    ) -> tuple[bytes, int]:
+        """Return a bitstream of no more than `byte_cap(width, quality)` bytes, and the quality it has come down to.
+
+        coarser: returns the same latent's symbols (C, H, W) at a lower quality. What is too large even at the lowest
+        one (noise, test patterns) is drawn towards the tables' likeliest symbols until it fits. Raise as `compress`.
+        """
+        payload, cap = self.compress(symbols, width, quality, codec), self.byte_cap(width, quality)
+        while len(payload) > cap and quality > 0:
+            quality -= 1
+            symbols = coarser(quality)
+            payload = self.compress(symbols, width, quality, codec)
+        times = 0
+        while len(payload) > cap and times < MAX_HALVINGS:
+            times += 1
+            nearer = halved(symbols, self._likeliest[width - 1, quality, : len(symbols)], times)
+            payload = self.compress(nearer, width, quality, codec)
+        return payload, quality
 
     def decompress(self, bitstream: bytes) -> tuple[Header, NDArray[np.int16]]:
         """Return the header and the symbols (C, H, W) int16 of a bitstream.

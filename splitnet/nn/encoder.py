@@ -10,7 +10,9 @@ folded, one dense last convolution that sums the members.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +21,15 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.nn.layers import fold_batch_norm
 
+V = TypeVar("V", bound="_Addable")
 PIXEL_MEAN = 114.0  # grey of the padding, so that padding becomes zero
 PIXEL_SCALE = 1.0 / 64.0
+
+
+class _Addable(Protocol):
+    """What a residual stream is made of: tensors, or values of a graph that is being built."""
+
+    def __add__(self: V, other: V, /) -> V: ...
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,8 @@ class EnsembleEncoder(nn.Module):
 
     def partial_sums(self, image: Tensor, width: int) -> Tensor:
         """Return the sums of the first 1..width members, (N, width, C, H/16, W/16)."""
-        x = _trunk(self.layers, (image - PIXEL_MEAN) * PIXEL_SCALE, width)
+        image = (image - PIXEL_MEAN) * PIXEL_SCALE
+        x = trunk(len(self.layers), image, lambda i, x: cast(Tensor, self.layers[i](x, width)), F.relu)
         members = x.unflatten(1, (width, self.spec.channels))
         return torch.einsum("kcd,nkdhw->nkchw", self.projection[:width], members).cumsum(dim=1)
 
@@ -156,21 +166,17 @@ class EnsembleEncoder(nn.Module):
         return full.narrow(width)
 
 
-def _trunk(layers: nn.ModuleList, x: Tensor, width: int | None) -> Tensor:
-    """Run stem, reductions and residual blocks; width is None for plain convolutions.
+def trunk(convolutions: int, x: V, conv: Callable[[int, V], V], relu: Callable[[V], V]) -> V:
+    """Run stem, reductions and residual blocks on anything that can be convolved, rectified and added up.
 
-    The activation stands between depthwise and pointwise; what is added up stays linear (measured; docs/training.md).
+    conv: the i-th of so many convolutions. The activation stands between depthwise and pointwise; what is added up
+    stays linear (measured; docs/training.md).
     """
-
-    def run(i: int, x: Tensor) -> Tensor:
-        y: Tensor = layers[i](x) if width is None else layers[i](x, width)
-        return y
-
-    x = F.relu(run(0, x))
+    x = relu(conv(0, x))
     for i in (1, 3):
-        x = run(i + 1, F.relu(run(i, x)))
-    for i in range(5, len(layers), 2):
-        x = x + run(i + 1, F.relu(run(i, x)))
+        x = conv(i + 1, relu(conv(i, x)))
+    for i in range(5, convolutions, 2):
+        x = x + conv(i + 1, relu(conv(i, x)))
     return x
 
 
@@ -198,8 +204,9 @@ class PlainEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map BGR pictures (N, 3, H, W) float32 0..255 to the latent (N, C, H/16, W/16)."""
-        latent: Tensor = self.projection(_trunk(self.layers, image, None))
-        return latent
+        # In place: new memory for what a stem puts out costs as much time as some of the convolutions.
+        x = trunk(len(self.layers), image, lambda i, x: cast(Tensor, self.layers[i](x)), F.relu_)
+        return cast(Tensor, self.projection(x))
 
     @torch.no_grad()
     def narrow(self, width: int) -> PlainEncoder:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
-from splitnet.nn.decoder import Decoder
 from splitnet.nn.encoder import PlainEncoder
+from splitnet.nn.kinds import AnyDecoder, AnyEncoder
 from splitnet.nn.layers import place
 from splitnet.nn.macs import count_macs
+from splitnet.nn.onnx_network import OnnxNetwork
 from splitnet.nn.yolox import YOLOX
 
 MAX_SYMBOL = 2047  # symbols are clamped here; gains keep them two orders of magnitude below
@@ -23,11 +24,12 @@ MAX_SYMBOL = 2047  # symbols are clamped here; gains keep them two orders of mag
 class DeviceHalf:
     """Encoder, gains and quantiser of every operating point, all in memory: switching loads nothing."""
 
-    def __init__(self, encoder: PlainEncoder, gains: Tensor) -> None:
+    def __init__(self, encoder: AnyEncoder, gains: Tensor) -> None:
         """Take the full-width network and gains (widths, qualities, channels) float32."""
         self.spec = encoder.spec
         self.widths, self.qualities = int(gains.shape[0]), int(gains.shape[1])
         self._networks = [encoder.narrow(w + 1) for w in range(self.widths)]
+        self._sessions: list[OnnxNetwork] = []
         self._gains = gains[..., None, None].contiguous()
         self._device = torch.device("cpu")
         self.to("cpu")
@@ -39,31 +41,47 @@ class DeviceHalf:
         self._gains = self._gains.to(self._device)
         return self
 
-    @torch.inference_mode()
+    def use_onnxruntime(self, threads: int) -> DeviceHalf:
+        """Run the networks by ONNX Runtime from now on; returns itself. ConfigError without it, or not on the CPU."""
+        if self._device.type != "cpu":
+            raise ConfigError(f"ONNX Runtime encodes on the CPU, not on {self._device.type}: choose one of them")
+        plain = [network for network in self._networks if isinstance(network, PlainEncoder)]
+        if len(plain) < len(self._networks):
+            raise ConfigError("ONNX Runtime knows ensemble encoders only: encode this bundle with PyTorch")
+        self._sessions = [OnnxNetwork(network, threads) for network in plain]
+        return self
+
     def encode(self, canvas: NDArray[np.uint8], width: int, quality: int) -> NDArray[np.int16]:
         """Turn a BGR canvas (H, W, 3), sides multiples of 16, into symbols (C, H/16, W/16).
 
         ConfigError if the bundle has no such width or quality, or the canvas no such sides.
         """
-        self._check(canvas, width, quality)
+        self._check_point(width, quality)
+        return self.quantise(self.latent(canvas, width), width, quality)
+
+    @torch.inference_mode()
+    def latent(self, canvas: NDArray[np.uint8], width: int) -> Tensor:
+        """Turn a BGR canvas (H, W, 3), sides multiples of 16, into the latent (C, H/16, W/16) of every quality."""
+        self._check_point(width, 0)
+        _check_canvas(canvas)
+        if self._sessions:
+            return torch.from_numpy(self._sessions[width - 1](canvas))
         image = torch.from_numpy(canvas).to(self._device).permute(2, 0, 1)[None].float()
-        latent = self._networks[width - 1](image)[0]
+        return cast(Tensor, self._networks[width - 1](image)[0])
+
+    @torch.inference_mode()
+    def quantise(self, latent: Tensor, width: int, quality: int) -> NDArray[np.int16]:
+        """Return the symbols (C, h, w) of a width's latent at a quality. ConfigError if the bundle has no such one."""
+        self._check_point(width, quality)
         symbols = (latent * self._gains[width - 1, quality]).round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL)
         return cast("NDArray[np.int16]", symbols.to(torch.int16).contiguous().cpu().numpy())
 
-    def _check(self, canvas: NDArray[np.uint8], width: int, quality: int) -> None:
+    def _check_point(self, width: int, quality: int) -> None:
         if not (1 <= width <= self.widths and 0 <= quality < self.qualities):
             raise ConfigError(
                 f"width {width}, quality {quality}: the bundle has widths 1..{self.widths} "
                 f"and qualities 0..{self.qualities - 1}"
             )
-        if (
-            canvas.ndim != 3
-            or canvas.shape[2] != 3
-            or canvas.shape[0] % LATENT_STRIDE
-            or canvas.shape[1] % LATENT_STRIDE
-        ):
-            raise ConfigError(f"a canvas is (H, W, 3) with sides multiples of {LATENT_STRIDE}, not {canvas.shape}")
 
     def warm_up(self, canvas_height: int, canvas_width: int) -> None:
         """Run every width once, so that the first frame is not the slow one."""
@@ -78,12 +96,17 @@ class DeviceHalf:
         return count_macs(network, lambda: network(image)) / 1e6
 
 
+def _check_canvas(canvas: NDArray[np.uint8]) -> None:
+    if canvas.ndim != 3 or canvas.shape[2] != 3 or canvas.shape[0] % LATENT_STRIDE or canvas.shape[1] % LATENT_STRIDE:
+        raise ConfigError(f"a canvas is (H, W, 3) with sides multiples of {LATENT_STRIDE}, not {canvas.shape}")
+
+
 class ServerHalf(nn.Module):
     """Decoder and the rest of the detector, with what undoes the gains."""
 
     inverse_gains: Tensor
 
-    def __init__(self, decoder: Decoder, detector: YOLOX, inverse_gains: Tensor, input_size: int) -> None:
+    def __init__(self, decoder: AnyDecoder, detector: YOLOX, inverse_gains: Tensor, input_size: int) -> None:
         """Take inverse gains (widths, qualities, channels) float32 and the square's side in pixels."""
         super().__init__()
         self.decoder = decoder

@@ -1,0 +1,49 @@
+"""How many bytes a frame may take at an operating point, whatever it shows.
+
+The tables are the statistics of the training pictures, so they say what a picture takes: their entropy. Real
+photographs stay under 1.4 times that (docs/design.md); noise and test patterns do not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitnet.codec.bitstream import HEADER_BYTES
+from splitnet.codec.entropy_model import TOTAL, EntropyModel
+
+CAP_FACTOR = 2.0  # of what the tables expect of a picture that fills the detector's square
+MAX_HALVINGS = 16  # of an int16's distance: afterwards every symbol is the likeliest
+
+
+def byte_caps(model: EntropyModel, positions: int) -> NDArray[np.int64]:
+    """Return the most bytes of a bitstream at each point (widths, qualities), header included.
+
+    positions: H * W of the largest latent.
+    """
+    bits = _entropies(model)[model.table_index].sum(axis=-1) * positions
+    return np.asarray(HEADER_BYTES + np.ceil(CAP_FACTOR * bits / 8), np.int64)
+
+
+def likeliest_symbols(model: EntropyModel) -> NDArray[np.int16]:
+    """Return the symbol that each channel's table expects most, the escape apart (widths, qualities, channels)."""
+    rows = [np.diff(row.astype(np.int64))[:-1] for row in _rows(model)]
+    likeliest = np.array([int(row.argmax()) for row in rows]) + model.offset
+    return np.asarray(likeliest[model.table_index], np.int16)
+
+
+def halved(symbols: NDArray[np.int16], centre: NDArray[np.int16], times: int) -> NDArray[np.int16]:
+    """Return symbols (C, H, W) at 1 / 2**times of their distance from a centre (C,), rounded towards it."""
+    distance = symbols.astype(np.int32) - centre[:, None, None]
+    shrunk = np.sign(distance) * (np.abs(distance) >> times)
+    return np.asarray(centre[:, None, None] + shrunk, np.int16)
+
+
+def _rows(model: EntropyModel) -> list[NDArray[np.uint16]]:
+    return np.split(model.quantized_cdf, model.cdf_start[1:-1])
+
+
+def _entropies(model: EntropyModel) -> NDArray[np.float64]:
+    """Return what a symbol of each table costs on average, in bits (tables,)."""
+    shares = [np.diff(row.astype(np.int64)) / TOTAL for row in _rows(model)]
+    return np.array([-(share * np.log2(share)).sum() for share in shares])

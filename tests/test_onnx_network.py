@@ -1,0 +1,95 @@
+"""The device's network in ONNX Runtime gives what PyTorch gives."""
+
+from __future__ import annotations
+
+import builtins
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnxruntime")
+
+from splitnet.bundle import load_device
+from splitnet.errors import ConfigError
+from splitnet.letterbox import Letterbox
+from splitnet.nn.encoder import EncoderSpec, EnsembleEncoder
+from splitnet.nn.onnx_network import OnnxNetwork, onnx_model
+from splitnet.nn.split_detector import DeviceHalf
+from splitnet.settings import DEFAULT_BUNDLE
+
+SPEC = EncoderSpec(members=3, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=5)
+LARGEST_SHARE = 1e-4  # of symbols that fall on the other side of a rounding border; measured: none of 380,000
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    torch.manual_seed(0)
+    return EnsembleEncoder(SPEC).eval()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("size", [(16, 16), (48, 80)])
+def test_a_width_gives_the_same_latent(ensemble, width, size):
+    network = ensemble.materialise(width)
+    canvas = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        wanted = network(torch.from_numpy(canvas).permute(2, 0, 1)[None].float())[0].numpy()
+    found = OnnxNetwork(network, threads=1)(canvas)
+    assert found.shape == wanted.shape == (5, size[0] // 16, size[1] // 16)
+    assert found == pytest.approx(wanted, abs=1e-4 * float(np.abs(wanted).max()))
+
+
+def test_the_residual_stream_is_wired_once_for_both(ensemble):
+    import onnx
+
+    graph = onnx.load_from_string(onnx_model(ensemble.materialise(2))).graph
+    operators = [node.op_type for node in graph.node]
+    assert operators.count("Conv") == 5 + 2 * SPEC.blocks + 1
+    assert operators.count("Add") == SPEC.blocks
+    assert operators.count("Relu") == 3 + SPEC.blocks
+    assert operators[:3] == ["Cast", "Transpose", "Unsqueeze"]
+
+
+def test_the_bundled_encoders_symbols_are_the_same_but_for_rounding(photo):
+    size = load_device(DEFAULT_BUNDLE).manifest.input_size
+    one, other = (load_device(DEFAULT_BUNDLE).encoder for _ in range(2))
+    other.use_onnxruntime(threads=1)
+    canvas = Letterbox.fit(640, 480, size).apply(photo)
+    finest = one.qualities - 1
+    differences = []
+    for width in (1, one.widths):
+        ours, theirs = (half.encode(canvas, width, finest) for half in (one, other))
+        differences.append(ours.astype(int) - theirs)
+        assert ours.any()
+    found = np.concatenate([difference.ravel() for difference in differences])
+    assert np.abs(found).max() <= 1
+    assert (found != 0).mean() <= LARGEST_SHARE
+
+
+def test_canvases_are_checked_as_ever(ensemble):
+    half = DeviceHalf(ensemble.materialise(3), torch.ones(3, 2, 5)).use_onnxruntime(threads=1)
+    with pytest.raises(ConfigError, match="multiples of 16"):
+        half.encode(np.zeros((17, 16, 3), np.uint8), 1, 0)
+    with pytest.raises(ConfigError, match=r"widths 1\.\.3"):
+        half.encode(np.zeros((16, 16, 3), np.uint8), 4, 0)
+
+
+def test_what_is_not_installed_is_named(ensemble, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "onnxruntime":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match=r"pip install slimsplit\[onnxruntime\]"):
+        OnnxNetwork(ensemble.materialise(1), threads=1)
+
+
+def test_a_gpu_and_this_back_end_exclude_one_another(ensemble):
+    half = DeviceHalf(ensemble.materialise(3), torch.ones(3, 2, 5))
+    half._device = torch.device("cuda")
+    with pytest.raises(ConfigError, match="choose one of them"):
+        half.use_onnxruntime(threads=1)

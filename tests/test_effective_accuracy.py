@@ -84,9 +84,9 @@ def bank() -> FrameBank:
             one = evaluation(truth, found)
             one.params.areaRng, one.params.areaRngLbl = [[0, 1e10]], ["all"]
             one.evaluate()
-            evaluations.append(one.evalImgs)
+            evaluations.append([image for image in one.evalImgs if image is not None])
     payload = np.arange(PICTURES * len(POINTS)).reshape(PICTURES, -1) * 100
-    return assemble(POINTS, payload, evaluations, CLASSES)
+    return assemble(POINTS, payload, evaluations, range(1, PICTURES + 1), range(1, CLASSES + 1))
 
 
 def by_pycocotools(frames: list[tuple[int, OperatingPoint | None]]) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from tests.labelled_pictures import annotations, write_labelled
 from tests.tiny_bundle import write_tiny_bundle
 from tests.tiny_student import CLASSES, make_teacher, pictures
 from training import __main__ as module
+from training import answers
 from training.__main__ import main
 from training.run import CHECKPOINT, JOURNAL
 
@@ -32,6 +33,11 @@ def _keep_settings():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _own_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "FOLDER", tmp_path / "runs")
 
 
 def write_onnx(path: Path, detector: YOLOX) -> None:

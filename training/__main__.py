@@ -19,6 +19,7 @@ from splitnet.manifest import Manifest
 from splitnet.nn.onnx_reader import read_onnx
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
 from splitnet.settings import add_settings, read_settings
+from training.answers import answers_of
 from training.average_precision import LabelledSet, class_names_of
 from training.conversion import ConvertSettings, convert
 from training.distill import Distillation, DistillConfig
@@ -271,7 +272,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.write_manifest and options.limit is not None:
         raise ConfigError("--write-manifest stores figures of the whole set only: leave --limit out")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    result = evaluate(device, server, labelled, points)
+    with answers_of(device.manifest.digest) as answers:
+        result = evaluate(device, server, labelled, points, answers)
     record = {**result.to_json(), "images": len(labelled.images), **environment()}
     options.out.write_text(json.dumps(record, indent=1) + "\n")
     if options.write_manifest:

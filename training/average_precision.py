@@ -15,7 +15,7 @@ import numpy as np
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
-from training.matches import Matches, matches_from_coco
+from training.matches import Evaluated, Matches, matches_from_coco
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LabelledSet:
 
     def _require_objects(self, annotations: Path) -> None:
         """Raise ConfigError if there is nothing to be found, or if a field is missing that counts."""
-        objects = self._truth.loadAnns(self._truth.getAnnIds([image.image_id for image in self.images]))
+        objects = self._truth.loadAnns(self._truth.getAnnIds(self.image_ids))
         if not self.images or all(o.get("iscrowd") for o in objects):
             raise ConfigError(f"{annotations} has no object in {len(self.images)} pictures: nothing to measure")
         for name in ("bbox", "area", "iscrowd"):
@@ -76,12 +76,25 @@ class LabelledSet:
 
     def matches(self, found: Sequence[Detections]) -> Matches:
         """Return what became of detections in pixels of the frames, one for each of `images`."""
+        return matches_from_coco(self.evaluated(found), self.image_ids, self.category_ids)
+
+    def evaluated(self, found: Sequence[Detections]) -> list[Evaluated]:
+        """Return pycocotools' own record of it (`evalImgs`) for each class and picture with boxes, of all areas."""
         evaluation = self._evaluation(found)
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
             evaluation.evaluate()
-        image_ids = [image.image_id for image in self.images]
-        return matches_from_coco(evaluation.evalImgs, image_ids, evaluation.params.catIds)
+        return [one for one in evaluation.evalImgs if one is not None]
+
+    @property
+    def image_ids(self) -> list[int]:
+        """The ids of `images`."""
+        return [image.image_id for image in self.images]
+
+    @property
+    def category_ids(self) -> list[int]:
+        """The ids of all classes that are annotated, ascending."""
+        return sorted(self._truth.getCatIds())
 
     def _evaluation(self, found: Sequence[Detections]) -> Any:
         from pycocotools.coco import COCO
@@ -90,7 +103,7 @@ class LabelledSet:
         rows = [r for image, d in zip(self.images, found, strict=True) for r in self._rows(image.image_id, d)]
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(self._truth, self._truth.loadRes(rows) if rows else COCO(), "bbox")
-        evaluation.params.imgIds = [image.image_id for image in self.images]
+        evaluation.params.imgIds = self.image_ids
         return evaluation
 
     def truth(self) -> list[Detections]:

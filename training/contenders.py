@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +30,13 @@ class Contender(Protocol):
         ...
 
 
+@runtime_checkable
+class Repeatable(Protocol):
+    """A contender whose detections follow from its payload, the frame's size and the bundle's weights alone."""
+
+    part: str  # of the server: contenders of the same part answer the same payload alike
+
+
 @dataclass(frozen=True)
 class SplitContender:
     """An operating point of a bundle's two halves."""
@@ -37,6 +44,7 @@ class SplitContender:
     device: DeviceBundle
     server: ServerBundle
     point: OperatingPoint
+    part: str = "half"
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox, encode, write the bitstream."""
@@ -57,6 +65,7 @@ class ImageContender:
     detector: YOLOX
     input_size: int
     point: OperatingPoint
+    part: str = "detector"
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and compress."""
@@ -88,8 +97,10 @@ class LocalContender:
 
 
 def contender(device: DeviceBundle, server: ServerBundle, point: OperatingPoint) -> Contender:
-    """Return an operating point of a bundle; in image mode the bundle must have its unsplit detector."""
+    """Return an operating point of a bundle, LOCAL included; but for split mode it must have its unsplit detector."""
     if point.mode is Mode.SPLIT:
         return SplitContender(device, server, point)
     assert server.detector is not None
+    if point.mode is Mode.LOCAL:
+        return LocalContender(server.detector, server.manifest.input_size)
     return ImageContender(server.detector, server.manifest.input_size, point)

@@ -22,9 +22,10 @@ from splitnet.manifest import Accuracy, MeasuredPoint
 from splitnet.nn.boxes import detections_from_raw
 from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox import YOLOX
-from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
+from training.answers import Answers
 from training.average_precision import LabelledSet
-from training.contenders import Contender, LocalContender, contender
+from training.contenders import Contender, Repeatable, contender
 from training.photographs import read_photograph
 
 # As COCO's average precision is usually taken: nearly every box counts, the score ranks them.
@@ -67,28 +68,52 @@ def operating_points(
 
 
 def evaluate(
-    device: DeviceBundle, server: ServerBundle, labelled: LabelledSet, points: Sequence[OperatingPoint]
+    device: DeviceBundle,
+    server: ServerBundle,
+    labelled: LabelledSet,
+    points: Sequence[OperatingPoint],
+    answers: Answers | None = None,
 ) -> Evaluation:
     """Run every picture through every operating point. One thread, so that times compare."""
+    points = with_local(server, points)
+    tallies = measure_points(device, server, labelled, points, answers)
+    unsplit = [labelled.accuracy(t.found) for p, t in zip(points, tallies, strict=True) if p == LOCAL]
+    figures = [_point(device, labelled, p, t) for p, t in zip(points, tallies, strict=True) if p != LOCAL]
+    return Evaluation(unsplit[0] if unsplit else None, tuple(figures))
+
+
+def with_local(server: ServerBundle, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """Return the points that a bundle can serve, and LOCAL last, for which it must have the unsplit detector."""
     if server.detector is None:
-        points = [p for p in points if p.mode is Mode.SPLIT]
+        return [point for point in points if point.mode is Mode.SPLIT]
+    return [*points, LOCAL]
+
+
+def measure_points(
+    device: DeviceBundle,
+    server: ServerBundle,
+    labelled: LabelledSet,
+    points: Sequence[OperatingPoint],
+    answers: Answers | None = None,
+) -> list[Tally]:
+    """Run every picture through operating points of a bundle; returns what each has gathered."""
     device.codec.warm_up()
     contenders = [contender(device, server, point) for point in points]
-    if server.detector is not None:
-        contenders.append(LocalContender(server.detector, server.manifest.input_size))
-    tallies = measure(contenders, labelled, device.manifest.input_size)
-    accuracy = labelled.accuracy(tallies[-1].found) if server.detector is not None else None
-    return Evaluation(accuracy, tuple(_point(device, labelled, p, t) for p, t in zip(points, tallies, strict=False)))
+    return measure(contenders, labelled, device.manifest.input_size, answers=answers)
 
 
 @torch.inference_mode()
 def measure(
-    contenders: Sequence[Contender], labelled: LabelledSet, input_size: int, server_threads: int | None = None
+    contenders: Sequence[Contender],
+    labelled: LabelledSet,
+    input_size: int,
+    server_threads: int | None = None,
+    answers: Answers | None = None,
 ) -> list[Tally]:
     """Run every picture through every contender; returns what each has gathered.
 
-    server_threads: how many the servers' parts run with, if not with as many as the devices' parts. Raises
-    ConfigError if a picture cannot be read.
+    server_threads: how many the servers' parts run with, if not with as many as the devices' parts. answers: of the
+    bundle's server part, where they are to be looked up and kept. Raises ConfigError if a picture cannot be read.
     """
     tallies = [Tally() for _ in contenders]
     threads = torch.get_num_threads()
@@ -98,7 +123,7 @@ def measure(
         payloads = [_compress(one, frame, box, tally) for one, tally in zip(contenders, tallies, strict=True)]
         torch.set_num_threads(server_threads or threads)
         for one, tally, payload in zip(contenders, tallies, payloads, strict=True):
-            tally.found.append(_finish(one.raw(payload, box), box, input_size))
+            tally.found.append(_answer(one, payload, box, input_size, answers))
         torch.set_num_threads(threads)
     return tallies
 
@@ -110,6 +135,17 @@ def _compress(one: Contender, frame: NDArray[np.uint8], box: Letterbox, tally: T
     tally.encode_ms.append(1e3 * (time.perf_counter() - start))
     tally.sizes.append(len(payload))
     return payload
+
+
+def _answer(one: Contender, payload: bytes, box: Letterbox, input_size: int, answers: Answers | None) -> Detections:
+    """Return what the server finds, known already or not."""
+
+    def ask() -> Detections:
+        return _finish(one.raw(payload, box), box, input_size)
+
+    if answers is None or not isinstance(one, Repeatable):
+        return ask()
+    return answers.get(f"{one.part} {box} ".encode() + payload, ask)
 
 
 @torch.inference_mode()

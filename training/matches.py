@@ -20,6 +20,7 @@ THRESHOLDS = 10  # overlaps 0.50, 0.55 .. 0.95
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Evaluated = Mapping[str, Any]  # what pycocotools notes of one class in one picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,13 @@ class ClassMatches:
     hits: Bools  # (THRESHOLDS, n) whether it is an object that nothing better has found
     ignored: Bools  # (THRESHOLDS, n) it shows a crowd: neither right nor wrong
     objects: Integers  # (pictures,) how many there are to be found in each
+
+    def within(self, counted: Bools) -> ClassMatches:
+        """Return those in the pictures that count, (pictures,)."""
+        kept = counted[self.pictures]
+        if kept.all():
+            return self
+        return ClassMatches(self.pictures[kept], self.hits[:, kept], self.ignored[:, kept], self.objects)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +54,12 @@ class Matches:
         no object do not enter its mean; a resample without any object has AP 0.
         """
         counts = np.asarray(counts, np.float64)
+        counted = np.asarray(counts.any(axis=0))
         total = np.zeros((len(counts), THRESHOLDS))
         present = np.zeros(len(counts))
         for one in self.classes:
             objects = counts @ one.objects.astype(np.float64)
-            total += _class_precision(one, counts, objects)
+            total += _class_precision(one.within(counted), counts, objects)
             present += objects > 0
         return np.asarray(100 * total / np.maximum(present, 1)[:, None])
 
@@ -83,19 +92,16 @@ def _area(right: Floats, seen: Floats, objects: Floats) -> Floats:
     return np.where(objects > 0, area, 0.0)
 
 
-def matches_from_coco(
-    evaluated: Iterable[Mapping[str, Any] | None], image_ids: Sequence[int], category_ids: Sequence[int]
-) -> Matches:
+def matches_from_coco(evaluated: Iterable[Evaluated], image_ids: Sequence[int], category_ids: Sequence[int]) -> Matches:
     """Return what `COCOeval.evaluate` has left in `evalImgs`, for one range of areas."""
     index = {image_id: i for i, image_id in enumerate(image_ids)}
-    by_class: dict[int, list[Mapping[str, Any]]] = {category: [] for category in category_ids}
+    by_class: dict[int, list[Evaluated]] = {category: [] for category in category_ids}
     for one in evaluated:
-        if one is not None:
-            by_class[one["category_id"]].append(one)
+        by_class[one["category_id"]].append(one)
     return Matches(len(image_ids), tuple(_of_class(found, index) for found in by_class.values() if found))
 
 
-def _of_class(found: Sequence[Mapping[str, Any]], index: Mapping[int, int]) -> ClassMatches:
+def _of_class(found: Sequence[Evaluated], index: Mapping[int, int]) -> ClassMatches:
     objects = np.zeros(len(index), np.int64)
     for one in found:
         objects[index[one["image_id"]]] = np.count_nonzero(np.asarray(one["gtIgnore"]) == 0)

@@ -15,8 +15,9 @@ MAX_CANDIDATES = 500  # boxes that enter suppression; bounds its (n, n) overlap 
 
 
 @lru_cache(maxsize=8)
-def _grid(input_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return cell corners (A, 2) and strides (A, 1), in the order of the head's levels."""
+@torch.inference_mode(False)  # a grid first made in inference must serve a training later on
+def anchor_grid(input_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return cell corners (A, 2) in cells and strides (A, 1) in pixels, in the order of the head's levels."""
     corners, strides = [], []
     for stride in HEAD_STRIDES:
         cells = torch.arange(input_size // stride, device=device, dtype=torch.float32)
@@ -28,7 +29,7 @@ def _grid(input_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def decode_boxes(raw: Tensor, input_size: int) -> Tensor:
     """Map raw boxes (N, A, 4) to xyxy (N, A, 4) in pixels of the square."""
-    corners, strides = _grid(input_size, raw.device)
+    corners, strides = anchor_grid(input_size, raw.device)
     centres = (raw[..., :2] + corners) * strides
     # A network never says more than a few units; a wild one must not overflow to infinity.
     sizes = raw[..., 2:4].clamp(max=12.0).exp() * strides

@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _pipeline_settings(config: RunConfig) -> PipelineSettings:
     return PipelineSettings(
-        server="" if config.mode == Mode.LOCAL.value else config.server,
+        server="" if config.mode == Mode.LOCAL.value else config.server or "",
         device_id=config.device_id,
         deadline_ms=config.deadline_ms,
         max_frames=config.max_frames,

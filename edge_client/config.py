@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_client.encoder_runtime import BACKENDS, TORCH
+from edge_client.servers import server_list
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
 from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint
@@ -42,8 +44,15 @@ def parse_schedule(text: str) -> tuple[OperatingPoint, ...]:
 class RunConfig:
     """Settings of `edge-client run`."""
 
-    server: str = field(
-        default="", metadata={"help": "the cloud-server; only --mode local needs none", "metavar": "HOST:PORT"}
+    server: str | Sequence[str] | None = field(
+        default=None,
+        metadata={
+            "type": str,
+            "action": "append",
+            "help": "the cloud-server; may be given several times: the first that works is used, and when it fails or "
+            "shuts down, the next. Only --mode local needs none",
+            "metavar": "HOST:PORT",
+        },
     )
     source: str = field(
         default="",
@@ -149,7 +158,7 @@ class RunConfig:
             raise ConfigError("--threads, --fps and --schedule-frames must be positive")
         if min(self.deadline_ms, self.min_fps, self.max_kbps) < 0:
             raise ConfigError("--deadline-ms, --min-fps and --max-kbps cannot be negative")
-        if not self.server and self.mode != Mode.LOCAL.value:
+        if not server_list(self.server) and self.mode != Mode.LOCAL.value:
             raise ConfigError("give --server HOST:PORT; only --mode local needs none")
         if self.mode in (Mode.SPLIT.value, Mode.IMAGE.value):
             if self.codec and Codec(self.codec).mode.value != self.mode:

@@ -145,10 +145,10 @@ class FrameLedger:
 
     # What happens around them.
 
-    def link_up(self) -> None:
-        """Note that a session is open."""
+    def link_up(self, server: str) -> None:
+        """Note that a session is open, and with whom."""
         with self._lock:
-            self._statistics.sessions += 1
+            self._statistics.add_session(server)
         self._policy.link_up(self._clock())
 
     def link_down(self) -> None:

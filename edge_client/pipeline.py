@@ -34,6 +34,7 @@ from edge_client.mailbox import Mailbox
 from edge_client.pacer import CapturedFrame, Pacer
 from edge_client.policy import Circumstances, Policy
 from edge_client.run_statistics import RunStatistics
+from edge_client.servers import server_list
 from edge_client.session import open_session
 from edge_client.sinks import Sink, SinkThread
 from edge_client.source import Source
@@ -55,7 +56,7 @@ PATIENCE_S = 0.5  # how long a silent link may hold frames back that the device 
 class PipelineSettings:
     """How a run behaves."""
 
-    server: str = ""  # host:port; empty: nothing ever leaves the device
+    server: str | Sequence[str] = ""  # host:port, or several, the preferred one first; empty: nothing is ever sent
     device_id: str = "edge-client"  # names this device in the server's log
     deadline_ms: float = 0.0  # from capture to detections, 0 for none
     max_frames: int = 0  # take so many and stop, 0 for all
@@ -66,13 +67,16 @@ class PipelineSettings:
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a field is out of range."""
-        host, _, port = self.server.rpartition(":")
-        if self.server and not (host and port.isdigit() and 0 < int(port) < 65536):
-            raise ConfigError(f"the server is given as HOST:PORT, not {self.server!r}")
+        server_list(self.server)
         if self.deadline_ms < 0 or self.max_frames < 0:
             raise ConfigError("the deadline and the number of frames cannot be negative")
         if self.max_in_flight < 1:
             raise ConfigError("at least one frame must be allowed in flight")
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The servers, the preferred one first."""
+        return server_list(self.server)
 
     @property
     def patience_s(self) -> float:
@@ -81,7 +85,7 @@ class PipelineSettings:
 
 
 class Pipeline:
-    """Runs one source against one server, once."""
+    """Runs one source, once."""
 
     def __init__(
         self,
@@ -98,7 +102,7 @@ class Pipeline:
         backoff: Backoff | None = None,
     ) -> None:
         """Take the parts. Raises ConfigError if there is no server and the policy cannot do without."""
-        if not (settings.server or policy.bridges):
+        if not (settings.servers or policy.bridges):
             raise ConfigError("these operating points need a server: give --server HOST:PORT, or --mode local")
         self._source = source
         self._encoder = encoder
@@ -112,7 +116,7 @@ class Pipeline:
         self._ledger = FrameLedger(policy, settings.deadline_ms, clock, local is not None, self._sinks.record)
         self._mailbox: Mailbox[CapturedFrame] = Mailbox(settings.max_in_flight, self._ledger.overtaken)
         self._local = None if local is None else LocalThread(local, self._post_detected, self._overtaken_locally)
-        self._uplink = self._uplink_to(settings, clock, backoff) if settings.server else None
+        self._uplink = self._uplink_to(settings, clock, backoff) if settings.servers else None
         self._stopped = threading.Event()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -121,8 +125,8 @@ class Pipeline:
         urgent = self._bridges or settings.deadline_ms > 0
         usual = Backoff(random.random, ceiling_s=URGENT_BACKOFF_S) if urgent else Backoff(random.random)
         opening = OpenSession(settings.device_id, self._encoder.manifest.digest)
-        opener = staggered(open_session) if urgent else open_session
-        limits = UplinkSettings(settings.server, settings.deadline_ms, settings.answer_timeout_s)
+        opener = staggered(open_session) if urgent or len(settings.servers) > 1 else staggered(open_session, None)
+        limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s)
         return Uplink(limits, opening, self._ledger, self._mailbox, self._sinks.put, clock, backoff or usual, opener)
 
     @property
@@ -139,7 +143,7 @@ class Pipeline:
         """Run until the source ends, `stop` is called or `max_frames` are done; then finish the sinks.
 
         Raises SourceError when the source fails, and a ProtocolError when the server will never take this
-        client. A server that is away is waited for.
+        client. A server that is away is waited for, unless another one is there.
         """
         self._loop = asyncio.get_running_loop()
         self._sinks.start()

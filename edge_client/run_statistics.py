@@ -74,6 +74,8 @@ class RunStatistics:
         self.switches = 0  # of the operating point, from one chosen frame to the next
         self.unreadable = 0  # pictures that the source passed over
         self.sessions = 0
+        self.moves = 0  # sessions with another server than the one before
+        self.server: str | None = None  # of the latest session
         self.refused: Counter[str] = Counter()  # by kind of the server's error
         self.whole = PointStatistics()
         self.points: dict[OperatingPoint, PointStatistics] = {}
@@ -83,6 +85,12 @@ class RunStatistics:
         self.recent_bytes = RecentWindow()
         self.last_point: OperatingPoint | None = None  # of a frame with detections
         self._last_chosen: OperatingPoint | None = None
+
+    def add_session(self, server: str) -> None:
+        """Count a session."""
+        self.sessions += 1
+        self.moves += self.server not in (None, server)
+        self.server = server
 
     def add_choice(self, point: OperatingPoint, estimates: Estimates) -> None:
         """Count a decision."""

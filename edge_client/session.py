@@ -1,13 +1,13 @@
 """One session with the server: a gRPC stream that is opened, carries frames, and breaks or ends.
 
-A session never mends itself: when it is over, open another (see `pipeline`).
+A session never mends itself: when it is over, open another (see `connection`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import grpc
 
@@ -41,12 +41,18 @@ _Call = grpc.aio.StreamStreamCall[pb.DetectRequest, pb.DetectReply]
 
 
 class Session:
-    """A stream to the server. Use it from its event loop's thread only."""
+    """A stream to a server. Use it from its event loop's thread only."""
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: _Call, server: str) -> None:
         self._call = call
+        self._server = server
         self._outbox: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._aborted = False
+
+    @property
+    def server(self) -> str:
+        """The HOST:PORT at the other end."""
+        return self._server
 
     async def open(self, opening: OpenSession) -> SessionOpened:
         """Open the session; raise LinkError or ProtocolError if the server does not agree."""
@@ -99,6 +105,9 @@ class Session:
         return reply_from_proto(message) if isinstance(message, pb.DetectReply) else None
 
 
+SessionOpener = Callable[[str, OpenSession], AbstractAsyncContextManager[Session]]
+
+
 @asynccontextmanager
 async def open_session(server: str, opening: OpenSession, timeout_s: float = 5.0) -> AsyncIterator[Session]:
     """Connect to "host:port" and open a session there; the stream is closed on leaving.
@@ -108,7 +117,7 @@ async def open_session(server: str, opening: OpenSession, timeout_s: float = 5.0
     """
     async with grpc.aio.insecure_channel(server, options=CHANNEL_OPTIONS) as channel:
         call: _Call = SplitInferenceStub(channel).Detect()  # type: ignore[no-untyped-call]
-        session = Session(call)
+        session = Session(call, server)
         try:
             await asyncio.wait_for(session.open(opening), timeout_s)
         except asyncio.TimeoutError:

@@ -24,6 +24,7 @@ def status_line(run: RunStatistics, now: float) -> str:
         f"{sum(sizes) / len(sizes) / 1000:.1f} KB/frame",
         *_estimates(run),
         f"latency p50 {p50:.0f} p95 {p95:.0f} ms",
+        *_moves(run),
         _drops(run),
     ]
     return " | ".join(parts)
@@ -44,7 +45,7 @@ def summary(run: RunStatistics, now: float) -> str:
     if run.unreadable:
         lines.append(f"{run.unreadable} unreadable pictures passed over")
     if run.sessions > 1:
-        lines.append(f"the link broke and was opened again {run.sessions - 1} times")
+        lines.append(", ".join([f"the link broke and was opened again {run.sessions - 1} times", *_moves(run)]))
     return "\n".join(lines + _table(run))
 
 
@@ -63,6 +64,8 @@ def to_json(run: RunStatistics, now: float) -> dict[str, Any]:
         "refused": dict(run.refused),
         "unreadable": run.unreadable,
         "sessions": run.sessions,
+        "moves": run.moves,
+        "server": run.server,
         "modes": run.modes(),
         "switches_per_minute": round(run.switches_per_minute(now), 2),
         "prediction": _prediction_to_json(run.prediction),
@@ -82,6 +85,11 @@ def _estimates(run: RunStatistics) -> list[str]:
     capacity_bps, load = run.estimates.capacity_bps, run.estimates.load_factor
     parts = [] if capacity_bps is None else [f"{capacity_bps / 1e6:.2f} Mbps"]
     return parts if load is None else [*parts, f"load x{load:.2f}"]
+
+
+def _moves(run: RunStatistics) -> list[str]:
+    moves = "1 move" if run.moves == 1 else f"{run.moves} moves"
+    return [f"at {run.server} after {moves}"] if run.moves else []
 
 
 def _drops(run: RunStatistics) -> str:

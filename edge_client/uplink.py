@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edge_client.attempts import FirstOpener
 from edge_client.backoff import Backoff
-from edge_client.connection import Connection, SessionOpener
+from edge_client.connection import Connection
 from edge_client.frames import SentFrame
 from edge_client.in_flight import InFlight
 from edge_client.ledger import FrameLedger
@@ -28,7 +29,7 @@ Deliver = Callable[[FrameResult, Callable[[], None]], None]
 class UplinkSettings:
     """Where frames go, and how long they may take."""
 
-    server: str  # host:port
+    servers: Sequence[str]  # host:port, the preferred one first
     deadline_ms: float  # 0: none
     answer_timeout_s: float  # then a frame is lost, and the session is reopened
 
@@ -48,7 +49,7 @@ class Uplink:
         deliver: Deliver,
         clock: Callable[[], float],
         backoff: Backoff,
-        opener: SessionOpener,
+        opener: FirstOpener,
     ) -> None:
         """Take what to call with each result and the function that frees its frame's place."""
         self._settings = settings
@@ -57,7 +58,7 @@ class Uplink:
         self._deliver = deliver
         self._clock = clock
         self._in_flight = InFlight(self._give_up)
-        self._connection = Connection(settings.server, opening, self, backoff, opener)
+        self._connection = Connection(settings.servers, opening, self, backoff, opener)
 
     @property
     def in_flight(self) -> int:
@@ -65,7 +66,7 @@ class Uplink:
         return len(self._in_flight)
 
     async def run(self) -> None:
-        """Keep a session open until `end`. Raises a ProtocolError when the server will never take us."""
+        """Keep a session open until `end`. Raises a ProtocolError when no server will ever take us."""
         await self._connection.run()
 
     async def end(self, running: asyncio.Task[None]) -> None:
@@ -109,9 +110,9 @@ class Uplink:
         age_ms = (self._clock() - frame.capture_time) * 1000
         return max(1, int(self._settings.deadline_ms - age_ms))
 
-    def link_up(self) -> None:
+    def link_up(self, server: str) -> None:
         """Let frames go: a session is open."""
-        self._ledger.link_up()
+        self._ledger.link_up(server)
         self._mailbox.resume()
 
     def link_down(self) -> None:

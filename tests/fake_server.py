@@ -44,6 +44,8 @@ class FakeService(SplitInferenceServicer):
         self.frames: list[Frame] = []
         self.sessions = 0
         self.got_frame = asyncio.Event()
+        self.called_again = asyncio.Event()  # a frame has come in another session than the first one did
+        self._sessions_with_frames = 0
 
     async def Detect(self, requests, context):  # noqa: N802
         request_from_proto(await context.read())
@@ -61,10 +63,16 @@ class FakeService(SplitInferenceServicer):
             self.frames.append(frame)
             self.got_frame.set()
             count += 1
+            self._note_session(count)
             if count == self.break_after:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "broken by the test")
             for reply in self.answer(frame):
                 await context.write(reply_to_proto(reply))
+
+    def _note_session(self, count: int) -> None:
+        self._sessions_with_frames += count == 1
+        if self._sessions_with_frames > 1:
+            self.called_again.set()
 
 
 @asynccontextmanager

@@ -159,20 +159,12 @@ async def test_a_policy_may_skip_what_cannot_be_sent():
 
 async def test_a_link_that_takes_longer_than_expected_is_left(monkeypatch):
     monkeypatch.setattr(uplink, "SILENCE_S", 0.001)
-    called_again = asyncio.Event()
-    service = FakeService()
-
-    def answer(frame):
-        if service.sessions > 1:
-            called_again.set()
-        return []
-
-    service.answer = answer
+    service = FakeService(answer=lambda frame: [])
     async with serving(service) as address:
         policy = Bridging(predicted=Terms(encode_ms=0.1))
         pipeline = pipeline_to(address, EndlessSource(0.001), CAMERA, policy)
         running = asyncio.create_task(pipeline.run())
-        await called_again.wait()
+        await service.called_again.wait()
         pipeline.stop()
         assert (await running).lost >= 2
 

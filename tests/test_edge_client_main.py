@@ -86,6 +86,14 @@ def test_the_usual_point_is_full_width_and_middle_quality():
     assert config.point(widths=4, qualities=5) == OperatingPoint(Codec.RANS, 4, 2)
 
 
+def test_several_servers_are_given_one_by_one(pictures, capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert "may be given several times" in " ".join(capsys.readouterr().out.split())
+    assert main(["run", "--server", "a:1,b:2", "--source", str(pictures)]) == 2
+    assert "several as several --server" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "point"),
     [

@@ -35,6 +35,7 @@ PURE = {
     "cloud_server.plan",
     "cloud_server.turns",
     "edge_client.backoff",
+    "edge_client.servers",
     "edge_client.latency",
     "edge_client.policy",
     "edge_client.capacity",

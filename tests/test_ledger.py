@@ -180,7 +180,7 @@ def test_the_link_and_the_processor_are_told_as_well(clock, fates):
     policy = ScriptedPolicy(POINT)
     ledger = ledger_of(policy, clock, fates)
     sample = CpuSample(busy=0.5, own=0.25)
-    ledger.link_up()
+    ledger.link_up("near:1")
     ledger.link_down()
     ledger.sampled(sample)
     assert policy.told == [("up",), ("down",), ("sampled", sample)]

@@ -65,7 +65,9 @@ class EndlessSource(FakeSource):
             yield Picture(0.0, np.zeros((48, 64, 3), np.uint8))
 
 
-def pipeline_to(address: str, source: FakeSource, settings=EVERY_FRAME, policy=None, results=None) -> Pipeline:
+def pipeline_to(
+    address: str | list[str], source: FakeSource, settings=EVERY_FRAME, policy=None, results=None
+) -> Pipeline:
     taken = [] if results is None else results
     return Pipeline(
         source,
@@ -212,20 +214,12 @@ async def test_the_end_does_not_wait_for_ever_for_answers():
 
 
 async def test_a_server_that_stops_answering_is_left_and_called_again():
-    called_again = asyncio.Event()
-    service = FakeService()
-
-    def answer(frame):
-        if service.sessions > 1:
-            called_again.set()
-        return []
-
-    service.answer = answer
+    service = FakeService(answer=lambda frame: [])
     settings = PipelineSettings(server="127.0.0.1:1", answer_timeout_s=0.001)
     async with serving(service) as address:
         pipeline = pipeline_to(address, EndlessSource(0.001), settings)
         running = asyncio.create_task(pipeline.run())
-        await called_again.wait()
+        await service.called_again.wait()
         pipeline.stop()
         statistics = await running
     assert statistics.sessions >= 2
@@ -240,6 +234,59 @@ async def test_a_draining_server_gets_no_new_frames_and_is_left():
         statistics = await pipeline_to(address, FakeSource(3), replace(EVERY_FRAME, max_in_flight=1)).run()
     assert statistics.answered == 3
     assert statistics.sessions == 3  # one frame each: none was sent after the notice
+
+
+async def test_a_server_that_drains_is_left_for_the_next_one_which_is_kept():
+    first, second = FakeService(), FakeService()
+    first.answer = lambda frame: [Draining(1000), *ack_and_detect(frame)]
+    settings = replace(EVERY_FRAME, max_in_flight=1)
+    async with serving(first) as near, serving(second) as far:
+        statistics = await pipeline_to([near, far], FakeSource(6), settings).run()
+    assert [len(service.frames) for service in (first, second)] == [1, 5]
+    assert (statistics.answered, statistics.lost) == (6, 0)
+    assert (statistics.sessions, statistics.moves, statistics.server) == (2, 1, far)
+
+
+async def test_a_server_that_dies_costs_no_more_than_what_was_in_flight():
+    first, second = FakeService(), FakeService()
+    first.break_after = 4
+    async with serving(first) as near, serving(second) as far:
+        statistics = await pipeline_to([near, far], FakeSource(12)).run()
+    assert (statistics.moves, statistics.server) == (1, far)
+    assert statistics.lost <= 2
+    assert statistics.answered + statistics.lost == 12
+
+
+async def test_a_server_that_goes_silent_is_left_for_the_next_one():
+    silent, second = FakeService(answer=lambda frame: []), FakeService()
+    settings = PipelineSettings(server="127.0.0.1:1", answer_timeout_s=0.05)
+    async with serving(silent) as near, serving(second) as far:
+        pipeline = pipeline_to([near, far], EndlessSource(0.001), settings)
+        running = asyncio.create_task(pipeline.run())
+        await second.got_frame.wait()
+        pipeline.stop()
+        statistics = await running
+    assert statistics.moves >= 1
+    assert statistics.lost >= len(silent.frames) > 0
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION])
+async def test_a_server_that_refuses_is_passed_over(status, caplog):
+    first, second = FakeService(), FakeService()
+    first.refusal = status, "not now, or not this bundle"
+    async with serving(first) as near, serving(second) as far:
+        statistics = await pipeline_to([near, far], FakeSource(4)).run()
+    assert (statistics.answered, statistics.sessions, statistics.moves) == (4, 1, 0)
+    assert caplog.messages == [f"connected to {far} instead of {near}"]
+
+
+async def test_servers_that_all_have_another_bundle_end_the_run():
+    services = [FakeService(), FakeService()]
+    for service in services:
+        service.opened = replace(service.opened, bundle_digest="cd" * 32)
+    async with serving(services[0]) as near, serving(services[1]) as far:
+        with pytest.raises(BundleMismatchError, match=f"^{near}: .*; {far}: "):
+            await pipeline_to([near, far], FakeSource(2)).run()
 
 
 async def test_stopping_closes_the_source_and_the_sinks():
@@ -280,6 +327,7 @@ async def test_stray_answers_are_ignored():
         {"server": ":5"},
         {"server": "host:0"},
         {"server": "host:99999"},
+        {"server": ["host:50051", "host"]},
         {"deadline_ms": -1},
         {"max_frames": -1},
         {"max_in_flight": 0},

@@ -53,6 +53,18 @@ def test_the_line_names_the_mode(statistics, point, shown):
     assert status_line(statistics, 110.0).split(" | ")[1] == shown
 
 
+def test_a_move_to_another_server_is_said(statistics):
+    statistics.sessions = 0
+    for server in ("near:1", "near:1", "far:2"):
+        statistics.add_session(server)
+    assert status_line(statistics, 110.0).split(" | ")[4] == "at far:2 after 1 move"
+    assert "opened again 2 times, at far:2 after 1 move" in summary(statistics, 110.0)
+    statistics.add_session("near:1")
+    assert "at near:1 after 2 moves" in summary(statistics, 110.0)
+    told = to_json(statistics, 110.0)
+    assert (told["sessions"], told["moves"], told["server"]) == (4, 2, "near:1")
+
+
 def test_a_silent_link_is_said(statistics):
     assert status_line(statistics, 200.0).startswith("no detections in the last seconds | answered 100")
     assert "no detections" in status_line(RunStatistics(0.0), 0.0)

@@ -19,7 +19,7 @@ def run_figures(logs: Sequence[FrameLog], bank: FrameBank, seconds: float) -> di
     """Return the figures of one run. Latencies are those of frames with detections, late ones included."""
     accuracy = bank.effective_ap([(log.frame_id - 1, log.point if _met(log) else None) for log in logs])
     totals = [log.total_ms for log in logs if log.total_ms is not None]
-    p50, p95, p99 = np.percentile(totals, [50, 95, 99]).tolist() if totals else (None, None, None)
+    p50, p95, p99 = np.percentile(totals, [50, 95, 99]).round(1).tolist() if totals else (None, None, None)
     sent = [log.payload_bytes for log in logs if log.payload_bytes]
     chosen = [log.point for log in logs if log.point is not None]
     return {

@@ -10,10 +10,11 @@ no policy without foresight should come close to it on a link that changes quick
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.simulation import Luck, World
 from edge_client.link import MESSAGE_OVERHEAD_BYTES
@@ -72,13 +73,25 @@ class ClairvoyantPolicy(Policy):
         return Decision(self._plan.get(circumstances.frame_id, SKIP), "planned")
 
 
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """What is certain of one frame. Arrays have a value for each row of the table."""
+
+    frame_id: int
+    captured: float
+    due: float
+    encode_ms: NDArray[np.float64]  # of an idle device
+    wire_bytes: NDArray[np.float64]
+    back_s: float  # from delivery to detections
+
+
 def plan(world: World, table: Table) -> dict[int, OperatingPoint]:
     """Return the operating point of every frame worth serving."""
     luck = world.luck()
     states = [_State(0.0, 0.0, 0.0, (0.0,) * PLACES, 0.0)]
-    for frame_id in range(1, world.count + 1):
-        options = [option for state in states for option in _options(world, luck, table, state, frame_id)]
-        states = _best(options)
+    for frame in _frames(world, luck, table.rows):
+        slowness = luck.encode[frame.frame_id] / 1000
+        states = _best([option for state in states for option in _options(world, table, state, frame, slowness)])
     chosen, points = max(states, key=lambda state: state.value).last, {}
     while chosen is not None:
         points[chosen.frame_id] = chosen.point
@@ -86,42 +99,54 @@ def plan(world: World, table: Table) -> dict[int, OperatingPoint]:
     return points
 
 
-def _options(world: World, luck: Luck, table: Table, state: _State, frame_id: int) -> list[_State]:
+def _frames(world: World, luck: Luck, rows: Sequence[Row]) -> Iterator[_Frame]:
+    encode_ms = np.array([world.device.encode_ms(row.point) for row in rows])
+    for frame_id in range(1, world.count + 1):
+        captured = (frame_id - 1) / world.fps
+        sizes = [world.frames.payload_bytes(frame_id - 1, row.point) + MESSAGE_OVERHEAD_BYTES for row in rows]
+        yield _Frame(
+            frame_id,
+            captured,
+            captured + world.deadline_ms / 1000 if world.deadline_ms else np.inf,
+            encode_ms,
+            np.array(sizes, np.float64),
+            world.rtt_ms / 1000 + luck.jitter_s[frame_id] + luck.server_ms[frame_id] / 1000,
+        )
+
+
+def _options(world: World, table: Table, state: _State, frame: _Frame, slowness: float) -> list[_State]:
     """Return every way to go on from a state with one frame; the first is to let it pass."""
-    captured = (frame_id - 1) / world.fps
-    begin = max(captured, state.encoder_free, state.places_free[0])
-    if begin >= captured + 1 / world.fps:
+    begin = max(frame.captured, state.encoder_free, state.places_free[0])
+    if begin >= frame.captured + 1 / world.fps:
         return [state]  # overtaken
-    sent = _sent(world, luck, table.rows, state, frame_id, begin) if table.rows else []
-    slowness = world.device.factor(begin) * luck.encode[frame_id] / 1000
+    slowness *= world.device.factor(begin)
+    sent = _sent(world, table.rows, state, frame, begin, slowness) if table.rows else []
     options = [state, *sent]
     if table.local_ms is not None and table.local_ap is not None and state.local_free <= begin:
         done = begin + world.device.local_ms * slowness
-        in_time = not world.deadline_ms or done <= captured + world.deadline_ms / 1000
-        if in_time and (not sent or done - begin <= 1 / world.fps):
-            value = state.value + table.local_ap
-            options.append(replace(state, value=value, local_free=done, last=_Choice(frame_id, LOCAL, state.last)))
+        if done <= frame.due and (not sent or done - begin <= 1 / world.fps):
+            last = _Choice(frame.frame_id, LOCAL, state.last)
+            options.append(replace(state, value=state.value + table.local_ap, local_free=done, last=last))
     return options
 
 
-def _sent(world: World, luck: Luck, rows: Sequence[Row], state: _State, frame_id: int, begin: float) -> list[_State]:
+def _sent(
+    world: World, rows: Sequence[Row], state: _State, frame: _Frame, begin: float, slowness: float
+) -> list[_State]:
     """Return the states after sending a frame at each operating point that is in time."""
-    slowness = world.device.factor(begin) * luck.encode[frame_id] / 1000
-    encoded = begin + np.array([world.device.encode_ms(row.point) for row in rows]) * slowness
-    sizes = [world.frames.payload_bytes(frame_id - 1, row.point) + MESSAGE_OVERHEAD_BYTES for row in rows]
-    delivered = world.trace.finish_times(np.maximum(encoded, state.link_free), np.array(sizes, np.float64))
-    back_s = world.rtt_ms / 1000 + luck.jitter_s[frame_id] + luck.server_ms[frame_id] / 1000
-    limit = (frame_id - 1) / world.fps + world.deadline_ms / 1000 if world.deadline_ms else np.inf
+    encoded = begin + frame.encode_ms * slowness
+    delivered = world.trace.finish_times(np.maximum(encoded, state.link_free), frame.wire_bytes)
+    places = state.places_free[1:]
     return [
-        replace(
-            state,
-            value=state.value + rows[i].ap,
-            encoder_free=float(encoded[i]),
-            link_free=float(delivered[i]),
-            places_free=tuple(sorted((*state.places_free[1:], float(delivered[i]) + back_s))),
-            last=_Choice(frame_id, rows[i].point, state.last),
+        _State(
+            state.value + rows[i].ap,
+            float(encoded[i]),
+            float(delivered[i]),
+            tuple(sorted((*places, float(delivered[i]) + frame.back_s))),
+            state.local_free,
+            _Choice(frame.frame_id, rows[i].point, state.last),
         )
-        for i in np.flatnonzero(delivered + back_s <= limit).tolist()
+        for i in np.flatnonzero(delivered + frame.back_s <= frame.due).tolist()
     ]
 
 

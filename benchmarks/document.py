@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import adapt_tables
 from benchmarks.benchmark import Benchmark
 from benchmarks.processes import PROJECT
 from splitnet.errors import ConfigError
@@ -26,7 +27,8 @@ SHORT = frozenset(
     + ["JPEG 10", "JPEG 30", "JPEG 75", "WebP 5", "WebP 20", "WebP 60"]
 )
 
-LATER = frozenset(["serve"])  # tables that may lack their result
+ADAPT = ("adapt", "adapt-policies", "adapt-summary", "adapt-figures", "adapt-run", "adapt-real")
+LATER = frozenset(["serve", *ADAPT])  # tables that may lack their result
 SERVE_PICTURE = (
     '<picture><source media="(prefers-color-scheme: dark)" srcset="serve-dark.png">'
     '<img src="serve-light.png" alt="Goodput and latency over the load, with batching and without"></picture>'
@@ -159,6 +161,12 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "switch": ("switch.json", switch),
     "overhead": ("overhead.json", overhead),
     "serve": ("serve.json", serve),
+    "adapt": ("adapt.json", adapt_tables.compared),
+    "adapt-policies": ("adapt.json", adapt_tables.policies),
+    "adapt-summary": ("adapt.json", adapt_tables.summary),
+    "adapt-figures": ("adapt.json", adapt_tables.figures),
+    "adapt-run": ("adapt.json", lambda result: adapt_tables.time_line(result, f"{RESULTS}/")),
+    "adapt-real": ("adapt-real.json", adapt_tables.real),
 }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.run_trace import FrameRecord
 from benchmarks.simulation import FrameLog, Outcome
@@ -32,16 +33,25 @@ def simulated(record: FrameRecord) -> FrameLog:
     )
 
 
-class ObservedPolicy:
-    """Another policy, and what it believed whenever it chose. Passes for one: it does what that one does."""
+if TYPE_CHECKING:
+    _Passing = Policy
+else:
+    _Passing = object  # methods of Policy would hide those of the other policy
+
+
+class ObservedPolicy(_Passing):
+    """Another policy: does what that one does, and notes how long it took to choose and what it believed then."""
 
     def __init__(self, policy: Policy) -> None:
         self.believed: dict[int, Estimates] = {}  # by frame id
+        self.decision_s: list[float] = []
         self._policy = policy
 
     def choose(self, now: float, circumstances: Circumstances) -> Decision:
         """Return what the other policy chooses."""
+        begin = time.perf_counter()
         decision = self._policy.choose(now, circumstances)
+        self.decision_s.append(time.perf_counter() - begin)
         self.believed[circumstances.frame_id] = self._policy.estimates(now)
         return decision
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -123,13 +123,6 @@ class _Way:
     payload_bytes: int = 0
 
 
-@dataclass(order=True)
-class _Event:
-    time: float
-    order: int
-    action: Callable[[], None] = field(compare=False)
-
-
 class Simulation:
     """Runs one policy through one world, once."""
 
@@ -140,7 +133,7 @@ class Simulation:
         self.link_free = 0.0  # when the uplink has delivered all that was sent
         self.luck = world.luck()
         self._policy = policy
-        self._events: list[_Event] = []
+        self._events: list[tuple[float, int, Callable[[], None]]] = []  # time, the order of scheduling, what to do
         self._scheduled = 0
         self._waiting: tuple[int, float] | None = None  # the mailbox: frame id, capture time
         self._free_places = PLACES
@@ -154,10 +147,10 @@ class Simulation:
         self._policy.link_up(0.0)
         for frame_id in range(1, self.world.count + 1):
             self._at((frame_id - 1) / self.world.fps, lambda i=frame_id: self._capture(i))  # type: ignore[misc]
-        while self._events and self._events[0].time <= self.world.seconds + self.world.deadline_ms / 1000:
-            event = heapq.heappop(self._events)
-            self.now = event.time
-            event.action()
+        end = self.world.seconds + self.world.deadline_ms / 1000
+        while self._events and self._events[0][0] <= end:
+            self.now, _, action = heapq.heappop(self._events)
+            action()
         unfinished = [
             FrameLog(i, (i - 1) / self.world.fps, Outcome.UNFINISHED)
             for i in range(1, self.world.count + 1)
@@ -167,7 +160,7 @@ class Simulation:
 
     def _at(self, time: float, action: Callable[[], None]) -> None:
         self._scheduled += 1
-        heapq.heappush(self._events, _Event(time, self._scheduled, action))
+        heapq.heappush(self._events, (time, self._scheduled, action))
 
     # The device.
 

@@ -54,6 +54,7 @@ def test_an_observed_policy_does_what_the_policy_does_and_what_it_believed_is_ke
     observed = ObservedPolicy(Believer(POINT))
     assert observed.choose(5.0, Circumstances(3, 4.9, 200.0, 1)).point == POINT
     assert observed.believed == {3: Estimates(capacity_bps=5.0)}
+    assert len(observed.decision_s) == 1
     assert observed.bridges is Believer(POINT).bridges
     observed.sent(5.0, 3, 2000)
 

@@ -1,0 +1,79 @@
+"""What all runs of the adaptation benchmark say together: shares of the oracle, best rival, worst case. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+OURS, ORACLE = "adaptive", "oracle"
+FORESIGHT = frozenset({ORACLE, "clairvoyant"})
+UNDER_OUR_CONTROLLER = ("see", "image")  # whose deadlines met are never to be above ours
+
+Row = Mapping[str, Any]
+
+
+def with_shares(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the rows with their shares of what the oracle reached on the same trace by the same deadline."""
+    oracles = {_place(row): row for row in rows if row["policy"] == ORACLE}
+    return [{**row, **_shares(row, oracles.get(_place(row)))} for row in rows]
+
+
+def _shares(row: Row, oracle: Row | None) -> dict[str, float | None]:
+    keys = ("ap", "met_share")
+    known = oracle or dict.fromkeys(keys)
+    return {f"{key}_of_oracle": round(row[key] / known[key], 4) if known[key] else None for key in keys}
+
+
+def against_rivals(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return a row for each trace and deadline: the controller, and its lead over the best rival without foresight.
+
+    rows: those of `with_shares`. Empty where the controller itself was not run.
+    """
+    places = list(dict.fromkeys(map(_place, rows)))
+    groups = [{row["policy"]: row for row in rows if _place(row) == place} for place in places]
+    return [_against(group) for group in groups if OURS in group]
+
+
+def _against(group: Mapping[str, Row]) -> dict[str, Any]:
+    ours = group[OURS]
+    rivals = [row for name, row in group.items() if name != OURS and name not in FORESIGHT]
+    best = max(rivals, key=lambda row: float(row["ap"]), default=None)
+    compared = [group[name]["met_share"] for name in UNDER_OUR_CONTROLLER if name in group]
+    kept = ("trace", "family", "tuned_on", "deadline_ms", "ap", "ap_of_oracle", "met_share", "met_share_of_oracle")
+    return {
+        **{key: ours[key] for key in kept},
+        "best_rival": None if best is None else best["policy"],
+        "best_rival_ap": None if best is None else best["ap"],
+        "ap_lead": None if best is None else round(ours["ap"] - best["ap"], 2),
+        "met_lead": round(ours["met_share"] - max(compared), 4) if compared else None,
+    }
+
+
+def worst_cases(compared: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return, for each deadline, the worst over all traces and over those not tuned on. compared: `against_rivals`."""
+    deadlines = sorted({row["deadline_ms"] for row in compared})
+    chosen: list[tuple[str, Callable[[Row], bool]]] = [
+        ("all", lambda row: True),
+        ("not tuned on", lambda row: not row["tuned_on"]),
+    ]
+    cases = [
+        (name, deadline, [row for row in compared if row["deadline_ms"] == deadline and includes(row)])
+        for name, includes in chosen
+        for deadline in deadlines
+    ]
+    return [{"traces": name, "deadline_ms": deadline, **_worst(rows)} for name, deadline, rows in cases if rows]
+
+
+def _worst(rows: Sequence[Row]) -> dict[str, Any]:
+    keys = ("met_share_of_oracle", "ap_of_oracle", "ap_lead", "met_lead")
+    return {key: value for name in keys for key, value in _lowest(name, rows)}
+
+
+def _lowest(key: str, rows: Sequence[Row]) -> Iterable[tuple[str, Any]]:
+    row = min((row for row in rows if row[key] is not None), key=lambda row: float(row[key]), default=None)
+    yield key, None if row is None else row[key]
+    yield f"{key}_at", None if row is None else row["trace"]
+
+
+def _place(row: Row) -> tuple[str, float]:
+    return row["trace"], row["deadline_ms"]

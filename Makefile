@@ -1,10 +1,11 @@
 # make demo    set up, then detect objects in real photographs through a server and a client on this machine
 # make test    set up, then run the tests
 # make lint    style and types        make protos  regenerate the gRPC code
-# make bench   measure, into docs/results/
+# make bench   measure, into docs/results/; accuracy if LABELLED holds val2017/ and val.json of COCO
 PYTHON ?= python3
 VENV ?= .venv
 BUNDLE ?= bundles/coco-nano
+LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -30,6 +31,10 @@ bench: $(VENV)/installed-dev
 	$(RUN) -m benchmarks switch --bundle $(BUNDLE) --out docs/results/switch.json
 	$(RUN) -m benchmarks overhead --bundle $(BUNDLE) --out docs/results/overhead.json
 	$(RUN) -m benchmarks serve --bundle $(BUNDLE) --out docs/results/serve.json
+	if [ -f $(LABELLED)/val.json ]; then $(RUN) -m benchmarks rate --bundle $(BUNDLE) \
+	    --images $(LABELLED)/val2017 --annotations $(LABELLED)/val.json --out docs/results/rate.json; fi
+	$(RUN) -m benchmarks failures --bundle $(BUNDLE) --out docs/results/failures.json
+	$(RUN) -m benchmarks document
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks import adapt_tables
 from benchmarks.benchmark import Benchmark
 from benchmarks.processes import PROJECT
+from benchmarks.rate_tables import failures, rate, rate_summary
 from splitnet.errors import ConfigError
 
 RESULTS = Path("docs/results")
@@ -28,7 +29,7 @@ SHORT = frozenset(
 )
 
 ADAPT = ("adapt", "adapt-policies", "adapt-summary", "adapt-figures", "adapt-run", "adapt-real")
-LATER = frozenset(["serve", *ADAPT])  # tables that may lack their result
+LATER = frozenset(["serve", "rate", "rate-short", "failures", *ADAPT])  # tables that may lack their result
 SERVE_PICTURE = (
     '<picture><source media="(prefers-color-scheme: dark)" srcset="serve-dark.png">'
     '<img src="serve-light.png" alt="Goodput and latency over the load, with batching and without"></picture>'
@@ -167,6 +168,9 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "adapt-figures": ("adapt.json", adapt_tables.figures),
     "adapt-run": ("adapt.json", lambda result: adapt_tables.time_line(result, f"{RESULTS}/")),
     "adapt-real": ("adapt-real.json", adapt_tables.real),
+    "rate": ("rate.json", rate),
+    "rate-short": ("rate.json", rate_summary),
+    "failures": ("failures.json", failures),
 }
 
 

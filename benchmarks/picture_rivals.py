@@ -48,6 +48,13 @@ def _jpeg_progressive(picture: Picture, quality: int) -> bytes:
     return _opencv(picture, cv2.IMWRITE_JPEG_QUALITY, quality, *best)
 
 
+def _jpeg_444(picture: Picture, quality: int) -> bytes:
+    """Compress as `_jpeg_progressive`, but with all of the colour: bytes that a detector may or may not repay."""
+    whole = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    best = (cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    return _opencv(picture, cv2.IMWRITE_JPEG_QUALITY, quality, *best, *whole)
+
+
 def _opencv(picture: Picture, *parameters: int) -> bytes:
     return cv2.imencode(".jpg", picture, parameters)[1].tobytes()
 
@@ -96,6 +103,8 @@ def settings() -> tuple[Setting, ...]:
                 HALF: (15, 40),
             },
         ),
+        Setting("jpeg progressive 4:4:4", "jpeg", _jpeg_444, {FULL: (10, 30)}),
+        Setting("webp method 0", "webp", _pillow("WEBP", method=0), {FULL: (5, 40)}),
         Setting("webp", "webp", _pillow("WEBP", method=4), {FULL: (5, 40)}),
         Setting(
             "webp method 6",
@@ -114,6 +123,7 @@ def settings() -> tuple[Setting, ...]:
                 HALF: (15, 35),
             },
         ),
+        Setting("avif speed 10", "avif", _pillow("AVIF", speed=10, max_threads=1), {FULL: (10, 40)}),
         Setting("avif speed 6", "avif", _pillow("AVIF", speed=6, max_threads=1), {FULL: (10, 25, 45)}),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -23,6 +23,7 @@ from benchmarks.picture_rivals import rivals
 from benchmarks.rate_figures import Measured, Row, bd_rows, lead_rows
 from benchmarks.rate_plot import draw_rate, require_matplotlib
 from benchmarks.resampling import Sample, draw
+from edge_client.encoder_runtime import BACKENDS, ONNXRUNTIME, TORCH
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.manifest import Manifest
@@ -64,6 +65,15 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE.onnx",
         help="send the rivals' pictures to this detector, not to the bundle's, which minds compression less",
     )
+    add(
+        "--rival-bundles",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help="other splits, such as those without training: each is a curve of its bundle's name",
+    )
+    add("--backend", choices=BACKENDS, default=TORCH, help="what runs the bundle's encoder (%(default)s)")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of the servers' parts (%(default)s)")
     add("--resamples", type=int, default=200, metavar="N", help="of the pictures, for the bands (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the resamples (%(default)s)")
@@ -75,17 +85,21 @@ def run(options: Namespace) -> dict[str, object]:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     device, server = load_device(options.bundle), load_server(options.bundle)
+    if options.backend == ONNXRUNTIME:
+        device.encoder.use_onnxruntime(threads=1)
     manifest = device.manifest
     labelled = LabelledSet(options.images, options.annotations, manifest.class_names, options.limit)
     detectors = _detectors(server, manifest, options.public_detector)
     entries = [
         *_split_entries(device, server, options.widths),
+        *(entry for folder in options.rival_bundles for entry in _bundle_entries(folder, manifest)),
         *_rival_entries(detectors, manifest),
         *(_unsplit_entry(name, detector, manifest.input_size) for name, detector in detectors.items()),
     ]
     points = _measure(entries, labelled, manifest.input_size, options)
     result = {
         "bundle": f"{manifest.name} {manifest.digest[:12]}",
+        "backend": options.backend,
         "images": len(labelled.images),
         "resamples": options.resamples,
         "rivals_detector": list(detectors)[-1],
@@ -136,6 +150,18 @@ def _split_entries(device: DeviceBundle, server: ServerBundle, widths: Sequence[
         _Entry(SplitContender(device, server, p), f"w{p.width}", "split", size, p.quality, macs[p.width])
         for p in points
     ]
+
+
+def _bundle_entries(folder: Path, compared: Manifest) -> list[_Entry]:
+    """Return the points of another split as one curve. ConfigError if it does not see what the compared one sees."""
+    device, server = load_device(folder), load_server(folder)
+    manifest = device.manifest
+    if (manifest.input_size, manifest.class_names) != (compared.input_size, compared.class_names):
+        raise ConfigError(f"{folder} has another input size or other classes than {compared.name}: not comparable")
+    if manifest.name == compared.name:
+        raise ConfigError(f"{folder} has the name of the bundle that it is compared with: rename one of them")
+    found = _split_entries(device, server, ())
+    return [replace(entry, curve=manifest.name, setting=f"bundle {entry.curve}") for entry in found]
 
 
 def _rival_entries(detectors: dict[str, YOLOX], manifest: Manifest) -> list[_Entry]:

@@ -16,7 +16,6 @@ from benchmarks.rate_curve import RateCurve, bd_rate, front
 from benchmarks.resampling import Sample, interval
 
 KILOBYTES = (0.5, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0)
-CODECS = ("jpeg", "webp", "avif")
 Row = dict[str, object]
 
 
@@ -52,16 +51,21 @@ class Measured:
         }
 
 
-def bd_rows(points: Sequence[Measured], curves: Sequence[str]) -> list[Row]:
-    """Return the BD-rate of each curve against each picture codec, at any size and at the detector's only.
+def rivals_of(points: Sequence[Measured]) -> list[str]:
+    """Return the curves that are no widths of the bundle, in the order in which they were measured."""
+    return list(dict.fromkeys(point.curve for point in points if point.setting != "split"))
 
-    Each codec stands with the best of all its settings. A row has None where curves share no AP.
+
+def bd_rows(points: Sequence[Measured], curves: Sequence[str]) -> list[Row]:
+    """Return the BD-rate of each curve against each rival, at any size and at the detector's only.
+
+    Each rival stands with the best of all its settings. A row has None where curves share no AP.
     """
     full = max(point.size for point in points)
     rows: list[Row] = []
     for curve in curves:
         own = fronts(point for point in points if point.curve == curve)
-        for codec in CODECS:
+        for codec in rivals_of(points):
             rival = [point for point in points if point.curve == codec]
             for sizes, chosen in (("any", rival), (str(full), [point for point in rival if point.size == full])):
                 rows.append({"curve": curve, "rival": codec, "sizes": sizes, **_bd_figures(own, fronts(chosen))})
@@ -89,7 +93,7 @@ def lead_rows(points: Sequence[Measured], curves: Sequence[str]) -> list[Row]:
     rows: list[Row] = []
     for curve in curves:
         own = fronts(point for point in points if point.curve == curve)
-        for codec in CODECS:
+        for codec in rivals_of(points):
             rival = fronts(point for point in points if point.curve == codec)
             rows += [{"curve": curve, "rival": codec, **_lead_figures(own, rival, size)} for size in KILOBYTES]
     return [row for row in rows if row["ap"] is not None]

@@ -44,20 +44,21 @@ def draw(path: Path, result: Result, theme: Theme) -> None:
     """Write a picture, 1200 pixels wide, of what `rate.run` has returned."""
     figure, (axes,) = stacked_panels([HEIGHT_IN], theme)
     curves = list(dict.fromkeys(row["curve"] for row in result["points"]))
-    widths = [curve for curve in curves if curve not in NAMES]
-    colours = _colours(widths, theme)
+    widths = list(dict.fromkeys(row["curve"] for row in result["points"] if row["setting"] == "split"))
+    rivals = [curve for curve in curves if curve not in widths]
+    colours = dict.fromkeys(rivals, theme.skip) | _colours(widths, theme)
     _draw_unsplit(axes, result["unsplit"], theme)
     slowest_ms = max(row["encode_ms_p50"] for row in result["points"])
     ends: dict[str, Row] = {}
     for curve in curves:
         rows = [row for row in result["points"] if row["curve"] == curve]
         best = _front(rows)
-        has_band = curve in NAMES or curve in (widths[0], widths[-1])
+        has_band = curve in (*rivals, widths[0], widths[-1])
         _draw_curve(axes, rows, best, colours[curve], LARGEST_AREA / slowest_ms, has_band)
         ends[curve] = best[0]
     _scale(axes, result["points"], theme)
     _name_widths(axes, [ends[width] for width in widths], colours)
-    _name_codecs(axes, [ends[curve] for curve in curves if curve in NAMES], colours)
+    _name_rivals(axes, [ends[curve] for curve in rivals], colours)
     _draw_key(axes, theme, slowest_ms)
     words = f"Average precision against bytes: {result['images']} pictures, best settings and sizes of every codec"
     title(axes, theme, words)
@@ -137,11 +138,13 @@ def _name_widths(axes: Axes, rows: Sequence[Row], colours: Mapping[str, str]) ->
         _write(axes, words, (left, height), (-10, 0), colours[row["curve"]], ha="right", va="center")
 
 
-def _name_codecs(axes: Axes, rows: Sequence[Row], colours: Mapping[str, str]) -> None:
-    """Write the codecs' names under their first points: curves rise, so nothing is there."""
+def _name_rivals(axes: Axes, rows: Sequence[Row], colours: Mapping[str, str]) -> None:
+    """Write the rivals' names under their first points: curves rise, so nothing is there."""
     for row in rows:
         place = row["bytes_mean"] / 1000, row["ap"]
-        _write(axes, NAMES[row["curve"]], place, (0, -9), colours[row["curve"]], ha="center", va="top")
+        _write(
+            axes, NAMES.get(row["curve"], row["curve"]), place, (0, -9), colours[row["curve"]], ha="center", va="top"
+        )
 
 
 def _write(

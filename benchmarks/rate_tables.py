@@ -1,4 +1,4 @@
-"""The rate benchmark's figures as tables for README and docs."""
+"""What the benchmarks `rate` and `failures` say, as tables for README, docs and model card."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ def rate_summary(result: Result, folder: str = "docs/results/") -> str:
 def rate(result: Result) -> str:
     """Return everything: the summary, the bytes at equal accuracy, and every point."""
     return "\n".join([rate_summary(result, ""), _bd_rates(result), _points(result)])
+
+
+def failures(result: Result) -> str:
+    """Return how many small and crowded objects each way finds, and the pictures."""
+    ways = result["ways"]
+    rows = [
+        [f"1/{row['photographs_a_side']}", str(row["objects"]), *(str(row[way]) for way in ways)]
+        for row in result["scenes"]
+    ]
+    pictures = "".join(
+        f"\n![{side} x {side} photographs: found in green, missed in red](../../docs/results/failures-{side}.jpg)\n"
+        for side in result["shown"]
+    )
+    return _table(["size of the objects", "objects", *(f"{way} finds" for way in ways)], rows) + pictures
 
 
 def _picture(folder: str) -> str:
@@ -62,15 +76,18 @@ def _costs(result: Result) -> str:
 
 
 def _title(curve: str, setting: str) -> str:
-    return curve if setting == "split" else setting.replace(curve, _name(curve), 1)
+    if setting == "split":
+        return curve
+    return setting.replace(curve, _name(curve), 1) if curve in NAMES else f"{curve} {setting.removeprefix('bundle ')}"
 
 
 def _terms(result: Result) -> str:
     found = "; ".join(f"{row['detector']} {row['ap']:.1f} (AP50 {row['ap50']:.1f})" for row in result["unsplit"])
     return (
-        f"{result['images']} pictures, bundle {result['bundle']}; in brackets what 95 % of {result['resamples']} "
-        f"resamples of the pictures say. Detectors on uncompressed pictures: {found}. The codecs' pictures go to the "
-        f"{result['rivals_detector']} one; each stands with the best of all its settings and sizes.\n"
+        f"{result['images']} pictures, bundle {result['bundle']} by {result['backend']}; in brackets what 95 % of "
+        f"{result['resamples']} resamples of the pictures say. Detectors on uncompressed pictures: {found}. The "
+        f"codecs' pictures go to the {result['rivals_detector']} one; each stands with the best of its settings "
+        "and sizes.\n"
     )
 
 

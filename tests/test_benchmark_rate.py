@@ -19,6 +19,7 @@ from splitnet.bundle import load_server
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import load_manifest
 from tests.labelled_pictures import write_labelled
+from tests.tiny_bundle import write_tiny_bundle
 from training.evaluate import Tally
 from training.matches import ClassMatches, Matches
 
@@ -189,6 +190,28 @@ def test_the_rivals_may_go_through_the_public_detector(tiny_bundle, tmp_path, fe
     result = json.loads(out.read_text())
     assert result["rivals_detector"] == "public"
     assert [row["detector"] for row in result["unsplit"]] == ["bundled", "public"]
+
+
+def test_another_split_is_a_rival_of_its_bundles_name(tiny_bundle, tmp_path, monkeypatch):
+    one = (Setting("jpeg", "jpeg", SETTINGS["jpeg"].compress, {1.0: (50,)}),)
+    monkeypatch.setattr(picture_rivals, "settings", lambda: one)
+    monkeypatch.setattr(rate, "draw_rate", lambda *_: None)
+    write_tiny_bundle(tmp_path / "other", seed=1)
+    write_labelled(tmp_path, load_manifest(tiny_bundle).class_names)
+    out = tmp_path / "rate.json"
+    more = ["--widths", "1", "--limit", "1", "--resamples", "2", "--rival-bundles", str(tmp_path / "other")]
+    assert main(arguments(tiny_bundle, tmp_path, *more, "--out", str(out))) == 0
+    result = json.loads(out.read_text())
+    rows = [(row["curve"], row["setting"]) for row in result["points"] if row["curve"] == "tiny-1"]
+    assert rows == [("tiny-1", f"bundle w{width}") for width in (1, 2, 3, 4) for _ in range(3)]
+    assert {row["curve"] for row in result["bd_rate"]} == {"w1"}
+    assert {"tiny-1", "jpeg"} <= {row["rival"] for row in result["bd_rate"]}
+
+
+def test_a_split_is_no_rival_of_itself(tiny_bundle, tmp_path, capsys):
+    write_labelled(tmp_path, load_manifest(tiny_bundle).class_names)
+    assert main(arguments(tiny_bundle, tmp_path, "--rival-bundles", str(tiny_bundle))) == 2
+    assert "has the name of the bundle" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.rate_tables import rate, rate_summary
+from benchmarks.rate_tables import failures, rate, rate_summary
 
 
 def point(curve: str, setting: str, quality: int, ms: float, **more: Any) -> dict[str, Any]:
@@ -22,6 +22,7 @@ BD = {"rival": "avif", "bd_rate_percent": -31.6, "low": -40.2, "high": -20.0, "a
 NONE = {"bd_rate_percent": None, "low": None, "high": None, "ap_from": None, "ap_to": None}
 RESULT = {
     "bundle": "mine 012345",
+    "backend": "torch",
     "images": 213,
     "resamples": 200,
     "rivals_detector": "public",
@@ -30,6 +31,7 @@ RESULT = {
         point("w4", "split", 0, 5.0, mmacs=140.6),
         point("w4", "split", 1, 7.0, mmacs=140.6),
         point("webp", "webp method 6", 20, 30.04, size=208),
+        point("pca", "bundle w1", 0, 8.0, mmacs=252.0),
     ],
     "bd_rate": [{"curve": "w4", "sizes": "any", **BD}, {"curve": "w4", "rival": "jpeg", "sizes": "416", **NONE}],
     "leads": [
@@ -54,12 +56,13 @@ def test_what_the_device_spends_stands_beside_the_whole_detector():
     lines = rate_summary(RESULT).splitlines()
     assert "| w4 | 6.0 | 141 |" in lines
     assert "| WebP method 6 | 30.0 | 0 |" in lines
+    assert "| pca w1 | 8.0 | 252 |" in lines
     assert "| the public detector itself | 20.0 | 540 |" in lines
 
 
 def test_the_terms_are_said():
     text = rate_summary(RESULT)
-    assert "213 pictures, bundle mine 012345" in text
+    assert "213 pictures, bundle mine 012345 by torch" in text
     assert "public 29.4 (AP50 45.0)" in text
 
 
@@ -81,3 +84,14 @@ def test_every_row_of_a_table_has_as_many_cells():
         cells = line.count("|") if line.startswith("|") else None
         assert columns is None or cells is None or cells == columns
         columns = cells
+
+
+def test_what_cannot_be_seen_is_counted_and_shown():
+    row = {"photographs_a_side": 4, "objects": 20, "unsplit": 9, "w4 q5": 5}
+    lines = failures({"ways": ["unsplit", "w4 q5"], "shown": [2, 4], "scenes": [row]}).splitlines()
+    assert lines[0] == "| size of the objects | objects | unsplit finds | w4 q5 finds |"
+    assert lines[2] == "| 1/4 | 20 | 9 | 5 |"
+    assert [line.partition("(")[2] for line in lines if line.startswith("!")] == [
+        "../../docs/results/failures-2.jpg)",
+        "../../docs/results/failures-4.jpg)",
+    ]

@@ -1,7 +1,7 @@
 """How many bytes a frame may take at an operating point, whatever it shows.
 
-The tables are the statistics of the training pictures, so they say what a picture takes: their entropy. Real
-photographs stay under 1.4 times that (docs/design.md); noise and test patterns do not.
+The tables are the statistics of the training pictures, so they say what a picture takes: their entropy. Photographs
+stay well below twice that; coloured blocks of noise take four or five times as much, and would burst a slow link.
 """
 
 from __future__ import annotations

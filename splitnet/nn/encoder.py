@@ -148,8 +148,12 @@ class EnsembleEncoder(nn.Module):
 
     def partial_sums(self, image: Tensor, width: int) -> Tensor:
         """Return the sums of the first 1..width members, (N, width, C, H/16, W/16)."""
-        image = (image - PIXEL_MEAN) * PIXEL_SCALE
-        x = trunk(len(self.layers), image, lambda i, x: cast(Tensor, self.layers[i](x, width)), F.relu)
+
+        def conv(i: int, x: Tensor) -> Tensor:
+            y: Tensor = self.layers[i](x, width)
+            return y
+
+        x = trunk(len(self.layers), (image - PIXEL_MEAN) * PIXEL_SCALE, conv, F.relu)
         members = x.unflatten(1, (width, self.spec.channels))
         return torch.einsum("kcd,nkdhw->nkchw", self.projection[:width], members).cumsum(dim=1)
 

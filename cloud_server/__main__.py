@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from cloud_server.bundle_table import as_text, describe, find_bundles
@@ -14,7 +15,7 @@ from cloud_server.config import ServeConfig
 from cloud_server.log import start_logging
 from cloud_server.server import serve
 from cloud_server.tune import TuneConfig, tune
-from cloud_server.tuning import write_tuning
+from cloud_server.tuning import Tuning, in_words, write_tuning
 from splitnet.errors import SplitError
 from splitnet.settings import add_settings, read_settings
 
@@ -58,9 +59,9 @@ def _tune(arguments: argparse.Namespace) -> int:
     tuning, facts = tune(config)
     write_tuning(config.out, tuning, facts)
     for row in facts["measured"]:
-        layout = "channels last" if row["channels_last"] else "contiguous"
-        print(f"{row['threads']} threads, {layout:<13}  {row['ms_per_frame']:.2f} ms a frame")
-    print(f"chosen: {tuning}; use it with `cloud-server serve --tuning {config.out}`")
+        way = in_words(Tuning(**{name: row[name] for name in asdict(tuning)}))
+        print(f"{way:<34}  {row['ms_per_frame']:.2f} ms a frame, off by {row['error']:.1e}")
+    print(f"chosen: {in_words(tuning)}; use it with `cloud-server serve --tuning {config.out}`")
     return 0
 
 

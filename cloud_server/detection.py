@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cloud_server.graphed_network import GraphedNetwork
+from cloud_server.runtime_network import RuntimeNetwork
 from cloud_server.tuning import Tuning
 from splitnet.bundle import ServerBundle
 from splitnet.codec.image_codec import decompress_image
@@ -40,11 +42,12 @@ class BundleModel:
         self._device = device
         self._tuning = tuning
         self._input_size = bundle.manifest.input_size
-        self._half_precision = tuning.half_precision and device.type == "cuda"
+        self._dtype = _dtype(tuning, device)
         self._gains = bundle.half.inverse_gains
-        self._networks: dict[Mode, nn.Module] = {Mode.SPLIT: bundle.half}
+        self._modules: dict[Mode, nn.Module] = {Mode.SPLIT: bundle.half}
         if bundle.detector is not None:
-            self._networks[Mode.IMAGE] = bundle.detector
+            self._modules[Mode.IMAGE] = bundle.detector
+        self._networks: dict[Mode, Callable[[Tensor], Tensor]] = dict(self._modules)
 
     @property
     def digest(self) -> str:
@@ -57,27 +60,38 @@ class BundleModel:
         return self._bundle.manifest.name
 
     @property
+    def tuning(self) -> Tuning:
+        """How it is computed."""
+        return self._tuning
+
+    @property
     def modes(self) -> Sequence[Mode]:
         """The modes that the bundle can serve."""
-        return list(self._networks)
+        return list(self._modules)
 
     @property
     def memory_bytes(self) -> int:
         """What the weights take in memory."""
-        networks = self._networks.values()
-        tensors = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
-        return sum(tensor.nbytes for tensor in tensors)
+        modules = self._modules.values()
+        return sum(tensor.nbytes for module in modules for tensor in (*module.parameters(), *module.buffers()))
 
     def prepare(self) -> None:
-        """Compile the codec, and move the networks to the device in the form that was chosen."""
+        """Compile the codec, and move the networks to the device in the form that was chosen. Raises ConfigError."""
         if self._tuning.threads:
             torch.set_num_threads(self._tuning.threads)
         self._bundle.codec.warm_up()
         self._gains = self._gains.to(self._device)
-        for network in self._networks.values():
-            network.to(self._device, torch.half if self._half_precision else torch.float)
-            if self._tuning.channels_last:
-                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._networks = {mode: self._prepared(mode, module) for mode, module in self._modules.items()}
+
+    def _prepared(self, mode: Mode, module: nn.Module) -> Callable[[Tensor], Tensor]:
+        module.to(self._device, self._dtype)
+        if self._tuning.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self._tuning.onnxruntime and self._device.type == "cpu":
+            return RuntimeNetwork(module, self._input(mode, [self.blank(mode)]), self._tuning.threads)
+        if self._tuning.cuda_graphs and self._device.type == "cuda":
+            return GraphedNetwork(module)
+        return module
 
     def decode(self, frame: Frame) -> DecodedFrame:
         """Undo the entropy or picture coding. Raises BitstreamError."""
@@ -88,8 +102,7 @@ class BundleModel:
     @torch.inference_mode()
     def raw(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
         """Return the raw predictions (N, A, 5 + classes) of frames of one mode."""
-        predictions: Tensor = self._networks[mode](self._input(mode, batch))
-        return predictions
+        return self._networks[mode](self._input(mode, batch)).float()
 
     @torch.inference_mode()
     def infer(self, mode: Mode, batch: Sequence[DecodedFrame]) -> list[Detections]:
@@ -101,7 +114,7 @@ class BundleModel:
     def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
         """Return a batch as the network takes it, on the device: one transfer, of integers."""
         whole = self._latents(batch) if mode is Mode.SPLIT else self._squares(batch)
-        whole = whole.half() if self._half_precision else whole
+        whole = whole.to(self._dtype)
         return whole.contiguous(memory_format=torch.channels_last) if self._tuning.channels_last else whole
 
     def _latents(self, batch: Sequence[DecodedFrame]) -> Tensor:
@@ -158,6 +171,13 @@ class BundleModel:
         cells = size // LATENT_STRIDE
         symbols = np.zeros((manifest.latent_channels, cells, cells), np.int16)
         return DecodedFrame(symbols, OperatingPoint(Codec.RANS, 1, 0), letterbox)
+
+
+def _dtype(tuning: Tuning, device: torch.device) -> torch.dtype:
+    """Return what the networks compute with. The gains stay in single precision."""
+    if device.type == "cuda":
+        return torch.half if tuning.half_precision else torch.float
+    return torch.bfloat16 if tuning.bfloat16 else torch.float
 
 
 def choose_device(name: str) -> torch.device:

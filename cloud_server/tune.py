@@ -6,6 +6,7 @@ slows all of them alike. A candidate must beat the plain one by a margin, and fi
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from cloud_server.detection import BundleModel, DecodedFrame, choose_device
+from cloud_server.runtime_network import is_installed
 from cloud_server.tuning import Tuning
 from splitnet.bundle import load_server
 from splitnet.environment import environment
@@ -26,6 +28,7 @@ from splitnet.settings import DEFAULT_BUNDLE
 
 MARGIN = 0.03  # by which a candidate must be faster than the plain one to be chosen
 MAX_RAW_ERROR = 1e-3  # of the raw predictions, relative to the largest of them
+CPU_FLAGS = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,17 @@ class TuneConfig:
     )
     batch_size: int = field(default=8, metadata={"help": "frames of a batch"})
     rounds: int = field(default=10, metadata={"help": "how often each candidate has its turn"})
+    max_error: float = field(
+        default=MAX_RAW_ERROR,
+        metadata={"help": "how far raw predictions may be off the plain ones, as a share of the largest"},
+    )
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range."""
         if not (1 <= self.batch_size <= 1024 and 1 <= self.rounds <= 1000):
             raise ConfigError("--batch-size takes 1 to 1024, --rounds 1 to 1000")
+        if not 0 <= self.max_error <= 1:
+            raise ConfigError(f"--max-error takes 0 to 1, not {self.max_error}")
 
 
 @dataclass(frozen=True)
@@ -56,56 +65,90 @@ class Measurement:
     error: float  # of its raw predictions, relative to the plain candidate's
 
 
-def candidates(cores: int) -> list[Tuning]:
+def candidates(cores: int, has_runtime: bool, has_bfloat16: bool) -> list[Tuning]:
     """Return what is tried on a CPU; the first one is the plain one."""
     threads = sorted({1, max(1, cores // 2), cores}, reverse=True)
-    return [Tuning(threads=count, channels_last=last) for count in threads for last in (False, True)]
+    ways: list[dict[str, bool]] = [{}, {"channels_last": True}]
+    ways += [{"onnxruntime": True}] * has_runtime
+    ways += [{"channels_last": True, "bfloat16": True}] * has_bfloat16
+    return [Tuning(threads=count, **way) for count in threads for way in ways]
+
+
+def cuda_candidates() -> list[Tuning]:
+    """Return what is tried on a GPU; the first one is the plain one."""
+    names = ("half_precision", "channels_last", "cuda_graphs", "pinned_memory")
+    choices = itertools.product((False, True), repeat=len(names))
+    return [Tuning(**dict(zip(names, choice, strict=True))) for choice in choices]
+
+
+def has_bfloat16(cpu_flags: str) -> bool:
+    """Return whether a processor computes in bfloat16, from the text of /proc/cpuinfo."""
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu_flags.split()))
 
 
 def tune(config: TuneConfig) -> tuple[Tuning, dict[str, Any]]:
     """Return the choice, and the figures it was made from as JSON values. Raises BundleError, ConfigError."""
     device = choose_device(config.device)
-    if device.type == "cuda":
-        raise ConfigError("only CPUs can be tuned so far: set half_precision and pinned_memory by hand")
-    measured = measure(config, candidates(os.cpu_count() or 1), device)
-    tuning = choose(measured)
+    tried = cuda_candidates() if device.type == "cuda" else _cpu_candidates()
+    measured = measure(config, tried, device)
+    tuning = choose(measured, config.max_error)
     rows = [{**asdict(one.tuning), "ms_per_frame": one.ms_per_frame, "error": one.error} for one in measured]
-    return tuning, {"batch_size": config.batch_size, "measured": rows, **environment()}
+    facts = {"batch_size": config.batch_size, "max_error": config.max_error, "device": device.type}
+    return tuning, {**facts, "measured": rows, **environment()}
 
 
 def measure(config: TuneConfig, tunings: Sequence[Tuning], device: torch.device) -> list[Measurement]:
-    """Let the candidates take turns. The number of threads is torch's own again afterwards."""
+    """Let the candidates take turns; what cannot run here is left out, but for the first.
+
+    The number of threads is torch's own again afterwards. Raises BundleError, ConfigError.
+    """
     threads = torch.get_num_threads()
     try:
-        models = [BundleModel(load_server(config.bundle), device, tuning) for tuning in tunings]
+        models = [model for tuning in tunings if (model := _prepared(config.bundle, device, tuning)) is not None]
+        if not models or models[0].tuning != tunings[0]:
+            raise ConfigError("not even the plain way of computing runs here: see `cloud-server serve`")
         batch = _batch(models[0], config.batch_size)
-        for model in models:
-            model.prepare()
         raw = [model.raw(Mode.SPLIT, batch) for model in models]
         best_s = [float("inf")] * len(models)
         for _ in range(config.rounds):
             for index, model in enumerate(models):
-                best_s[index] = min(best_s[index], _seconds(model, tunings[index], batch))
+                best_s[index] = min(best_s[index], _seconds(model, batch))
     finally:
         torch.set_num_threads(threads)
     scale = float(raw[0].abs().max())
     errors = [float((one - raw[0]).abs().max()) / scale for one in raw]
     return [
-        Measurement(tuning, 1000 * seconds / len(batch), error)
-        for tuning, seconds, error in zip(tunings, best_s, errors, strict=True)
+        Measurement(model.tuning, 1000 * seconds / len(batch), error)
+        for model, seconds, error in zip(models, best_s, errors, strict=True)
     ]
 
 
-def choose(measured: Sequence[Measurement]) -> Tuning:
+def choose(measured: Sequence[Measurement], max_error: float = MAX_RAW_ERROR) -> Tuning:
     """Return the fastest candidate that finds the same, or the plain one if none is clearly faster."""
     plain = measured[0]
-    sound = [one for one in measured if one.error <= MAX_RAW_ERROR]
+    sound = [one for one in measured if one.error <= max_error]
     best = min(sound, key=lambda one: one.ms_per_frame, default=plain)
     return best.tuning if best.ms_per_frame < (1 - MARGIN) * plain.ms_per_frame else plain.tuning
 
 
-def _seconds(model: BundleModel, tuning: Tuning, batch: Sequence[DecodedFrame]) -> float:
-    torch.set_num_threads(tuning.threads)
+def _cpu_candidates() -> list[Tuning]:
+    flags = CPU_FLAGS.read_text() if CPU_FLAGS.exists() else ""
+    return candidates(os.cpu_count() or 1, is_installed(), has_bfloat16(flags))
+
+
+def _prepared(bundle: Path, device: torch.device, tuning: Tuning) -> BundleModel | None:
+    """Return a model ready to run, or None if this way of computing does not exist here. Raises BundleError."""
+    model = BundleModel(load_server(bundle), device, tuning)
+    try:
+        model.prepare()
+    except ConfigError:
+        return None
+    return model
+
+
+def _seconds(model: BundleModel, batch: Sequence[DecodedFrame]) -> float:
+    if model.tuning.threads:
+        torch.set_num_threads(model.tuning.threads)
     start = time.perf_counter()
     model.infer(Mode.SPLIT, batch)
     return time.perf_counter() - start

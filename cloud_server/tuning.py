@@ -15,20 +15,32 @@ MAX_FILE_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a bundle is computed. On a CPU every choice gives the same raw predictions within a thousandth.
+    """How a bundle is computed: what `tune` chooses among finds the same, within its tolerance.
 
-    The last two are for CUDA, and written by hand: no machine with one has measured them yet.
+    The last three are for CUDA, and written by hand: no machine with one has measured them yet.
     """
 
-    threads: int = 0  # CPU threads of a batch; 0 lets torch choose
+    threads: int = 0  # CPU threads of a batch; 0 lets torch or ONNX Runtime choose
     channels_last: bool = False
+    onnxruntime: bool = False  # instead of torch, on a CPU
+    bfloat16: bool = False  # in torch, on a CPU that has it
     half_precision: bool = False
     pinned_memory: bool = False
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ConfigError if a setting is out of range."""
+        """Raise ConfigError if a setting is out of range, or two exclude each other."""
         if not 0 <= self.threads <= 1024:
             raise ConfigError(f"the tuning's threads must be between 0 and 1024, not {self.threads}")
+        if self.onnxruntime and (self.channels_last or self.bfloat16):
+            raise ConfigError("the tuning's onnxruntime excludes channels_last and bfloat16, which are torch's")
+
+
+def in_words(tuning: Tuning) -> str:
+    """Return a choice as people say it, such as "2 threads, channels last"."""
+    ways = [field.name.replace("_", " ") for field in fields(tuning) if getattr(tuning, field.name) is True]
+    threads = f"{tuning.threads} thread{'s' * (tuning.threads != 1)}" if tuning.threads else "threads as they come"
+    return ", ".join([threads, *(ways or ["plain"])])
 
 
 def write_tuning(path: Path, tuning: Tuning, facts: dict[str, Any]) -> None:

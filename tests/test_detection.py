@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from cloud_server.detection import BundleModel, choose_device
+from cloud_server.runtime_network import is_installed
 from cloud_server.tuning import Tuning
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.codec.image_codec import compress_image
@@ -111,6 +114,15 @@ def test_a_flipped_byte_is_refused_or_decoded_but_never_breaks(model, device, ph
         decode_or_refuse(model, replace(frame, payload=bytes(payload)))
 
 
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def decode_or_refuse(model: BundleModel, frame: Frame) -> None:
     try:
         decoded = model.decode(frame)
@@ -157,12 +169,9 @@ def test_a_bundle_without_detector_refuses_pictures(bundle, device, photo):
 
 
 def test_the_number_of_threads_is_set(tiny_bundle):
-    before = torch.get_num_threads()
-    try:
+    with threads_kept():
         BundleModel(load_server(tiny_bundle), torch.device("cpu"), Tuning(threads=2)).prepare()
         assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("mode", list(MODES))
@@ -171,6 +180,34 @@ def test_channels_last_gives_the_same_predictions(model, tiny_bundle, device, ph
     other.prepare()
     batch = [model.decode(encoded(device, photo[:, :side], MODES[mode][0])) for side in (640, 300)]
     torch.testing.assert_close(other.raw(mode, batch), model.raw(mode, batch), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not is_installed(), reason="needs the extra onnxruntime")
+def test_onnx_runtime_gives_the_same_predictions(model, tiny_bundle, device, photo):
+    other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), Tuning(threads=1, onnxruntime=True))
+    with threads_kept():
+        other.prepare()
+    for mode, points in MODES.items():
+        batch = [model.decode(encoded(device, photo[:, :side], points[0])) for side in (640, 300)]
+        torch.testing.assert_close(other.raw(mode, batch), model.raw(mode, batch), rtol=1e-3, atol=1e-4)
+    assert other.memory_bytes == model.memory_bytes
+
+
+def test_bfloat16_gives_nearly_the_same_predictions(model, tiny_bundle, device, photo):
+    other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), Tuning(bfloat16=True))
+    other.prepare()
+    batch = [model.decode(encoded(device, photo, SPLIT_POINTS[0]))]
+    raw = other.raw(Mode.SPLIT, batch)
+    assert raw.dtype == torch.float
+    torch.testing.assert_close(raw, model.raw(Mode.SPLIT, batch), rtol=0.1, atol=0.1)
+
+
+def test_what_is_for_cuda_changes_nothing_on_a_cpu(model, tiny_bundle):
+    tuning = Tuning(half_precision=True, pinned_memory=True, cuda_graphs=True)
+    other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), tuning)
+    other.prepare()
+    blank = [model.blank(Mode.SPLIT)]
+    torch.testing.assert_close(other.raw(Mode.SPLIT, blank), model.raw(Mode.SPLIT, blank))
 
 
 def test_a_blank_frame_is_a_frame(model):

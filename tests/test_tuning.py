@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cloud_server.config import ServeConfig
-from cloud_server.tuning import Tuning, read_tuning, write_tuning
+from cloud_server.tuning import Tuning, in_words, read_tuning, write_tuning
 from splitnet.errors import ConfigError
 
 
@@ -36,6 +36,7 @@ def test_a_choice_of_fewer_settings_leaves_the_others_as_they_are(tmp_path):
         '{"format_version": 1, "choice": {"threads": true}}',
         '{"format_version": 1, "choice": {"threads": -1}}',
         '{"format_version": 1, "choice": {"warp": true}}',
+        '{"format_version": 1, "choice": {"onnxruntime": true, "channels_last": true}}',
     ],
 )
 def test_what_is_no_tuning_is_refused(tmp_path, text):
@@ -61,3 +62,15 @@ def test_threads_on_the_command_line_win_over_the_file(tmp_path):
     assert ServeConfig(tuning=path).chosen_tuning() == Tuning(threads=3, channels_last=True)
     assert ServeConfig(tuning=path, threads=1).chosen_tuning() == Tuning(threads=1, channels_last=True)
     assert ServeConfig().chosen_tuning() == Tuning()
+
+
+@pytest.mark.parametrize(
+    ("tuning", "words"),
+    [
+        (Tuning(), "threads as they come, plain"),
+        (Tuning(threads=1), "1 thread, plain"),
+        (Tuning(threads=2, channels_last=True, bfloat16=True), "2 threads, channels last, bfloat16"),
+    ],
+)
+def test_a_choice_can_be_said(tuning, words):
+    assert in_words(tuning) == words

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from splitnet.errors import BundleError
-from splitnet.manifest import FILE_NAME, load_manifest
+from splitnet.manifest import FILE_NAME, MeasuredPoint, load_manifest
 from splitnet.operating_point import Codec, OperatingPoint
 
-POINT_COLUMNS = ("point", "AP", "AP50", "KB", "KB p90", "encode ms", "MMACs")
+POINT_COLUMNS = ("point", "AP", "AP50", "KB", "KB p90", "encode ms", "MMACs", "")
 
 
 def find_bundles(folder: Path) -> list[Path]:
@@ -46,13 +46,21 @@ def describe(folder: Path) -> dict[str, Any]:
         "licence": manifest.licence,
         "origin": manifest.origin,
         "unsplit": None if manifest.unsplit is None else asdict(manifest.unsplit),
-        "points": [asdict(point) for point in manifest.points],
+        "points": [asdict(p) | {"dominated": _is_dominated(p, manifest.points)} for p in manifest.points],
     }
 
 
 def as_text(bundles: Sequence[Mapping[str, Any]]) -> str:
     """Return descriptions as tables for people."""
     return "\n\n".join(_bundle_text(bundle) for bundle in bundles)
+
+
+def _is_dominated(point: MeasuredPoint, points: Sequence[MeasuredPoint]) -> bool:
+    """Tell whether another point of the same mode finds as much with no more bytes and computation."""
+    rivals = (other for other in points if other.mode is point.mode and other != point)
+    return any(
+        other.ap >= point.ap and other.bytes_mean <= point.bytes_mean and other.mmacs <= point.mmacs for other in rivals
+    )
 
 
 def _size(path: Path) -> int | None:
@@ -80,7 +88,7 @@ def _points_text(points: Sequence[Mapping[str, Any]]) -> list[str]:
     if not points:
         return ["  not measured yet: run `python -m training evaluate`"]
     rows = [POINT_COLUMNS, *(_row(point) for point in points)]
-    return ["", *(f"  {row[0]:<10}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows)]
+    return ["", *(f"  {row[0]:<10}" + "".join(f"{cell:>11}" for cell in row[1:]).rstrip() for row in rows)]
 
 
 def _row(point: Mapping[str, Any]) -> tuple[str, ...]:
@@ -92,6 +100,7 @@ def _row(point: Mapping[str, Any]) -> tuple[str, ...]:
         f"{point['bytes_p90'] / 1000:.2f}",
         f"{point['encode_ms_p50']:.1f}",
         f"{point['mmacs']:.1f}",
+        "dominated" if point["dominated"] else "",
     )
 
 

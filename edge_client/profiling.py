@@ -41,9 +41,11 @@ class PointProfile:
     point: OperatingPoint
     mmacs: float | None  # None: not counted
     kilobytes_mean: float
+    kilobytes_p90: float
+    kilobytes_cap: float | None  # no frame takes more; None: not bounded by us
     encode_ms_p50: float
     encode_ms_p90: float
-    letterbox_ms_p50: float
+    letterbox_ms_p50: float  # the input's conversion: scaling and padding; the networks take the camera's own colours
     network_ms_p50: float  # encoder, gains and quantiser; or the whole detector
     entropy_ms_p50: float  # or the picture codec
 
@@ -118,10 +120,14 @@ def _summarised(
     def p50(times: Sequence[float]) -> float:
         return round(percentile(list(times), 50), 3)
 
+    sizes = [float(len(frame.payload)) for frame in frames]
+    cap = encoder.byte_cap(point)
     return PointProfile(
         point=point,
         mmacs=round(encoder.mmacs(point.width, size), 2) if point.mode is Mode.SPLIT else None,
-        kilobytes_mean=round(sum(len(frame.payload) for frame in frames) / len(frames) / 1000, 3),
+        kilobytes_mean=round(sum(sizes) / len(sizes) / 1000, 3),
+        kilobytes_p90=round(percentile(sizes, 90) / 1000, 3),
+        kilobytes_cap=None if cap is None else cap / 1000,
         encode_ms_p50=p50([frame.encode_ms for frame in frames]),
         encode_ms_p90=round(percentile([frame.encode_ms for frame in frames], 90), 3),
         letterbox_ms_p50=p50([frame.letterbox_ms for frame in frames]),
@@ -146,7 +152,7 @@ def profile_to_json(
 def profile_table(measured: Sequence[PointProfile]) -> str:
     """Return the profile as a table."""
     header = (
-        f"{'point':<8} {'MMACs':>7} {'KB':>7} {'encode ms p50':>14} {'p90':>8} "
+        f"{'point':<8} {'MMACs':>7} {'KB':>7} {'p90':>7} {'at most':>8} {'encode ms p50':>14} {'p90':>8} "
         f"{'letterbox':>10} {'network':>8} {'entropy':>8}"
     )
     return "\n".join([header, *map(_row, measured)])
@@ -154,9 +160,12 @@ def profile_table(measured: Sequence[PointProfile]) -> str:
 
 def _row(found: PointProfile) -> str:
     mmacs = "" if found.mmacs is None else f"{found.mmacs:.1f}"
-    kilobytes = f"{found.kilobytes_mean:.2f}" if found.point.travels else ""
+    sizes = (found.kilobytes_mean, found.kilobytes_p90) if found.point.travels else ()
+    kilobytes, most = [f"{size:.2f}" for size in sizes] or ["", ""]
+    cap = "" if found.kilobytes_cap is None else f"{found.kilobytes_cap:.2f}"
     return (
-        f"{found.point!s:<8} {mmacs:>7} {kilobytes:>7} {found.encode_ms_p50:>14.2f} {found.encode_ms_p90:>8.2f} "
+        f"{found.point!s:<8} {mmacs:>7} {kilobytes:>7} {most:>7} {cap:>8} "
+        f"{found.encode_ms_p50:>14.2f} {found.encode_ms_p90:>8.2f} "
         f"{found.letterbox_ms_p50:>10.2f} {found.network_ms_p50:>8.2f} {found.entropy_ms_p50:>8.2f}"
     )
 

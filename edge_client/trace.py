@@ -48,6 +48,8 @@ def trace_record(fate: Fate, started: float, deadline_ms: float) -> dict[str, An
     }
     if fate.chosen is not None:
         record |= _choice(fate.chosen)
+        if fate.encoded is not None and fate.encoded.point != fate.chosen.decision.point:
+            record["sent"] = str(fate.encoded.point)  # coarser than chosen: it would have burst its cap
         if result is not None:
             record["actual"] = _terms(actual_terms(fate.chosen, result))
     return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_the_table_shows_the_measured_operating_points(measured):
     rows = [line.split() for line in text.splitlines()]
     assert ["w4", "q2", "26.0", "41.0", "3.50", "4.10", "12.3", "310.0"] in rows
     assert ["jpeg", "50", "27.5", "43.0", "14.00", "19.00", "2.0", "0.0"] in rows
+
+
+def test_points_that_another_one_beats_are_marked(measured):
+    manifest = load_manifest(measured)
+    good, picture = manifest.points
+    costly = replace(good, width=3, ap=26.0, bytes_mean=3600.0)  # finds less with more bytes
+    cheap = replace(good, width=1, ap=20.0, mmacs=60.0)  # finds less, but costs less
+    manifest.with_measurements(manifest.unsplit, (good, costly, cheap, picture)).write(measured)
+    found = describe(measured)
+    assert [point["dominated"] for point in found["points"]] == [False, True, False, False]
+    rows = [line.split() for line in as_text([found]).splitlines()]
+    assert [row[:2] for row in rows if row[-1:] == ["dominated"]] == [["w3", "q2"]]
 
 
 def test_the_table_says_what_the_bundle_is(tiny_bundle):

@@ -64,6 +64,8 @@ def test_every_point_is_measured_in_all_its_steps(measured):
         assert (found.network_ms_p50 > 0) == (found.point.mode is not Mode.IMAGE)
         assert (found.kilobytes_mean > 0) == (found.point != LOCAL)
         assert (found.mmacs is not None) == (found.point.mode is Mode.SPLIT)
+        assert (found.kilobytes_cap is not None) == (found.point.mode is Mode.SPLIT)
+        assert found.kilobytes_mean <= found.kilobytes_p90 <= (found.kilobytes_cap or found.kilobytes_p90)
 
 
 def test_a_quality_outside_of_the_bundle_is_refused(encoder, photo):

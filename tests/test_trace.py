@@ -13,7 +13,7 @@ from edge_client.frames import Fate, Outcome
 from edge_client.policy import Estimates, Terms
 from edge_client.trace import TraceFile, trace_record
 from splitnet.errors import ConfigError
-from splitnet.operating_point import SKIP
+from splitnet.operating_point import SKIP, Codec, OperatingPoint
 from tests.client_samples import captured_frame, chosen_frame, result
 
 ESTIMATES = Estimates(2_000_000.0, 1_500_000.0, 12.5, 1500, overusing=True, load_factor=1.25)
@@ -96,3 +96,13 @@ def test_lines_are_written_at_once(tmp_path):
 def test_a_file_that_cannot_be_written_is_said_in_one_line():
     with pytest.raises(ConfigError, match="choose another --trace-out"):
         TraceFile(Path("/nowhere/run.jsonl"), 200.0, started=0.0)
+
+
+def test_a_frame_that_was_made_coarser_names_both_points():
+    chosen, answered = chosen_frame(3), result(3, end_to_end_ms=48.0)
+    assert "sent" not in trace_record(
+        Fate(Outcome.ANSWERED, chosen.frame, chosen, answered.encoded, answered), 0.0, 0.0
+    )
+    coarser = replace(answered.encoded, point=OperatingPoint(Codec.RANS, 4, 0))
+    record = trace_record(Fate(Outcome.LOST, chosen.frame, chosen, coarser), 0.0, 0.0)
+    assert (record["point"], record["sent"]) == ("w4 q2", "w4 q0")

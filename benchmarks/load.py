@@ -44,12 +44,22 @@ class Tally:
 
     sent: int = 0
     latencies_ms: list[float] = field(default_factory=list)  # of those with detections
-    overheads_ms: list[float] = field(default_factory=list)  # of these, less decoding and computing
+    overheads_ms: list[float] = field(default_factory=list)  # of these, less waiting, decoding and computing
     refused: Counter[str] = field(default_factory=Counter)  # by status
+    waits_ms: list[float] = field(default_factory=list)  # in the server's queue, of those with detections
+    lags_ms: list[float] = field(default_factory=list)  # by which this generator was late itself
+    due_at_s: list[float] = field(default_factory=list)  # when each was to be sent, of time.monotonic
+    answered_at_s: list[float] = field(default_factory=list)  # the same, of those with detections
 
     def good(self, deadline_ms: float) -> int:
         """Return how many were answered in time."""
         return sum(latency <= deadline_ms for latency in self.latencies_ms)
+
+    def between(self, begin_s: float, end_s: float) -> tuple[int, list[float]]:
+        """Return how many were to be sent from one moment until before another, and the latencies in ms."""
+        answered = zip(self.answered_at_s, self.latencies_ms, strict=True)
+        sent = sum(begin_s <= at < end_s for at in self.due_at_s)
+        return sent, [latency for at, latency in answered if begin_s <= at < end_s]
 
 
 class Device:
@@ -83,6 +93,8 @@ class Device:
             await asyncio.sleep(at - time.monotonic())
             if at >= start + SETTLE_S:
                 self.tally.sent += 1
+                self.tally.due_at_s.append(at)
+                self.tally.lags_ms.append(1000 * (time.monotonic() - at))
                 self._sent_at[frame_id] = at  # when it was due, so that a late generator hides nothing
             session.send(replace(next(self._frames), frame_id=frame_id, deadline_ms=self._load.deadline_ms))
             at += period_s
@@ -98,17 +110,28 @@ class Device:
                 self.tally.refused[reply.status.name] += 1
                 continue
             latency_ms = 1000 * (time.monotonic() - sent_at)
-            self.tally.latencies_ms.append(latency_ms)
             timing = reply.timing
+            self.tally.latencies_ms.append(latency_ms)
+            self.tally.answered_at_s.append(sent_at)
+            self.tally.waits_ms.append(timing.wait_ms)
             self.tally.overheads_ms.append(latency_ms - timing.decode_ms - timing.infer_ms - timing.wait_ms)
 
 
 async def run_load(server: str, digest: str, frames: Sequence[Frame], load: Load) -> list[Tally]:
     """Let all devices send at once; returns what each of them got."""
-    devices = [Device(number, frames, load) for number in range(load.devices)]
-    start = time.monotonic() + 1.0 + 0.01 * load.devices  # time to open all sessions
+    return await run_devices(server, digest, [Device(number, frames, load) for number in range(load.devices)])
+
+
+async def run_devices(server: str, digest: str, devices: Sequence[Device]) -> list[Tally]:
+    """Let devices send at once, each its own load; returns what each of them got."""
+    start = time.monotonic() + opening_s(len(devices))
     await asyncio.gather(*(device.run(server, digest, start) for device in devices))
     return [device.tally for device in devices]
+
+
+def opening_s(devices: int) -> float:
+    """Return how long it takes to open so many sessions, generously."""
+    return 1.0 + 0.01 * devices
 
 
 async def one_at_a_time(server: str, requests: Sequence[bytes], seconds: float) -> float:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
 
 from benchmarks import load as load_module
+from benchmarks import serve, serve_bench, serve_scenarios, serve_switch
 from benchmarks.__main__ import main
-from benchmarks.load import Load, Tally, run_load
-from benchmarks.serve import jain, summary
+from benchmarks.cores import Cores, available_cores
+from benchmarks.load import Device, Load, run_devices, run_load
+from benchmarks.processes import ServerProcess, server_process
+from benchmarks.serve_bench import bench_from
+from benchmarks.serve_figures import summary
+from splitnet.bundle import load_server
+from splitnet.errors import LinkError
+from splitnet.manifest import load_manifest
 from splitnet.messages import Ack, FrameError
 from tests.fake_model import frame
 from tests.fake_server import DIGEST, FakeService, ack_and_detect, serving
@@ -22,28 +33,6 @@ LOAD = Load(devices=3, frames_per_s=60.0, deadline_ms=200, seconds=0.4)
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "SETTLE_S", 0.0)
-
-
-def test_jains_index_is_one_for_equals_and_one_nth_if_one_has_all():
-    assert jain([3, 3, 3]) == pytest.approx(1.0)
-    assert jain([5, 0, 0, 0]) == pytest.approx(0.25)
-    assert jain([0, 0]) == 1.0
-
-
-def test_a_summary_counts_late_shed_and_unanswered_frames():
-    tallies = [
-        Tally(4, [10.0, 250.0], [1.0, 3.0], Counter(RESOURCE_EXHAUSTED=1)),
-        Tally(2, [30.0], [2.0], Counter(DEADLINE_EXCEEDED=1)),
-    ]
-    figures = summary(tallies, LOAD)
-    assert figures["sent_per_s"] == 15.0 and figures["goodput_per_s"] == 5.0
-    assert (figures["late"], figures["shed"], figures["expired"], figures["unanswered"]) == (1, 1, 1, 1)
-    assert (figures["latency_ms_p50"], figures["overhead_ms_p50"], figures["jain"]) == (30.0, 2.0, 1.0)
-
-
-def test_a_summary_of_nothing_has_no_percentiles():
-    figures = summary([Tally()], LOAD)
-    assert figures["latency_ms_p99"] is None and figures["goodput_per_s"] == 0.0
 
 
 async def test_every_frame_is_sent_and_its_answer_counted():
@@ -75,18 +64,110 @@ async def test_refusals_are_counted_by_their_status():
     assert all(tally.refused == {"RESOURCE_EXHAUSTED": tally.sent} for tally in tallies)
 
 
-def test_the_benchmark_compares_all_of_them(tiny_bundle, tmp_path, capsys):
-    out = tmp_path / "serve.json"
-    words = ["serve", "--bundle", str(tiny_bundle), "--devices", "2", "--seconds", "0.5", "--loads", "0.2"]
-    assert main([*words, "--max-batch-size", "2", "--out", str(out)]) == 0
+async def test_it_is_known_when_every_frame_was_to_be_sent():
+    async with serving(FakeService()) as address:
+        (tally,) = await run_load(address, DIGEST, [frame(1)], replace(LOAD, devices=1, frames_per_s=20.0))
+    assert len(tally.due_at_s) == len(tally.lags_ms) == tally.sent
+    assert tally.due_at_s == pytest.approx([tally.due_at_s[0] + 0.05 * index for index in range(tally.sent)])
+    assert set(tally.answered_at_s) <= set(tally.due_at_s) and min(tally.lags_ms) >= 0
+
+
+async def test_devices_may_send_at_rates_of_their_own():
+    slow, fast = replace(LOAD, devices=1, frames_per_s=20.0), replace(LOAD, devices=1, frames_per_s=100.0)
+    async with serving(FakeService()) as address:
+        devices = [Device(0, [frame(1)], slow), Device(1, [frame(1)], fast)]
+        tallies = await run_devices(address, DIGEST, devices)
+    assert [tally.sent for tally in tallies] == pytest.approx([8, 40], abs=1)
+
+
+@pytest.fixture(scope="module")
+def address(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Start one server for all scenarios: a test must not take minutes."""
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    with server_process(tiny_bundle, log, "--max-batch-size", "2", "--threads", "1") as server:
+        yield server
+
+
+def test_the_benchmark_compares_all_of_them(address, tiny_bundle, tmp_path, capsys, monkeypatch):
+    @contextmanager
+    def same_server(bench, log, bundle=None, batch=None):
+        log.write_text('{"event": "stopped", "batch_sizes": {"1": 30, "2": 10}}\n')
+        yield address
+
+    monkeypatch.setattr(serve_bench, "serving", same_server)
+    monkeypatch.setattr(serve_scenarios, "serving", same_server)
+    monkeypatch.setattr(serve, "switching", lambda *_: {"switch": [{"sent": 5, "not_in_time": 0}]})
+    out = tmp_path / "new" / "serve.json"
+    words = ["serve", "--bundle", str(tiny_bundle), "--devices", "2", "--sessions", "3", "--seconds", "0.3"]
+    assert main([*words, "--loads", "0.1", "--deadline-ms", "100", "--max-batch-size", "2", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
     assert result["bare_frames_per_s"] > 0 and result["one_call_at_a_time_frames_per_s"] > 0
     assert [row["server"] for row in result["loads"]] == ["batching", "batching off"]
-    assert all(row["memory_mb_end"] > 0 and row["batch_size_mean"] >= 1 for row in result["loads"])
+    assert all(row["memory_mb_end"] > 0 and row["batch_size_mean"] == 1.25 for row in result["loads"])
+    assert [row["who"] for row in result["flooding"]] == ["the others", "the one that floods"]
+    assert result["sessions"][0]["sessions"] == 3 and result["sessions_memory"][0]["memory_mb"] > 0
+    assert (out.parent / "serve-light.png").exists()
     assert "goodput_per_s" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wrong", [("--loads", "much"), ("--devices", "0"), ("--seconds", "0"), ("--loads", "0")])
+def test_a_bundle_is_replaced_under_load(tiny_bundle, monkeypatch):
+    monkeypatch.setattr(serve_switch, "SETTLE_S", 0.0)
+    words = ["--bundle", str(tiny_bundle), "--devices", "4", "--seconds", "0.5", "--max-batch-size", "1"]
+    bench = bench_from(options(words), Cores(available_cores(), available_cores()))
+    told: list[str] = []
+    result = serve_switch.switching(bench, None, 40.0, told.append)
+    assert told == ["a bundle replaced under load"]
+    assert [row["phase"] for row in result["switch"]] == ["before", "during", "after", "after, new devices"]
+    assert result["switch_s"] > 0 and result["switch"][0]["sent"] > 0 and result["switch"][3]["sent"] > 0
+    assert {row["second"] for row in result["switch_memory"]} >= {0.0}
+
+
+def test_another_version_is_another_bundle_with_the_same_weights(tiny_bundle, tmp_path):
+    digest = serve_switch.another_version(tiny_bundle, tmp_path / "other")
+    other = load_server(tmp_path / "other").manifest
+    assert other.digest == digest != load_manifest(tiny_bundle).digest
+    assert other.files == load_manifest(tiny_bundle).files
+
+
+async def test_a_switch_that_was_refused_is_an_error(tmp_path):
+    log = tmp_path / "server.log"
+    log.write_text('a line of another kind\n{"event": "bundles refreshed", "refused": ["broken"], "loaded": []}\n')
+    with pytest.raises(LinkError, match="did not take the new bundle"):
+        await serve_switch._refreshed(log)
+
+
+def options(words: list[str]) -> Namespace:
+    parser = ArgumentParser()
+    serve.BENCHMARK.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_a_quick_look_is_smaller_and_never_larger():
+    quick = serve._quick(options(["--quick", "--devices", "2", "--seconds", "9"]))
+    assert (quick.devices, quick.seconds, quick.loads) == (2, serve.QUICK_SECONDS, serve.QUICK_LOADS)
+
+
+def test_sizes_of_batches_come_from_the_log(tmp_path):
+    log = tmp_path / "server.log"
+    log.write_text('words\n{"event": "ready"}\n{"event": "stopped", "batch_sizes": {"1": 2, "8": 2}}\n')
+    assert serve_bench.batch_sizes(log) == {1: 2, 8: 2}
+    assert serve_bench.mean_size({1: 2, 8: 2}) == 4.5 and serve_bench.mean_size({}) is None
+    log.write_text("")
+    assert serve_bench.batch_sizes(log) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--loads", "much"),
+        ("--loads", "0"),
+        ("--devices", "0"),
+        ("--sessions", "3000"),
+        ("--seconds", "0"),
+        ("--threads", "0"),
+        ("--max-batch-size", "65"),
+    ],
+)
 def test_a_setting_out_of_range_is_one_line(tiny_bundle, capsys, wrong):
     assert main(["serve", "--bundle", str(tiny_bundle), *wrong]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,176 @@
+"""What all scenarios of the serve benchmark share: frames, the limit, a server with its cores to itself.
+
+The server and the bare model run on the same cores, as many as they have threads, and the simulated devices on the
+others. So the limit is what the model alone reaches there, decoding included, and the server's own work (gRPC,
+sessions, the queue, hand-overs) counts against the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.cores import Cores, on_cores
+from benchmarks.load import Load, Tally, run_load
+from benchmarks.photographs import frames_from
+from benchmarks.processes import ServerProcess, server_process
+from benchmarks.usage import Usage, watched
+from cloud_server.detection import BundleModel
+from cloud_server.tuning import Tuning, read_tuning
+from splitnet.bundle import load_device, load_server
+from splitnet.letterbox import Letterbox
+from splitnet.messages import Frame
+from splitnet.operating_point import Codec, Mode, OperatingPoint
+
+PICTURES = 20
+SLICE_S = 2.0  # of a look at the limit between two loads
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, and with what."""
+
+    bundle: Path
+    digest: str
+    frames: Sequence[Frame]
+    devices: int
+    deadline_ms: int
+    seconds: float
+    max_batch_size: int
+    tuning_file: Path | None
+    threads: int
+    cores: Cores
+
+    @property
+    def slice_s(self) -> float:
+        """Seconds of a look at the limit."""
+        return min(SLICE_S, self.seconds)
+
+    @property
+    def tuning(self) -> Tuning:
+        """How the model is computed, bare and in the server."""
+        tuning = Tuning() if self.tuning_file is None else read_tuning(self.tuning_file)
+        return replace(tuning, threads=self.threads)
+
+    def load(self, frames_per_s: float) -> Load:
+        """Return a load of all devices together."""
+        return Load(self.devices, frames_per_s, self.deadline_ms, self.seconds)
+
+
+def bench_from(options: Namespace, cores: Cores) -> Bench:
+    """Encode the frames that are sent, and gather the rest. Raises BundleError, ConfigError."""
+    return Bench(
+        options.bundle,
+        load_device(options.bundle).manifest.digest,
+        encoded_frames(options.bundle, options.images),
+        options.devices,
+        options.deadline_ms,
+        options.seconds,
+        options.max_batch_size,
+        options.tuning,
+        options.threads,
+        cores,
+    )
+
+
+def encoded_frames(bundle: Path, images: Path | None) -> list[Frame]:
+    """Encode pictures at a few operating points, as a device would. Raises BundleError, ConfigError."""
+    device = load_device(bundle)
+    manifest = device.manifest
+    points = [(manifest.widths, manifest.qualities // 2), (1, 0), (manifest.widths, manifest.qualities - 1)]
+    frames = []
+    for picture in frames_from(images, PICTURES):
+        height, width = picture.shape[:2]
+        canvas = Letterbox.fit(width, height, manifest.input_size).apply(picture)
+        for members, quality in points:
+            payload = device.codec.compress(device.encoder.encode(canvas, members, quality), members, quality)
+            frames.append(Frame(0, 0, OperatingPoint(Codec.RANS, members, quality), payload, width, height))
+    return frames
+
+
+class BareModel:
+    """The bundle's model in a loop, decoding included: what no server on the same cores exceeds."""
+
+    def __init__(self, bench: Bench) -> None:
+        """Load and prepare it."""
+        self._bench = bench
+        self._model = BundleModel(load_server(bench.bundle), torch.device("cpu"), bench.tuning)
+        with self._alone():
+            self._model.prepare()
+        self.best_size = bench.max_batch_size
+
+    def sizes(self) -> list[dict[str, object]]:
+        """Measure every power of two as the batch size, and keep the best for later."""
+        sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= self._bench.max_batch_size]
+        rates = {size: self.frames_per_s(size) for size in sizes}
+        self.best_size = max(rates, key=rates.__getitem__)
+        return [{"batch_size": size, "frames_per_s": rate} for size, rate in rates.items()]
+
+    def frames_per_s(self, size: int | None = None) -> float:
+        """Measure for a moment; the best batch size if none is given."""
+        frames, size = self._bench.frames, size or self.best_size
+        batch = [frames[index % len(frames)] for index in range(size)]
+        with self._alone():
+            self._run(batch)
+            start, count = time.perf_counter(), 0
+            while time.perf_counter() < start + self._bench.slice_s:
+                self._run(batch)
+                count += size
+            return count / (time.perf_counter() - start)
+
+    def _run(self, batch: Sequence[Frame]) -> None:
+        self._model.infer(Mode.SPLIT, [self._model.decode(frame) for frame in batch])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Compute on the server's cores, with its threads."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._bench.threads)
+        try:
+            with on_cores(self._bench.cores.server):
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def serving(bench: Bench, log: Path, bundle: Path | None = None, batch: int | None = None) -> Iterator[ServerProcess]:
+    """Run a server on its cores; another bundle or largest batch than the bench's if given. Raises LinkError."""
+    options = ["--max-batch-size", str(batch or bench.max_batch_size), "--threads", str(bench.threads)]
+    options += ["--device", "cpu", "--max-queue", str(max(64, 2 * bench.devices))]
+    options += [] if bench.tuning_file is None else ["--tuning", str(bench.tuning_file.resolve())]
+    with ExitStack() as stack:
+        with on_cores(bench.cores.server):
+            server = stack.enter_context(server_process(bundle or bench.bundle, log, *options))
+        yield server
+
+
+def loaded(bench: Bench, load: Load, batch: int | None = None) -> tuple[list[Tally], Usage, dict[int, int]]:
+    """Put a load on a fresh server; returns what devices got, what the server used, batches by size."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "server.log"
+        with serving(bench, log, batch=batch) as server, watched(server.process.pid) as usage:
+            tallies = asyncio.run(run_load(server.address, bench.digest, bench.frames, load))
+        return tallies, usage, batch_sizes(log)
+
+
+def batch_sizes(log: Path) -> dict[int, int]:
+    """Read from a stopped server's log how many batches of each size it has computed."""
+    entries = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    sizes: dict[str, int] = next((entry["batch_sizes"] for entry in entries if entry["event"] == "stopped"), {})
+    return {int(size): count for size, count in sizes.items()}
+
+
+def mean_size(sizes: dict[int, int]) -> float | None:
+    """Return the mean of a distribution of batch sizes, or None of nothing."""
+    batches = sum(sizes.values())
+    return sum(size * count for size, count in sizes.items()) / batches if batches else None

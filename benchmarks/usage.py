@@ -1,0 +1,53 @@
+"""What a running process uses: processor time, and memory over time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+
+SAMPLE_S = 0.5  # between two looks at the memory
+SHOWN = 12  # of these, in a series
+
+
+@dataclass
+class Usage:
+    """Filled in when the watched block ends; memory while it lasts."""
+
+    cores: float = 0.0  # busy ones, on average
+    memory_mb: list[tuple[float, float]] = field(default_factory=list)  # (seconds since the start, MB resident)
+
+
+@contextmanager
+def watched(pid: int) -> Iterator[Usage]:
+    """Watch a process during a block."""
+    process, usage, ended = psutil.Process(pid), Usage(), threading.Event()
+    start, before = time.monotonic(), process.cpu_times()
+
+    def look() -> None:
+        while True:
+            usage.memory_mb.append((time.monotonic() - start, process.memory_info().rss / 1e6))
+            if ended.wait(SAMPLE_S):
+                return
+
+    looking = threading.Thread(target=look, name="usage", daemon=True)
+    looking.start()
+    try:
+        yield usage
+    finally:
+        ended.set()
+        looking.join()
+    after = process.cpu_times()
+    used_s = after.user + after.system - before.user - before.system
+    usage.cores = used_s / (time.monotonic() - start)
+
+
+def thinned(series: Sequence[tuple[float, float]], count: int = SHOWN) -> list[tuple[float, float]]:
+    """Return at most so many entries of a series, evenly spread, the first and the last among them."""
+    if len(series) <= count:
+        return list(series)
+    return [series[round(index * (len(series) - 1) / (count - 1))] for index in range(count)]

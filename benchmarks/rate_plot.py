@@ -141,10 +141,8 @@ def _name_widths(axes: Axes, rows: Sequence[Row], colours: Mapping[str, str]) ->
 def _name_rivals(axes: Axes, rows: Sequence[Row], colours: Mapping[str, str]) -> None:
     """Write the rivals' names under their first points: curves rise, so nothing is there."""
     for row in rows:
-        place = row["bytes_mean"] / 1000, row["ap"]
-        _write(
-            axes, NAMES.get(row["curve"], row["curve"]), place, (0, -9), colours[row["curve"]], ha="center", va="top"
-        )
+        place, curve = (row["bytes_mean"] / 1000, row["ap"]), str(row["curve"])
+        _write(axes, NAMES.get(curve, curve), place, (0, -9), colours[curve], ha="center", va="top")
 
 
 def _write(

@@ -34,7 +34,7 @@ class AdaptivePolicy(Policy):
         self._load = LoadFactor()
         self._pace = FramePace()
         self._sizes: defaultdict[str, RecentValues] = defaultdict(RecentValues)  # by codec, over the table's median
-        self._server_ms = RecentValues()
+        self._server_ms = RecentValues(rises=True)
         self._unattainable = False
 
     @property

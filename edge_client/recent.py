@@ -10,13 +10,19 @@ from edge_client.prospect import Spread
 
 FRAMES = 32  # remembered
 ENOUGH = 8  # values before they are believed
+LATEST = 5  # values whose median shows a jump after three, and a single outlier never
 PACE_SMOOTHING = 0.2
 
 
 class RecentValues:
-    """The last values of a figure: median and p90."""
+    """The last values of a figure: median and p90.
 
-    def __init__(self) -> None:
+    rises: the figure may jump and stay there, as the time of a server does whose cores somebody else takes. Then
+    the median of the latest few counts as soon as it is the higher one; downwards there is no hurry.
+    """
+
+    def __init__(self, rises: bool = False) -> None:
+        self._rises = rises
         self._values: deque[float] = deque(maxlen=FRAMES)
         self._spread: Spread | None = None
 
@@ -27,7 +33,10 @@ class RecentValues:
         self._values.append(value)
         values = list(self._values)
         if len(values) >= ENOUGH:
-            self._spread = Spread(percentile(values, 50), percentile(values, 90))
+            usual, most = percentile(values, 50), percentile(values, 90)
+            if self._rises:
+                usual = max(usual, percentile(values[-LATEST:], 50))
+            self._spread = Spread(usual, max(usual, most))
 
     @property
     def spread(self) -> Spread | None:

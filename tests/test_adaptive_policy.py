@@ -27,7 +27,7 @@ def circumstances(frame_id: int, now: float, **other: object) -> Circumstances:
 
 
 def drive(
-    adaptive: AdaptivePolicy, mbps: float, frames: int, first: int = 1, load: float = 1.0
+    adaptive: AdaptivePolicy, mbps: float, frames: int, first: int = 1, load: float = 1.0, server_ms: float = 10.0
 ) -> list[OperatingPoint]:
     """Take frames one after the other, ten a second, to their answers; returns their points."""
     rows = {row.point: row for row in (SMALL, MIDDLE, LARGE, PICTURE)}
@@ -44,7 +44,7 @@ def drive(
         adaptive.sent(sent, frame_id, size)
         acked = sent + 8 * (size + 100) / (mbps * 1e6) + RTT_S
         adaptive.acked(acked, Ack(frame_id, size, round(1e6 * acked) + 10**12, 1))
-        adaptive.answered(acked + 0.01, frame_id, ServerTiming(1.0, 2.0, 7.0))
+        adaptive.answered(acked + server_ms / 1000, frame_id, ServerTiming(server_ms - 9.0, 2.0, 7.0))
     return points
 
 
@@ -65,6 +65,13 @@ def test_the_width_follows_the_load_within_five_frames():
     adaptive = policy(SPLIT_TABLE)
     assert drive(adaptive, 8.0, 30)[-1] == LARGE.point
     assert drive(adaptive, 8.0, 6, 31, load=2.0)[-1] != LARGE.point
+
+
+def test_a_server_that_becomes_slower_gets_quicker_points_after_three_frames():
+    adaptive = policy(SPLIT_TABLE)
+    assert drive(adaptive, 8.0, 30)[-1] == LARGE.point
+    points = drive(adaptive, 8.0, 4, 31, server_ms=90.0)
+    assert points == [LARGE.point] * 3 + [MIDDLE.point]
 
 
 def test_busy_cores_are_an_early_warning():

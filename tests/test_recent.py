@@ -7,7 +7,7 @@ import math
 import pytest
 
 from edge_client.prospect import Spread
-from edge_client.recent import ENOUGH, FRAMES, FramePace, RecentValues
+from edge_client.recent import ENOUGH, FRAMES, LATEST, FramePace, RecentValues
 
 
 def test_a_few_values_are_not_believed():
@@ -29,6 +29,35 @@ def test_older_values_are_forgotten():
     for value in [1.0] * FRAMES + [2.0] * FRAMES:
         values.add(value)
     assert values.spread == Spread(2.0, 2.0)
+
+
+def test_a_figure_that_may_jump_is_believed_after_three_values():
+    values, steady = RecentValues(rises=True), RecentValues()
+    for value in [10.0] * FRAMES + [90.0] * 2:
+        values.add(value)
+        steady.add(value)
+    assert values.spread == Spread(10.0, 10.0)
+    values.add(90.0)
+    steady.add(90.0)
+    assert values.spread == Spread(90.0, 90.0)
+    assert steady.spread == Spread(10.0, 10.0)
+
+
+def test_outliers_do_not_make_a_jump():
+    values = RecentValues(rises=True)
+    for value in [10.0] * FRAMES + [90.0, 10.0, 10.0, 90.0, 10.0]:
+        values.add(value)
+    assert values.spread == Spread(10.0, 10.0)
+
+
+def test_a_figure_that_has_fallen_is_believed_once_most_values_say_so():
+    values = RecentValues(rises=True)
+    for value in [90.0] * FRAMES + [10.0] * LATEST:
+        values.add(value)
+    assert values.spread == Spread(90.0, 90.0)
+    for _ in range(FRAMES // 2):
+        values.add(10.0)
+    assert values.spread == Spread(10.0, 90.0)
 
 
 @pytest.mark.parametrize("nonsense", [-1.0, math.nan, math.inf])

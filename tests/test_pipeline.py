@@ -10,6 +10,8 @@ import grpc
 import numpy as np
 import pytest
 
+from edge_client import pipeline as pipeline_module
+from edge_client.attempts import staggered
 from edge_client.backoff import Backoff
 from edge_client.encoder_runtime import EncodedFrame
 from edge_client.pipeline import Pipeline, PipelineSettings
@@ -236,6 +238,13 @@ async def test_a_draining_server_gets_no_new_frames_and_is_left():
     assert statistics.sessions == 3  # one frame each: none was sent after the notice
 
 
+@pytest.fixture
+def _one_at_a_time(monkeypatch):
+    """Let no server win because another one is slow to open a session."""
+    monkeypatch.setattr(pipeline_module, "staggered", lambda opener, *_: staggered(opener, None))
+
+
+@pytest.mark.usefixtures("_one_at_a_time")
 async def test_a_server_that_drains_is_left_for_the_next_one_which_is_kept():
     first, second = FakeService(), FakeService()
     first.answer = lambda frame: [Draining(1000), *ack_and_detect(frame)]
@@ -247,6 +256,7 @@ async def test_a_server_that_drains_is_left_for_the_next_one_which_is_kept():
     assert (statistics.sessions, statistics.moves, statistics.server) == (2, 1, far)
 
 
+@pytest.mark.usefixtures("_one_at_a_time")
 async def test_a_server_that_dies_costs_no_more_than_what_was_in_flight():
     first, second = FakeService(), FakeService()
     first.break_after = 4
@@ -257,6 +267,7 @@ async def test_a_server_that_dies_costs_no_more_than_what_was_in_flight():
     assert statistics.answered + statistics.lost == 12
 
 
+@pytest.mark.usefixtures("_one_at_a_time")
 async def test_a_server_that_goes_silent_is_left_for_the_next_one():
     silent, second = FakeService(answer=lambda frame: []), FakeService()
     settings = PipelineSettings(server="127.0.0.1:1", answer_timeout_s=0.05)
@@ -270,6 +281,7 @@ async def test_a_server_that_goes_silent_is_left_for_the_next_one():
     assert statistics.lost >= len(silent.frames) > 0
 
 
+@pytest.mark.usefixtures("_one_at_a_time")
 @pytest.mark.parametrize("status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION])
 async def test_a_server_that_refuses_is_passed_over(status, caplog):
     first, second = FakeService(), FakeService()

@@ -46,9 +46,11 @@ def sweep(bench: Bench, bare: BareModel, limit: float, loads: Sequence[float], s
 def _under(bench: Bench, frames_per_s: float, max_batch_size: int) -> dict[str, object]:
     load = bench.load(frames_per_s)
     tallies, usage, sizes = loaded(bench, load, max_batch_size)
+    computed = sum(size * count for size, count in sizes.items())
     return {
         **summary(tallies, load),
         "cores": usage.cores,
+        "cpu_ms_per_frame": 1000 * usage.cpu_s / computed if computed else None,
         "memory_mb_end": usage.memory_mb[-1][1],
         "batch_size_mean": mean_size(sizes),
         "batch_sizes": sizes,

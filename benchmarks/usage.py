@@ -18,6 +18,7 @@ SHOWN = 12  # of these, in a series
 class Usage:
     """Filled in when the watched block ends; memory while it lasts."""
 
+    cpu_s: float = 0.0
     cores: float = 0.0  # busy ones, on average
     memory_mb: list[tuple[float, float]] = field(default_factory=list)  # (seconds since the start, MB resident)
 
@@ -42,8 +43,8 @@ def watched(pid: int) -> Iterator[Usage]:
         ended.set()
         looking.join()
     after = process.cpu_times()
-    used_s = after.user + after.system - before.user - before.system
-    usage.cores = used_s / (time.monotonic() - start)
+    usage.cpu_s = after.user + after.system - before.user - before.system
+    usage.cores = usage.cpu_s / (time.monotonic() - start)
 
 
 def thinned(series: Sequence[tuple[float, float]], count: int = SHOWN) -> list[tuple[float, float]]:

@@ -101,6 +101,7 @@ def test_the_benchmark_compares_all_of_them(address, tiny_bundle, tmp_path, caps
     words = ["serve", "--bundle", str(tiny_bundle), "--devices", "2", "--sessions", "3", "--seconds", "0.3"]
     assert main([*words, "--loads", "0.1", "--deadline-ms", "100", "--max-batch-size", "2", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
+    assert all(row["cpu_ms_per_frame"] > 0 for row in (*result["bare"], *result["loads"]))
     assert result["bare_frames_per_s"] > 0 and result["one_call_at_a_time_frames_per_s"] > 0
     assert [row["server"] for row in result["loads"]] == ["batching", "batching off"]
     assert all(row["memory_mb_end"] > 0 and row["batch_size_mean"] == 1.25 for row in result["loads"])

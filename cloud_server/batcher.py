@@ -147,9 +147,7 @@ class Batcher(Generic[R]):
 
     def take(self, now: float) -> Batch[R]:
         """Remove and return the next batch, and all ready requests that cannot be in time any more."""
-        expired = [request for request in self._ready if request.deadline <= now]
-        hopeless = [request for request in self._ready if request.deadline > now and self._is_late(request, now)]
-        alive = [request for request in self._ready if request.deadline > now and not self._is_late(request, now)]
+        expired, hopeless, alive = self._partition(now)
         batch = self._best_batch(alive, now)
         if not batch and hopeless and now - self._last_taken_at >= PROBE_S:
             batch = [max(hopeless, key=_by_due)]  # the costs may have fallen since: nobody would notice
@@ -162,6 +160,20 @@ class Batcher(Generic[R]):
         self._ready = [request for request in self._ready if request.phase is Phase.READY]
         self._first_ready_at = now
         return Batch(batch, expired, hopeless)
+
+    def _partition(self, now: float) -> tuple[list[R], list[R], list[R]]:
+        """Return the ready requests that are expired, those that are hopeless, and those that can be in time."""
+        expired: list[R] = []
+        hopeless: list[R] = []
+        alive: list[R] = []
+        for request in self._ready:
+            if request.deadline <= now:
+                expired.append(request)
+            elif self._is_late(request, now):
+                hopeless.append(request)
+            else:
+                alive.append(request)
+        return expired, hopeless, alive
 
     def _is_late(self, request: R, now: float) -> bool:
         return now + self._costs[request.kind].bound_s(1) > request.deadline

@@ -7,72 +7,33 @@ runs: a new one is warmed up step by step, between the batches of the others.
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from cloud_server.batcher import Batch, Batcher, Phase, Request
-from splitnet.detections import Detections
-from splitnet.errors import DeadlineExceededError, DrainingError, ShedError, SplitError
-from splitnet.messages import Frame, FrameDetections, FrameError, ServerTiming
+from cloud_server.batcher import Batch, Batcher, Phase
+from cloud_server.job import (
+    Answer,
+    Job,
+    Model,
+    detections_answer,
+    expired_answer,
+    failure_answer,
+    hand_over,
+    hopeless_answer,
+)
+from splitnet.errors import DrainingError, ShedError
+from splitnet.messages import Frame
 from splitnet.operating_point import Mode
-from splitnet.wire import status_of
-
-logger = logging.getLogger(__name__)
 
 MAX_PER_SESSION = 8  # frames of one session that may wait; a device needs one or two
 WARM_UP_SIZES = 16  # up to here every batch size is warmed up, beyond it every second power of two
 
-Answer = FrameDetections | FrameError
 D = TypeVar("D")  # a decoded frame, which only the model looks into
-
-
-class Model(Protocol[D]):
-    """What the engine needs of a bundle."""
-
-    @property
-    def digest(self) -> str:
-        """The bundle's digest: frames of one bundle share batches."""
-
-    @property
-    def modes(self) -> Sequence[Mode]:
-        """The modes it can compute."""
-
-    def prepare(self) -> None:
-        """Move to the device. Called once, on the engine's thread."""
-
-    def blank(self, mode: Mode) -> D:
-        """Return a decoded frame to warm up with."""
-
-    def decode(self, frame: Frame) -> D:
-        """Turn a payload into what a batch is made of. Called on any thread. Raises SplitError."""
-
-    def infer(self, mode: Mode, batch: Sequence[D]) -> list[Detections]:
-        """Return the detections of each decoded frame. Called on the engine's thread only."""
-
-
-@dataclass(eq=False)
-class Job(Request, Generic[D]):
-    """A frame on its way through the engine."""
-
-    model: Model[D] = field(kw_only=True)
-    frame: Frame = field(kw_only=True)
-    on_answer: Callable[[Answer], None] = field(kw_only=True)  # called once, on the event loop
-    decoded: D | None = None
-    decode_s: float = 0.0
-    queue_depth: int = 0  # when it was admitted, this one included
-    cancelled: bool = False  # nobody waits for the answer any more
-
-    @property
-    def mode(self) -> Mode:
-        """How the frame was encoded."""
-        return self.frame.operating_point.mode
 
 
 class Engine(Generic[D]):
@@ -147,7 +108,7 @@ class Engine(Generic[D]):
             job.queue_depth = self._batcher.depth
         if displaced is not None:
             message = "the server is busy: the frame gave way to that of a session with fewer. Send fewer"
-            self._call_soon(_hand_over, [(displaced, _error_answer(displaced, ShedError(message)))])
+            self._call_soon(hand_over, [(displaced, failure_answer(displaced, ShedError(message)))])
         self._decoders.submit(self._decode, job)
         return job
 
@@ -168,7 +129,7 @@ class Engine(Generic[D]):
                 was_waiting = job.phase is Phase.ADMITTED  # else it gave way, and has its answer
                 self._batcher.withdraw(job)
             if was_waiting:
-                self._call_soon(_hand_over, [(job, _error_answer(job, error))])
+                self._call_soon(hand_over, [(job, failure_answer(job, error))])
             return
         job.decode_s = self._clock() - start
         with self._changed:
@@ -177,12 +138,12 @@ class Engine(Generic[D]):
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
-            answers: list[Answer] = [_expired_answer(job) for job in batch.expired]
-            answers += [_hopeless_answer(job) for job in batch.hopeless]
+            answers: list[Answer] = [expired_answer(job) for job in batch.expired]
+            answers += [hopeless_answer(job) for job in batch.hopeless]
             answers += self._answers(batch.requests)
             jobs = batch.expired + batch.hopeless + batch.requests
             if jobs:
-                self._call_soon(_hand_over, list(zip(jobs, answers, strict=True)))
+                self._call_soon(hand_over, list(zip(jobs, answers, strict=True)))
             self._take_step()
 
     def _next_batch(self) -> Batch[Job[D]] | None:
@@ -204,10 +165,12 @@ class Engine(Generic[D]):
         try:
             found = jobs[0].model.infer(jobs[0].mode, [_decoded(job) for job in jobs])
             end = self._clock()
-            answers: list[Answer] = [_answer(job, one, start, end) for job, one in zip(jobs, found, strict=True)]
+            answers: list[Answer] = [
+                detections_answer(job, one, start, end) for job, one in zip(jobs, found, strict=True)
+            ]
         except Exception as error:
             if len(jobs) == 1:
-                return [_error_answer(jobs[0], error)]
+                return [failure_answer(jobs[0], error)]
             return [answer for job in jobs for answer in self._answers([job])]
         self._observe(jobs[0].kind, len(jobs), end - start)
         self._batch_sizes[len(jobs)] += 1
@@ -267,38 +230,3 @@ def _not_started(*_: object) -> None:
 def _decoded(job: Job[D]) -> D:
     assert job.phase is Phase.TAKEN and job.decoded is not None
     return job.decoded
-
-
-def _answer(job: Job[Any], detections: Detections, start: float, end: float) -> FrameDetections:
-    wait_s = max(0.0, start - job.arrived_at - job.decode_s)
-    timing = ServerTiming(wait_s * 1000, job.decode_s * 1000, (end - start) * 1000)
-    return FrameDetections(job.frame.frame_id, job.frame.capture_time_us, detections, timing)
-
-
-def _expired_answer(job: Job[Any]) -> FrameError:
-    message = f"the frame waited on the server until its deadline of {job.frame.deadline_ms} ms had passed"
-    return _error_answer(job, DeadlineExceededError(message))
-
-
-def _hopeless_answer(job: Job[Any]) -> FrameError:
-    message = f"the frame would be late: its deadline of {job.frame.deadline_ms} ms leaves no time to compute it"
-    return _error_answer(job, ShedError(f"{message}. Allow more time, or send fewer frames"))
-
-
-def _error_answer(job: Job[Any], error: Exception) -> FrameError:
-    if not isinstance(error, SplitError):
-        logger.error("frame failed", exc_info=error)
-        error = SplitError("the server failed on this frame; its log says why")
-    return error_answer(job.frame.frame_id, job.frame.capture_time_us, error)
-
-
-def error_answer(frame_id: int, capture_time_us: int, error: SplitError) -> FrameError:
-    """Return the answer that tells a device what was wrong with a frame."""
-    return FrameError(frame_id, capture_time_us, status_of(error), str(error))
-
-
-def _hand_over(answers: list[tuple[Job[Any], Answer]]) -> None:
-    """Run on the event loop, where `cancelled` is set too: no answer follows a cancellation."""
-    for job, answer in answers:
-        if not job.cancelled:
-            job.on_answer(answer)

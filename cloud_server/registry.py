@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from cloud_server.engine import Engine, Model
+from cloud_server.engine import Engine
+from cloud_server.job import Model
 from splitnet.errors import BundleError, BundleMismatchError
 from splitnet.manifest import FILE_NAME, load_manifest
 
@@ -107,8 +108,8 @@ class Registry(Generic[D]):
             return old if (folder / FILE_NAME).exists() else None
 
     def _new(self, folder: Path) -> BundleModelOf[D]:
-        model = self._load(folder)
         try:
+            model = self._load(folder)
             self._engine.adopt(model)
         except RuntimeError as error:  # torch: no memory left on the device
             raise BundleError(f"{folder} cannot be run here: {error}") from error

@@ -110,7 +110,7 @@ class Server:
 
 
 async def serve(config: ServeConfig, announce: Callable[[str], None]) -> bool:
-    """Run the daemon until a signal; returns whether it ended with every session finished.
+    """Run the daemon until a signal, be it before it is ready; returns whether it ended with every session finished.
 
     announce: takes the line that says that the server is ready. Raises BundleError, ConfigError, ListenError.
     """
@@ -120,7 +120,11 @@ async def serve(config: ServeConfig, announce: Callable[[str], None]) -> bool:
         engine: Engine[DecodedFrame] = Engine(config.max_batch_size, config.max_queue, config.decode_threads)
         registry = Registry(engine, config.bundles, lambda folder: BundleModel(load_server(folder), device, tuning))
         server = Server(engine, registry, config.listen)
-        address = await server.start()
+        starting = asyncio.create_task(server.start())
+        if not await _first(starting, signals.stop.wait()):
+            await asyncio.to_thread(engine.stop)
+            return True
+        address = starting.result()
         default = registry.models[0]
         others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
         facts = {"listen": address, "bundle": default.name, "device": device.type, "memory_mb": registry.memory_mb}
@@ -145,8 +149,10 @@ async def _refresh_when_told(server: Server, told: asyncio.Event) -> None:
         told.clear()
         try:
             changes = await server.refresh()
-        except SplitError as error:
-            logger.error("bundles refused, going on with the old ones", extra={"reason": str(error)})
+        except Exception as error:
+            unexpected = None if isinstance(error, SplitError) else error
+            said = "bundles refused, going on with the old ones"
+            logger.error(said, extra={"reason": str(error)}, exc_info=unexpected)
         else:
             facts = {**asdict(changes), "memory_mb": server.memory_mb}
             (logger.warning if changes.refused else logger.info)("bundles refreshed", extra=facts)
@@ -188,7 +194,7 @@ def _signals() -> Iterator[_Signals]:
             loop.remove_signal_handler(number)
 
 
-async def _first(wanted: Awaitable[object], other: Awaitable[object], timeout_s: float) -> bool:
+async def _first(wanted: Awaitable[object], other: Awaitable[object], timeout_s: float | None = None) -> bool:
     """Wait for either of two; returns whether the wanted one has finished."""
     tasks = [asyncio.ensure_future(wanted), asyncio.ensure_future(other)]
     done, pending = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)

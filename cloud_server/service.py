@@ -12,7 +12,8 @@ from typing import Any
 
 import grpc
 
-from cloud_server.engine import Answer, Engine, Job, Model, error_answer
+from cloud_server.engine import Engine
+from cloud_server.job import Answer, Job, Model, error_answer
 from cloud_server.registry import Registry
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceServicer
@@ -84,7 +85,7 @@ class SplitInferenceService(SplitInferenceServicer):
         return pb.InferReply(detections=detections_to_proto(answer))
 
     def drain(self, grace_s: float) -> None:
-        """Refuse new sessions and calls, and tell the open ones to go elsewhere."""
+        """Refuse new sessions and calls, and tell the open ones to go elsewhere; their frames are still answered."""
         self._draining = True
         for session in self._sessions:
             session.drain(round(grace_s * 1000))
@@ -150,7 +151,6 @@ class _Session:
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
         self._jobs: set[Job[Any]] = set()
-        self._draining = False
         self._frames = 0
         self._refused = 0
 
@@ -171,8 +171,7 @@ class _Session:
             logger.info("session closed", extra={"device": self._device_id, **counts})
 
     def drain(self, grace_ms: int) -> None:
-        """Tell the device to go elsewhere; frames that still come are refused."""
-        self._draining = True
+        """Tell the device to go elsewhere. What it has sent before it hears of that is answered."""
         self._outgoing.put_nowait(Draining(grace_ms))
 
     async def _read(self) -> None:
@@ -197,8 +196,6 @@ class _Session:
     def _submit(self, message: pb.Frame) -> Job[Any] | FrameError:
         """Give a frame to the engine; returns the answer if it is refused here."""
         try:
-            if self._draining:
-                raise DrainingError("this server is shutting down: send the frame to another one")
             frame = frame_from_proto(message)
             job = self._engine.submit(self._model, frame, lambda answer: self._finish(job, answer), self._number)
         except SplitError as error:

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from cloud_server.engine import Answer, Engine, Job, warm_up_sizes
+from cloud_server.engine import Engine, warm_up_sizes
+from cloud_server.job import Answer, Job
 from splitnet.errors import DrainingError, ShedError
 from splitnet.messages import Frame, FrameDetections, FrameError
 from splitnet.operating_point import Mode
-from tests.fake_model import BAD, BUG, IMAGE_POINT, POISON, FakeModel, frame
+from tests.fake_model import BAD, BUG, IMAGE_POINT, POISON, SPLIT_POINT, FakeModel, frame
 
 
 class FakeClock:
@@ -78,6 +79,16 @@ async def busy(answers: Answers, model: FakeModel) -> None:
     assert await asyncio.to_thread(model.entered.wait, 10)
 
 
+async def queued(answers: Answers, model: FakeModel, *frames: Frame) -> dict[int, Answer]:
+    """Let frames wait together behind frame 0, then compute; returns all answers."""
+    await busy(answers, model)
+    for one in frames:
+        answers.submit(one)
+    await decoded(answers.engine)
+    model.gate.set()
+    return await answers.wait_for(len(frames) + 1)
+
+
 async def test_a_frame_is_answered_with_its_detections():
     async with running(FakeModel()) as answers:
         answers.submit(frame(7, b"four"))
@@ -90,36 +101,22 @@ async def test_a_frame_is_answered_with_its_detections():
 async def test_frames_that_arrive_during_a_batch_form_the_next_one():
     model = FakeModel()
     async with running(model) as answers:
-        await busy(answers, model)
-        for number in range(1, 6):
-            answers.submit(frame(number))
-        await decoded(answers.engine)
-        model.gate.set()
-        await answers.wait_for(6)
+        await queued(answers, model, *map(frame, range(1, 6)))
     assert [len(batch) for batch in model.batches] == [1, 5]
 
 
 async def test_batches_are_no_larger_than_allowed():
     model = FakeModel()
     async with running(model, max_batch_size=2) as answers:
-        await busy(answers, model)
-        for number in range(1, 6):
-            answers.submit(frame(number))
-        await decoded(answers.engine)
-        model.gate.set()
-        await answers.wait_for(6)
+        await queued(answers, model, *map(frame, range(1, 6)))
     assert [len(batch) for batch in model.batches] == [1, 2, 2, 1]
 
 
 async def test_features_and_pictures_never_share_a_batch():
     model = FakeModel()
     async with running(model) as answers:
-        await busy(answers, model)
-        for number, point in enumerate([None, IMAGE_POINT, None, IMAGE_POINT], start=1):
-            answers.submit(frame(number, point=point) if point else frame(number))
-        await decoded(answers.engine)
-        model.gate.set()
-        await answers.wait_for(5)
+        points = [SPLIT_POINT, IMAGE_POINT] * 2
+        await queued(answers, model, *(frame(number, point=point) for number, point in enumerate(points, start=1)))
     assert model.kinds == [Mode.SPLIT, Mode.SPLIT, Mode.IMAGE]
 
 
@@ -154,12 +151,7 @@ async def test_a_bug_in_decoding_is_told_as_internal_without_its_details(caplog)
 async def test_a_frame_that_fails_its_batch_harms_only_itself():
     model = FakeModel()
     async with running(model) as answers:
-        await busy(answers, model)
-        for number, payload in enumerate([b"a", POISON, b"c"], start=1):
-            answers.submit(frame(number, payload))
-        await decoded(answers.engine)
-        model.gate.set()
-        got = await answers.wait_for(4)
+        got = await queued(answers, model, frame(1, b"a"), frame(2, POISON), frame(3, b"c"))
     assert isinstance(got[2], FrameError) and got[2].status is grpc.StatusCode.INTERNAL
     assert isinstance(got[1], FrameDetections) and isinstance(got[3], FrameDetections)
 
@@ -340,12 +332,7 @@ async def test_a_frame_that_would_be_late_is_told_so_and_not_computed():
 async def test_the_sizes_of_batches_are_counted():
     model = FakeModel()
     async with running(model) as answers:
-        await busy(answers, model)
-        for number in range(1, 4):
-            answers.submit(frame(number))
-        await decoded(answers.engine)
-        model.gate.set()
-        await answers.wait_for(4)
+        await queued(answers, model, *map(frame, range(1, 4)))
         assert answers.engine.batch_sizes == {1: 1, 3: 1}
 
 

@@ -126,10 +126,12 @@ def test_a_bundle_that_does_not_run_here_is_refused(engine, folder):
         def prepare(self) -> None:
             raise RuntimeError("out of memory")
 
-    changes = None
-    with pytest.raises(BundleError, match="cannot be run here: out of memory"):
-        changes = Registry(engine, [folder], lambda path: Large()).refresh()
-    assert changes is None
+    def too_large(path: Path) -> FakeModel:
+        raise RuntimeError("out of memory")
+
+    for load_model in (lambda path: Large(), too_large):
+        with pytest.raises(BundleError, match="cannot be run here: out of memory"):
+            Registry(engine, [folder], load_model).refresh()
 
 
 def test_the_last_bundle_stays_when_all_folders_are_gone(engine, folder):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,13 +23,15 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from cloud_server import server as server_module
 from cloud_server.__main__ import main
+from cloud_server.config import ServeConfig
 from cloud_server.engine import Engine
-from cloud_server.registry import Registry
-from cloud_server.server import SERVICE_NAME, Server
+from cloud_server.registry import Changes, Registry
+from cloud_server.server import SERVICE_NAME, Server, _refresh_when_told, serve
 from protos.split_inference_pb2_grpc import SplitInferenceStub
 from splitnet.bundle import load_device
-from splitnet.errors import ListenError
+from splitnet.errors import BundleError, ListenError
 from splitnet.letterbox import Letterbox
 from splitnet.messages import (
     Ack,
@@ -118,7 +122,7 @@ async def test_a_taken_port_is_refused_and_leaves_no_thread_behind():
     assert not engine._thread.is_alive()
 
 
-async def test_draining_is_seen_by_health_first_then_by_the_session_and_loses_no_frame():
+async def test_a_drain_goes_step_by_step_and_loses_no_frame():
     model = FakeModel()
     async with started(model) as (server, address), connected(address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE_NAME))
@@ -131,11 +135,20 @@ async def test_draining_is_seen_by_health_first_then_by_the_session_and_loses_no
         stopping = asyncio.create_task(stop(server))
         assert (await asyncio.wait_for(watch.read(), 10)).status == NOT_SERVING
         assert await receive(session) == Draining(10_000)
+        with pytest.raises(grpc.aio.AioRpcError, match="shutting down: use another one"):
+            await open_session(channel)
+        await session.write(request_to_proto(frame(2)))  # was on its way when the notice came
+        assert isinstance(await receive(session), Ack)
         model.gate.set()
-        assert isinstance(await receive(session), FrameDetections)
+        for number in (1, 2):
+            answer = await receive(session)
+            assert isinstance(answer, FrameDetections) and answer.frame_id == number
         assert not stopping.done()  # it waits for the device to hang up
         await session.done_writing()
+        assert await asyncio.wait_for(session.read(), 10) is grpc.aio.EOF
         assert await stopping is True
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*address.split(":"))
 
 
 async def test_a_session_that_does_not_end_is_cut_after_the_grace():
@@ -164,12 +177,41 @@ async def test_a_health_watcher_does_not_hold_up_the_shutdown():
         assert await stop(server, grace_s=3600) is True
 
 
-async def test_a_stopped_server_listens_no_more():
-    async with started(FakeModel()) as (server, address):
-        await stop(server)
-    host, port = address.split(":")
-    with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection(host, int(port))
+async def test_a_signal_during_the_start_ends_it_without_serving(tiny_bundle, monkeypatch):
+    released, announced = threading.Event(), []
+
+    def load(folder: Path) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert released.wait(20)
+        raise BundleError("nobody waits for this any more")
+
+    monkeypatch.setattr(server_module, "load_server", load)
+    config = ServeConfig(bundle=[tiny_bundle], listen="127.0.0.1:0", device="cpu")
+    assert await asyncio.wait_for(serve(config, announced.append), timeout=20) is True
+    released.set()
+    assert announced == []
+
+
+async def test_an_unexpected_failure_is_logged_and_the_next_sighup_is_heeded(caplog):
+    outcomes = [RuntimeError("a bug of ours"), Changes((), (), ())]
+    told, refreshed = asyncio.Event(), asyncio.Event()
+
+    class Refreshed:
+        memory_mb = None  # of no bundle
+
+        async def refresh(self) -> Changes:
+            outcome = outcomes.pop(0)
+            if isinstance(outcome, Exception):
+                told.set()  # the next signal
+                raise outcome
+            refreshed.set()
+            return outcome
+
+    told.set()
+    refreshing = asyncio.create_task(_refresh_when_told(Refreshed(), told))
+    await asyncio.wait_for(refreshed.wait(), timeout=10)
+    refreshing.cancel()
+    assert "RuntimeError: a bug of ours" in caplog.text
 
 
 @asynccontextmanager

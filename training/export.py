@@ -55,13 +55,13 @@ def symbol_counts(device: DeviceHalf, input_size: int, photographs: Sequence[Pat
         canvas = Letterbox.fit(frame.shape[1], frame.shape[0], input_size).apply(frame)
         for width, quality in np.ndindex(device.widths, device.qualities):
             symbols = device.encode(canvas, width + 1, quality)
-            counts[width, quality] += _histogram(symbols)
+            counts[width, quality] += symbol_histogram(symbols)
     if not counts.any():
         raise ConfigError(f"none of {len(photographs)} photographs can be read to fit the entropy tables on")
     return counts
 
 
-def _histogram(symbols: NDArray[np.int16]) -> NDArray[np.int64]:
+def symbol_histogram(symbols: NDArray[np.int16]) -> NDArray[np.int64]:
     """Return how often each of -R..R occurs in each channel of (C, h, w), as (C, 2R+1)."""
     channels, bins = symbols.shape[0], 2 * HISTOGRAM_RADIUS + 1
     shifted = symbols.reshape(channels, -1).astype(np.int64) + HISTOGRAM_RADIUS

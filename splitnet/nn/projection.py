@@ -1,8 +1,9 @@
 """A training-free encoder: the detector's own stages up to the split point, then one linear projection.
 
-The latent is a projection of the features in patches: the rows of the projection are orthonormal, so that an error of
-the latent is an error of the features, and the way back is its transpose. Which projection is not decided here: any
-weights will do (`training.pca` makes them from principal components).
+The latent is a projection of the features in patches, and one channel more for each tensor that is 1 wherever there is
+a picture: by it the way back, which is linear too, tells a picture that looks like nothing in particular (the other
+channels are zero) from the grey beside it (all are). Which projection is not decided here: any weights will do
+(`training.pca` makes them from principal components).
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Patch:
 
     @property
     def latent_channels(self) -> int:
-        """Channels of the latent that belong to this tensor."""
-        return self.components * self.side**2
+        """Channels of the latent that belong to this tensor, the last being 1 wherever there is a picture."""
+        return self.components * self.side**2 + 1
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class ProjectionSpec:
     @property
     def latent_channels(self) -> int:
         """Channels of the latent."""
-        return sum(count * patch_side(stage) ** 2 for stage, count in self.components.items())
+        return sum(count * patch_side(stage) ** 2 + 1 for stage, count in self.components.items())
 
     def patches(self, detector: str, split_point: str) -> dict[str, Patch]:
         """Return how each tensor lies in the latent, in order; ConfigError if the detector has no such tensors."""

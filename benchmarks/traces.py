@@ -20,6 +20,9 @@ PACKET_BYTES = 1500
 _INSTANT = 1e-9  # seconds: less than rounding may take from a moment
 _CRUMB = 1e-6  # bytes: less than rounding may leave of a packet
 SLICE_S = 0.001  # made-up links deliver at least this often, if less than a packet at a time
+MAX_DURATION_S = 7200.0  # of links made of rates: what bounds their slices
+MAX_MBPS = 1e6
+MAX_FILE_BYTES = 50_000_000
 
 Seconds = NDArray[np.float64]
 Bytes = NDArray[np.float64]
@@ -37,7 +40,8 @@ class Trace:
     def __post_init__(self) -> None:
         """Raise ConfigError if the opportunities are no link at all."""
         ordered = len(self.times_s) == len(self.bytes_) > 0 and bool(np.all(np.diff(self.times_s) >= 0))
-        if not (ordered and self.times_s[0] >= 0 and self.times_s[-1] <= self.duration_s and self._sum[-1] > 0):
+        inside = ordered and self.times_s[0] >= 0 and self.times_s[-1] <= self.duration_s
+        if not (inside and self.duration_s > 0 and self._sum[-1] > 0):
             raise ConfigError(f"trace {self.name} needs ascending times and something to deliver")
 
     @cached_property
@@ -122,8 +126,10 @@ def _spread(times_s: Seconds) -> Seconds:
 
 def _from_rates(name: str, rates: Sequence[tuple[float, float]]) -> Trace:
     """Return a link of (Mbps, seconds) pieces. Opportunities carry a packet, or less where packets are rarer."""
-    if any(mbps < 0 or seconds <= 0 for mbps, seconds in rates):
-        raise ConfigError(f"trace {name}: rates cannot be negative, and every one needs a time")
+    if any(not 0 <= mbps <= MAX_MBPS or seconds <= 0 for mbps, seconds in rates):
+        raise ConfigError(f"trace {name}: rates are 0 to {MAX_MBPS:.0f} Mbps, and every one needs a time")
+    if sum(seconds for _, seconds in rates) > MAX_DURATION_S:
+        raise ConfigError(f"trace {name} lasts longer than {MAX_DURATION_S:.0f} s: cut it into parts")
     times, sizes, begin = [], [], 0.0
     for mbps, seconds in rates:
         count = max(1, round(seconds / SLICE_S))
@@ -135,6 +141,8 @@ def _from_rates(name: str, rates: Sequence[tuple[float, float]]) -> Trace:
 
 def _read(path: Path, expected: str) -> NDArray[np.float64]:
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigError(f"{path} is over {MAX_FILE_BYTES} bytes: cut it into parts")
         lines = [line for line in path.read_text().splitlines() if line.strip()]
         values = np.array([[float(value) for value in line.split(",")] for line in lines], np.float64)
     except (OSError, ValueError) as error:

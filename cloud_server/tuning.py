@@ -64,7 +64,8 @@ def read_tuning(path: Path) -> Tuning:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not a tuning ({error}): make one with `cloud-server tune`") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not a tuning ({reason}): make one with `cloud-server tune`") from error
 
 
 def _parse(choice: dict[str, Any]) -> Tuning:

@@ -55,7 +55,7 @@ class DeviceProfile:
                 local_ms=_time(values["local_ms"]),
                 local_ms_p90=_time(values["local_ms_p90"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ProfileError(f"this is not a profile ({error!r}): measure again with edge-client profile") from error
 
 

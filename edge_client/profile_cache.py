@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 DIGEST_CHARS = 12  # of the bundle's digest in a file's name
 FINGERPRINT_CHARS = 120
+MAX_FILE_BYTES = 1_000_000
 
 
 def device_fingerprint(device: str, threads: int, backend: str = TORCH) -> str:
@@ -40,6 +41,8 @@ def profile_path(device: str, bundle_digest: str) -> Path:
 def read_profile(path: Path) -> DeviceProfile:
     """Return the profile in a file. Raises ProfileError if there is none."""
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ProfileError("too large to be a profile: measure again with edge-client profile")
         values = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(values, dict) and "profile" in values:  # written by edge-client profile --out
             values = values["profile"]

@@ -35,6 +35,7 @@ SERVER_FILE = "server.safetensors"
 DETECTOR_FILE = "detector.safetensors"
 _TABLES = "entropy."
 _UINT16 = {"quantized_cdf", "table_index"}
+_DTYPES = (torch.float16, torch.float32, torch.int32)  # what files hold: torch cannot compute with all there are
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,13 @@ def _read(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
         message = f"{path} is not the manifest's: SHA-256 {digest[:12]}, expected {entry.sha256[:12]}"
         raise DigestMismatchError(f"{message}; copy the bundle again")
     try:
-        return load_tensors(data)
+        tensors = load_tensors(data)
     except SafetensorError as error:
-        raise BundleError(f"{path} is not a safetensors file: {error}") from error
+        raise BundleError(f"{path} is not a safetensors file: {' '.join(str(error).split())}") from error
+    for key, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES:
+            raise BundleError(f"{path}: {key!r} is of type {tensor.dtype}, which bundles do not use")
+    return tensors
 
 
 def _assign(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
@@ -162,7 +167,7 @@ def _assign(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None
     expected = module.state_dict()
     if expected.keys() != tensors.keys():
         odd = sorted(expected.keys() ^ tensors.keys())[:3]
-        raise BundleError(f"{name} does not fit the manifest: {', '.join(odd)} missing or unknown")
+        raise BundleError(f"{name} does not fit the manifest: {', '.join(map(repr, odd))} missing or unknown")
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape or not tensor.is_floating_point():
             raise BundleError(f"{name}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}")
@@ -183,6 +188,8 @@ def _codec(tensors: Mapping[str, Tensor], manifest: Manifest) -> FeatureCodec:
     for key, tensor in tensors.items():
         if key.startswith(_TABLES):
             field = key.removeprefix(_TABLES)
+            if tensor.dtype != torch.int32:
+                raise BundleError(f"{ENCODER_FILE}: {key} holds no integers; copy the bundle again")
             array = tensor.numpy()
             arrays[field] = array.astype(np.uint16) if field in _UINT16 else array.astype(np.int32)
     model = EntropyModel.from_arrays(arrays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -156,11 +157,11 @@ def _parse(values: Any, path: Path) -> Manifest:
             files={_text(k): FileEntry(_text(v["sha256"]), _integer(v["bytes"])) for k, v in values["files"].items()},
             origin=_text(values["origin"]),
             licence=_text(values["licence"]),
-            unsplit=None if values["unsplit"] is None else Accuracy(**values["unsplit"]),
+            unsplit=None if values["unsplit"] is None else _accuracy(values["unsplit"]),
             points=tuple(_point(point) for point in values["points"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError, BundleError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError, BundleError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise BundleError(f"{path}: {reason}") from error
     if values.get("digest") != manifest.digest:
         raise BundleError(f"{path} was edited or damaged: its digest does not match; copy the bundle again")
@@ -191,7 +192,14 @@ def _integers(values: Any) -> dict[str, int]:
 
 
 def _point(values: Any) -> MeasuredPoint:
-    return MeasuredPoint(**{**values, "mode": Mode(values["mode"]), "codec": Codec(values["codec"])})
+    mode, codec = Mode(values["mode"]), Codec(values["codec"])
+    choice = {name: _integer(values[name]) for name in ("width", "quality")}
+    figures = {name: _number(value) for name, value in values.items() if name not in ("mode", "codec", *choice)}
+    return MeasuredPoint(mode, codec, **choice, **figures)
+
+
+def _accuracy(values: Any) -> Accuracy:
+    return Accuracy(**{name: _number(value) for name, value in values.items()})
 
 
 def _require(condition: bool, reason: str) -> None:
@@ -200,12 +208,18 @@ def _require(condition: bool, reason: str) -> None:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, found {value!r}")
+    if not isinstance(value, str) or not value.isprintable():  # it goes into messages, logs and terminals
+        raise TypeError(f"expected printable text, found {value!r}")
     return value
 
 
 def _integer(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"expected a whole number, found {value!r}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise TypeError(f"expected a number, found {value!r}")
     return value

@@ -24,6 +24,7 @@ from splitnet.nn.layers import fold_batch_norm
 V = TypeVar("V", bound="_Addable")
 PIXEL_MEAN = 114.0  # grey of the padding, so that padding becomes zero
 PIXEL_SCALE = 1.0 / 64.0
+MAX_PARAMETERS = 20_000_000  # dozens of times a useful encoder: what bounds the memory that a manifest can ask for
 
 
 class _Addable(Protocol):
@@ -48,6 +49,14 @@ class EncoderSpec:
         for name, value in vars(self).items():
             if not 1 <= value <= 1024:
                 raise ConfigError(f"encoder: {name} is {value}, must be 1..1024")
+        if self.parameters > MAX_PARAMETERS:
+            raise ConfigError(f"encoder: {self.parameters} weights, must be at most {MAX_PARAMETERS}")
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of all members, normalisation folded."""
+        convolutions = sum(shape.channels_out * (shape.fan_in * shape.kernel**2 + 1) for shape in conv_shapes(self))
+        return self.members * (convolutions + self.latent_channels * (self.channels + 1))
 
 
 @dataclass(frozen=True)

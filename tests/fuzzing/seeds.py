@@ -1,0 +1,139 @@
+"""Valid inputs of every target, from which fuzzing starts: `python -m tests.fuzzing.seeds` writes them anew."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import cv2
+import grpc
+import numpy as np
+
+from cloud_server.tuning import Tuning, write_tuning
+from edge_client.profile import DeviceProfile
+from splitnet.bundle import ENCODER_FILE, load_device
+from splitnet.codec import rans
+from splitnet.codec.feature_codec import compress_zstd
+from splitnet.codec.image_codec import compress_image
+from splitnet.detections import Detections
+from splitnet.manifest import FILE_NAME, Accuracy, MeasuredPoint
+from splitnet.messages import (
+    Ack,
+    Draining,
+    Frame,
+    FrameDetections,
+    FrameError,
+    InferRequest,
+    OpenSession,
+    ServerTiming,
+    SessionOpened,
+)
+from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.wire import frame_to_proto, infer_request_to_proto, reply_to_proto, request_to_proto
+from tests.fuzzing.targets import CORPUS, PICTURE_SIDE
+from tests.golden_bitstreams import golden_bitstream, golden_codec, golden_symbols
+from tests.tiny_bundle import CHANNELS, write_tiny_bundle
+
+DIGEST = "ab" * 32
+Seed = tuple[str, str, bytes]  # target, name, content
+
+
+def seeds(scratch: Path) -> Iterator[Seed]:
+    """Yield every seed; files are made in `scratch`."""
+    yield from _payloads()
+    yield from _pictures()
+    yield from _messages()
+    yield from _bundle(scratch)
+    yield from _files(scratch)
+
+
+def _payloads() -> Iterator[Seed]:
+    for name in ("rans", "zstd"):
+        yield "bitstream", name, golden_bitstream(name)
+    yield "zstd", "golden", compress_zstd(golden_symbols())
+    tables = rans.Tables.build(golden_codec().model)
+    for first in range(5):
+        indexes = ((np.arange(12) + first) % 5).astype(np.uint16)
+        symbols = np.array([0, 9, -3, 8, 0, 1, 30_000, -1, 7, 0, -200, 0], np.int16)
+        yield "rans", f"table-{first}", bytes([first, 11]) + rans.encode(symbols, indexes, tables)
+
+
+def _pictures() -> Iterator[Seed]:
+    ramp = np.arange(PICTURE_SIDE * PICTURE_SIDE * 3, dtype=np.uint32).reshape(PICTURE_SIDE, PICTURE_SIDE, 3)
+    canvas = (ramp * 7 % 256).astype(np.uint8)
+    for codec in (Codec.JPEG, Codec.WEBP):
+        yield codec.value, "ramp", compress_image(canvas, codec, 20)
+        yield codec.value, "grey", compress_image(np.full((16, 16, 3), 114, np.uint8), codec, 60)
+    progressive = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_QUALITY, 10])[1]
+    yield "jpeg", "progressive", progressive.tobytes()
+    yield "webp", "lossless", cv2.imencode(".webp", canvas[:4, :4], [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes()
+
+
+def _messages() -> Iterator[Seed]:
+    frame = Frame(7, 123_456, OperatingPoint(Codec.RANS, 2, 1), b"payload", 640, 480, 150)
+    image = replace(frame, operating_point=OperatingPoint(Codec.JPEG, 0, 30))
+    for name, request in (("open", OpenSession("device", DIGEST)), ("frame", frame), ("image", image)):
+        yield "request", name, request_to_proto(request).SerializeToString()
+    yield "infer-request", "frame", infer_request_to_proto(InferRequest(DIGEST, frame)).SerializeToString()
+    boxes = np.array([[1, 2, 30, 40], [0, 0, 640, 480]], np.float32)
+    found = Detections(boxes, np.array([0.9, 0.3], np.float32), np.array([0, 79], np.int32))
+    replies = {
+        "opened": SessionOpened("coco-nano", DIGEST, "slimsplit 0.1.0"),
+        "ack": Ack(7, 2000, 5, 1),
+        "detections": FrameDetections(7, 123_456, found, ServerTiming(1.0, 2.0, 3.0)),
+        "error": FrameError(7, 123_456, grpc.StatusCode.RESOURCE_EXHAUSTED, "busy"),
+        "draining": Draining(5000),
+    }
+    for name, one in replies.items():
+        yield "reply", name, reply_to_proto(one).SerializeToString()
+
+
+def _bundle(scratch: Path) -> Iterator[Seed]:
+    made = write_tiny_bundle(scratch / "tiny")
+    point = MeasuredPoint(Mode.SPLIT, Codec.RANS, 4, 2, 24.0, 40.0, 100.0, 120.0, 2.0, 1.0)
+    small = replace(made, class_names=("person", "bicycle"), origin="nowhere")
+    small.with_measurements(Accuracy(25.0, 41.0), (point,)).write(scratch)
+    yield "manifest", "measured", (scratch / FILE_NAME).read_bytes()
+    yield "weights", "tiny", (scratch / "tiny" / ENCODER_FILE).read_bytes()
+    codec = load_device(scratch / "tiny").codec
+    symbols = np.arange(CHANNELS * 3 * 4).reshape(CHANNELS, 3, 4) % 5
+    for kind in (Codec.RANS, Codec.ZSTD):
+        payload = codec.compress((symbols - 2).astype(np.int16), 2, 1, kind)
+        frame = Frame(1, 1, OperatingPoint(kind, 2, 1), payload, 640, 480, 0)
+        yield "frame", kind.value, frame_to_proto(frame).SerializeToString()
+    picture = compress_image(np.full((48, 64, 3), 90, np.uint8), Codec.JPEG, 30)
+    frame = Frame(1, 1, OperatingPoint(Codec.JPEG, 0, 30), picture, 640, 480, 0)
+    yield "frame", "jpeg", frame_to_proto(frame).SerializeToString()
+    extremes = np.resize(np.array([-32_768, 32_767, 0, 0, 0, 1, -1], np.int16), CHANNELS * 16)
+    yield "latent", "extremes", b"\3\2" + extremes.tobytes()
+    yield "latent", "zero", b"\0\0"
+
+
+def _files(scratch: Path) -> Iterator[Seed]:
+    write_tuning(scratch / "tuning.json", Tuning(threads=2, channels_last=True), {})
+    yield "tuning", "two-threads", (scratch / "tuning.json").read_bytes()
+    profile = DeviceProfile("cpu", DIGEST, {"w4 q2": 12.5, "jpeg 30": 3.0}, 80.0, 90.0)
+    yield "profile", "kept", json.dumps(profile.to_json()).encode()
+    yield "profile", "printed", json.dumps({"profile": {**asdict(profile), "format_version": 1}}).encode()
+    yield "trace-csv", "steps", b"0,1.5\n2,0\n3.5,20\n5,0\n"
+    yield "trace-mahimahi", "packets", b"0\n1\n1\n2\n17\n"
+
+
+def write(folder: Path) -> int:
+    """Write every seed to FOLDER/TARGET/NAME; returns their bytes in all."""
+    total = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for target, name, content in seeds(Path(scratch)):
+            (folder / target).mkdir(parents=True, exist_ok=True)
+            (folder / target / name).write_bytes(content)
+            total += len(content)
+    return total
+
+
+if __name__ == "__main__":
+    print(f"{write(CORPUS)} bytes of seeds")
+    sys.exit()

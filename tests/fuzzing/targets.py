@@ -1,0 +1,254 @@
+"""What is fuzzed: each parser of foreign bytes as a function of bytes.
+
+A target may raise the project's errors and nothing else; whatever else escapes is a finding. Where a parser
+would stop at a checksum, the target repairs it first, so that what lies behind is reached too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from google.protobuf.message import DecodeError, Message
+
+from benchmarks.traces import read_csv, read_mahimahi
+from cloud_server.detection import BundleModel, DecodedFrame
+from cloud_server.tuning import read_tuning
+from edge_client.profile_cache import read_profile
+from protos import split_inference_pb2 as pb
+from splitnet.bundle import ENCODER_FILE, load_device, load_server
+from splitnet.codec import rans, rans_reference
+from splitnet.codec.feature_codec import FeatureCodec, decompress_zstd
+from splitnet.codec.image_codec import decompress_image
+from splitnet.errors import BitstreamError, SplitError
+from splitnet.letterbox import Letterbox
+from splitnet.manifest import FILE_NAME, load_manifest
+from splitnet.messages import MAX_DETECTIONS, FrameDetections
+from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.wire import (
+    frame_from_proto,
+    infer_request_from_proto,
+    reply_from_proto,
+    reply_to_proto,
+    request_from_proto,
+    request_to_proto,
+)
+from tests.golden_bitstreams import SHAPE, golden_codec
+from tests.tiny_bundle import CHANNELS, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
+
+Target = Callable[[bytes], None]
+Proto = TypeVar("Proto", bound=Message)
+
+CORPUS = Path(__file__).resolve().parent.parent / "data" / "fuzz"  # a folder for each target
+
+MAX_SYMBOLS = 16  # of the plain Python decoder, which is slow
+PICTURE_SIDE = 32  # pixels
+_DIGEST_IN_HEADER = slice(4, 12)
+
+
+def all_targets(scratch: Path) -> Mapping[str, Target]:
+    """Return every target by name; those that need files keep them in a folder of their own in `scratch`."""
+    return {
+        "bitstream": bitstream,
+        "rans": rans_payload,
+        "zstd": zstd_payload,
+        "jpeg": lambda data: picture(data, Codec.JPEG),
+        "webp": lambda data: picture(data, Codec.WEBP),
+        "request": request,
+        "infer-request": infer_request,
+        "reply": reply,
+        "frame": lambda data: frame(data, scratch),
+        "latent": lambda data: latent(data, scratch),
+        "manifest": lambda data: manifest(data, scratch),
+        "weights": lambda data: weights(data, scratch),
+        "tuning": lambda data: read_file(data, scratch / "tuning.json", read_tuning),
+        "profile": lambda data: read_file(data, scratch / "profile.json", read_profile),
+        "trace-csv": lambda data: read_file(data, scratch / "trace.csv", read_csv),
+        "trace-mahimahi": lambda data: read_file(data, scratch / "trace.up", read_mahimahi),
+    }
+
+
+def run(target: Target, data: bytes) -> None:
+    """Give one input to a target. Whatever this raises is a finding."""
+    try:
+        target(data)
+    except SplitError as error:
+        assert len(str(error).splitlines()) == 1, "an error is one line"
+
+
+def bitstream(data: bytes) -> None:
+    """Decode a whole bitstream of the golden bundle; what decodes is what an encoder would have sent."""
+    header, symbols = _golden_codec().decompress(data)
+    if header.codec is Codec.RANS:
+        assert _golden_codec().compress(symbols, header.width, header.quality) == data
+
+
+def rans_payload(data: bytes) -> None:
+    """Decode a payload with both coders, which must agree; the first two bytes choose the tables.
+
+    The compiled one cannot be traced, the one in plain Python shows the fuzzer the way.
+    """
+    first, count = data[0] if data else 0, data[1] % MAX_SYMBOLS + 1 if data[1:] else 1
+    indexes = ((np.arange(count) + first) % _golden_codec().model.offset.size).astype(np.uint16)
+    symbols = _decoded(lambda: rans_reference.decode(data[2:], indexes, _golden_codec().model))
+    compiled = _decoded(lambda: rans.decode(data[2:], indexes, _golden_tables()))
+    assert symbols == compiled, f"{symbols} in Python, {compiled} compiled"
+    if symbols is not None:
+        assert rans.encode(np.array(symbols, np.int16), indexes, _golden_tables()) == data[2:]
+
+
+def zstd_payload(data: bytes) -> None:
+    """Decode a payload of the fall-back codec."""
+    assert decompress_zstd(data, SHAPE).shape == SHAPE
+
+
+def picture(data: bytes, codec: Codec) -> None:
+    """Decode a picture file."""
+    height, width, channels = decompress_image(data, codec, PICTURE_SIDE, PICTURE_SIDE).shape
+    assert 1 <= height <= PICTURE_SIDE and 1 <= width <= PICTURE_SIDE and channels == 3
+
+
+def request(data: bytes) -> None:
+    """Read what a device sends; what is accepted survives being sent on."""
+    message = _parsed(pb.DetectRequest, data)
+    if message is not None:
+        accepted = request_from_proto(message)
+        assert request_from_proto(request_to_proto(accepted)) == accepted
+
+
+def infer_request(data: bytes) -> None:
+    """Read what a client without a session sends."""
+    message = _parsed(pb.InferRequest, data)
+    if message is not None:
+        infer_request_from_proto(message)
+
+
+def reply(data: bytes) -> None:
+    """Read what a server sends, as a device does."""
+    message = _parsed(pb.DetectReply, data)
+    if message is None:
+        return
+    accepted = reply_from_proto(message)
+    if isinstance(accepted, FrameDetections):
+        assert np.isfinite(accepted.detections.boxes).all() and np.isfinite(accepted.detections.scores).all()
+        reply_to_proto(accepted)
+
+
+def frame(data: bytes, scratch: Path) -> None:
+    """Read a frame and decode its payload, as a server does before the frame is put into a batch."""
+    message = _parsed(pb.Frame, data)
+    if message is None:
+        return
+    payload, digest = bytearray(message.payload), bytes.fromhex(_tiny_model(scratch).digest)
+    payload[_DIGEST_IN_HEADER] = digest[: len(payload[_DIGEST_IN_HEADER])]
+    message.payload = bytes(payload) if message.payload[:2] == b"SL" else message.payload
+    decoded = _tiny_model(scratch).decode(frame_from_proto(message))
+    assert decoded.data.size <= INPUT_SIZE * INPUT_SIZE * 3
+
+
+def latent(data: bytes, scratch: Path) -> None:
+    """Detect in whatever latent a device may send: its symbols, after two bytes for width and quality."""
+    shape = (CHANNELS, INPUT_SIZE // 16, INPUT_SIZE // 16)
+    size = 2 * int(np.prod(shape))
+    if len(data) < 2:
+        return
+    point = OperatingPoint(Codec.RANS, data[0] % WIDTHS + 1, data[1] % QUALITIES)
+    symbols = np.frombuffer(data[2 : 2 + size].ljust(size, b"\0"), np.int16).reshape(shape)
+    letterbox = Letterbox.fit(INPUT_SIZE, INPUT_SIZE, INPUT_SIZE)
+    (found,) = _tiny_model(scratch).infer(Mode.SPLIT, [DecodedFrame(symbols, point, letterbox)])
+    assert len(found) <= MAX_DETECTIONS
+    assert np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()
+
+
+def manifest(data: bytes, scratch: Path) -> None:
+    """Load a bundle with this manifest, whose digest is made to fit."""
+    folder = _tiny_copy(scratch, "manifest")
+    values = _json(data)
+    if isinstance(values, dict):
+        data = json.dumps({**values, "digest": _manifest_digest(values)}).encode()
+    (folder / FILE_NAME).write_bytes(data)
+    str(load_manifest(folder))
+    load_device(folder)
+
+
+def weights(data: bytes, scratch: Path) -> None:
+    """Load a device's half from these bytes, which the manifest is made to name."""
+    folder = _tiny_copy(scratch, "weights")
+    values = json.loads(_tiny_manifest(scratch))
+    values["files"][ENCODER_FILE] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (folder / FILE_NAME).write_text(json.dumps({**values, "digest": _manifest_digest(values)}))
+    (folder / ENCODER_FILE).write_bytes(data)
+    load_device(folder)
+
+
+def read_file(data: bytes, path: Path, read: Callable[[Path], object]) -> None:
+    """Write the bytes to a file and read it."""
+    path.write_bytes(data)
+    read(path)
+
+
+def _decoded(decode: Callable[[], Any]) -> list[int] | None:
+    try:
+        symbols: list[int] = decode().tolist()
+    except BitstreamError:
+        return None
+    return symbols
+
+
+def _parsed(kind: type[Proto], data: bytes) -> Proto | None:
+    """Return a message, or None for bytes that gRPC would refuse before we see them."""
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        return None
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _manifest_digest(values: Mapping[str, Any]) -> str:
+    defining = {k: v for k, v in values.items() if k not in ("digest", "origin", "licence", "unsplit", "points")}
+    return hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _golden_codec() -> FeatureCodec:
+    return golden_codec()
+
+
+@cache
+def _golden_tables() -> rans.Tables:
+    return rans.Tables.build(_golden_codec().model)
+
+
+@cache
+def _tiny(scratch: Path) -> Path:
+    write_tiny_bundle(scratch / "tiny")
+    return scratch / "tiny"
+
+
+@cache
+def _tiny_manifest(scratch: Path) -> bytes:
+    return (_tiny(scratch) / FILE_NAME).read_bytes()
+
+
+@cache
+def _tiny_copy(scratch: Path, name: str) -> Path:
+    return Path(shutil.copytree(_tiny(scratch), scratch / name))
+
+
+@cache
+def _tiny_model(scratch: Path) -> BundleModel:
+    torch.set_num_threads(1)
+    return BundleModel(load_server(_tiny(scratch)), torch.device("cpu"))

@@ -1,0 +1,39 @@
+"""One target under atheris: `python -m tests.fuzzing.worker TARGET SCRATCH MEMORY_MB [libFuzzer's options]`.
+
+A process of its own, because libFuzzer never returns.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import atheris
+
+# Instrumented code cannot be compiled.
+with atheris.instrument_imports(
+    include=["splitnet", "edge_client", "cloud_server", "benchmarks"], exclude=["splitnet.codec.rans"]
+):
+    from tests.fuzzing.targets import CORPUS, all_targets, run
+
+
+def main(name: str, scratch: Path, memory_mb: int, options: list[str]) -> None:
+    """Fuzz until libFuzzer ends the process."""
+    target = all_targets(scratch)[name]
+    for seed in sorted((CORPUS / name).iterdir()):  # what is made once is made here, not on an input's time
+        run(target, seed.read_bytes())
+    _limit_memory(memory_mb)
+    atheris.Setup([sys.argv[0], *options], lambda data: run(target, data))
+    atheris.Fuzz()
+
+
+def _limit_memory(memory_mb: int) -> None:
+    """Let any allocation fail that takes the process further than so much beyond what it has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + memory_mb * 1_000_000
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -41,7 +42,7 @@ SERVER_OPTIONS = (
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_TIME_MS // 2),
+    ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_TIME_MS // 2),
 )
 
 
@@ -102,8 +103,9 @@ class Server:
     def _bind(self) -> int:
         address = f"{self._host}:{self._port}"
         try:
+            _try_bind(self._host, self._port)
             return self._grpc.add_insecure_port(address)
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             self._engine.stop()
             message = f"cannot listen on {address}: the port is taken, or the address is not of this machine"
             raise ListenError(message) from error
@@ -156,6 +158,20 @@ async def _refresh_when_told(server: Server, told: asyncio.Event) -> None:
         else:
             facts = {**asdict(changes), "memory_mb": server.memory_mb}
             (logger.warning if changes.refused else logger.info)("bundles refreshed", extra=facts)
+
+
+def _try_bind(host: str, port: int) -> None:
+    """Raise OSError if an address is not to be had: gRPC says so too, but not without a line of its own on stderr."""
+    refused = OSError("no such address")
+    for family, kind, protocol, _, place in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(place)
+                return
+            except OSError as error:
+                refused = error
+    raise refused
 
 
 def software() -> str:

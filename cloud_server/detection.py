@@ -37,7 +37,7 @@ class BundleModel:
     """Runs a bundle. `decode` may be called on any thread, the rest on the engine's only."""
 
     def __init__(self, bundle: ServerBundle, device: torch.device, tuning: Tuning = Tuning()) -> None:  # noqa: B008
-        """Take a loaded bundle, the device to run on, and how."""
+        """Take a loaded bundle, the device to run on, and how. Raises ConfigError if this way does not exist here."""
         self._bundle = bundle
         self._device = device
         self._tuning = tuning
@@ -48,6 +48,8 @@ class BundleModel:
         if bundle.detector is not None:
             self._modules[Mode.IMAGE] = bundle.detector
         self._networks: dict[Mode, Callable[[Tensor], Tensor]] = dict(self._modules)
+        if tuning.onnxruntime and device.type == "cpu":  # here, since it takes seconds that no batch should wait for
+            self._networks = {mode: self._exported(mode, module) for mode, module in self._modules.items()}
 
     @property
     def digest(self) -> str:
@@ -76,22 +78,23 @@ class BundleModel:
         return sum(tensor.nbytes for module in modules for tensor in (*module.parameters(), *module.buffers()))
 
     def prepare(self) -> None:
-        """Compile the codec, and move the networks to the device in the form that was chosen. Raises ConfigError."""
+        """Compile the codec, and move the networks to the device in the form that was chosen."""
         if self._tuning.threads:
             torch.set_num_threads(self._tuning.threads)
         self._bundle.codec.warm_up()
         self._gains = self._gains.to(self._device)
-        self._networks = {mode: self._prepared(mode, module) for mode, module in self._modules.items()}
+        for mode, network in self._networks.items():
+            if isinstance(network, nn.Module):
+                self._networks[mode] = self._placed(network)
 
-    def _prepared(self, mode: Mode, module: nn.Module) -> Callable[[Tensor], Tensor]:
+    def _exported(self, mode: Mode, module: nn.Module) -> RuntimeNetwork:
+        return RuntimeNetwork(module, self._input(mode, [self.blank(mode)]), self._tuning.threads)
+
+    def _placed(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
         module.to(self._device, self._dtype)
         if self._tuning.channels_last:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self._tuning.onnxruntime and self._device.type == "cpu":
-            return RuntimeNetwork(module, self._input(mode, [self.blank(mode)]), self._tuning.threads)
-        if self._tuning.cuda_graphs and self._device.type == "cuda":
-            return GraphedNetwork(module)
-        return module
+        return GraphedNetwork(module) if self._tuning.cuda_graphs and self._device.type == "cuda" else module
 
     def decode(self, frame: Frame) -> DecodedFrame:
         """Undo the entropy or picture coding. Raises BitstreamError."""

@@ -138,11 +138,11 @@ def _cpu_candidates() -> list[Tuning]:
 
 def _prepared(bundle: Path, device: torch.device, tuning: Tuning) -> BundleModel | None:
     """Return a model ready to run, or None if this way of computing does not exist here. Raises BundleError."""
-    model = BundleModel(load_server(bundle), device, tuning)
     try:
-        model.prepare()
+        model = BundleModel(load_server(bundle), device, tuning)
     except ConfigError:
         return None
+    model.prepare()
     return model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import IO
 import cv2
 import pytest
 
+from edge_client.pipeline import PipelineSettings
 from splitnet.manifest import Accuracy, MeasuredPoint
 from splitnet.operating_point import Codec, Mode
 from tests.tiny_bundle import write_tiny_bundle
@@ -50,9 +52,10 @@ def pictures(tmp_path_factory, photo) -> Path:
     return folder
 
 
-def serve(start: Start, bundle: Path, port: str = "0") -> tuple[subprocess.Popen[str], str]:
+def serve(start: Start, bundle: Path, port: str = "0", *options: object) -> tuple[subprocess.Popen[str], str]:
     """Start a server; returns it and its HOST:PORT once it is ready."""
-    server = start("cloud_server", "serve", "--bundle", bundle, "--listen", f"127.0.0.1:{port}", "--threads", 1)
+    listen = ["--listen", f"127.0.0.1:{port}", "--threads", 1]
+    server = start("cloud_server", "serve", "--bundle", bundle, *listen, *options)
     assert server.stdout is not None
     line = server.stdout.readline()
     assert line.startswith("cloud-server ready: listening on "), line + server.communicate()[1]
@@ -111,6 +114,44 @@ def test_a_server_killed_in_mid_stream_comes_back_and_the_client_goes_on(start, 
     assert after[-1]["frame_id"] == FRAMES
     assert "opened again 1 times" in printed
     assert len(complaints.splitlines()) == 2  # the link is gone, the link is back
+
+
+def frames_received(server: subprocess.Popen[str]) -> int:
+    """Return how many frames a server that ends has taken, by its log."""
+    lines = server.communicate(timeout=120)[1].splitlines()
+    log = [json.loads(line) for line in lines if line.startswith("{")]
+    return sum(entry["frames"] for entry in log if entry["event"] == "session closed")
+
+
+def test_a_server_that_drains_hands_its_client_over_to_the_next(start, tiny_bundle, pictures, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        spare_port = str(reserved.getsockname()[1])
+    first, address = serve(start, tiny_bundle, "0", "--drain-grace-s", 60)
+    out, open_lines = detections_pipe(tmp_path)
+    summary = tmp_path / "summary.json"
+    servers = ["--server", f"127.0.0.1:{spare_port}"]  # nobody is there yet
+    options = ["--as-fast-as-possible", "--out", out, "--json-summary", summary]
+    client = run(start, address, tiny_bundle, pictures, *servers, *options)
+    with open_lines() as lines:
+        before = [json.loads(lines.readline()) for _ in range(5)]  # the pipe is too small for all: the client waits
+        second, spare = serve(start, tiny_bundle, spare_port)
+        first.terminate()
+        after = [json.loads(line) for line in lines]
+    printed, complaints = client.communicate(timeout=120)
+    assert client.returncode == 0, complaints
+    second.terminate()
+    told = json.loads(summary.read_text())
+    assert (told["moves"], told["server"]) == (1, spare)
+    assert (told["captured"], told["overtaken"], told["refused"]) == (FRAMES, 0, {})
+    # One session more than the two, if the machine is so slow that the link seems dead, costs as much as another.
+    assert told["lost"] <= PipelineSettings().max_in_flight * (told["sessions"] - 1)
+    assert len(before) + len(after) == told["answered"] == FRAMES - told["lost"]
+    received = [frames_received(server) for server in (first, second)]
+    assert first.returncode == second.returncode == 0
+    assert received[0] >= len(before) and received[1] > 0
+    assert told["answered"] <= sum(received) <= FRAMES
+    assert f"connected to {spare} instead of {address}" in complaints
+    assert f"at {spare} after 1 move" in printed
 
 
 def test_a_device_with_the_detector_goes_on_without_its_server(start, pictures, tmp_path, monkeypatch):

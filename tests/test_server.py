@@ -233,7 +233,7 @@ async def daemon(bundle: Path, *options: str) -> AsyncIterator[asyncio.subproces
 
 
 async def ready(process: asyncio.subprocess.Process) -> re.Match[str]:
-    line = (await asyncio.wait_for(process.stdout.readline(), timeout=60)).decode()
+    line = (await asyncio.wait_for(process.stdout.readline(), timeout=180)).decode()
     match = READY.fullmatch(line)
     assert match, f"not a readiness line: {line!r}"
     return match

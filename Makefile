@@ -2,6 +2,8 @@
 # make test    set up, then run the tests
 # make lint    style and types        make protos  regenerate the gRPC code
 # make bench   measure, into docs/results/; accuracy if LABELLED holds val2017/ and val.json of COCO
+# make fuzz    fuzz every parser of foreign bytes, for hours; on x86-64 Linux
+# make soak    a server under load for ten minutes: is its memory flat?
 PYTHON ?= python3
 VENV ?= .venv
 BUNDLE ?= bundles/coco-nano
@@ -9,7 +11,7 @@ LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint protos bench
+.PHONY: demo test lint protos bench fuzz soak
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -35,6 +37,13 @@ bench: $(VENV)/installed-dev
 	    --images $(LABELLED)/val2017 --annotations $(LABELLED)/val.json --out docs/results/rate.json; fi
 	$(RUN) -m benchmarks failures --bundle $(BUNDLE) --out docs/results/failures.json
 	$(RUN) -m benchmarks document
+
+fuzz: $(VENV)/installed-dev
+	$(INSTALL) --editable ".[dev,fuzz]"
+	$(RUN) -m tests.fuzzing all --out docs/results/fuzz.json
+
+soak: $(VENV)/installed-dev
+	$(RUN) -m benchmarks soak --bundle $(BUNDLE) --out docs/results/soak.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import adapt, codec, document, failures, overhead, plot, rate, serve, switch
+from benchmarks import adapt, codec, document, failures, overhead, plot, rate, serve, soak, switch
 from benchmarks.benchmark import Benchmark
 from benchmarks.report import as_text
 from splitnet.environment import environment
 from splitnet.errors import SplitError
 
-BENCHMARKS = tuple(module.BENCHMARK for module in (codec, switch, overhead, rate, failures, adapt, serve, document))
+BENCHMARKS = tuple(
+    module.BENCHMARK for module in (codec, switch, overhead, rate, failures, adapt, serve, soak, document)
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

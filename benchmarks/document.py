@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adapt_tables
+from benchmarks import adapt_tables, endurance_tables
 from benchmarks.benchmark import Benchmark
 from benchmarks.processes import PROJECT
 from benchmarks.rate_tables import failures, rate, rate_summary
 from splitnet.errors import ConfigError
 
 RESULTS = Path("docs/results")
-DOCUMENTS = (Path("README.md"), RESULTS / "README.md", Path("bundles/coco-nano/README.md"))
+DOCUMENTS = (Path("README.md"), RESULTS / "README.md", Path("bundles/coco-nano/README.md"), Path("docs/testing.md"))
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 ACCURACY_COLUMNS = ("operating point", "KB a frame (p90)", "AP", "AP50", "encode ms, one core", "device MMACs")
 SHORT = frozenset(
@@ -29,7 +29,8 @@ SHORT = frozenset(
 )
 
 ADAPT = ("adapt", "adapt-policies", "adapt-summary", "adapt-figures", "adapt-run", "adapt-real")
-LATER = frozenset(["serve", "rate", "rate-short", "failures", *ADAPT])  # tables that may lack their result
+# Tables that may lack their result.
+LATER = frozenset(["serve", "rate", "rate-short", "failures", "fuzz", "soak", *ADAPT])
 SERVE_PICTURE = (
     '<picture><source media="(prefers-color-scheme: dark)" srcset="serve-dark.png">'
     '<img src="serve-light.png" alt="Goodput and latency over the load, with batching and without"></picture>'
@@ -171,6 +172,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "rate": ("rate.json", rate),
     "rate-short": ("rate.json", rate_summary),
     "failures": ("failures.json", failures),
+    "fuzz": ("fuzz.json", endurance_tables.fuzz),
+    "soak": ("soak.json", endurance_tables.soak),
 }
 
 

@@ -48,6 +48,13 @@ PURE = {
     "benchmarks.rate_curve",
     "benchmarks.shaping",
     "benchmarks.token_bucket",
+    "training.assign",
+    "training.augment",
+    "training.batch_norm",
+    "training.cost",
+    "training.detection_losses",
+    "training.findings",
+    "training.mosaic",
 }
 COMMANDS = {"protos.generate", "benchmarks.delay_relay", "benchmarks.cpu_load"}  # run as processes of their own
 IMPURE_MODULES = {"time", "logging", "socket", "os", "random", "asyncio", "threading", "subprocess", "datetime"}

@@ -69,6 +69,14 @@ def test_evaluation_pictures_are_left_out_whatever_their_prefix(tmp_path, photog
     assert kept == ["COCO_val2014_000000001390.jpg", "astronaut.jpg", "left_².jpg"]
 
 
+def test_evaluation_pictures_without_a_number_are_left_out_by_their_names(tmp_path):
+    for name in ("cat.jpg", "dog.jpg"):
+        (tmp_path / "deep" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "deep" / name).touch()
+    annotations = write_annotations(tmp_path / "val.json", "elsewhere/cat.jpg")
+    assert [path.name for path in find_photographs([tmp_path], [annotations])] == ["dog.jpg"]
+
+
 def test_folders_without_a_picture_are_said(tmp_path):
     with pytest.raises(ConfigError, match=f"no photographs in {tmp_path}"):
         find_photographs([tmp_path])

@@ -220,3 +220,32 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path):
     torch.save({"step": 1, "run": torch.zeros(1)}, tmp_path / CHECKPOINT)
     with pytest.raises(ConfigError, match="another kind of training"):
         train(tmp_path, 4)
+
+
+def test_a_check_comes_every_so_often_and_at_the_end_and_goes_to_the_journal(tmp_path):
+    checked: list[int] = []
+
+    def check(step: int) -> dict[str, float]:
+        checked.append(step)
+        return {"ap": 10.0 * step} if step != 6 else {}
+
+    run = Run(Walk(), tmp_path, 7, journal_every=100)
+    run.go(batches(), check, check_every=3)
+    assert checked == [3, 6, 7]
+    assert [(line["step"], line.get("ap")) for line in journal(tmp_path)] == [(3, 30.0), (7, None), (7, 70.0)]
+
+
+def test_of_several_processes_one_writes_checks_and_shows_its_progress(tmp_path, capsys):
+    other = Run(Walk(), tmp_path, 3, is_writer=False)
+    other.go(batches(), lambda _: pytest.fail("checked"), check_every=1)
+    assert other.step == 3
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err == ""
+
+
+def test_an_observer_is_told_what_the_journal_is(tmp_path):
+    seen: list[tuple[int, Any]] = []
+    run = Run(Walk(), tmp_path, 4, journal_every=2, observe=lambda *figures: seen.append(figures))
+    run.go(batches())
+    lines = [{k: v for k, v in line.items() if k not in ("step", "time")} for line in journal(tmp_path)]
+    assert seen == list(zip((2, 4), lines, strict=True))

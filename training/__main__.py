@@ -5,30 +5,37 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
+from numpy.typing import NDArray
 
 from splitnet.bundle import load_device, load_server
 from splitnet.environment import environment
 from splitnet.errors import ConfigError, SplitError
 from splitnet.manifest import Manifest
-from splitnet.nn.onnx_reader import read_onnx
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
 from splitnet.settings import add_settings, read_settings
 from training.answers import answers_of
 from training.average_precision import LabelledSet, class_names_of
 from training.conversion import ConvertSettings, convert
+from training.detector import train_detector
+from training.detector_file import DETECTOR_FILE
+from training.detector_settings import DetectorSettings
 from training.distill import Distillation, DistillConfig
 from training.evaluate import Evaluation, evaluate, operating_points
 from training.export import export_bundle
 from training.photographs import CropSpec, CropStream, find_photographs
+from training.processes import processes_of
 from training.recompress import RecompressConfig, Recompression
 from training.run import Run, Task
 from training.student import StudentSpec
+from training.teacher import origin_of, read_teacher
 
 ORIGIN = (
     "Distilled in this project from the public {detector} weights of Megvii's YOLOX (Apache-2.0), "
@@ -41,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     cv2.setNumThreads(1)
-    torch.set_num_threads(getattr(options, "threads", 1))
+    torch.set_num_threads(getattr(options, "threads", 1) or torch.get_num_threads())
     try:
         options.command(options)
     except (SplitError, OSError) as error:
@@ -59,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _distill_arguments(commands.add_parser("distill", help="train a split detector and write its bundle"))
     _recompress_arguments(commands.add_parser("recompress", help="make an unsplit detector mind compression less"))
+    detector_parser = commands.add_parser("detector", help="train an unsplit detector on labelled pictures")
+    add_settings(detector_parser, DetectorSettings)
+    detector_parser.set_defaults(command=_detector)
     convert_parser = commands.add_parser("convert", help="turn VOC XML or YOLO text labels into COCO files")
     add_settings(convert_parser, ConvertSettings)
     convert_parser.set_defaults(command=_convert)
@@ -85,7 +95,13 @@ def _share(text: str) -> float:
 def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
     """Add what every training takes."""
     add = parser.add_argument
-    add("--teacher", type=Path, required=True, metavar="FILE.onnx", help="public detector, batch norms folded in")
+    add(
+        "--teacher",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="unsplit detector: .onnx (batch norms folded in), .pth, .safetensors, or the --run of a `detector`",
+    )
     add("--detector", choices=sorted(FAMILY), default="yolox-nano", help="which one that is (default: %(default)s)")
     add(
         "--classes",
@@ -111,6 +127,7 @@ def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
         help="COCO annotations: pictures with the numbers of theirs are not trained on",
     )
     add("--run", type=Path, required=True, metavar="DIR", help="journal and checkpoint; a checkpoint there goes on")
+    add("--input-size", type=_count, metavar="N", help="side of the detector's square, pixels (default: as published)")
     for name, default, text in (
         ("--steps", steps, "training steps in all, those of the checkpoint included"),
         ("--batch-size", 8, "crops a step"),
@@ -152,7 +169,7 @@ def _distill_arguments(parser: argparse.ArgumentParser) -> None:
         "--unsplit",
         type=Path,
         metavar="DIR",
-        help="the --run of a `recompress`: its detector is the bundle's unsplit one (default: the teacher)",
+        help="the --run of a `recompress` or `detector`, the bundle's unsplit detector (default: the teacher)",
     )
     add(
         "--table-photographs",
@@ -161,6 +178,7 @@ def _distill_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="pictures to fit the entropy tables on, at most (default: %(default)s)",
     )
+    add("--licence", default="Apache-2.0", metavar="TEXT", help="of the weights (default: %(default)s)")
     add("--frozen-norm", action="store_true", help="keep the encoder's normalisation as it is: for a last, gentle run")
     add("--compile", action="store_true", help="fuse the networks (needs a C++ compiler): minutes first, then faster")
     parser.set_defaults(command=_distill)
@@ -185,12 +203,12 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_evaluate)
 
 
-def _train(options: argparse.Namespace, task: Task, photographs: Sequence[Path]) -> None:
+def _train(options: argparse.Namespace, task: Task[NDArray[Any]], photographs: Sequence[Path]) -> None:
     """Train to the last step, from the checkpoint if there is one."""
     run = Run(task, options.run, options.steps)
     if not run.resume() and options.start_from is not None:
         run.start_from(options.start_from, options.start_progress)
-    spec = CropSpec(square=options.square)
+    spec = CropSpec(square=options.square, input_size=_input_size(options))
     with CropStream(photographs, spec, options.batch_size, options.seed + run.step, options.loaders) as stream:
         run.go(stream)
 
@@ -199,7 +217,7 @@ def _distill(options: argparse.Namespace) -> None:
     _check_device(options)
     photographs = find_photographs(options.photographs, options.exclude)
     names = class_names_of(options.classes)
-    teacher = read_onnx(options.teacher, options.detector, len(names))
+    teacher = read_teacher(options.teacher, options.detector, names)
     spec = StudentSpec(options.detector, len(names), options.split_point)
     config = DistillConfig(
         options.square,
@@ -209,32 +227,39 @@ def _distill(options: argparse.Namespace) -> None:
         frozen_norm=options.frozen_norm,
     )
     task = Distillation(config, spec, teacher)
+    own = origin_of(options.teacher)
     manifest = Manifest(
         name=options.bundle.resolve().name,
         detector=options.detector,
         split_point=options.split_point,
-        input_size=FAMILY[options.detector].input_size,
+        input_size=_input_size(options),
         class_names=names,
         qualities=spec.qualities,
         encoder=spec.encoder,
         decoder=spec.decoder,
         files={},
-        origin=ORIGIN.format(detector=options.detector),
-        licence="Apache-2.0",
+        origin=own or ORIGIN.format(detector=options.detector),
+        licence=options.licence,
     )
     # Both before the training, so that what is wrong with them shows at once.
-    detector = _unsplit(options, teacher, len(names))
+    detector = _unsplit(options, teacher, names)
     _train(options, task, photographs)
     every = -(-len(photographs) // options.table_photographs)
     written = export_bundle(options.bundle, manifest, task.result(), detector, photographs[::every])
     print(f"wrote {options.bundle} ({written.digest[:12]}); now measure it: python -m training evaluate --help")
 
 
-def _unsplit(options: argparse.Namespace, teacher: YOLOX, classes: int) -> YOLOX:
+def _input_size(options: argparse.Namespace) -> int:
+    return int(options.input_size or FAMILY[options.detector].input_size)
+
+
+def _unsplit(options: argparse.Namespace, teacher: YOLOX, names: Sequence[str]) -> YOLOX:
     """Return the detector for the `image` mode. It shares nothing with the student."""
     if options.unsplit is None:
         return teacher
-    detector = YOLOX(options.detector, classes)
+    if (options.unsplit / DETECTOR_FILE).is_file():
+        return read_teacher(options.unsplit, options.detector, names)
+    detector = YOLOX(options.detector, len(names))
     try:
         detector.load_state_dict(Recompression.result(options.unsplit))
     except RuntimeError as error:
@@ -250,10 +275,18 @@ def _check_device(options: argparse.Namespace) -> None:
 def _recompress(options: argparse.Namespace) -> None:
     _check_device(options)
     photographs = find_photographs(options.photographs, options.exclude)
-    teacher = read_onnx(options.teacher, options.detector, len(class_names_of(options.classes)))
+    teacher = read_teacher(options.teacher, options.detector, class_names_of(options.classes))
     config = RecompressConfig(square=options.square, seed=options.seed, device=options.device)
     _train(options, Recompression(config, teacher), photographs)
     print(f"done: give --unsplit {options.run} to `python -m training distill`")
+
+
+def _detector(options: argparse.Namespace) -> None:
+    settings = read_settings(DetectorSettings, options)
+    note = train_detector(settings)
+    accuracy = "" if note.ap is None else f", AP {note.ap:.1f}"
+    if processes_of(os.environ).is_first:
+        print(f"{settings.run} has the detector of step {note.step}{accuracy}: give it to `distill` as --teacher")
 
 
 def _convert(options: argparse.Namespace) -> None:

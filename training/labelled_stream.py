@@ -18,6 +18,7 @@ from training.coco import LabelledPicture, LabelledPictures
 from training.mosaic import mosaic
 from training.photographs import MAX_MISSES, check_square, read_photograph
 
+MIN_SQUARE = 64  # pixels a side: at the coarsest level, normalisation needs more than one position of one picture
 SIDES_AROUND = (-2, -1, 0, 1, 2)  # of the square, in units of 32 pixels: each batch draws one while mosaics are made
 CACHE_BYTES = 512_000_000  # of decoded pictures; the rest is decoded again every time
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ class StreamSpec:
     def __post_init__(self) -> None:
         """Raise ConfigError on a square that no detector takes."""
         check_square(self.square)
+        if self.square < MIN_SQUARE:
+            raise ConfigError(f"the training square has a side of {self.square}, must be at least {MIN_SQUARE}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +91,7 @@ class LabelledStream:
         is_plain = step >= spec.plain_from
         # One size for all processes, so that none waits for another.
         drawn = int(np.random.default_rng((spec.seed, step)).choice(SIDES_AROUND))
-        square = spec.square if is_plain else max(32, spec.square + 32 * drawn)
+        square = spec.square if is_plain else max(MIN_SQUARE, spec.square + 32 * drawn)
         first = (step * spec.processes + spec.rank) * spec.batch_size
         samples = [self._sample(first + i, square, is_plain) for i in range(spec.batch_size)]
         pictures = np.stack([sample.picture for sample in samples])

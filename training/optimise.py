@@ -17,11 +17,13 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
-def apply_gradients(loss: Tensor, module: nn.Module, *optimisers: torch.optim.Optimizer) -> bool:
+def apply_gradients(
+    loss: Tensor, module: nn.Module, *optimisers: torch.optim.Optimizer, max_norm: float = MAX_GRADIENT_NORM
+) -> bool:
     """Go down the gradient; False if it is not finite: one wild batch must not end a day of training."""
     module.zero_grad(set_to_none=True)
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
+    norm = nn.utils.clip_grad_norm_(module.parameters(), max_norm)
     if not torch.isfinite(norm):
         log.warning("a gradient is not finite, the batch is skipped")
         return False

@@ -34,15 +34,15 @@ def find_photographs(folders: Sequence[Path], exclude: Sequence[Path] = ()) -> l
     """Return the pictures below the folders, without those that evaluation annotations name.
 
     exclude: COCO annotation files. A picture is dropped if the number in its name is the number of an
-    excluded one, whatever the prefix (val2017 lies inside val2014). ConfigError if a folder is not there or
-    nothing is left.
+    excluded one, whatever the prefix (val2017 lies inside val2014), or its name if there is no number. ConfigError
+    if a folder is not there or nothing is left.
     """
     absent = [folder for folder in folders if not folder.is_dir()]
     if absent:
         raise ConfigError(f"{absent[0]} is not a folder of photographs")
-    banned = {number for path in exclude for number in _image_numbers(path)}
+    banned = {key for path in exclude for key in _image_keys(path)}
     found = [p for folder in folders for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
-    kept = [p for p in found if _number(p.stem) not in banned]
+    kept = [p for p in found if _key(p.stem) not in banned]
     if not kept:
         names = ", ".join(map(str, folders)) or "no folder at all"
         raise ConfigError(f"no photographs in {names} ({len(found)} excluded as evaluation pictures)")
@@ -50,20 +50,18 @@ def find_photographs(folders: Sequence[Path], exclude: Sequence[Path] = ()) -> l
     return kept
 
 
-def _image_numbers(annotations: Path) -> Iterator[int]:
+def _image_keys(annotations: Path) -> Iterator[int | str]:
     try:
         names = [str(image["file_name"]) for image in json.loads(annotations.read_text())["images"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{annotations} is not a COCO annotation file: {error!r}") from error
-    for name in names:
-        number = _number(Path(name).stem)
-        if number is not None:
-            yield number
+    yield from (_key(Path(name).stem) for name in names)
 
 
-def _number(stem: str) -> int | None:
+def _key(stem: str) -> int | str:
+    """Return the number that a name ends with, or the name itself."""
     digits = stem.rsplit("_", 1)[-1]
-    return int(digits) if digits.isdecimal() else None
+    return int(digits) if digits.isdecimal() else stem
 
 
 def read_photograph(path: Path) -> Picture | None:

@@ -7,13 +7,12 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from splitnet.errors import ConfigError
@@ -22,12 +21,16 @@ log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.pt"
 JOURNAL = "journal.jsonl"
 
+B = TypeVar("B")
+B_contra = TypeVar("B_contra", contravariant=True)
+Check = Callable[[int], Mapping[str, float]]  # takes the step, returns figures for the journal
 
-class Task(Protocol):
-    """What is trained."""
 
-    def train(self, batch: NDArray[Any], progress: float) -> dict[str, list[float]]:
-        """Do one step on crops (N, h, w, 3) uint8; progress 0..1. Returns figures to average in the journal."""
+class Task(Protocol[B_contra]):
+    """What is trained, on batches of some kind: crops (N, h, w, 3) uint8, or labelled pictures."""
+
+    def train(self, batch: B_contra, progress: float) -> dict[str, list[float]]:
+        """Do one step; progress 0..1. Returns figures to average in the journal."""
 
     def state(self) -> dict[str, Any]:
         """Return everything needed to go on, as plain values and tensors."""
@@ -36,19 +39,32 @@ class Task(Protocol):
         """Go on from such a state; ConfigError if it is of another kind."""
 
 
-class Run:
+class Run(Generic[B]):
     """One training in one folder: a journal (a JSON line every few steps) and the last checkpoint.
 
     After an interruption, the steps since that checkpoint are taken again, and appear in the journal again.
     """
 
-    def __init__(self, task: Task, folder: Path, steps: int, journal_every: int = 50, save_every: int = 250) -> None:
-        """Make the folder; ConfigError if that cannot be."""
+    def __init__(
+        self,
+        task: Task[B],
+        folder: Path,
+        steps: int,
+        journal_every: int = 50,
+        save_every: int = 250,
+        is_writer: bool = True,
+        observe: Callable[[int, Mapping[str, float]], None] | None = None,
+    ) -> None:
+        """Make the folder; ConfigError if that cannot be.
+
+        is_writer: of several processes that train together, one writes. observe: told of all that the journal is.
+        """
         self.task, self.folder, self.steps = task, folder, steps
         self.journal_every, self.save_every = journal_every, save_every
+        self.is_writer, self.observe = is_writer, observe
         self.step = 0
         self._figures: dict[str, list[float]] = defaultdict(list)
-        with _writing_to(folder):
+        with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self) -> bool:
@@ -73,20 +89,26 @@ class Run:
         self.task.load({**read_checkpoint(path), "updates": 0})
         self.step = round(progress * self.steps)
 
-    def go(self, stream: Iterable[NDArray[Any]]) -> None:
-        """Train to the last step. ConfigError if the folder cannot be written; the last checkpoint stays."""
+    def go(self, stream: Iterable[B], check: Check | None = None, check_every: int = 1000) -> None:
+        """Train to the last step. ConfigError if the folder cannot be written; the last checkpoint stays.
+
+        check: called every so many steps and after the last, by the process that writes.
+        """
         batches = iter(stream)
-        with tqdm(total=self.steps, initial=self.step, unit="step", smoothing=0.05) as bar:
+        silent = not self.is_writer
+        with tqdm(total=self.steps, initial=self.step, unit="step", smoothing=0.05, disable=silent) as bar:
             while self.step < self.steps:
                 self._advance(batches)
                 bar.update()
                 is_last = self.step == self.steps
                 if is_last or self.step % self.journal_every == 0:
                     bar.set_postfix_str(self._note())
-                if is_last or self.step % self.save_every == 0:
+                if check is not None and self.is_writer and (is_last or self.step % check_every == 0):
+                    self._write(check(self.step))
+                if self.is_writer and (is_last or self.step % self.save_every == 0):
                     self._save()
 
-    def _advance(self, batches: Iterator[NDArray[Any]]) -> None:
+    def _advance(self, batches: Iterator[B]) -> None:
         for name, values in self.task.train(next(batches), self.step / self.steps).items():
             self._figures[name] += values
         self.step += 1
@@ -95,23 +117,30 @@ class Run:
         """Write the figures since the last note to the journal; returns them in short."""
         means = {name: sum(values) / len(values) for name, values in sorted(self._figures.items()) if values}
         self._figures.clear()
-        record = {"step": self.step, "time": time.time(), **means}
-        with _writing_to(self.folder), (self.folder / JOURNAL).open("a") as journal:
-            journal.write(json.dumps(record) + "\n")
+        self._write(means)
         return " ".join(f"{name} {mean:.3g}" for name, mean in means.items())
+
+    def _write(self, figures: Mapping[str, float]) -> None:
+        if self.is_writer and figures:
+            record = {"step": self.step, "time": time.time(), **figures}
+            with writing_to(self.folder), (self.folder / JOURNAL).open("a") as journal:
+                journal.write(json.dumps(record) + "\n")
+            if self.observe is not None:
+                self.observe(self.step, figures)
 
     def _save(self) -> None:
         """Write a checkpoint; the previous one stays until this one is whole."""
         content = io.BytesIO()  # torch's own writer hides the reason if the disk is full
         torch.save({"step": self.step, **self.task.state()}, content)
         partial = self.folder / f"{CHECKPOINT}.partial"
-        with _writing_to(self.folder):
+        with writing_to(self.folder):
             partial.write_bytes(content.getbuffer())
             partial.replace(self.folder / CHECKPOINT)
 
 
 @contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turn an OSError inside into a ConfigError that says what to do."""
     try:
         yield
     except OSError as error:

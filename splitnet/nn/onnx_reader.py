@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,15 @@ from splitnet.errors import BundleError
 from splitnet.nn.yolox import YOLOX
 
 
-def read_onnx(path: Path, name: str, classes: int) -> YOLOX:
-    """Return the fused detector `name` with the weights of an ONNX file.
+def read_onnx(path: Path, name: str, classes: int | None = None) -> YOLOX:
+    """Return the fused detector `name` with the weights of an ONNX file; classes: as many as the file has, if None.
 
     Exporters rename folded weights, so convolutions are matched by order of execution and checked by
     shape. BundleError if the file is not this detector.
     """
     convolutions = _convolutions(path)
+    if classes is None:
+        classes = _class_count(convolutions, name)
     model = YOLOX(name, classes, fused=True).eval()
     targets = _in_order_of_execution(model)
     if len(convolutions) != len(targets):
@@ -54,6 +56,13 @@ def _convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
             weight, bias = (torch.from_numpy(numpy_helper.to_array(arrays[n]).copy()) for n in node.input[1:])
             found.append((weight, bias))
     return found
+
+
+def _class_count(convolutions: list[tuple[Tensor, Tensor]], name: str) -> int:
+    """Return how many classes the convolutions predict, if they are those of `name`; any number if not."""
+    model = YOLOX(name, 1, fused=True).eval()
+    place = _in_order_of_execution(model).index(cast(nn.Conv2d, model.head.cls_preds[0]))
+    return len(convolutions[place][1]) if place < len(convolutions) else 1
 
 
 @torch.inference_mode()

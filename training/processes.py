@@ -1,0 +1,82 @@
+"""Several processes that train one network, as `torchrun` starts them; alone, all of this does nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from splitnet.errors import ConfigError
+
+# The first process evaluates while the others wait for it at the next step.
+PATIENCE = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this one is; place: its number on its machine, and so that of its GPU."""
+
+    rank: int = 0
+    count: int = 1
+    place: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether this one writes, evaluates and talks."""
+        return self.rank == 0
+
+    def meet(self) -> None:
+        """Wait for all of them."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def share(self, batch_size: int) -> int:
+        """Return this process's part of a batch. ConfigError if it cannot be shared out evenly."""
+        if batch_size % self.count:
+            raise ConfigError(f"a batch of {batch_size} cannot be shared by {self.count} processes: take a multiple")
+        return batch_size // self.count
+
+    def device(self, kind: str) -> torch.device:
+        """Return where this process computes: "cpu", or its own GPU."""
+        return torch.device("cuda", self.place) if kind == "cuda" else torch.device(kind)
+
+    def shared(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Return a network whose gradients are the means over all processes; alone, the network itself."""
+        if self.count == 1:
+            return network
+        return DistributedDataParallel(network, [self.place] if device.type == "cuda" else None)
+
+
+def processes_of(environment: Mapping[str, str]) -> Processes:
+    """Return what `torchrun` says in the environment. ConfigError if that is nothing possible."""
+    try:
+        rank, count, place = (
+            int(environment.get(n, d)) for n, d in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+        )
+    except ValueError as error:
+        raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}") from error
+    if not 0 <= rank < count or place < 0:
+        raise ConfigError(f"RANK is {rank} of WORLD_SIZE {count}; start several processes with torchrun")
+    return Processes(rank, count, place)
+
+
+@contextmanager
+def joined(kind: str) -> Iterator[Processes]:
+    """Meet the other processes, if there are any, and leave them at the end. kind: "cpu" or "cuda"."""
+    processes = processes_of(os.environ)
+    if processes.count == 1:
+        yield processes
+        return
+    if kind == "cuda":
+        torch.cuda.set_device(processes.place)
+    distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield processes
+    finally:
+        distributed.destroy_process_group()

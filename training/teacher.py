@@ -1,0 +1,32 @@
+"""The unsplit detector that a split one is distilled from: a public checkpoint, or one trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from splitnet.errors import ConfigError
+from splitnet.nn.yolox import YOLOX
+from training.detector_file import read_note
+from training.yolox_weights import classes_of, read_yolox
+
+
+def read_teacher(path: Path, name: str, class_names: Sequence[str]) -> YOLOX:
+    """Return the detector `name` as it will run. path: see `yolox_weights.read_yolox`.
+
+    ConfigError if it is another detector, or knows other classes than these.
+    """
+    detector = read_yolox(path, name)
+    note = read_note(path)
+    if classes_of(detector) != len(class_names):
+        raise ConfigError(f"{path} knows {classes_of(detector)} classes, but --classes names {len(class_names)}")
+    if note is not None and note.class_names != tuple(class_names):
+        names = ", ".join(note.class_names[:5])
+        raise ConfigError(f"{path} knows {names} ..., but --classes names others, or in another order")
+    return detector.eval().fuse()
+
+
+def origin_of(path: Path) -> str | None:
+    """Return where a detector trained here comes from; None for a public checkpoint."""
+    note = read_note(path)
+    return None if note is None else note.origin

@@ -12,14 +12,20 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adapt_tables, endurance_tables
+from benchmarks import adapt_tables, endurance_tables, split_points_tables
 from benchmarks.benchmark import Benchmark
 from benchmarks.processes import PROJECT
 from benchmarks.rate_tables import failures, rate, rate_summary
 from splitnet.errors import ConfigError
 
 RESULTS = Path("docs/results")
-DOCUMENTS = (Path("README.md"), RESULTS / "README.md", Path("bundles/coco-nano/README.md"), Path("docs/testing.md"))
+DOCUMENTS = (
+    Path("README.md"),
+    RESULTS / "README.md",
+    Path("bundles/coco-nano/README.md"),
+    Path("docs/testing.md"),
+    Path("docs/split-points.md"),
+)
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 ACCURACY_COLUMNS = ("operating point", "KB a frame (p90)", "AP", "AP50", "encode ms, one core", "device MMACs")
 SHORT = frozenset(
@@ -29,8 +35,9 @@ SHORT = frozenset(
 )
 
 ADAPT = ("adapt", "adapt-policies", "adapt-summary", "adapt-figures", "adapt-run", "adapt-real")
+CUTS = ("split-points", "split-points-cuts", "split-points-free", "split-points-trained")
 # Tables that may lack their result.
-LATER = frozenset(["serve", "rate", "rate-short", "failures", "fuzz", "soak", *ADAPT])
+LATER = frozenset(["serve", "rate", "rate-short", "failures", "fuzz", "soak", *ADAPT, *CUTS])
 SERVE_PICTURE = (
     '<picture><source media="(prefers-color-scheme: dark)" srcset="serve-dark.png">'
     '<img src="serve-light.png" alt="Goodput and latency over the load, with batching and without"></picture>'
@@ -174,6 +181,10 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "failures": ("failures.json", failures),
     "fuzz": ("fuzz.json", endurance_tables.fuzz),
     "soak": ("soak.json", endurance_tables.soak),
+    "split-points": ("split-points.json", split_points_tables.budgets),
+    "split-points-cuts": ("split-points.json", split_points_tables.cuts),
+    "split-points-free": ("split-points-free.json", accuracy),
+    "split-points-trained": ("split-points-trained.json", accuracy),
 }
 
 

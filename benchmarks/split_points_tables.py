@@ -1,0 +1,47 @@
+"""The tables of docs/split-points.md, from split-points.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.split_points_figures import CutStudy, cut_from_json
+
+BUDGETS_KB = (5, 10, 20, 40)
+
+Result = Mapping[str, Any]
+
+
+def cuts(result: Result) -> str:
+    """Return what each cut sends and costs, and how compressible it is."""
+    header = "| cut behind | sent: shape | components for 90 / 95 / 99 % of the energy | MMACs before | after |\n"
+    rows = [_cut_row(cut_from_json(cut)) for cut in result["cuts"]]
+    return f"{header}|---|---|---|---|---|\n{''.join(rows)}"
+
+
+def _cut_row(cut: CutStudy) -> str:
+    sent = "<br>".join(f"{tensor.name}: {'x'.join(map(str, tensor.shape))}" for tensor in cut.tensors)
+    kept = "<br>".join(" / ".join(map(str, tensor.components.values())) for tensor in cut.tensors)
+    return f"| {cut.cut} | {sent} | {kept} | {cut.mmacs_before:.0f} | {cut.mmacs_after:.0f} |\n"
+
+
+def budgets(result: Result) -> str:
+    """Return the best AP of each cut at some sizes of a frame, without any training."""
+    header = "| cut behind | MMACs before | " + " | ".join(f"AP at {size} KB" for size in BUDGETS_KB) + " |\n"
+    rows = [_budget_row(cut_from_json(cut)) for cut in result["cuts"]]
+    unsplit = f"\n{result['images']} pictures; unsplit and uncompressed, AP {result['unsplit']['ap']:.1f} on them.\n"
+    return f"{header}{'|---' * (2 + len(BUDGETS_KB))}|\n{''.join(rows)}{unsplit}"
+
+
+def _budget_row(cut: CutStudy) -> str:
+    cells = [_best(cut, 1000 * size) for size in BUDGETS_KB]
+    return f"| {cut.cut} | {cut.mmacs_before:.0f} | {' | '.join(cells)} |\n"
+
+
+def _best(cut: CutStudy, size_bytes: float) -> str:
+    """Return the best AP of the points up to a size and its bytes, or a dash if there is none."""
+    fitting = [point for point in cut.points if point.bytes_mean <= size_bytes]
+    if not fitting:
+        return "-"
+    best = max(fitting, key=lambda point: (point.ap, -point.bytes_mean))
+    return f"{best.ap:.1f} ({best.bytes_mean / 1e3:.1f} KB)"

@@ -1,0 +1,35 @@
+"""The tables of docs/split-points.md."""
+
+from __future__ import annotations
+
+from benchmarks.split_points_tables import budgets, cuts
+from tests.cut_samples import DEEP, SHALLOW
+from training.split_points_figures import cut_to_json
+
+RESULT = {
+    "images": 7,
+    "unsplit": {"ap": 29.36, "ap50": 45.0},
+    "cuts": [cut_to_json(SHALLOW), cut_to_json(DEEP)],
+}
+
+
+def test_a_cut_is_a_row_with_what_it_sends_and_costs():
+    assert cuts(RESULT).splitlines()[2:] == [
+        "| dark2 | dark3: 64x8x8 | 5 | 50 | 450 |",
+        "| dark4 | dark3: 64x8x8 | 5 | 150 | 350 |",
+    ]
+
+
+def test_the_best_that_fits_a_size_is_shown_with_its_own():
+    assert budgets(RESULT).splitlines()[2:] == [
+        "| dark2 | 50 | 5.0 (2.0 KB) | 5.0 (2.0 KB) | 25.0 (20.0 KB) | 25.0 (20.0 KB) |",
+        "| dark4 | 150 | 20.0 (3.0 KB) | 21.0 (9.0 KB) | 21.0 (9.0 KB) | 21.0 (9.0 KB) |",
+        "",
+        "7 pictures; unsplit and uncompressed, AP 29.4 on them.",
+    ]
+
+
+def test_a_size_that_no_point_fits_has_a_dash():
+    small = {**RESULT, "cuts": [cut_to_json(SHALLOW)]}
+    small["cuts"][0]["points"] = small["cuts"][0]["points"][1:]
+    assert budgets(small).splitlines()[2] == "| dark2 | 50 | - | - | 25.0 (20.0 KB) | 25.0 (20.0 KB) |"

@@ -193,9 +193,10 @@ def _integers(values: Any) -> dict[str, int]:
 
 def _point(values: Any) -> MeasuredPoint:
     mode, codec = Mode(values["mode"]), Codec(values["codec"])
-    choice = {name: _integer(values[name]) for name in ("width", "quality")}
-    figures = {name: _number(value) for name, value in values.items() if name not in ("mode", "codec", *choice)}
-    return MeasuredPoint(mode, codec, **choice, **figures)
+    width, quality = _integer(values["width"]), _integer(values["quality"])
+    choice = ("mode", "codec", "width", "quality")
+    figures = {name: _number(value) for name, value in values.items() if name not in choice}
+    return MeasuredPoint(mode, codec, width, quality, **figures)
 
 
 def _accuracy(values: Any) -> Accuracy:

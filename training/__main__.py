@@ -30,10 +30,14 @@ from training.detector_settings import DetectorSettings
 from training.distill import Distillation, DistillConfig
 from training.evaluate import Evaluation, evaluate, operating_points
 from training.export import export_bundle
+from training.pca_bundle import PcaSettings, make_bundle
 from training.photographs import CropSpec, CropStream, find_photographs
 from training.processes import processes_of
 from training.recompress import RecompressConfig, Recompression
 from training.run import Run, Task
+from training.split_points_plot import can_draw, draw_study
+from training.split_points_run import SplitPointsSettings, run_study
+from training.split_points_text import as_text
 from training.student import StudentSpec
 from training.teacher import origin_of, read_teacher
 
@@ -72,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     convert_parser = commands.add_parser("convert", help="turn VOC XML or YOLO text labels into COCO files")
     add_settings(convert_parser, ConvertSettings)
     convert_parser.set_defaults(command=_convert)
+    cuts_parser = commands.add_parser("split-points", help="measure where a detector is best cut")
+    add_settings(cuts_parser, SplitPointsSettings)
+    cuts_parser.set_defaults(command=_split_points)
+    pca_parser = commands.add_parser("pca", help="split a detector in a minute, without training")
+    add_settings(pca_parser, PcaSettings)
+    pca_parser.set_defaults(command=_pca)
     _evaluate_arguments(commands.add_parser("evaluate", help="measure AP, bytes and encode time of a bundle"))
     return parser
 
@@ -296,6 +306,21 @@ def _convert(options: argparse.Namespace) -> None:
         if path is not None:
             objects = sum(len(picture.objects) for picture in pictures)
             print(f"wrote {path}: {len(pictures)} pictures, {objects} objects of {len(done.class_names)} classes")
+
+
+def _split_points(options: argparse.Namespace) -> None:
+    settings = read_settings(SplitPointsSettings, options)
+    record = run_study(settings)
+    print(as_text(record, settings.device_mmacs, settings.bytes))
+    if can_draw():
+        print("drawn to", *draw_study(settings.out, record))
+    else:
+        print("not drawn: that needs matplotlib, of the extra [demo]")
+
+
+def _pca(options: argparse.Namespace) -> None:
+    written = make_bundle(read_settings(PcaSettings, options))
+    print(f"wrote {options.bundle} ({written.digest[:12]}); now measure it: python -m training evaluate --help")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -1,0 +1,139 @@
+"""The `pca` command: a detector becomes a split bundle without any training, in a minute.
+
+The device runs the detector's own stages up to the split point and projects their features onto principal components;
+the server projects them back. One width; a quality is a step size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from splitnet.bundle import BundleParts, save_bundle
+from splitnet.errors import ConfigError
+from splitnet.letterbox import LATENT_STRIDE
+from splitnet.manifest import Manifest
+from splitnet.nn.projection import BackProjection, FrontEncoder, ProjectionSpec
+from splitnet.nn.split_detector import ServerHalf
+from splitnet.nn.steps import steps_of
+from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX, features_at
+from training.average_precision import class_names_of
+from training.pca import bases_of, canvases, fill_back_projection, fill_projection, spread
+from training.pca_codec import LatentStatistics, gains_of
+from training.photographs import find_photographs
+from training.teacher import read_teacher
+
+ENERGY = 0.99  # of the features, that the components hold which are kept unless a rank is given
+STEPS = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)  # of the qualities, in standard deviations of a channel
+
+
+@dataclass(frozen=True)
+class PcaSettings:
+    """What to split, where, and on which pictures to find the components."""
+
+    teacher: Path = field(metadata={"type": Path, "metavar": "FILE", "help": "the detector: .onnx, .pth, .safetensors"})
+    classes: Path = field(
+        metadata={"type": Path, "metavar": "FILE.json", "help": "COCO annotations naming its classes"}
+    )
+    photographs: Sequence[Path] = field(
+        metadata={"type": Path, "nargs": "+", "metavar": "DIR", "help": "folders of pictures like those it will see"}
+    )
+    bundle: Path = field(
+        metadata={"type": Path, "metavar": "DIR", "help": "where the bundle goes; its name is its own"}
+    )
+    detector: str = field(default="yolox-nano", metadata={"choices": sorted(FAMILY), "help": "which detector it is"})
+    split_point: str = field(
+        default="dark3", metadata={"choices": SPLIT_POINTS, "help": "the device runs the stages up to here"}
+    )
+    rank: int = field(
+        default=0, metadata={"help": f"components kept of each tensor; 0: as many as hold {ENERGY:.0%} of its energy"}
+    )
+    fit_photographs: int = field(default=200, metadata={"help": "pictures to find components and tables on, at most"})
+    input_size: int = field(default=0, metadata={"help": "pixels a side of the detector's square; 0: as published"})
+    threads: int = field(default=1, metadata={"help": "CPU threads"})
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on numbers that cannot be."""
+        if min(self.rank, self.input_size) < 0 or min(self.fit_photographs, self.threads) < 1:
+            raise ConfigError("--rank and --input-size must not be negative, --fit-photographs and --threads positive")
+
+
+def make_bundle(settings: PcaSettings) -> Manifest:
+    """Write the bundle that the settings describe; returns its manifest. ConfigError on whatever is wrong with them."""
+    names = class_names_of(settings.classes)
+    detector = read_teacher(settings.teacher, settings.detector, names)
+    photographs = spread(find_photographs(settings.photographs), settings.fit_photographs)
+    input_size = settings.input_size or FAMILY[settings.detector].input_size
+    return export_pca(
+        settings.bundle,
+        settings.detector,
+        detector,
+        names,
+        photographs,
+        settings.split_point,
+        input_size,
+        settings.rank,
+    )
+
+
+def export_pca(
+    folder: Path,
+    name: str,
+    detector: YOLOX,
+    class_names: Sequence[str],
+    photographs: Sequence[Path],
+    split_point: str = "dark3",
+    input_size: int = 416,
+    rank: int = 0,
+    steps: Sequence[float] = STEPS,
+) -> Manifest:
+    """Write a training-free bundle of a whole, fused detector and return its manifest.
+
+    name: of the detector, a key of FAMILY. rank: components kept of each tensor, at most its channels; 0: as many as
+    hold ENERGY of it. steps: a quality each, falling, in standard deviations of a tensor's channels.
+    """
+    tensors = features_at(split_point)
+    bases = bases_of(steps_of(detector), [split_point], photographs, input_size, LATENT_STRIDE)
+    kept = {n: min(rank, basis.channels) or basis.components_for(ENERGY) for n, basis in bases.items()}
+    spec = ProjectionSpec({stage: kept[stage] for stage in tensors})
+    manifest = Manifest(
+        name=folder.resolve().name,
+        detector=name,
+        split_point=split_point,
+        input_size=input_size,
+        class_names=tuple(class_names),
+        qualities=len(steps),
+        encoder=spec,
+        decoder=None,
+        files={},
+        origin=f"The given {name} weights, unchanged; the codec is {sum(kept.values())} principal components.",
+    )
+    patches = spec.patches(name, split_point)
+    encoder, back = FrontEncoder(spec, name, split_point), BackProjection(patches)
+    fill_projection(encoder.projection, bases, patches)
+    fill_back_projection(back, bases, patches)
+    _take(encoder, detector)
+    gains = gains_of(bases, patches, steps)
+    statistics = LatentStatistics(gains)
+    with torch.inference_mode():
+        for image in canvases(photographs, input_size, LATENT_STRIDE, "entropy tables"):
+            statistics.add(encoder(image))
+    rest = YOLOX(name, len(class_names), split_point)
+    rest.load_state_dict({key: value for key, value in detector.state_dict().items() if key in rest.state_dict()})
+    server = ServerHalf(back, rest, statistics.inverse_gains(), input_size)
+    parts = BundleParts(manifest, encoder, gains, statistics.entropy_model(), server, detector)
+    return save_bundle(folder, parts)
+
+
+@torch.no_grad()
+def _take(encoder: FrontEncoder, detector: YOLOX) -> None:
+    """Give the front the detector's stages, in half precision: the tables must see the weights that will run."""
+    for name, stage in encoder.stages.items():
+        theirs: nn.Module = getattr(detector.backbone.backbone, name)
+        stage.load_state_dict(theirs.state_dict())
+    for tensor in encoder.state_dict().values():
+        tensor.copy_(tensor.half().float())

@@ -1,0 +1,176 @@
+"""The `split-points` command: study the cuts of a detector into a JSON file, going on where it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from splitnet.environment import environment
+from splitnet.errors import ConfigError
+from splitnet.manifest import Accuracy
+from splitnet.nn.steps import CUTS
+from splitnet.nn.yolox import FAMILY, YOLOX
+from training.average_precision import LabelledSet, class_names_of
+from training.evaluate import unsplit_detections
+from training.pca import spread
+from training.photographs import find_photographs
+from training.split_points import StudyConfig, study_cuts, unsplit_accuracy
+from training.split_points_figures import CutStudy, cut_from_json, cut_to_json
+from training.yolox_weights import classes_of, read_yolox
+
+BELIEVED = 0.3  # score from which on a detection counts as the truth where nobody has annotated any
+
+
+@dataclass(frozen=True)
+class SplitPointsSettings:
+    """What to study, and on which pictures."""
+
+    weights: Path = field(metadata={"type": Path, "metavar": "FILE", "help": "the detector: .onnx, .pth, .safetensors"})
+    images: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "pictures to measure accuracy and bytes on"})
+    out: Path = field(
+        metadata={
+            "type": Path,
+            "metavar": "FILE.json",
+            "help": "where the figures go; with matplotlib, also FILE-light.png and FILE-dark.png",
+        }
+    )
+    model: str = field(default="yolox-nano", metadata={"choices": sorted(FAMILY), "help": "which detector it is"})
+    annotations: Path | None = field(
+        default=None,
+        metadata={
+            "type": Path,
+            "metavar": "FILE.json",
+            "help": "COCO annotations of the pictures; without, what the unsplit detector finds counts as the truth",
+        },
+    )
+    photographs: Path | None = field(
+        default=None,
+        metadata={
+            "type": Path,
+            "metavar": "DIR",
+            "help": "other pictures to find components and entropy tables on; without, those of --images",
+        },
+    )
+    fit_photographs: int = field(default=200, metadata={"help": "how many of these at most"})
+    limit: int = field(default=0, metadata={"help": "measure on the first N pictures only; 0: on all"})
+    cuts: Sequence[str] = field(
+        default=CUTS, metadata={"type": str, "nargs": "+", "choices": CUTS, "help": "only these cuts"}
+    )
+    input_size: int = field(default=0, metadata={"help": "pixels a side of the detector's square; 0: as published"})
+    device_mmacs: float = field(default=0.0, metadata={"help": "recommend a cut for so many MMACs a frame; 0: for any"})
+    bytes: float = field(default=0.0, metadata={"help": "recommend a cut for so many bytes a frame; 0: for any"})
+    threads: int = field(default=1, metadata={"help": "CPU threads"})
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on numbers that cannot be."""
+        if min(self.limit, self.input_size, self.device_mmacs, self.bytes) < 0:
+            raise ConfigError("--limit, --input-size, --device-mmacs and --bytes must not be negative")
+        if min(self.fit_photographs, self.threads) < 1:
+            raise ConfigError("--fit-photographs and --threads must be at least 1")
+
+    @property
+    def config(self) -> StudyConfig:
+        """What is measured."""
+        return StudyConfig(self.input_size or FAMILY[self.model].input_size, tuple(dict.fromkeys(self.cuts)))
+
+
+def run_study(settings: SplitPointsSettings) -> dict[str, Any]:
+    """Study every cut and write the figures; returns them. ConfigError on whatever is wrong with the settings.
+
+    After each cut the figures so far are in FILE.json.partial, and the same command goes on from there.
+    """
+    detector = read_yolox(settings.weights, settings.model).eval().fuse()
+    config = settings.config
+    with tempfile.TemporaryDirectory() as scratch:
+        labelled = _labelled(settings, detector, Path(scratch))
+    photographs = _photographs(settings)
+    partial = settings.out.with_name(f"{settings.out.name}.partial")
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    head = {
+        "model": settings.model,
+        "weights": hashlib.sha256(settings.weights.read_bytes()).hexdigest() if settings.weights.is_file() else "",
+        "input_size": config.input_size,
+        "images": len(labelled.images),
+        "photographs": len(photographs),
+        "truth": "annotations" if settings.annotations else "the unsplit detector",
+        "energies": list(config.energies),
+        "steps": list(config.steps),
+        "fitted_on": "other pictures" if settings.photographs else "the same pictures",
+    }
+    known, unsplit = _known(partial, head)
+    unsplit = unsplit or unsplit_accuracy(detector, labelled, config.input_size)
+    cuts: list[CutStudy] = []
+    for cut in study_cuts(detector, labelled, photographs, config, known):
+        cuts.append(cut)
+        _write(partial, {**head, "unsplit": asdict(unsplit), "cuts": [cut_to_json(one) for one in cuts]})
+    record = {**head, "unsplit": asdict(unsplit), "cuts": [cut_to_json(one) for one in cuts], **environment()}
+    _write(settings.out, record)
+    partial.unlink(missing_ok=True)
+    return record
+
+
+def _photographs(settings: SplitPointsSettings) -> list[Path]:
+    """Return the pictures to fit on, spread evenly over their folder."""
+    if settings.photographs is None:
+        return spread(find_photographs([settings.images]), settings.fit_photographs)
+    exclude = [settings.annotations] if settings.annotations else []
+    return spread(find_photographs([settings.photographs], exclude), settings.fit_photographs)
+
+
+def _labelled(settings: SplitPointsSettings, detector: YOLOX, scratch: Path) -> LabelledSet:
+    """Return the pictures to measure on with what is to be found in them."""
+    limit = settings.limit or None
+    if settings.annotations is not None:
+        names = class_names_of(settings.annotations)
+        if len(names) != classes_of(detector):
+            found = f"{settings.annotations} names {len(names)} classes"
+            raise ConfigError(f"{found}, {settings.weights} knows {classes_of(detector)}: give annotations of its own")
+        return LabelledSet(settings.images, settings.annotations, names, limit)
+    names = tuple(f"class {i}" for i in range(classes_of(detector)))
+    paths = find_photographs([settings.images])[:limit]
+    path = scratch / "believed.json"
+    path.write_text(json.dumps(believed_truth(detector, paths, settings.images, names, settings.config.input_size)))
+    return LabelledSet(settings.images, path, names)
+
+
+@torch.inference_mode()
+def believed_truth(
+    detector: YOLOX, paths: Sequence[Path], folder: Path, class_names: Sequence[str], input_size: int
+) -> dict[str, Any]:
+    """Return COCO annotations of what a detector is sure of in pictures below a folder, which they are named from."""
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
+    for number, path in enumerate(paths, start=1):
+        images.append({"id": number, "file_name": str(path.relative_to(folder))})
+        found = unsplit_detections(detector, path, input_size)
+        for box, score, label in zip(found.boxes.tolist(), found.scores, found.labels, strict=True):
+            x, y, width, height = box[0], box[1], box[2] - box[0], box[3] - box[1]
+            if score >= BELIEVED and min(width, height) > 0:
+                place = {"bbox": [x, y, width, height], "area": width * height, "iscrowd": 0}
+                objects.append({"id": len(objects) + 1, "image_id": number, "category_id": int(label) + 1, **place})
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(class_names)]
+    return {"images": images, "annotations": objects, "categories": categories}
+
+
+def _known(partial: Path, head: Mapping[str, Any]) -> tuple[list[CutStudy], Accuracy | None]:
+    """Return what an interrupted run of the same study has left."""
+    try:
+        left = json.loads(partial.read_text())
+        if any(left[key] != value for key, value in head.items()):
+            return [], None
+        return [cut_from_json(cut) for cut in left["cuts"]], Accuracy(**left["unsplit"])
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
+        return [], None  # none, damaged, or of another study: it is measured anew
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    whole = path.with_name(f"{path.name}.writing")
+    whole.write_text(json.dumps(record, indent=1) + "\n")
+    whole.replace(path)

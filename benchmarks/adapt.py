@@ -58,8 +58,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add("--seconds", type=float, metavar="S", help="of each trace, at most (the whole; of a real link 60)")
     add("--start", type=float, default=0.0, metavar="S", help="second of each recorded trace to begin at (%(default)s)")
     add("--fps", type=float, default=10.0, help="frames a second (%(default)s)")
-    add("--slowdown", type=float, default=12.0, help="of the device (%(default)s)")
-    add("--local-ms", type=float, default=30.0, help="the detector, on a device not slowed down (%(default)s)")
+    add("--slowdown", type=float, default=6.0, help="of the device (%(default)s)")
+    add("--local-ms", type=float, default=60.0, help="the detector, on a device not slowed down (%(default)s)")
     add("--rtt-ms", type=float, default=30.0, help="of an empty message (%(default)s)")
     add("--server-ms", type=float, default=15.0, help="of the server for a frame (%(default)s)")
     add(

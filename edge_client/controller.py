@@ -86,6 +86,8 @@ class Controller:
 
     def _within_limits(self, prospects: Sequence[Prospect], situation: Situation) -> Sequence[Prospect]:
         """Return what the user's limits allow; if that is nothing, what comes closest to it."""
+        if not (self._settings.min_fps or self._settings.max_kbps):
+            return prospects
         most_ms = 1000 / self._settings.min_fps if self._settings.min_fps else float("inf")
         most_bytes = float("inf")
         if self._settings.max_kbps and situation.frame_interval_ms is not None:

@@ -15,8 +15,7 @@ PLACES = 2  # frames under way at once, see `mailbox`
 CAUTION = 1.25  # times the deviation that nine of ten frames stay below: room for what is not foreseen
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(NamedTuple):
     """A figure that varies: what to expect, and what nine of ten stay below."""
 
     expected: float = 1.0
@@ -24,6 +23,7 @@ class Spread:
 
 
 NOMINAL = Spread()
+UNKNOWN_SERVER_MS = Spread(15.0, 25.0)  # until the first answer
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Situation:
     link: LinkEstimate = field(default_factory=LinkEstimate)
     encode_load: Mapping[str, Spread] = field(default_factory=dict)  # time over nominal time, by kind of work
     size_load: Mapping[str, Spread] = field(default_factory=dict)  # bytes over the table's median, by codec
-    server_ms: Spread = Spread(15.0, 25.0)
+    server_ms: Spread = UNKNOWN_SERVER_MS
     frame_interval_ms: float | None = None  # of the source
 
 
@@ -74,30 +74,32 @@ def predict(rows: Sequence[Row], wait_ms: float, budget_ms: float, situation: Si
     total adds to the expected one is the root of the sum of their squares. A frame that takes longer delays the
     next one: what budget_ms, the time from capture to deadline, does not leave for this counts against the pace.
     """
-    link, server = situation.link, situation.server_ms
+    link, server, interval_ms = situation.link, situation.server_ms, situation.frame_interval_ms
     byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0
     queued_ms, propagate_ms = link.queued_bytes * byte_ms, link.rtt_min_ms or 0.0
-    back_ms, server_deviation_ms = propagate_ms + server.expected, server.p90 - server.expected
-    encode_loads, size_loads, interval_ms = situation.encode_load, situation.size_load, situation.frame_interval_ms
+    server_ms = server.expected
+    back_ms = propagate_ms + server_ms
+    common_square = link.late_ms**2 + (server.p90 - server_ms) ** 2
+    # This loop is most of what a decision costs: no calls in it that a comparison can do.
     prospects = []
     for row in rows:
-        load, size = encode_loads.get(row.kind, NOMINAL), size_loads.get(row.codec)
+        load, size = situation.encode_load.get(row.kind, NOMINAL), situation.size_load.get(row.codec)
         usual_bytes = row.bytes_p50 * size.expected if size else row.bytes_p50
         most_bytes = row.bytes_p50 * size.p90 if size else row.bytes_p90
         encode_ms = row.encode_ms * load.expected
-        queue_ms = max(0.0, queued_ms - encode_ms)  # it goes on draining
+        queue_ms = queued_ms - encode_ms if queued_ms > encode_ms else 0.0  # it goes on draining
         own_ms = (usual_bytes + MESSAGE_OVERHEAD_BYTES) * byte_ms
-        deviation_ms = CAUTION * math.hypot(
-            row.encode_ms * (load.p90 - load.expected),
-            (most_bytes - usual_bytes) * byte_ms,
-            link.late_ms,
-            server_deviation_ms,
-        )
+        encode_deviation_ms = row.encode_ms * load.p90 - encode_ms
+        own_deviation_ms = (most_bytes - usual_bytes) * byte_ms
+        deviation_ms = CAUTION * math.sqrt(encode_deviation_ms**2 + own_deviation_ms**2 + common_square)
         alone_ms = encode_ms + own_ms + back_ms
         cautious_ms = wait_ms + queue_ms + alone_ms + deviation_ms
-        delaying_ms = min(deviation_ms, max(0.0, deviation_ms - (budget_ms - cautious_ms)))
-        cycle_ms = max(encode_ms, own_ms, alone_ms / PLACES) + delaying_ms
+        cycle_ms = max(encode_ms, own_ms, alone_ms / PLACES)
+        if cautious_ms + deviation_ms > budget_ms:
+            cycle_ms += min(deviation_ms, cautious_ms + deviation_ms - budget_ms)
         share = 1.0 if interval_ms is None or cycle_ms <= interval_ms else interval_ms / cycle_ms
-        terms = (wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server.expected)
-        prospects.append(Prospect(row, *terms, cautious_ms, row.ap * share))
+        score = row.ap * share
+        prospects.append(
+            Prospect(row, wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server_ms, cautious_ms, score)
+        )
     return prospects

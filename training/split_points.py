@@ -38,7 +38,7 @@ class StudyConfig:
 
     input_size: int
     cuts: tuple[str, ...] = CUTS
-    energies: tuple[float, ...] = (0.90, 0.99, 0.999)  # a rank for each: the fewest components that hold so much
+    energies: tuple[float, ...] = (0.90, 0.99)  # a rank for each: the fewest components that hold so much
     steps: tuple[float, ...] = (8.0, 5.0, 3.2, 2.0, 1.25)  # in standard deviations of a tensor's channels
 
 

@@ -68,6 +68,13 @@ def test_a_detector_trained_here_knows_its_names(tmp_path):
     assert network.head.stems[0].bn is not None
 
 
+def test_a_bundle_knows_the_names_of_its_detectors_classes(tiny_bundle, caplog):
+    pictures = [255 * torch.rand(2, 3, 64, 64)]
+    with caplog.at_level(logging.INFO):
+        start_network(YOLOXFamily(), "yolox-nano", ["class 7", "x"], Start(tiny_bundle), pictures, 0)
+    assert "knows 80 classes: kept class 7; new x" in caplog.text
+
+
 def test_the_seed_decides_what_is_random():
     first, again, other = (start_network(YOLOXFamily(), "yolox-nano", ["a"], Start(), [], seed) for seed in (1, 1, 2))
     name = "backbone.backbone.stem.conv.conv.weight"

@@ -19,7 +19,7 @@ from tests.tiny_student import pictures
 from training.__main__ import _parser, main
 
 GUIDE = (PROJECT / "docs" / "own-detector.md").read_text()
-SIDE = 48
+SIDE = 64  # of the pictures, and of the detector's square
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder of eight labelled pictures of two classes, where the guide's commands are run."""
     for name in ("pictures", "labels"):
         (tmp_path / name).mkdir()
-    for i, picture in enumerate(pictures(8, 64, 64)):
+    for i, picture in enumerate(pictures(8, SIDE, SIDE)):
         picture[10:50, 12:52] = (0, 0, 255) if i % 2 else (255, 0, 0)
         assert cv2.imwrite(str(tmp_path / "pictures" / f"frame_{i}.png"), picture)
         (tmp_path / "labels" / f"frame_{i}.txt").write_text(f"{i % 2} 0.5 0.47 0.625 0.625\n")
@@ -65,9 +65,9 @@ def command(name: str, **changes: object) -> list[str]:
 def test_the_guide_in_small(folder, capsys):
     small = {"threads": 1, "steps": 2, "batch_size": 2}
     assert main(command("convert", valid_share=0.25)) == 0
-    start = {"init": None, "init_classes": None, "evaluate_every": 1}
-    assert main(command("detector", square=64, **start, **small)) == 0
-    assert main(command("distill", square=32, input_size=SIDE + 16, table_photographs=1, **small)) == 0
+    start = {"init": None, "evaluate_every": 1}
+    assert main(command("detector", square=SIDE, **start, **small)) == 0
+    assert main(command("distill", square=32, table_photographs=1, **small)) == 0
     assert main(command("evaluate", widths=1)) == 0
     assert "w1 q5" in capsys.readouterr().out
     figures = json.loads((folder / "figures.json").read_text())
@@ -76,11 +76,11 @@ def test_the_guide_in_small(folder, capsys):
     assert device.manifest.class_names == ("blue", "red")
     assert device.manifest.points
     assert "trained from random weights by `python -m training detector` on 6 pictures" in device.manifest.origin
-    box = Letterbox.fit(64, 64, SIDE + 16)
-    symbols = device.encoder.encode(box.apply(pictures(1, 64, 64)[0]), 1, 0)
+    box = Letterbox.fit(SIDE, SIDE, SIDE)
+    symbols = device.encoder.encode(box.apply(pictures(1, SIDE, SIDE)[0]), 1, 0)
     payload = device.codec.compress(symbols, 1, 0)
     raw = server.half(server.half.dequantise(server.codec.decompress(payload)[1], 1, 0)[None])
-    (found,) = detections_from_raw(raw, SIDE + 16, score_threshold=0.0)
+    (found,) = detections_from_raw(raw, SIDE, score_threshold=0.0)
     assert set(found.labels.tolist()) <= {0, 1}
     assert np.isfinite(found.boxes).all()
 

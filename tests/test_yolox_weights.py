@@ -138,7 +138,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, content):
 
 def test_what_is_not_there_is_said(tmp_path):
     for path in (tmp_path / "nowhere.pth", tmp_path):
-        with pytest.raises(ConfigError, match="give a checkpoint, or the --run of a `detector` training"):
+        with pytest.raises(ConfigError, match="give a checkpoint, a bundle or the --run of a `detector` training"):
             read_yolox(path, "yolox-nano")
 
 

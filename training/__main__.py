@@ -25,7 +25,7 @@ from training.answers import answers_of
 from training.average_precision import LabelledSet, class_names_of
 from training.conversion import ConvertSettings, convert
 from training.detector import train_detector
-from training.detector_file import DETECTOR_FILE
+from training.detector_file import DETECTOR_FILE, read_note
 from training.detector_settings import DetectorSettings
 from training.distill import Distillation, DistillConfig
 from training.evaluate import Evaluation, evaluate, operating_points
@@ -137,7 +137,7 @@ def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
         help="COCO annotations: pictures with the numbers of theirs are not trained on",
     )
     add("--run", type=Path, required=True, metavar="DIR", help="journal and checkpoint; a checkpoint there goes on")
-    add("--input-size", type=_count, metavar="N", help="side of the detector's square, pixels (default: as published)")
+    add("--input-size", type=_count, metavar="N", help="side of the detector's square, pixels (default: the teacher's)")
     for name, default, text in (
         ("--steps", steps, "training steps in all, those of the checkpoint included"),
         ("--batch-size", 8, "crops a step"),
@@ -260,7 +260,9 @@ def _distill(options: argparse.Namespace) -> None:
 
 
 def _input_size(options: argparse.Namespace) -> int:
-    return int(options.input_size or FAMILY[options.detector].input_size)
+    """Return the side of the detector's square: as asked, as its teacher was trained for, or as published."""
+    note = read_note(options.teacher)
+    return options.input_size or (note.input_size if note else FAMILY[options.detector].input_size)
 
 
 def _unsplit(options: argparse.Namespace, teacher: YOLOX, names: Sequence[str]) -> YOLOX:

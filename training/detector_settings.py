@@ -27,7 +27,9 @@ class DetectorSettings:
     run: Path = field(metadata=_path("DIR", "journal, checkpoint and result; a checkpoint there goes on"))
     init: Path | None = field(
         default=None,
-        metadata=_path("FILE", "weights to start from: .pth, .onnx, .safetensors or another --run (default: random)"),
+        metadata=_path(
+            "FILE", "start from .pth, .onnx, .safetensors, a bundle or another --run (default: random)"
+        ),
     )
     init_classes: Path | None = field(
         default=None,

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
+from splitnet.manifest import FILE_NAME as MANIFEST
+from splitnet.manifest import load_manifest
 from training.average_precision import class_names_of
 from training.detector_family import DetectorFamily
 from training.detector_file import read_note
@@ -23,7 +25,7 @@ class Start:
     """What to start from: a checkpoint and the names of its classes, or None twice."""
 
     path: Path | None = None
-    classes: Path | None = None  # a COCO file; None: the checkpoint's own note, if it has one
+    classes: Path | None = None  # a COCO file; None: what the checkpoint itself says, if it is one of ours
 
 
 def start_network(
@@ -52,13 +54,15 @@ def start_network(
 def _names(start: Start, count: int) -> Sequence[str] | None:
     """Return the names of the checkpoint's classes, if they are known. ConfigError if they are not that many."""
     assert start.path is not None
+    names: Sequence[str] | None = None
     if start.classes is not None:
-        names: Sequence[str] | None = class_names_of(start.classes)
-    else:
-        note = read_note(start.path)
-        names = None if note is None else note.class_names
+        names = class_names_of(start.classes)
+    elif (start.path / MANIFEST).is_file():
+        names = load_manifest(start.path).class_names
+    elif (note := read_note(start.path)) is not None:
+        names = note.class_names
     if names is not None and len(names) != count:
-        raise ConfigError(f"{start.path} knows {count} classes, but {start.classes or 'its note'} names {len(names)}")
+        raise ConfigError(f"{start.path} knows {count} classes, but {start.classes or 'its folder'} names {len(names)}")
     return names
 
 

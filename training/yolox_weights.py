@@ -22,15 +22,15 @@ _LAST = "head.cls_preds.2.weight"
 def read_yolox(path: Path, name: str) -> YOLOX:
     """Return a detector with a checkpoint's weights and number of classes, its normalisation folded or not.
 
-    path: .pth of the public kind, .onnx, .safetensors, or a folder with DETECTOR_FILE. ConfigError if it cannot be
-    read, is no YOLOX or another one than `name`, which is named.
+    path: .pth of the public kind, .onnx, .safetensors, or a folder with DETECTOR_FILE (a bundle, or the --run of a
+    `detector` training). ConfigError if it cannot be read, is no YOLOX or another one than `name`, which is named.
     """
     if path.is_dir():
         path = path / DETECTOR_FILE
     if path.suffix == ".onnx":
         return _from_onnx(path, name)
     if not path.is_file():
-        raise ConfigError(f"{path} is not a file: give a checkpoint, or the --run of a `detector` training")
+        raise ConfigError(f"{path} is not a file: give a checkpoint, a bundle or the --run of a `detector` training")
     return from_state(_read_state(path), name, path)
 
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from cloud_server.batcher import Batch, Batcher, Phase
@@ -93,7 +94,9 @@ class Engine(Generic[D]):
         for mode in model.modes:
             blank = model.blank(mode)
             for size in warm_up_sizes(self._max_batch_size):
-                self._step(lambda mode=mode, batch=[blank] * size: self._warm_up(model, mode, batch))  # type: ignore[misc]
+                run = partial(self._warm_up, model, mode, [blank] * size)
+                self._step(run)  # the first time allocates and compiles
+                self._step(partial(run, counts=True))
 
     def submit(
         self, model: Model[D], frame: Frame, on_answer: Callable[[Answer], None], session: Hashable = None
@@ -180,11 +183,11 @@ class Engine(Generic[D]):
         with self._changed:
             self._batcher.observe(kind, size, duration_s)
 
-    def _warm_up(self, model: Model[D], mode: Mode, batch: Sequence[D]) -> None:
-        model.infer(mode, batch)  # the first time allocates and compiles; the second one counts
+    def _warm_up(self, model: Model[D], mode: Mode, batch: Sequence[D], counts: bool = False) -> None:
         start = self._clock()
         model.infer(mode, batch)
-        self._observe(_kind(model, mode), len(batch), self._clock() - start)
+        if counts:
+            self._observe(_kind(model, mode), len(batch), self._clock() - start)
 
     def _step(self, action: Callable[[], None]) -> None:
         """Run something on the engine's thread and wait for it. Raises what it raises, or DrainingError."""

@@ -26,7 +26,7 @@ from tests.test_end_to_end import serve, start  # noqa: F401
 from tests.tiny_bundle import DECODER, ENCODER
 from tests.tiny_student import CLASSES, make_teacher, pictures
 from training.contenders import SplitContender
-from training.pca_bundle import PcaSettings, export_pca, make_bundle
+from training.pca_bundle import PcaPlan, PcaSettings, export_pca, make_bundle
 
 INPUT_SIZE = 64
 NAMES = ("person", "cup", "cat")
@@ -48,7 +48,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def export(folder: Path, teacher: YOLOX, photographs: list[Path], split_point: str = "dark3", rank: int = 0) -> Path:
-    export_pca(folder, "yolox-nano", teacher, NAMES, photographs, split_point, INPUT_SIZE, rank, STEPS)
+    export_pca(folder, teacher, photographs, PcaPlan("yolox-nano", NAMES, split_point, INPUT_SIZE, rank, STEPS))
     return folder
 
 

@@ -6,12 +6,12 @@ the server projects them back. One width; a quality is a step size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from splitnet.bundle import BundleParts, save_bundle
 from splitnet.errors import ConfigError
@@ -20,9 +20,9 @@ from splitnet.manifest import Manifest
 from splitnet.nn.projection import BackProjection, FrontEncoder, ProjectionSpec
 from splitnet.nn.split_detector import ServerHalf
 from splitnet.nn.steps import steps_of
-from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX, features_at
+from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
 from training.average_precision import class_names_of
-from training.pca import bases_of, canvases, fill_back_projection, fill_projection, spread
+from training.pca import Basis, bases_of, canvases, fill_back_projection, fill_projection, spread
 from training.pca_codec import LatentStatistics, gains_of
 from training.photographs import find_photographs
 from training.teacher import read_teacher
@@ -68,65 +68,72 @@ def make_bundle(settings: PcaSettings) -> Manifest:
     detector = read_teacher(settings.teacher, settings.detector, names)
     photographs = spread(find_photographs(settings.photographs), settings.fit_photographs)
     input_size = settings.input_size or FAMILY[settings.detector].input_size
-    return export_pca(
-        settings.bundle,
-        settings.detector,
-        detector,
-        names,
-        photographs,
-        settings.split_point,
-        input_size,
-        settings.rank,
-    )
+    plan = PcaPlan(settings.detector, names, settings.split_point, input_size, settings.rank)
+    return export_pca(settings.bundle, detector, photographs, plan)
 
 
-def export_pca(
-    folder: Path,
-    name: str,
-    detector: YOLOX,
-    class_names: Sequence[str],
-    photographs: Sequence[Path],
-    split_point: str = "dark3",
-    input_size: int = 416,
-    rank: int = 0,
-    steps: Sequence[float] = STEPS,
-) -> Manifest:
+@dataclass(frozen=True)
+class PcaPlan:
+    """Which detector is split, where and how finely."""
+
+    detector: str  # a key of FAMILY
+    class_names: tuple[str, ...]
+    split_point: str = "dark3"
+    input_size: int = 416  # pixels a side of the detector's square
+    rank: int = 0  # components kept of each tensor, at most its channels; 0: as many as hold ENERGY
+    steps: tuple[float, ...] = STEPS  # a quality each, falling
+
+
+def export_pca(folder: Path, detector: YOLOX, photographs: Sequence[Path], plan: PcaPlan) -> Manifest:
     """Write a training-free bundle of a whole, fused detector and return its manifest.
 
-    name: of the detector, a key of FAMILY. rank: components kept of each tensor, at most its channels; 0: as many as
-    hold ENERGY of it. steps: a quality each, falling, in standard deviations of a tensor's channels.
+    photographs: pictures like those it will see, without labels. ConfigError if none of them can be read.
     """
-    tensors = features_at(split_point)
-    bases = bases_of(steps_of(detector), [split_point], photographs, input_size, LATENT_STRIDE)
-    kept = {n: min(rank, basis.channels) or basis.components_for(ENERGY) for n, basis in bases.items()}
-    spec = ProjectionSpec({stage: kept[stage] for stage in tensors})
-    manifest = Manifest(
+    bases = bases_of(steps_of(detector), [plan.split_point], photographs, plan.input_size, LATENT_STRIDE)
+    kept = {name: min(plan.rank, basis.channels) or basis.components_for(ENERGY) for name, basis in bases.items()}
+    manifest = _manifest(folder, plan, ProjectionSpec(kept))
+    encoder, back, gains = _codec(detector, bases, plan, ProjectionSpec(kept))
+    statistics = LatentStatistics(gains)
+    with torch.inference_mode():
+        for image in canvases(photographs, plan.input_size, LATENT_STRIDE, "entropy tables"):
+            statistics.add(encoder(image))
+    server = ServerHalf(back, _rest(detector, plan), statistics.inverse_gains(), plan.input_size)
+    return save_bundle(folder, BundleParts(manifest, encoder, gains, statistics.entropy_model(), server, detector))
+
+
+def _manifest(folder: Path, plan: PcaPlan, spec: ProjectionSpec) -> Manifest:
+    components = sum(spec.components.values())
+    return Manifest(
         name=folder.resolve().name,
-        detector=name,
-        split_point=split_point,
-        input_size=input_size,
-        class_names=tuple(class_names),
-        qualities=len(steps),
+        detector=plan.detector,
+        split_point=plan.split_point,
+        input_size=plan.input_size,
+        class_names=plan.class_names,
+        qualities=len(plan.steps),
         encoder=spec,
         decoder=None,
         files={},
-        origin=f"The given {name} weights, unchanged; the codec is {sum(kept.values())} principal components.",
+        origin=f"The given {plan.detector} weights, unchanged; the codec is {components} principal components.",
     )
-    patches = spec.patches(name, split_point)
-    encoder, back = FrontEncoder(spec, name, split_point), BackProjection(patches)
+
+
+def _codec(
+    detector: YOLOX, bases: Mapping[str, Basis], plan: PcaPlan, spec: ProjectionSpec
+) -> tuple[FrontEncoder, BackProjection, Tensor]:
+    """Return the device's network, its way back and the gains (1, qualities, L)."""
+    patches = spec.patches(plan.detector, plan.split_point)
+    encoder, back = FrontEncoder(spec, plan.detector, plan.split_point), BackProjection(patches)
     fill_projection(encoder.projection, bases, patches)
     fill_back_projection(back, bases, patches)
     _take(encoder, detector)
-    gains = gains_of(bases, patches, steps)
-    statistics = LatentStatistics(gains)
-    with torch.inference_mode():
-        for image in canvases(photographs, input_size, LATENT_STRIDE, "entropy tables"):
-            statistics.add(encoder(image))
-    rest = YOLOX(name, len(class_names), split_point)
-    rest.load_state_dict({key: value for key, value in detector.state_dict().items() if key in rest.state_dict()})
-    server = ServerHalf(back, rest, statistics.inverse_gains(), input_size)
-    parts = BundleParts(manifest, encoder, gains, statistics.entropy_model(), server, detector)
-    return save_bundle(folder, parts)
+    return encoder, back, gains_of(bases, patches, plan.steps)
+
+
+def _rest(detector: YOLOX, plan: PcaPlan) -> YOLOX:
+    rest = YOLOX(plan.detector, len(plan.class_names), plan.split_point)
+    theirs = detector.state_dict()
+    rest.load_state_dict({key: theirs[key] for key in rest.state_dict()})
+    return rest
 
 
 @torch.no_grad()

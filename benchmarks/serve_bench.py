@@ -25,7 +25,7 @@ from benchmarks.photographs import frames_from
 from benchmarks.processes import ServerProcess, server_process
 from benchmarks.usage import Usage, watched
 from cloud_server.detection import BundleModel
-from cloud_server.tuning import Tuning, read_tuning
+from cloud_server.tuning import UNMEASURED, Tuning, read_tuning
 from splitnet.bundle import load_device, load_server
 from splitnet.letterbox import Letterbox
 from splitnet.messages import Frame
@@ -59,7 +59,7 @@ class Bench:
     @property
     def tuning(self) -> Tuning:
         """How the model is computed, bare and in the server."""
-        tuning = Tuning() if self.tuning_file is None else read_tuning(self.tuning_file)
+        tuning = UNMEASURED if self.tuning_file is None else read_tuning(self.tuning_file)
         return replace(tuning, threads=self.threads)
 
     def load(self, frames_per_s: float) -> Load:

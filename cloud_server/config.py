@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cloud_server.tuning import Tuning, read_tuning
+from cloud_server.tuning import UNMEASURED, Tuning, read_tuning
 from splitnet.errors import ConfigError
 from splitnet.settings import DEFAULT_BUNDLE
 
@@ -61,7 +61,7 @@ class ServeConfig:
 
     def chosen_tuning(self) -> Tuning:
         """Return how to compute: the file's choice, but for the threads if they are given. Raises ConfigError."""
-        tuning = Tuning() if self.tuning is None else read_tuning(self.tuning)
+        tuning = UNMEASURED if self.tuning is None else read_tuning(self.tuning)
         return replace(tuning, threads=self.threads) if self.threads else tuning
 
 

@@ -188,12 +188,12 @@ async def fail_with(*errors: Exception) -> None:
 
 
 async def test_as_long_as_one_server_may_come_back_it_is_worth_another_attempt():
-    with pytest.raises(LinkError, match="^host:1: other bundle; host:2: refused$"):
+    with pytest.raises(LinkError, match=r"^host:1: other bundle; host:2: refused$"):
         await fail_with(BundleMismatchError("other bundle"), LinkError("refused"))
 
 
 async def test_servers_that_will_never_take_us_end_it():
-    with pytest.raises(BundleMismatchError, match="^host:1: other; host:2: older$"):
+    with pytest.raises(BundleMismatchError, match=r"^host:1: other; host:2: older$"):
         await fail_with(BundleMismatchError("other"), ProtocolVersionError("older"))
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cloud_server.config import ServeConfig
-from cloud_server.tuning import Tuning, in_words, read_tuning, write_tuning
+from cloud_server.tuning import UNMEASURED, Tuning, in_words, read_tuning, write_tuning
 from splitnet.errors import ConfigError
 
 
@@ -61,7 +61,7 @@ def test_threads_on_the_command_line_win_over_the_file(tmp_path):
     write_tuning(path, Tuning(threads=3, channels_last=True), {})
     assert ServeConfig(tuning=path).chosen_tuning() == Tuning(threads=3, channels_last=True)
     assert ServeConfig(tuning=path, threads=1).chosen_tuning() == Tuning(threads=1, channels_last=True)
-    assert ServeConfig().chosen_tuning() == Tuning()
+    assert ServeConfig().chosen_tuning() == UNMEASURED
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +34,7 @@ from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceStub
 from splitnet.bundle import load_device
 from splitnet.errors import LinkError
+from splitnet.manifest import FILE_NAME
 from splitnet.messages import (
     MAX_DEADLINE_MS,
     Frame,
@@ -63,14 +65,18 @@ class Daemon:
     address: str
     process: Process
     log: Path
+    bundle: Path
     digest: str
     frame: Frame  # that it detects objects in
 
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Return what the log says of the events whose name begins so."""
+        lines = [line for line in self.log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+        return [entry for entry in map(json.loads, lines) if entry["event"].startswith(event)]
+
     def closed(self, name: str) -> dict[str, Any] | None:
         """Return what the log says of the end of a device's session; None while it lasts."""
-        lines = [line for line in self.log.read_text().splitlines(keepends=True) if line.endswith("}\n")]
-        ends = [entry for entry in map(json.loads, lines) if entry["event"] == "session closed"]
-        return next((entry for entry in ends if entry["device"] == name), None)
+        return next((entry for entry in self.logged("session closed") if entry["device"] == name), None)
 
 
 @contextmanager
@@ -82,13 +88,13 @@ def running(bundle: Path, *options: str, namespace: str | None = None) -> Iterat
         log = Path(folder) / "server.log"
         settings = ("--threads", "1", "--max-batch-size", "2", *options)
         with server_process(bundle, log, *settings, patience_s=PATIENCE_S, namespace=namespace) as server:
-            yield Daemon(server.address, server.process, log, device.manifest.digest, frame)
+            yield Daemon(server.address, server.process, log, bundle, device.manifest.digest, frame)
 
 
 @pytest.fixture(scope="module")
-def daemon(tiny_bundle: Path) -> Iterator[Daemon]:
-    """Yield a daemon that every test here finds and leaves alive."""
-    with running(tiny_bundle) as daemon:
+def daemon(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Yield a daemon that every test here finds and leaves alive, with a bundle of its own."""
+    with running(Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("chaos") / "tiny"))) as daemon:
         yield daemon
 
 
@@ -287,6 +293,29 @@ async def test_a_client_that_floods_is_shed_and_the_others_keep_their_share(daem
     end = daemon.closed("flooding")
     assert end is not None
     assert (end["frames"], end["refused"], end["unanswered"]) == (FLOOD, len(refused), 0)
+
+
+# The bundle.
+
+
+async def test_a_bundle_damaged_and_then_deleted_under_the_daemon_is_served_on(daemon):
+    async with device(daemon, "loyal") as loyal:
+        (daemon.bundle / FILE_NAME).write_text("{")
+        assert "cannot be read" in (await look_again(daemon))["refused"][0]
+        assert isinstance(await loyal.ask(), FrameDetections)
+        shutil.rmtree(daemon.bundle)
+        assert "going on with the old ones" in (await look_again(daemon))["event"]
+        assert isinstance(await loyal.ask(), FrameDetections)
+        async with device(daemon, "newcomer") as newcomer:
+            assert isinstance(await newcomer.ask(), FrameDetections)
+
+
+async def look_again(daemon: Daemon) -> dict[str, Any]:
+    """Tell a daemon to look at its bundles, and return what it logs of them."""
+    before = len(daemon.logged("bundles "))
+    daemon.process.send_signal(signal.SIGHUP)
+    await until(lambda: len(daemon.logged("bundles ")) > before)
+    return daemon.logged("bundles ")[-1]
 
 
 # Time.

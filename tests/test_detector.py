@@ -183,6 +183,10 @@ def test_cuda_where_there_is_none_is_said(labelled, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="use --device cpu"):
         settings(labelled, tmp_path, device="cuda")
+    assert settings(labelled, tmp_path).device_kind == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert settings(labelled, tmp_path).device_kind == "cuda"
+    assert settings(labelled, tmp_path, device="cpu").device_kind == "cpu"
 
 
 def test_a_run_that_is_a_file_is_said(tiny, labelled, tmp_path):

@@ -45,7 +45,7 @@ class _Parts:
         s = self.settings
         automatic = "sgd" if s.init is None else "adamw"
         optimiser = automatic if s.optimiser == "auto" else s.optimiser
-        return DetectorConfig(s.model, s.steps, s.batch_size, optimiser, s.rate, s.plain_share, s.device)
+        return DetectorConfig(s.model, s.steps, s.batch_size, optimiser, s.rate, s.plain_share, s.device_kind)
 
 
 def train_detector(settings: DetectorSettings) -> DetectorNote:
@@ -55,7 +55,7 @@ def train_detector(settings: DetectorSettings) -> DetectorNote:
     `torchrun`, all processes train together. ConfigError if something cannot be used.
     """
     parts = _parts(settings)
-    with joined(settings.device) as processes:
+    with joined(settings.device_kind) as processes:
         _train(parts, processes)
     note = read_note(settings.run)
     assert note is not None

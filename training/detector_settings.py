@@ -27,9 +27,7 @@ class DetectorSettings:
     run: Path = field(metadata=_path("DIR", "journal, checkpoint and result; a checkpoint there goes on"))
     init: Path | None = field(
         default=None,
-        metadata=_path(
-            "FILE", "start from .pth, .onnx, .safetensors, a bundle or another --run (default: random)"
-        ),
+        metadata=_path("FILE", "start from .pth, .onnx, .safetensors, a bundle or another --run (default: random)"),
     )
     init_classes: Path | None = field(
         default=None,
@@ -51,7 +49,9 @@ class DetectorSettings:
         default=None, metadata={"type": float, "metavar": "X", "help": "peak learning rate (default: the optimiser's)"}
     )
     plain_share: float = field(default=0.15, metadata={"help": "share of the steps, at the end, without mosaics"})
-    device: str = field(default="cpu", metadata={"choices": ("cpu", "cuda"), "help": "where to compute"})
+    device: str = field(
+        default="auto", metadata={"choices": ("auto", "cpu", "cuda"), "help": "where to compute; auto: cuda if there"}
+    )
     threads: int = field(default=0, metadata={"help": "CPU threads of the network; 0 lets torch choose"})
     loaders: int = field(default=1, metadata={"help": "threads that read pictures"})
     seed: int = field(default=0, metadata={"help": "of weights, order and draws"})
@@ -71,3 +71,10 @@ class DetectorSettings:
             raise ConfigError("--valid-images belongs to --valid: give that too")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("no CUDA device is available; use --device cpu")
+
+    @property
+    def device_kind(self) -> str:
+        """Where to compute: "cpu" or "cuda"."""
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device

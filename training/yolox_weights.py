@@ -93,7 +93,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # the unpickler raises many kinds
-        raise ConfigError(f"{path} is not a checkpoint of plain weights, or is damaged") from error
+        raise ConfigError(f"{path} is damaged, or holds more than weights: save its weights alone") from error
     while isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict):

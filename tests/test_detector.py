@@ -121,6 +121,16 @@ def test_the_best_of_all_evaluations_is_kept(tiny, labelled, tmp_path, monkeypat
     assert [line["ap"] for line in journal(tmp_path / "run") if "ap" in line] == [10.0, 30.0, 20.0]
 
 
+def test_a_result_is_never_worse_than_its_start(tiny, labelled, tmp_path, monkeypatch):
+    (tmp_path / "tiny.pth").write_text("5")
+    found = iter([25.0, 10.0, 20.0, 24.0])
+    monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=next(found), ap50=50.0))
+    note = train_detector(evaluating(labelled, tmp_path / "run", init=tmp_path / "tiny.pth"))
+    assert (note.step, note.ap) == (0, 25.0)
+    assert "tiny trained from tiny.pth" in note.origin
+    assert next(found, None) is None
+
+
 def test_a_run_that_goes_on_remembers_its_best(tiny, labelled, tmp_path, monkeypatch):
     monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=30.0, ap50=50.0))
     train_detector(evaluating(labelled, tmp_path / "run", steps=2))

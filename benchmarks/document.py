@@ -183,8 +183,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "soak": ("soak.json", endurance_tables.soak),
     "split-points": ("split-points.json", split_points_tables.budgets),
     "split-points-cuts": ("split-points.json", split_points_tables.cuts),
-    "split-points-free": ("split-points-free.json", accuracy),
-    "split-points-trained": ("split-points-trained.json", accuracy),
+    "split-points-free": ("split-points-free.json", split_points_tables.bundle),
+    "split-points-trained": ("split-points-trained.json", split_points_tables.bundle),
 }
 
 

@@ -38,6 +38,22 @@ def _budget_row(cut: CutStudy) -> str:
     return f"| {cut.cut} | {cut.mmacs_before:.0f} | {' | '.join(cells)} |\n"
 
 
+def bundle(result: Result) -> str:
+    """Return the split points of a bundle without their times, which mean nothing for a machine that has other work."""
+    header = "| operating point | KB a frame (p90) | AP | AP50 | device MMACs |\n|---|---|---|---|---|\n"
+    points = [point for point in result["points"] if point["mode"] == "split"]
+    unsplit = f"\n{result['images']} pictures.\n"
+    if result["unsplit"] is not None:
+        unsplit = f"\n{result['images']} pictures; its unsplit detector, AP {result['unsplit']['ap']:.1f} on them.\n"
+    return header + "".join(map(_bundle_row, points)) + unsplit
+
+
+def _bundle_row(point: Result) -> str:
+    size = f"{point['bytes_mean'] / 1e3:.2f} ({point['bytes_p90'] / 1e3:.2f})"
+    name = f"w{point['width']} q{point['quality']}"
+    return f"| {name} | {size} | {point['ap']:.1f} | {point['ap50']:.1f} | {point['mmacs']:.0f} |\n"
+
+
 def _best(cut: CutStudy, size_bytes: float) -> str:
     """Return the best AP of the points up to a size and its bytes, or a dash if there is none."""
     fitting = [point for point in cut.points if point.bytes_mean <= size_bytes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.split_points_tables import budgets, cuts
+from benchmarks.split_points_tables import budgets, bundle, cuts
 from tests.cut_samples import DEEP, SHALLOW
 from training.split_points_figures import cut_to_json
 
@@ -33,3 +33,16 @@ def test_a_size_that_no_point_fits_has_a_dash():
     small = {**RESULT, "cuts": [cut_to_json(SHALLOW)]}
     small["cuts"][0]["points"] = small["cuts"][0]["points"][1:]
     assert budgets(small).splitlines()[2] == "| dark2 | 50 | - | - | 25.0 (20.0 KB) | 25.0 (20.0 KB) |"
+
+
+def test_a_bundles_points_are_rows_without_times():
+    point = {"mode": "split", "width": 1, "quality": 2, "bytes_mean": 5160.0, "bytes_p90": 6440.0}
+    point |= {"ap": 34.04, "ap50": 51.1, "mmacs": 132.6}
+    picture = {**point, "mode": "image"}
+    result = {"images": 50, "unsplit": {"ap": 38.9}, "points": [point, picture]}
+    assert bundle(result).splitlines()[2:] == [
+        "| w1 q2 | 5.16 (6.44) | 34.0 | 51.1 | 133 |",
+        "",
+        "50 pictures; its unsplit detector, AP 38.9 on them.",
+    ]
+    assert bundle({**result, "unsplit": None}).splitlines()[-1] == "50 pictures."

@@ -12,7 +12,15 @@ from splitnet.errors import ConfigError
 from tests.tiny_family import TinyFamily
 from tests.tiny_student import pictures
 from training.detector_family import FAMILIES, MODELS, family_of
-from training.detector_task import ADAM_DECAY, SGD_DECAY, SGD_RATE, DetectorConfig, DetectorTraining
+from training.detector_task import (
+    ADAM_DECAY,
+    ADAM_WARM_UP,
+    SGD_DECAY,
+    SGD_RATE,
+    SGD_WARM_UP,
+    DetectorConfig,
+    DetectorTraining,
+)
 from training.labelled_stream import LabelledBatch
 from training.yolox_family import YOLOXFamily
 
@@ -100,6 +108,14 @@ def test_biases_are_not_decayed_and_rates_follow_the_batch():
         assert [p.dim() for group in groups for p in group["params"]] == [4, 1]
 
 
+@pytest.mark.parametrize(("optimiser", "warm_up"), [("adamw", ADAM_WARM_UP), ("sgd", SGD_WARM_UP)])
+def test_the_rate_rises_to_its_peak_and_falls_to_a_hundredth(optimiser, warm_up):
+    task = make(optimiser=optimiser, rate=0.1)
+    for progress, rate in ((warm_up / 2, 0.05), (warm_up, 0.1), (1.0, 0.001)):
+        task.train(batch(), progress)
+        assert [group["lr"] for group in task.optimiser.param_groups] == pytest.approx([rate, rate])
+
+
 def test_the_average_looks_back_a_twentieth_of_the_steps():
     assert make(steps=2000).average.decay == pytest.approx(0.99)
     assert make(steps=10**6).average.decay == pytest.approx(1 - 1 / 5000)
@@ -136,7 +152,7 @@ def test_a_yolox_learns_a_batch_by_heart():
     family = YOLOXFamily()
     config = DetectorConfig("yolox-nano", steps=20, rate=1e-2, plain_share=0.0)
     task = DetectorTraining(config, family, family.build("yolox-nano", 2))
-    figures = [task.train(batch(), 0.02) for _ in range(12)]
+    figures = [task.train(batch(), ADAM_WARM_UP) for _ in range(12)]
     assert set(figures[0]) == {"box", "object", "class", "loss", "positives"}
     assert figures[-1]["loss"][0] < 0.7 * figures[0]["loss"][0]
     assert "distance" in task.train(batch(), 1.0)

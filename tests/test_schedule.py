@@ -25,6 +25,13 @@ def test_the_stages_change_at_one_step():
     assert is_joint(1.0)
 
 
+def test_a_longer_warm_up_rises_slower_and_ends_at_the_same_rate():
+    assert learning_rate(0.05, warm_up=0.1) == pytest.approx(0.5)
+    assert learning_rate(0.1, warm_up=0.1) == pytest.approx(1.0)
+    assert learning_rate(0.55, warm_up=0.1) == pytest.approx(0.505)
+    assert learning_rate(1.0, warm_up=0.1) == pytest.approx(0.01)
+
+
 def test_each_stage_has_its_losses():
     assert loss_weights(JOINT - BEFORE) is FEATURE_STAGE
     assert loss_weights(JOINT) is JOINT_STAGE

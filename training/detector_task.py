@@ -24,6 +24,9 @@ MAX_GRADIENT_NORM = 35.0
 SGD_RATE = 0.01 / 64  # per picture of a batch; momentum and decay too are those of YOLOX's paper
 SGD_DECAY, SGD_MOMENTUM = 5e-4, 0.9
 ADAM_RATE, ADAM_DECAY = 5e-4, 0.02
+# Shares of the steps in which the rate rises. AdamW's first steps are as long as its later ones, whatever the gradient:
+# at their full length they would take from a pretrained network more than they give.
+SGD_WARM_UP, ADAM_WARM_UP = 0.02, 0.1
 AVERAGED_SHARE = 0.05  # of the steps that the moving average looks back, at most MOST_AVERAGED
 MOST_AVERAGED = 5000
 
@@ -73,7 +76,8 @@ class DetectorTraining:
     def train(self, batch: LabelledBatch, progress: float) -> dict[str, list[float]]:
         """Do one step (`run.Task`)."""
         self.network.train()
-        set_learning_rate(self.optimiser, learning_rate(progress))
+        warm_up = SGD_WARM_UP if self.config.optimiser == "sgd" else ADAM_WARM_UP
+        set_learning_rate(self.optimiser, learning_rate(progress, warm_up))
         is_late = round(progress * self.config.steps) >= self.config.plain_from
         losses = self._losses(batch, is_late)
         positives = losses.pop("positives")

@@ -25,11 +25,11 @@ def loss_weights(progress: float) -> Mapping[str, float]:
     return JOINT_STAGE if is_joint(progress) else FEATURE_STAGE
 
 
-def learning_rate(progress: float) -> float:
-    """Return the factor on the peak learning rate: linear warm-up, then one long cosine to 1 %."""
-    if progress < WARM_UP:
-        return max(progress, 1e-3) / WARM_UP
-    after = min(1.0, (progress - WARM_UP) / (1 - WARM_UP))
+def learning_rate(progress: float, warm_up: float = WARM_UP) -> float:
+    """Return the factor on the peak learning rate: linear warm-up over a share, then one long cosine to 1 %."""
+    if progress < warm_up:
+        return max(progress, 1e-3) / warm_up
+    after = min(1.0, (progress - warm_up) / (1 - warm_up))
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * after))
 
 

@@ -89,8 +89,7 @@ def _draw(path: Path, record: Mapping[str, Any], page: Page) -> None:
 
 
 def _title(record: Mapping[str, Any]) -> str:
-    what = f"{record['model']}, {record['images']} pictures"
-    return f"{what}: what each cut gives for its bytes, sent by principal components (dashed: unsplit)"
+    return f"AP of {record['model']} cut at each point, without training; {record['images']} pictures (dashed: unsplit)"
 
 
 def _dress(axes: Axes, page: Page) -> None:

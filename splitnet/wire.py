@@ -6,6 +6,8 @@ the rules raises ProtocolError.
 
 from __future__ import annotations
 
+import math
+
 import grpc
 import numpy as np
 
@@ -197,6 +199,7 @@ def detections_from_proto(message: pb.FrameDetections) -> FrameDetections:
         scores=np.array(message.scores, np.float32),
         labels=np.array(message.labels, np.uint32).astype(np.int32),
     )
+    _check_numbers(detections, message.timing)
     timing = message.timing
     return FrameDetections(
         frame_id=message.frame_id,
@@ -204,6 +207,14 @@ def detections_from_proto(message: pb.FrameDetections) -> FrameDetections:
         detections=detections,
         timing=ServerTiming(timing.wait_ms, timing.decode_ms, timing.infer_ms),
     )
+
+
+def _check_numbers(detections: Detections, timing: pb.ServerTiming) -> None:
+    """Refuse what could neither be drawn nor written as JSON. A comparison with NaN is false."""
+    inside = bool((np.abs(detections.boxes) <= MAX_FRAME_SIDE).all())
+    times = (timing.wait_ms, timing.decode_ms, timing.infer_ms)
+    if not (inside and np.isfinite(detections.scores).all() and all(map(math.isfinite, times))):
+        raise ProtocolError("detections hold numbers that are none, or beyond any frame: update the server")
 
 
 def infer_request_to_proto(request: InferRequest) -> pb.InferRequest:

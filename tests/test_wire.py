@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 
@@ -200,6 +201,27 @@ def test_another_protocol_version_is_refused_before_anything_else_is_read(kind):
 def test_detections_that_do_not_fit_together_are_refused(lists):
     with pytest.raises(errors.ProtocolError, match="do not fit together"):
         wire.detections_from_proto(pb.FrameDetections(**lists))
+
+
+PLAUSIBLE = {"boxes": [0, 0, 9, 9], "scores": [0.5], "labels": [3]}
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("field", ["boxes", "scores", "wait_ms", "decode_ms", "infer_ms"])
+def test_detections_with_numbers_that_are_none_are_refused(field, odd):
+    message = pb.FrameDetections(**PLAUSIBLE)
+    wire.detections_from_proto(message)
+    if field in PLAUSIBLE:
+        getattr(message, field)[0] = odd
+    else:
+        setattr(message.timing, field, odd)
+    with pytest.raises(errors.ProtocolError, match="numbers that are none"):
+        wire.detections_from_proto(message)
+
+
+def test_boxes_beyond_any_frame_are_refused():
+    with pytest.raises(errors.ProtocolError, match="beyond any frame"):
+        wire.detections_from_proto(pb.FrameDetections(**{**PLAUSIBLE, "boxes": [0, 0, 1e30, 9]}))
 
 
 @given(st.binary(max_size=200))

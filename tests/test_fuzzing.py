@@ -170,6 +170,17 @@ def test_executions_are_added_up_and_a_finding_fails_the_run(monkeypatch, capsys
     assert main(["request"]) == 0
 
 
+def test_earlier_runs_are_added_and_their_findings_are_history(monkeypatch, capsys, tmp_path):
+    earlier = {"commit": "abc", "targets": [row("zstd", CRASHED, 77, 1.0), row("zstd", SAID, 0, 1.0)]}
+    (tmp_path / "earlier.json").write_text(json.dumps(earlier))
+    monkeypatch.setattr("tests.fuzzing.__main__.fuzz", lambda name, *rest: row(name, SAID, 0, 1.0))
+    out = tmp_path / "fuzz.json"
+    assert main(["zstd", "--out", str(out), "--add", str(tmp_path / "earlier.json")]) == 0
+    result = json.loads(out.read_text())
+    assert (result["executions"], result["findings"], result["earlier"]) == (2077, 0, ["abc"])
+    assert result["targets"][0]["memory_mb_peak"] == 331
+
+
 def test_the_fuzzer_itself_runs(tmp_path):
     pytest.importorskip("atheris", reason="atheris is not installed: pip install -e .[fuzz]")
     found = fuzz("request", Budget(500, 60.0), tmp_path / "corpus", tmp_path / "findings")

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.report import as_text
 from splitnet.environment import environment
 from splitnet.errors import SplitError
-from tests.fuzzing.runner import Budget, fuzz
+from tests.fuzzing.runner import Budget, added, fuzz
 from tests.fuzzing.targets import all_targets
 
 
@@ -29,9 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SplitError as error:
         print(f"fuzzing: {error}", file=sys.stderr)
         return 2
+    earlier = [json.loads(path.read_text()) for path in options.add]
+    rows = [added(row, earlier) for row in rows]
     findings = sum(row["finding"] is not None for row in rows)
     executions = sum(int(str(row["executions"])) for row in rows)
-    result = {"benchmark": "fuzz", "executions": executions, "findings": findings, "targets": rows, **environment()}
+    counts = {"executions": executions, "findings": findings, "earlier": [one["commit"] for one in earlier]}
+    result = {"benchmark": "fuzz", **counts, "targets": rows, **environment()}
     print(as_text(result))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +49,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=600.0, help="for each target (%(default)s)")
     parser.add_argument("--corpus", type=Path, default=Path("runs/fuzz"), help="what is found new (%(default)s)")
     parser.add_argument("--findings", type=Path, default=Path("runs/fuzz-findings"), help="what fails (%(default)s)")
+    parser.add_argument("--add", type=Path, nargs="*", default=(), metavar="FILE.json", help="earlier figures to add")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the figures")
     return parser
 

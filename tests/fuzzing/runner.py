@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from splitnet.errors import ConfigError
 from tests.fuzzing.targets import CORPUS
@@ -76,6 +78,14 @@ def row(name: str, said: str, exit_code: int, seconds: float) -> dict[str, objec
         "memory_mb_peak": _statistic(said, "peak_rss_mb"),
         "finding": finding(said) if exit_code else None,
     }
+
+
+def added(row: Mapping[str, Any], earlier: Iterable[Mapping[str, Any]]) -> dict[str, object]:
+    """Return a target's row with what earlier runs did of it. Their findings are mended by now, or found again."""
+    rows = [one for result in earlier for one in result["targets"] if one["target"] == row["target"]]
+    sums = {"executions": sum(one["executions"] for one in (row, *rows))}
+    peaks = {key: max(one[key] or 0 for one in (row, *rows)) for key in ("slowest_input_s", "memory_mb_peak")}
+    return {**row, **sums, **peaks}
 
 
 def finding(said: str) -> str:

@@ -1,8 +1,9 @@
 """The table controller: from what is known at one moment, the operating point for the next frame.
 
 Of the rows whose cautious total meets the deadline, the one with the most accuracy per frame of the source is
-taken: down at once; up by a margin and after a dwell, and while nothing has filled the link, to no more than
-GROWTH times the bytes that it has lately carried. Pure; of its own past it knows its last choice.
+taken: down at once; up by a margin and after a dwell, and to no more than GROWTH times the bytes that the link has
+lately carried: after a pause it delivers in bursts that look like a rich link. Pure; of its own past it knows
+its last choice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from splitnet.operating_point import LOCAL, SKIP
 
 DWELL_S = 0.3  # between a step down and the next step up
 UP_MARGIN = 0.02  # of the accuracy: less is not worth a change
-GROWTH = 4.0  # times the bytes lately carried
+GROWTH = 2.0  # times the bytes lately carried
 SILENT_MS = 200.0  # an ack overdue by so much: the link is taken for dead
 UNATTAINABLE = "no operating point meets the deadline, whatever the link"
 
@@ -126,7 +127,7 @@ def _step_towards(best: Prospect, fitting: Sequence[Prospect], situation: Situat
     link = situation.link
     if link.capacity_bps is None:
         return min(fitting, key=lambda p: p.row.bytes_p50 * p.encode_ms)  # soon here, and telling
-    if not link.app_limited or best.row.bytes_p50 <= GROWTH * link.carried_bytes:
+    if best.row.bytes_p50 <= GROWTH * link.carried_bytes:
         return best
     further = sorted((p for p in fitting if p.row.bytes_p50 > link.carried_bytes), key=lambda p: p.row.bytes_p50)
     within = [p for p in further if p.row.bytes_p50 <= GROWTH * link.carried_bytes]

@@ -21,7 +21,7 @@ MESSAGE_OVERHEAD_BYTES = 100  # of Protobuf, gRPC, HTTP/2, TCP and IP around a p
 RESOLUTION_S = 0.002  # transmission times below this, or within the jitter, say only "at least"
 MAX_JITTER_S = 0.5  # two clocks that differ by more over the time between two acks: one of them has jumped
 OVERDUE = 1.5  # times the expected transmission
-CARRIED_S = 3.0  # a size that the link has carried counts for so long
+CARRIED_S = 1.0  # a size that the link has carried counts for so long
 MAX_UNDER_WAY = 64  # frames remembered, should acks never come
 
 

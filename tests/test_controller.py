@@ -71,7 +71,7 @@ def test_an_unknown_link_is_asked_with_a_small_frame():
     assert choose(mbps=None).point == SMALL.point
 
 
-def test_an_unfilled_link_is_probed_step_by_step():
+def test_a_link_is_probed_step_by_step():
     controller = Controller(TABLE, ControlSettings())
     points = [
         choose(controller, 10.0 + i, circumstances(-1000 * i), mbps=20.0, app_limited=True, carried_bytes=carried).point
@@ -80,8 +80,9 @@ def test_an_unfilled_link_is_probed_step_by_step():
     assert points == [SMALL.point, MIDDLE.point, LARGE.point, PICTURE.point]
 
 
-def test_a_filled_link_is_trusted_at_once():
-    assert choose(mbps=20.0, app_limited=False, carried_bytes=1000).point == PICTURE.point
+def test_a_burst_is_not_taken_for_a_rich_link():
+    assert choose(mbps=20.0, app_limited=False, carried_bytes=1000).point == MIDDLE.point
+    assert choose(mbps=20.0, app_limited=False, carried_bytes=5000).point == PICTURE.point
 
 
 def test_without_a_deadline_the_best_sustained_point_is_taken():

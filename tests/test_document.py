@@ -99,7 +99,8 @@ def test_a_server_under_load_is_shown_against_the_bare_model():
 def test_every_table_can_be_made_from_the_committed_results():
     measured = [(file, make) for name, (file, make) in TABLES.items() if name not in LATER or exists(file)]
     for file, make in measured:
-        assert "|" in make(json.loads((PROJECT / RESULTS / file).read_text())) or file == "accuracy.json"
+        made = make(json.loads((PROJECT / RESULTS / file).read_text()))
+        assert "|" in made or "<picture>" in made or file == "accuracy.json"
 
 
 def test_the_documents_are_up_to_date(capsys):

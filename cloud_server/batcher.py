@@ -1,7 +1,7 @@
 """The queue between the sessions and the engine. Pure: no clock, no lock, no I/O.
 
 A request takes its place in the queue when its frame arrives, becomes ready when it is decoded, and leaves
-with a batch of its own kind, or as hopeless when no batch can end before its deadline.
+with a batch of its own kind, or as hopeless when no batch can end before its deadline and others are waiting.
 
 Order. While all deadlines can be met the earliest goes first. When they cannot, sessions take turns: each
 has a virtual time that advances with every frame of its that is computed, and the one that is furthest behind
@@ -24,7 +24,6 @@ from cloud_server.turns import Turns
 from splitnet.errors import ShedError
 
 PATIENCE_S = 1.0  # by when a frame without a deadline is due among the others
-PROBE_S = 1.0  # how long a belief that every frame would be late may stand untested
 GAP_SHARE = 0.1  # of the newest interval between ready frames in their average
 
 
@@ -63,7 +62,7 @@ class Batch(Generic[R]):
 
     requests: list[R]  # of one kind; empty if nothing is ready
     expired: list[R]  # too late already: to be answered, not to be computed
-    hopeless: list[R]  # would be late even if computed at once: the same
+    hopeless: list[R]  # would be late even if computed at once, and in the way of others: the same
 
 
 class Batcher(Generic[R]):
@@ -80,7 +79,6 @@ class Batcher(Generic[R]):
         self._gap_s = math.inf  # mean interval between ready requests
         self._last_ready_at = -math.inf
         self._first_ready_at = -math.inf  # of those that are ready now
-        self._last_taken_at = -math.inf
 
     @property
     def depth(self) -> int:
@@ -149,11 +147,10 @@ class Batcher(Generic[R]):
         """Remove and return the next batch, and all ready requests that cannot be in time any more."""
         expired, hopeless, alive = self._partition(now)
         batch = self._best_batch(alive, now)
-        if not batch and hopeless and now - self._last_taken_at >= PROBE_S:
-            batch = [max(hopeless, key=_by_due)]  # the costs may have fallen since: nobody would notice
+        if not batch and hopeless:  # the engine would be idle, and nobody would notice if costs have fallen since
+            batch = [max(hopeless, key=_by_due)]
             hopeless.remove(batch[0])
         if batch:
-            self._last_taken_at = now
             self._turns.serve(batch)
         for request in (*expired, *hopeless, *batch):
             self._leave(request, Phase.TAKEN)

@@ -187,7 +187,6 @@ def sent(batcher: Batcher[Request], session: str, at: float, deadline: float = m
 def test_who_would_be_late_is_told_so_before_anything_is_computed():
     batcher = taught()
     late, alive = sent(batcher, "a", 0.0, deadline=0.015), sent(batcher, "b", 0.0, deadline=0.5)
-    batcher._last_taken_at = 0.0
     batch = batcher.take(now=0.001)
     assert (batch.requests, batch.hopeless, batch.expired) == ([alive], [late], [])
 
@@ -215,14 +214,12 @@ def test_when_not_all_can_be_in_time_sessions_take_turns():
     assert batcher.take(now=0.0).requests == [flood[0], calm]
 
 
-def test_a_belief_that_every_frame_would_be_late_is_tested_again():
+def test_an_idle_engine_tries_even_what_it_believes_to_be_late():
     batcher = taught()
-    first = sent(batcher, "a", 0.0, deadline=0.005)
-    assert batcher.take(now=0.0).requests == [first]  # nothing was computed for long
-    for now, computed in ((0.5, False), (0.9, False), (1.1, True), (1.2, False)):
-        frame = sent(batcher, "a", now, deadline=now + 0.005)
+    for now in (0.0, 0.1, 0.2):
+        frames = [sent(batcher, name, now, deadline=now + late) for name, late in (("a", 0.004), ("b", 0.005))]
         batch = batcher.take(now)
-        assert (batch.requests, batch.hopeless) == (([frame], []) if computed else ([], [frame]))
+        assert (batch.requests, batch.hopeless) == ([frames[1]], [frames[0]])
 
 
 def test_a_full_queue_makes_room_for_a_session_that_has_less():

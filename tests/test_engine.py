@@ -319,14 +319,16 @@ async def test_a_frame_that_gives_way_is_told_so_once():
 async def test_a_frame_that_would_be_late_is_told_so_and_not_computed():
     model, clock = FakeModel(), FakeClock()
     async with running(model, clock=clock) as answers:
-        answers.submit(frame(1))
-        await answers.wait_for(1)
+        await busy(answers, model)
         for _ in range(100):
             answers.engine._observe((model.digest, Mode.SPLIT), 1, 500.0)
-        answers.submit(frame(2, deadline_ms=2000))
-        got = await answers.wait_for(2)
-    assert got[2].status is grpc.StatusCode.RESOURCE_EXHAUSTED and "would be late" in got[2].message
-    assert model.batches == [[b"x"]]
+        answers.submit(frame(1, deadline_ms=2000))
+        answers.submit(frame(2))  # without it the engine would try
+        await decoded(answers.engine)
+        model.gate.set()
+        got = await answers.wait_for(3)
+    assert got[1].status is grpc.StatusCode.RESOURCE_EXHAUSTED and "would be late" in got[1].message
+    assert model.batches == [[b"x"], [b"x"]]
 
 
 async def test_the_sizes_of_batches_are_counted():

@@ -8,7 +8,14 @@ from typing import Any
 from benchmarks.adapt_summary import FORESIGHT, ORACLE, OURS
 
 RIVALS = ("image", "see", "local")
-NAMES = {OURS: "SlimSplit", "image": "pictures", "see": "SEE", "local": "device alone", ORACLE: "oracle"}
+NAMES = {
+    OURS: "SlimSplit",
+    "split": "features alone",
+    "image": "pictures alone",
+    "see": "SEE",
+    "local": "device alone",
+    ORACLE: "oracle",
+}
 
 Result = Mapping[str, Any]
 Row = Mapping[str, Any]

@@ -77,7 +77,7 @@ def test_the_comparison_has_a_row_for_each_trace_and_deadline():
 def test_the_policies_are_shown_with_the_best_fixed_point_only():
     lines = adapt_tables.policies(result()).splitlines()
     assert [line.split(" | ")[2] for line in lines[2:]] == [
-        *("SlimSplit", "pictures", "SEE", "always w1 q0", "oracle"),
+        *("SlimSplit", "pictures alone", "SEE", "always w1 q0", "oracle"),
         *("SlimSplit", "SEE", "oracle"),
     ]
     assert lines[2].endswith("| 90.0% | 18.0 | 101 / 180 / - | 2.3 | 13 | split 9, local 1 |")

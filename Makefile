@@ -1,5 +1,5 @@
 # make demo    set up, then detect objects in real photographs through a server and a client on this machine
-# make test    set up, then run the tests
+# make test    set up, then run the tests; make test-long the few that take long
 # make lint    style and types        make protos  regenerate the gRPC code
 # make bench   measure, into docs/results/; accuracy if LABELLED holds val2017/ and val.json of COCO
 # make fuzz    fuzz every parser of foreign bytes, for hours; on x86-64 Linux
@@ -11,7 +11,7 @@ LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint protos bench fuzz soak
+.PHONY: demo test test-long lint protos bench fuzz soak
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -19,6 +19,9 @@ demo: $(VENV)/installed-demo
 
 test: $(VENV)/installed-dev
 	$(RUN) -m pytest
+
+test-long: $(VENV)/installed-dev
+	$(RUN) -m pytest -m long
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .

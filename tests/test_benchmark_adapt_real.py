@@ -110,7 +110,7 @@ def test_where_there_are_no_namespaces_it_says_why(images, monkeypatch):
         list(run_real([], RealSettings(images, images), FakeBank()))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(REASON is not None, reason=str(REASON))
 def test_a_short_run_with_real_processes_gives_a_row_and_its_trace(tmp_path, tiny_bundle, images, monkeypatch):
     monkeypatch.setattr(adapt_real, "WARM_UP_S", 1.0)

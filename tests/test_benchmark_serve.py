@@ -88,6 +88,7 @@ def address(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield server
 
 
+@pytest.mark.long
 def test_the_benchmark_compares_all_of_them(address, tiny_bundle, tmp_path, capsys, monkeypatch):
     @contextmanager
     def same_server(bench, log, bundle=None, batch=None):
@@ -111,6 +112,7 @@ def test_the_benchmark_compares_all_of_them(address, tiny_bundle, tmp_path, caps
     assert "goodput_per_s" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_bundle_is_replaced_under_load(tiny_bundle, monkeypatch):
     monkeypatch.setattr(serve_switch, "SETTLE_S", 0.0)
     words = ["--bundle", str(tiny_bundle), "--devices", "4", "--seconds", "0.5", "--max-batch-size", "1"]

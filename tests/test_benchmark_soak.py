@@ -113,6 +113,7 @@ def test_the_tables_show_every_count():
     assert "| memory after the warm-up, at the end | 400 MB, 401 MB: +0.15 % |" in lines
 
 
+@pytest.mark.long
 def test_a_soak_of_seconds_has_all_figures(tiny_bundle, tmp_path, capsys):
     out = tmp_path / "soak.json"
     words = ["soak", "--bundle", str(tiny_bundle), "--minutes", "0.03", "--devices", "2", "--stay-s", "0.3"]

@@ -249,7 +249,7 @@ def test_with_tensorboard_every_figure_is_a_curve(tmp_path, monkeypatch):
     assert written == [(str(tmp_path / "tensorboard"),), ("loss", 2.5, 50), ("ap", 10.0, 50), ("flush",)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_one_network(labelled, tmp_path):
     more = ["--steps", "2", "--batch-size", "2"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -25,6 +25,7 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.cores import available_cores, on_cores, shared_out
 from benchmarks.load import GOLDEN, Device, Load, Tally
 from benchmarks.serve_bench import BareModel, Bench, bench_from, serving
+from benchmarks.usage import thinned
 from splitnet.errors import ConfigError, SplitError
 from splitnet.messages import Frame
 from splitnet.settings import DEFAULT_BUNDLE
@@ -80,7 +81,7 @@ def run(options: Namespace) -> dict[str, object]:
         samples, visits = _soak(bench, replace(bench.load(frames_per_s), seconds=options.stay_s), seconds)
     settings = {"minutes": options.minutes, "devices": options.devices, "stay_s": options.stay_s, "load": options.load}
     figures = {"frames_per_s": frames_per_s, **outcome(visits, options.deadline_ms), **held(samples)}
-    series = [asdict(sample) for sample in thinned(samples)]
+    series = [asdict(sample) for sample in thinned(samples, SERIES)]
     return {**settings, "deadline_ms": options.deadline_ms, "threads": options.threads, **figures, "series": series}
 
 
@@ -120,13 +121,6 @@ def held(samples: Sequence[Sample]) -> dict[str, object]:
         "threads_warm": median(sample.threads for sample in before),
         "threads_end": median(sample.threads for sample in after),
     }
-
-
-def thinned(samples: Sequence[Sample], count: int = SERIES) -> list[Sample]:
-    """Return at most so many samples, evenly spread, the first and the last among them."""
-    if len(samples) <= count:
-        return list(samples)
-    return [samples[round(index * (len(samples) - 1) / (count - 1))] for index in range(count)]
 
 
 def _tenths(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample]]:

@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import psutil
 
 SAMPLE_S = 0.5  # between two looks at the memory
 SHOWN = 12  # of these, in a series
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -47,7 +50,7 @@ def watched(pid: int) -> Iterator[Usage]:
     usage.cores = usage.cpu_s / (time.monotonic() - start)
 
 
-def thinned(series: Sequence[tuple[float, float]], count: int = SHOWN) -> list[tuple[float, float]]:
+def thinned(series: Sequence[T], count: int = SHOWN) -> list[T]:
     """Return at most so many entries of a series, evenly spread, the first and the last among them."""
     if len(series) <= count:
         return list(series)

@@ -12,7 +12,8 @@ from benchmarks import soak as soak_module
 from benchmarks.__main__ import main
 from benchmarks.endurance_tables import fuzz, soak
 from benchmarks.load import Load, Tally
-from benchmarks.soak import Sample, Visit, held, outcome, thinned, visiting
+from benchmarks.soak import Sample, Visit, held, outcome, visiting
+from benchmarks.usage import thinned
 from tests.fake_model import frame
 from tests.fake_server import DIGEST, FakeService, serving
 

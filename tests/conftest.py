@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
+from tests.labelled_pictures import write_labelled
 from tests.tiny_bundle import write_tiny_bundle
+from training.average_precision import LabelledSet
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
@@ -41,6 +44,25 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     write_tiny_bundle(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def device(tiny_bundle: Path) -> DeviceBundle:
+    """Return the device's half of that bundle."""
+    return load_device(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def server(tiny_bundle: Path) -> ServerBundle:
+    """Return the server's half of that bundle."""
+    return load_server(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def labelled(device: DeviceBundle, tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
+    """Return drawn pictures with boxes of that bundle's classes."""
+    annotations = write_labelled(tmp_path_factory.mktemp("labelled"), device.manifest.class_names)
+    return LabelledSet(annotations.parent, annotations, device.manifest.class_names)
 
 
 @pytest.fixture(scope="session")

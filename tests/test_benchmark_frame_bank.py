@@ -10,33 +10,16 @@ import pytest
 from benchmarks import frame_bank as module
 from benchmarks.effective_accuracy import FrameBank
 from benchmarks.frame_bank import frame_bank, make_bank
-from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
+from splitnet.bundle import DeviceBundle
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy, MeasuredPoint
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
-from tests.labelled_pictures import write_labelled
 from training import evaluate as evaluating
 from training.average_precision import LabelledSet
 from training.evaluate import Tally, evaluate, measure_points
 
 POINTS = [OperatingPoint(Codec.RANS, 1, 0), OperatingPoint(Codec.JPEG, 0, 30)]
-
-
-@pytest.fixture(scope="module")
-def device(tiny_bundle: Path) -> DeviceBundle:
-    return load_device(tiny_bundle)
-
-
-@pytest.fixture(scope="module")
-def server(tiny_bundle: Path) -> ServerBundle:
-    return load_server(tiny_bundle)
-
-
-@pytest.fixture(scope="module")
-def labelled(device: DeviceBundle, tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
-    annotations = write_labelled(tmp_path_factory.mktemp("labelled"), device.manifest.class_names)
-    return LabelledSet(annotations.parent, annotations, device.manifest.class_names)
 
 
 def half_right(labelled: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:

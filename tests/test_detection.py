@@ -30,11 +30,6 @@ MODES = {Mode.SPLIT: SPLIT_POINTS, Mode.IMAGE: PICTURES}
 
 
 @pytest.fixture(scope="module")
-def device(tiny_bundle: Path) -> DeviceBundle:
-    return load_device(tiny_bundle)
-
-
-@pytest.fixture(scope="module")
 def bundle(tiny_bundle: Path) -> ServerBundle:
     return load_server(tiny_bundle)
 

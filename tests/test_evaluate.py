@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
+from splitnet.bundle import DeviceBundle, ServerBundle
 from splitnet.codec.image_codec import compress_image
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
@@ -26,22 +25,6 @@ from training.evaluate import IMAGE_POINTS, Evaluation, evaluate, measure, opera
 SPLIT, ZSTD = OperatingPoint(Codec.RANS, 2, 1), OperatingPoint(Codec.ZSTD, 4, 2)
 JPEG, WEBP = OperatingPoint(Codec.JPEG, 0, 30), OperatingPoint(Codec.WEBP, 0, 40)
 POINTS = [SPLIT, ZSTD, JPEG, WEBP]
-
-
-@pytest.fixture(scope="module")
-def device(tiny_bundle: Path) -> DeviceBundle:
-    return load_device(tiny_bundle)
-
-
-@pytest.fixture(scope="module")
-def server(tiny_bundle: Path) -> ServerBundle:
-    return load_server(tiny_bundle)
-
-
-@pytest.fixture(scope="module")
-def labelled(device: DeviceBundle, tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
-    annotations = write_labelled(tmp_path_factory.mktemp("labelled"), device.manifest.class_names)
-    return LabelledSet(annotations.parent, annotations, device.manifest.class_names)
 
 
 @pytest.fixture(scope="module")

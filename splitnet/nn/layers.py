@@ -52,11 +52,11 @@ class ConvBlock(nn.Module):
 
 @torch.no_grad()
 def fold_batch_norm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """Return one convolution with bias that equals `bn(conv(x))` in evaluation mode."""
+    """Return one convolution with bias, of the same class, that equals `bn(conv(x))` in evaluation mode."""
     assert bn.running_mean is not None and bn.running_var is not None
     scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
     bias = torch.zeros_like(bn.running_mean) if conv.bias is None else conv.bias
-    folded = nn.Conv2d(
+    folded = type(conv)(
         conv.in_channels,
         conv.out_channels,
         cast("tuple[int, int]", conv.kernel_size),

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
+from splitnet.nn.detector import Detector
 from splitnet.nn.layers import ConvBlock, CSPLayer, Focus, SPPBottleneck, spatial_conv
 
 STAGES = ("stem", "dark2", "dark3", "dark4", "dark5")
@@ -167,7 +168,7 @@ class Head(nn.Module):
         return torch.cat((self.reg_preds[i](boxes), self.obj_preds[i](boxes), classes), dim=1)
 
 
-class YOLOX(nn.Module):
+class YOLOX(Detector):
     """A detector, whole or from a split point on.
 
     name: a key of FAMILY. split_point: None for the whole detector. fused: build with folded batch
@@ -178,22 +179,14 @@ class YOLOX(nn.Module):
         super().__init__()
         if name not in FAMILY:
             raise ConfigError(f"unknown detector {name!r}; choose one of {', '.join(FAMILY)}")
-        self.spec = FAMILY[name]
+        self.name, self.spec = name, FAMILY[name]
         if split_point is not None:
             features_at(split_point)
         self.backbone = PAFPN(self.spec, split_point, fused)
         self.head = Head(self.spec, classes, fused)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map BGR pictures (N, 3, S, S) float32 0..255 to raw predictions (N, A, 5 + classes)."""
-        return self.from_features({"image": image})
-
-    def from_features(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Go on from the features of `features_at(split_point)` to raw predictions."""
-        return self.trace(features)["raw"]
-
     def trace(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return everything on the way by name: stages, "p3", "p4", "p5" and "raw". For training."""
+        """Return everything on the way by name: stages, "p3", "p4", "p5" and "raw" (`Detector.trace`)."""
         computed = self.backbone(features)
         raw = self.head((computed["p3"], computed["p4"], computed["p5"]))
         return {**computed, "raw": cast(Tensor, raw)}

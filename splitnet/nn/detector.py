@@ -1,0 +1,83 @@
+"""What every detector is: a network that can be cut behind a stage, and what must be known of its architecture."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from splitnet.detections import Detections
+
+IMAGE, RAW = "image", "raw"
+
+
+class Detector(nn.Module, ABC):
+    """A detector, whole or from a split point on."""
+
+    name: str  # one that `architectures.architecture_of` knows
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map BGR pictures (N, 3, S, S) float32 0..255 to raw predictions (N, A, ...), a row for each anchor."""
+        return self.from_features({IMAGE: image})
+
+    def from_features(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Go on from the features of `Architecture.features_at` to raw predictions."""
+        return self.trace(features)[RAW]
+
+    @abstractmethod
+    def trace(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return everything on the way by name: stages, the pyramid ("p3", "p4", ...) and "raw". For training."""
+
+    @abstractmethod
+    def fuse(self) -> Detector:
+        """Fold every batch normalisation, in place; returns itself."""
+
+    @abstractmethod
+    def keep_from(self, split_point: str) -> None:
+        """Drop the stages up to the split point: what remains is the server's part."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One tensor of a detector: what it is made from, and how."""
+
+    name: str
+    inputs: tuple[str, ...]
+    run: Callable[..., Tensor]
+
+
+class Architecture(Protocol):
+    """What the members of a family of detectors have in common. `architectures` has one of each."""
+
+    input_sizes: Mapping[str, int]  # pixels a side as published, by the names of the members
+    split_points: tuple[str, ...]  # the stages that a bundle may be cut behind
+    cuts: tuple[str, ...]  # the steps that `split-points` studies
+    strides: Mapping[str, int]  # pixels of the picture per position of a stage or a cut
+    floor: float  # the least value of a stage's output; minus infinity if there is none
+
+    def build(self, name: str, classes: int, split_point: str | None = None, fused: bool = True) -> Detector:
+        """Return a network with random weights, whole or from a split point on, normalisation folded or not."""
+
+    def channels(self, name: str, stage: str) -> int:
+        """Return the number of channels after a stage of a member."""
+
+    def features_at(self, split_point: str) -> tuple[str, ...]:
+        """Return which stages' outputs must be known to go on after a split point. ConfigError on an unknown one."""
+
+    def stages_to(self, name: str, split_point: str) -> nn.ModuleDict:
+        """Return the fused stages of a member up to a split point, by name, each from one tensor to the next."""
+
+    def stage_weights(self, detector: Detector, stage: str) -> Mapping[str, Tensor]:
+        """Return a detector's own weights of one stage, as `stages_to` names them."""
+
+    def steps(self, detector: Detector) -> tuple[Step, ...]:
+        """Return the steps of a whole detector, from "image" to "raw", in order of execution.
+
+        ConfigError if it is cut already.
+        """
+
+    def detections(self, raw: Tensor, input_size: int, score_threshold: float = 0.25) -> list[Detections]:
+        """Turn raw predictions into detections in pixels of the square of that side, one for each picture."""

@@ -90,6 +90,10 @@ class Batcher(Generic[R]):
         """Whether `take` would return anything."""
         return bool(self._ready)
 
+    def bound_s(self, size: int) -> float:
+        """Return what a batch takes at most, of whichever kind takes longest; 0 while nothing is known."""
+        return max((cost.bound_s(size) for cost in self._costs.values()), default=0.0)
+
     def observe(self, kind: Hashable, size: int, duration_s: float) -> None:
         """Learn from a batch that ran."""
         self._costs[kind].observe(size, duration_s)

@@ -72,6 +72,11 @@ class BundleModel:
         return list(self._modules)
 
     @property
+    def each_size_differs(self) -> bool:
+        """Whether every batch size is slow the first time: on a GPU, for its kernels and graphs."""
+        return self._device.type != "cpu"
+
+    @property
     def memory_bytes(self) -> int:
         """What the weights take in memory."""
         modules = self._modules.values()

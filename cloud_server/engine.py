@@ -2,7 +2,7 @@
 
 Frames come from the event loop and answers go back to it, with one wake-up of the loop per batch. Only
 the engine's own thread calls a model's `infer`, so it owns torch and the accelerator. Models come and go while it
-runs: a new one is warmed up step by step, between the batches of the others.
+runs: a new one is warmed up step by step, in the moments when no frame waits.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from cloud_server.agenda import Agenda
 from cloud_server.batcher import Batch, Batcher, Phase
+from cloud_server.cost import CostModel
 from cloud_server.job import (
     Answer,
     Job,
@@ -27,12 +29,13 @@ from cloud_server.job import (
     hand_over,
     hopeless_answer,
 )
+from cloud_server.spare_time import Step, Verdict
+from cloud_server.warm_up import WarmUpRun, warm_up_runs
 from splitnet.errors import DrainingError, ShedError
 from splitnet.messages import Frame
 from splitnet.operating_point import Mode
 
 MAX_PER_SESSION = 8  # frames of one session that may wait; a device needs one or two
-WARM_UP_SIZES = 16  # up to here every batch size is warmed up, beyond it every second power of two
 
 D = TypeVar("D")  # a decoded frame, which only the model looks into
 
@@ -51,8 +54,9 @@ class Engine(Generic[D]):
         self._max_batch_size = max_batch_size
         self._clock = clock
         self._batcher: Batcher[Job[D]] = Batcher(max_batch_size, max_queue, MAX_PER_SESSION)
-        self._changed = threading.Condition()  # guards the batcher, the steps and _stopping
-        self._steps: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._agenda = Agenda(self._batcher)
+        self._changed = threading.Condition()  # guards both of them and _stopping
+        self._first_runs = CostModel()  # of any model: what runs for the first time takes longer
         self._stopping = False
         self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -69,8 +73,8 @@ class Engine(Generic[D]):
         self._decoders.shutdown(wait=False, cancel_futures=True)
         with self._changed:
             self._stopping = True
-            for _, done in self._steps:
-                done.cancel()
+            for step in self._agenda.clear():
+                step.done.cancel()
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
@@ -88,15 +92,16 @@ class Engine(Generic[D]):
     def adopt(self, model: Model[D]) -> None:
         """Warm a model up and learn what its batches cost; blocks, while frames of other models are served.
 
+        The smallest batches come first. Those that would make frames late are left to the first batch of that size.
         Raises what the model raises, and DrainingError if the engine stops meanwhile.
         """
         self._step(model.prepare)
         for mode in model.modes:
             blank = model.blank(mode)
-            for size in warm_up_sizes(self._max_batch_size):
-                run = partial(self._warm_up, model, mode, [blank] * size)
-                self._step(run)  # the first time allocates and compiles
-                self._step(partial(run, counts=True))
+            for run in warm_up_runs(self._max_batch_size, model.each_size_differs):
+                action = partial(self._warm_up, model, mode, [blank] * run.size, run.first)
+                if not self._step(action, self._expected_s(run), optional=run.size > 1):
+                    break
 
     def submit(
         self, model: Model[D], frame: Frame, on_answer: Callable[[Answer], None], session: Hashable = None
@@ -107,7 +112,7 @@ class Engine(Generic[D]):
         kind = _kind(model, frame.operating_point.mode)
         job: Job[D] = Job(kind, now, deadline, session, model=model, frame=frame, on_answer=on_answer)
         with self._changed:
-            displaced = self._batcher.admit(job)
+            displaced = self._agenda.admit(job)
             job.queue_depth = self._batcher.depth
         if displaced is not None:
             message = "the server is busy: the frame gave way to that of a session with fewer. Send fewer"
@@ -119,7 +124,7 @@ class Engine(Generic[D]):
         """Forget a frame, wherever it is: its answer is dropped. Called on the event loop."""
         job.cancelled = True
         with self._changed:
-            self._batcher.withdraw(job)
+            self._withdraw(job)
 
     def _decode(self, job: Job[D]) -> None:
         if job.phase is not Phase.ADMITTED:
@@ -130,7 +135,7 @@ class Engine(Generic[D]):
         except Exception as error:
             with self._changed:
                 was_waiting = job.phase is Phase.ADMITTED  # else it gave way, and has its answer
-                self._batcher.withdraw(job)
+                self._withdraw(job)
             if was_waiting:
                 self._call_soon(hand_over, [(job, failure_answer(job, error))])
             return
@@ -139,26 +144,37 @@ class Engine(Generic[D]):
             self._batcher.ready(job, self._clock())
             self._changed.notify()
 
-    def _run(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            answers: list[Answer] = [expired_answer(job) for job in batch.expired]
-            answers += [hopeless_answer(job) for job in batch.hopeless]
-            answers += self._answers(batch.requests)
-            jobs = batch.expired + batch.hopeless + batch.requests
-            if jobs:
-                self._call_soon(hand_over, list(zip(jobs, answers, strict=True)))
-            self._take_step()
+    def _withdraw(self, job: Job[D]) -> None:
+        self._batcher.withdraw(job)
+        if not self._batcher.depth:
+            self._changed.notify()  # a step may have waited for that
 
-    def _next_batch(self) -> Batch[Job[D]] | None:
-        """Wait until a batch or a step is due; the batch may be empty. None when the engine stops."""
+    def _run(self) -> None:
+        while (due := self._next()) is not None:
+            if isinstance(due, Batch):
+                self._compute(due)
+            else:
+                step, verdict = due
+                step.settle(verdict)
+
+    def _next(self) -> Batch[Job[D]] | tuple[Step, Verdict] | None:
+        """Wait until a batch or a step is due. None when the engine stops."""
         with self._changed:
             while not self._stopping:
                 now = self._clock()
-                start_at = self._batcher.start_at(now)
-                if start_at <= now or self._steps:
-                    return self._batcher.take(now) if start_at <= now else Batch([], [], [])
-                self._changed.wait(None if math.isinf(start_at) else start_at - now)
+                if (due := self._agenda.next(now)) is not None:
+                    return due
+                wake_at = self._agenda.wake_at(now)
+                self._changed.wait(None if math.isinf(wake_at) else wake_at - now)
             return None
+
+    def _compute(self, batch: Batch[Job[D]]) -> None:
+        answers: list[Answer] = [expired_answer(job) for job in batch.expired]
+        answers += [hopeless_answer(job) for job in batch.hopeless]
+        answers += self._answers(batch.requests)
+        jobs = batch.expired + batch.hopeless + batch.requests
+        if jobs:
+            self._call_soon(hand_over, list(zip(jobs, answers, strict=True)))
 
     def _answers(self, jobs: list[Job[D]]) -> list[Answer]:
         """Compute one batch. Where it fails, each frame is tried alone, so only the culprit pays."""
@@ -183,43 +199,36 @@ class Engine(Generic[D]):
         with self._changed:
             self._batcher.observe(kind, size, duration_s)
 
-    def _warm_up(self, model: Model[D], mode: Mode, batch: Sequence[D], counts: bool = False) -> None:
+    def _warm_up(self, model: Model[D], mode: Mode, batch: Sequence[D], first: bool) -> None:
         start = self._clock()
         model.infer(mode, batch)
-        if counts:
-            self._observe(_kind(model, mode), len(batch), self._clock() - start)
+        duration_s = self._clock() - start
+        if first:
+            self._first_runs.observe(len(batch), duration_s)
+        else:
+            self._observe(_kind(model, mode), len(batch), duration_s)
 
-    def _step(self, action: Callable[[], None]) -> None:
-        """Run something on the engine's thread and wait for it. Raises what it raises, or DrainingError."""
-        done: Future[None] = Future()
+    def _expected_s(self, run: WarmUpRun) -> float:
+        """Return how long a run takes, as far as other models and smaller batches tell."""
+        with self._changed:
+            expected_s = self._batcher.bound_s(run.size)
+        return max(expected_s, self._first_runs.bound_s(run.size)) if run.first else expected_s
+
+    def _step(self, action: Callable[[], None], expected_s: float = 0.0, optional: bool = False) -> bool:
+        """Let something be done on the engine's thread and wait for it; returns whether it was done.
+
+        Raises what it raises, or DrainingError.
+        """
+        step = Step(action, self._clock(), expected_s, optional)
         with self._changed:
             if self._stopping:
                 raise DrainingError("the server is shutting down")
-            self._steps.append((action, done))
+            self._agenda.add(step)
             self._changed.notify()
         try:
-            done.result()
+            return step.done.result()
         except CancelledError:
             raise DrainingError("the server is shutting down") from None
-
-    def _take_step(self) -> None:
-        with self._changed:
-            if not self._steps:
-                return
-            action, done = self._steps.popleft()
-        if done.set_running_or_notify_cancel():
-            try:
-                action()
-                done.set_result(None)
-            except Exception as error:
-                done.set_exception(error)
-
-
-def warm_up_sizes(largest: int) -> list[int]:
-    """Return the batch sizes to run before they are needed, the largest first: it allocates for all."""
-    few = range(1, min(largest, WARM_UP_SIZES) + 1)
-    many = (size for size in (1 << power for power in range(4, 11, 2)) if WARM_UP_SIZES < size < largest)
-    return sorted({*few, *many, largest}, reverse=True)
 
 
 def _kind(model: Model[Any], mode: Mode) -> Hashable:

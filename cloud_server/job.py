@@ -31,6 +31,10 @@ class Model(Protocol[D]):
     def modes(self) -> Sequence[Mode]:
         """The modes it can compute."""
 
+    @property
+    def each_size_differs(self) -> bool:
+        """Whether every batch size is slow the first time, not only the first batch of all."""
+
     def prepare(self) -> None:
         """Move to the device. Called once, on the engine's thread."""
 

@@ -27,6 +27,7 @@ class FakeModel:
     modes = (Mode.SPLIT, Mode.IMAGE)
     name = "coco-nano"
     memory_bytes = 1_000_000
+    each_size_differs = True
 
     def __init__(self, digest: str = DIGEST) -> None:
         self.digest = digest

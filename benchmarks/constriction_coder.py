@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.benchmark import milliseconds_p50
+from splitnet.codec.contexts import ALONE
 from splitnet.codec.entropy_model import TOTAL, EntropyModel
 
 try:
@@ -21,7 +22,7 @@ def measure(
 ) -> dict[str, object]:
     """Return its bytes and times for symbols (C, H, W), or nothing where it is not installed.
 
-    It gets the same tables; what our coder escapes it codes as the escape alone, without the value.
+    It gets the channels' own tables; what our coder escapes it codes as the escape alone, without the value.
     """
     if constriction is None:
         return {}
@@ -37,7 +38,7 @@ def measure(
 def _channels(model: EntropyModel, symbols: NDArray[np.int16], width: int, quality: int) -> Channels:
     """Return each channel's places in its table and its model, which is built once, as our tables are."""
     channels: Channels = []
-    for channel, table in zip(symbols, model.table_index[width - 1, quality], strict=False):
+    for channel, table in zip(symbols, model.table_index[width - 1, quality, :, ALONE], strict=False):
         cdf = model.quantized_cdf[model.cdf_start[table] : model.cdf_start[table + 1]].astype(np.int64)
         escape = cdf.size - 2
         entry = channel.ravel().astype(np.int32) - model.offset[table]

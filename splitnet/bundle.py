@@ -193,6 +193,6 @@ def _codec(tensors: Mapping[str, Tensor], manifest: Manifest) -> FeatureCodec:
             array = tensor.numpy()
             arrays[field] = array.astype(np.uint16) if field in _UINT16 else array.astype(np.int32)
     model = EntropyModel.from_arrays(arrays)
-    if model.table_index.shape != (manifest.widths, manifest.qualities, manifest.latent_channels):
+    if model.table_index.shape[:3] != (manifest.widths, manifest.qualities, manifest.latent_channels):
         raise BundleError(f"{ENCODER_FILE}: the entropy tables do not fit the manifest; copy the bundle again")
     return FeatureCodec(model, bytes.fromhex(manifest.digest)[:DIGEST_BYTES], manifest.latent_size)

@@ -6,15 +6,18 @@ bitstream version: devices in the field go on sending the old bytes.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from splitnet.codec.contexts import CONTEXTS
 from splitnet.codec.entropy_model import TOTAL, EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.operating_point import Codec
 
 DATA = Path(__file__).parent / "data"
+NAMES = ("rans", "zstd", "rans_context")
 SHAPE = (4, 5, 7)
 WIDTH, QUALITY = 2, 1
 DIGEST = bytes.fromhex("0123456789abcdef")
@@ -22,6 +25,15 @@ DIGEST = bytes.fromhex("0123456789abcdef")
 
 def golden_model() -> EntropyModel:
     """Two widths, two qualities, four channels; five tables from sharp to flat, one of them off centre."""
+    return _model((np.arange(16, dtype=np.uint16) % 5).reshape(2, 2, 4, 1))
+
+
+def golden_context_model() -> EntropyModel:
+    """The same tables, in contexts: each channel has its own as before, and others for its neighbourhoods."""
+    return _model((np.arange(16 * CONTEXTS, dtype=np.uint16) * 7 // CONTEXTS % 5).reshape(2, 2, 4, CONTEXTS))
+
+
+def _model(table_index: np.ndarray) -> EntropyModel:
     tables = [
         (0, [TOTAL - 1, 1]),
         (-1, [3000, TOTAL - 6010, 3000, 10]),
@@ -34,7 +46,7 @@ def golden_model() -> EntropyModel:
         np.concatenate(cdfs).astype(np.uint16),
         np.cumsum([0] + [len(cdf) for cdf in cdfs]).astype(np.int32),
         np.array([offset for offset, _ in tables], np.int32),
-        (np.arange(16, dtype=np.uint16) % 5).reshape(2, 2, 4),
+        table_index,
     )
 
 
@@ -49,8 +61,19 @@ def golden_symbols() -> np.ndarray:
 
 
 def golden_codec() -> FeatureCodec:
-    """Return the codec that the files were made with."""
+    """Return the codec that golden_rans.bin and golden_zstd.bin were made with."""
     return FeatureCodec(golden_model(), DIGEST, SHAPE)
+
+
+def golden_context_codec() -> FeatureCodec:
+    """Return the codec that golden_rans_context.bin was made with."""
+    return FeatureCodec(golden_context_model(), DIGEST, SHAPE)
+
+
+@cache
+def golden_codec_of(name: str) -> FeatureCodec:
+    """Return the codec that golden_NAME.bin was made with."""
+    return golden_context_codec() if name == "rans_context" else golden_codec()
 
 
 def golden_bitstream(name: str) -> bytes:
@@ -59,7 +82,7 @@ def golden_bitstream(name: str) -> bytes:
 
 
 if __name__ == "__main__":
-    for choice in (Codec.RANS, Codec.ZSTD):
-        bitstream = golden_codec().compress(golden_symbols(), WIDTH, QUALITY, choice)
-        (DATA / f"golden_{choice.value}.bin").write_bytes(bitstream)
-        print(f"golden_{choice.value}.bin: {len(bitstream)} bytes")
+    for name in NAMES:
+        bitstream = golden_codec_of(name).compress(golden_symbols(), WIDTH, QUALITY, Codec(name.split("_")[0]))
+        (DATA / f"golden_{name}.bin").write_bytes(bitstream)
+        print(f"golden_{name}.bin: {len(bitstream)} bytes")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitnet.codec.bitstream import HEADER_BYTES, Header, Limits, pack, unpack
+from splitnet.codec.bitstream import HEADER_BYTES, NEIGHBOURS, Header, Limits, pack, unpack
 from splitnet.errors import BitstreamError
 from splitnet.operating_point import Codec
 
@@ -77,7 +77,8 @@ def test_a_truncated_header_is_refused():
         (12, b"\x00", "no width 0"),
         (12, b"\x05", "no width 5"),
         (13, b"\x03", "quality 3"),
-        (14, b"\x01", "context model 1"),
+        (14, b"\x01", "has context model 0, not 1"),
+        (14, b"\x02", "context model 2 is unknown"),
         (15, b"\x01", "builds on no frame"),
         (17, b"\x00\x00", r"shape \(0, 26, 40\)"),
         (17, b"\xff\xff", r"shape \(65535, 26, 40\)"),
@@ -92,6 +93,14 @@ def test_a_truncated_header_is_refused():
 def test_each_bad_field_is_named(position, value, message):
     with pytest.raises(BitstreamError, match=message):
         unpack(overwritten(position, value), LIMITS)
+
+
+def test_a_bundle_with_contexts_takes_its_own_model_only():
+    limits = replace(LIMITS, context_model=NEIGHBOURS)
+    header = replace(HEADER, context_model=NEIGHBOURS)
+    assert unpack(pack(header) + b"12345", limits) == header
+    with pytest.raises(BitstreamError, match="has context model 1, not 0"):
+        unpack(pack(HEADER) + b"12345", limits)
 
 
 def test_a_foreign_digest_tells_both_bundles():

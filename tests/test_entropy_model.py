@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from splitnet.codec.entropy_model import PRECISION_BITS, TOTAL, EntropyModel
+from splitnet.codec.contexts import CONTEXTS, NEIGHBOURHOODS, contexts
+from splitnet.codec.entropy_model import MAX_SHARED_TABLES, PRECISION_BITS, TOTAL, EntropyModel
 from splitnet.errors import BundleError, ConfigError
 from tests.golden_bitstreams import golden_model, golden_symbols
 
@@ -89,27 +90,92 @@ def test_identical_channels_share_one_table():
     assert not model.table_index.any()
 
 
-def test_indexes_follow_channel_width_and_quality():
+def test_tables_follow_channel_width_and_quality():
     model = golden_model()
-    indexes = model.indexes(2, 1, (4, 2, 3))
+    indexes = model.choice(2, 1, 4).indexes(np.zeros((4, 2, 3), np.int16))
     assert indexes.dtype == np.uint16
-    assert indexes.tolist() == np.repeat(model.table_index[1, 1], 6).tolist()
+    assert indexes.tolist() == np.repeat(model.table_index[1, 1, :, 0], 6).tolist()
 
 
-def test_indexes_of_fewer_channels_are_the_leading_ones():
+def test_tables_of_fewer_channels_are_the_leading_ones():
     model = golden_model()
-    assert model.indexes(1, 0, (2, 1, 1)).tolist() == model.table_index[0, 0, :2].tolist()
+    assert model.choice(1, 0, 2).rows.tolist() == model.table_index[0, 0, :2].tolist()
+
+
+def test_the_likeliest_symbol_is_that_of_the_channels_own_table():
+    counts = np.zeros((1, 2, 3, 9), np.int64)
+    counts[0, 0, [0, 1, 2], [4, 7, 1]] = 1000
+    counts[0, 1, :, 5] = 1000
+    model = EntropyModel.fit(counts)
+    assert model.likeliest.tolist() == [[[0, 3, -3], [1, 1, 1]]]
+    assert model.with_contexts(np.zeros((1, 2, 3, 9, 9), np.int64)).likeliest.tolist() == model.likeliest.tolist()
+
+
+def correlated(seed: int) -> np.ndarray:
+    """Return symbols (3, 60, 60): one channel smooth, one of random signs in patches, one independent."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(3, 63, 63))
+    smooth = sum(noise[:, i : i + 60, j : j + 60] for i in range(4) for j in range(4)) / 2
+    return np.rint(np.stack([smooth[0], 2 * noise[1, :60, :60] * (smooth[1] > 0), noise[2, :60, :60]])).astype(np.int16)
+
+
+def context_histograms(symbols: np.ndarray, centre: np.ndarray, radius: int) -> np.ndarray:
+    """Count symbols (C, H, W) into (1, 1, C, NEIGHBOURHOODS, 2R+1)."""
+    counts = np.zeros((1, 1, len(symbols), NEIGHBOURHOODS, 2 * radius + 1), np.int64)
+    channel = np.broadcast_to(np.arange(len(symbols))[:, None, None], symbols.shape)
+    np.add.at(counts[0, 0], (channel, contexts(symbols, centre).astype(int) - 1, symbols + radius), 1)
+    return counts
+
+
+@pytest.mark.parametrize(("channel", "most"), [(0, 0.85), (1, 0.95), (2, 1.02)])
+def test_contexts_save_bits_where_neighbours_tell_something_and_cost_none_where_they_do_not(channel, most):
+    seen, unseen = (correlated(seed)[channel : channel + 1] for seed in (0, 1))
+    alone = EntropyModel.fit(histograms(seen.reshape(1, -1), 20))
+    model = alone.with_contexts(context_histograms(seen, alone.likeliest[0, 0], 20))
+    assert (alone.contexts, model.contexts) == (1, CONTEXTS)
+    assert model.bits(unseen, 1, 0) < most * alone.bits(unseen, 1, 0)
+
+
+def test_a_context_that_was_never_seen_is_coded_as_its_channel_is():
+    alone = EntropyModel.fit(histograms(laplacian(2.0, 10_000)[None].clip(-20, 20), 20))
+    model = alone.with_contexts(np.zeros((1, 1, 1, NEIGHBOURHOODS, 41), np.int64))
+    symbols = laplacian(2.0, 2500, seed=1).astype(np.int16).reshape(1, 50, 50)
+    assert model.bits(symbols, 1, 0) == pytest.approx(alone.bits(symbols, 1, 0), rel=0.03)
+
+
+def test_however_many_contexts_there_are_their_tables_are_few():
+    scales = np.linspace(0.3, 4.0, 200)
+    rows = np.stack([histograms(laplacian(scale, 500)[None].clip(-20, 20), 20)[0, 0, 0] for scale in scales])
+    alone = EntropyModel.fit(rows[None, None])
+    counts = np.broadcast_to(rows[None, None, :, None], (1, 1, 200, NEIGHBOURHOODS, 41)).copy()
+    counts *= np.arange(1, NEIGHBOURHOODS + 1)[:, None]
+    model = alone.with_contexts(counts)
+    assert alone.offset.size < model.offset.size <= alone.offset.size + MAX_SHARED_TABLES
+    assert EntropyModel.from_arrays(model.to_arrays()).digest() == model.digest()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 9), (1, 1, 2, NEIGHBOURHOODS, 9), (1, 1, 1, NEIGHBOURHOODS - 1, 9)])
+def test_histograms_of_other_contexts_are_refused(shape):
+    alone = EntropyModel.fit(np.zeros((1, 1, 1, 9), np.int64))
+    with pytest.raises(ValueError, match="of a plain model"):
+        alone.with_contexts(np.zeros(shape, np.int64))
+
+
+def test_tables_of_a_bundle_without_contexts_are_one_context():
+    arrays = golden_model().to_arrays()
+    arrays["table_index"] = arrays["table_index"][..., 0]
+    assert EntropyModel.from_arrays(arrays).digest() == golden_model().digest()
 
 
 @pytest.mark.parametrize(("width", "quality"), [(0, 0), (3, 0), (1, 2), (1, -1)])
 def test_an_unknown_operating_point_is_refused(width, quality):
     with pytest.raises(ConfigError, match=r"choose a width of 1\.\.2"):
-        golden_model().indexes(width, quality, (4, 1, 1))
+        golden_model().choice(width, quality, 4)
 
 
 def test_too_many_channels_are_refused():
     with pytest.raises(ConfigError, match="4 latent channels"):
-        golden_model().indexes(1, 0, (5, 1, 1))
+        golden_model().choice(1, 0, 5)
 
 
 def test_bits_add_up_frequencies_and_escapes():
@@ -171,7 +237,8 @@ def put(position, value):
         ("offset", put(0, 2**31 - 1)),
         ("offset", lambda a: a[:-1]),
         ("table_index", put(0, 5)),
-        ("table_index", lambda a: a[0]),
+        ("table_index", lambda a: a[0, 0]),
+        ("table_index", lambda a: np.repeat(a, CONTEXTS - 1, axis=3)),
     ],
 )
 def test_damaged_tables_are_refused(name, value):

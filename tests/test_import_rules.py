@@ -29,6 +29,8 @@ PURE = {
     "splitnet.codec.bitstream",
     "splitnet.codec.entropy_model",
     "splitnet.codec.byte_cap",
+    "splitnet.codec.contexts",
+    "splitnet.codec.table_fit",
     "splitnet.nn.boxes",
     "cloud_server.agenda",
     "cloud_server.batcher",

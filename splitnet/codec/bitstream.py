@@ -14,7 +14,7 @@ NO_REFERENCE = 0
 DIGEST_BYTES = 8
 _CODEC_IDS = {Codec.RANS: 1, Codec.ZSTD: 2}
 _CODECS = {number: codec for codec, number in _CODEC_IDS.items()}
-_CONTEXT_MODELS = (0,)  # 0: the table of a symbol depends on its channel alone
+CHANNEL_ALONE, NEIGHBOURS = 0, 1  # context models: what the table of a symbol depends on, see splitnet.codec.contexts
 # Little-endian: magic, version, codec, digest, width, quality, context model, reference frame,
 # channels, latent height, latent width, payload bytes.
 _LAYOUT = struct.Struct("<2sBB8sBBBHHHHI")
@@ -33,7 +33,7 @@ class Header:
     latent_height: int
     latent_width: int
     payload_bytes: int
-    context_model: int = 0
+    context_model: int = CHANNEL_ALONE
     reference_frame_id: int = NO_REFERENCE  # low 16 bits of the frame it builds on, 0 if on none
 
     @property
@@ -52,6 +52,7 @@ class Limits:
     channels: int
     latent_height: int
     latent_width: int
+    context_model: int = CHANNEL_ALONE
 
 
 def pack(header: Header) -> bytes:
@@ -111,10 +112,12 @@ def _check_bundle(header: Header, limits: Limits) -> None:
         )
     if not (1 <= header.width <= limits.widths and header.quality < limits.qualities):
         raise BitstreamError(f"the bundle has no width {header.width}, quality {header.quality}")
-    if header.context_model not in _CONTEXT_MODELS:
+    if header.context_model not in (CHANNEL_ALONE, NEIGHBOURS):
         raise BitstreamError(f"context model {header.context_model} is unknown: update the older end")
-    if header.context_model == 0 and header.reference_frame_id != NO_REFERENCE:
-        raise BitstreamError("context model 0 builds on no frame, but the bitstream names one")
+    if header.context_model != limits.context_model:
+        raise BitstreamError(f"the bundle has context model {limits.context_model}, not {header.context_model}")
+    if header.reference_frame_id != NO_REFERENCE:
+        raise BitstreamError(f"context model {header.context_model} builds on no frame, but the bitstream names one")
 
 
 def _check_shape(header: Header, limits: Limits) -> None:

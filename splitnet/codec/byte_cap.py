@@ -1,7 +1,8 @@
 """How many bytes a frame may take at an operating point, whatever it shows.
 
-The tables are the statistics of the training pictures, so they say what a picture takes: their entropy. Photographs
-stay well below twice that; coloured blocks of noise take four or five times as much, and would burst a slow link.
+The channels' own tables are the statistics of the training pictures, so they say what a picture takes at most: their
+entropy, of which contexts save a part. Photographs stay well below twice that; coloured blocks of noise take four or
+five times as much, and would burst a slow link.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.codec.bitstream import HEADER_BYTES
+from splitnet.codec.contexts import ALONE
 from splitnet.codec.entropy_model import TOTAL, EntropyModel
 
 CAP_FACTOR = 2.0  # of what the tables expect of a picture that fills the detector's square
@@ -21,15 +23,8 @@ def byte_caps(model: EntropyModel, positions: int) -> NDArray[np.int64]:
 
     positions: H * W of the largest latent.
     """
-    bits = _entropies(model)[model.table_index].sum(axis=-1) * positions
+    bits = _entropies(model)[model.table_index[..., ALONE]].sum(axis=-1) * positions
     return np.asarray(HEADER_BYTES + np.ceil(CAP_FACTOR * bits / 8), np.int64)
-
-
-def likeliest_symbols(model: EntropyModel) -> NDArray[np.int16]:
-    """Return the symbol that each channel's table expects most, the escape apart (widths, qualities, channels)."""
-    rows = [np.diff(row.astype(np.int64))[:-1] for row in _rows(model)]
-    likeliest = np.array([int(row.argmax()) for row in rows]) + model.offset
-    return np.asarray(likeliest[model.table_index], np.int16)
 
 
 def halved(symbols: NDArray[np.int16], centre: NDArray[np.int16], times: int) -> NDArray[np.int16]:
@@ -39,11 +34,8 @@ def halved(symbols: NDArray[np.int16], centre: NDArray[np.int16], times: int) ->
     return np.asarray(centre[:, None, None] + shrunk, np.int16)
 
 
-def _rows(model: EntropyModel) -> list[NDArray[np.uint16]]:
-    return np.split(model.quantized_cdf, model.cdf_start[1:-1])
-
-
 def _entropies(model: EntropyModel) -> NDArray[np.float64]:
     """Return what a symbol of each table costs on average, in bits (tables,)."""
-    shares = [np.diff(row.astype(np.int64)) / TOTAL for row in _rows(model)]
+    rows = np.split(model.quantized_cdf.astype(np.int64), model.cdf_start[1:-1])
+    shares = [np.diff(row) / TOTAL for row in rows]
     return np.array([-(share * np.log2(share)).sum() for share in shares])

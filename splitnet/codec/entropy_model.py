@@ -1,19 +1,23 @@
 """Probabilities of the latent's symbols, frozen to integer tables and shipped with the weights.
 
-Factorised model: one distribution per channel, width and quality (Balle et al. 2018, section 3; frozen to
-integers as in CompressAI). Both ends read the same integers, so their platforms' floats cannot disagree.
+One distribution per channel, width and quality (Balle et al. 2018, section 3; frozen to integers as in CompressAI), or
+one for each context that a symbol's neighbours make (`splitnet.codec.contexts`). Both ends read the same integers, so
+their platforms' floats cannot disagree.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.codec.contexts import ALONE, CONTEXTS, NEIGHBOURHOODS, TableChoice
+from splitnet.codec.table_fit import PRIOR_WEIGHT, fit_table, grouped
 from splitnet.errors import BundleError, ConfigError
 
 PRECISION_BITS = 15  # a zero in a channel that is always zero costs 4e-5 bit, and a whole cdf fits uint16
@@ -21,13 +25,12 @@ TOTAL = 1 << PRECISION_BITS  # the sum of a table's frequencies
 ESCAPE_LENGTH_BITS = 5  # bits that tell the length of an escaped value
 SYMBOL_MIN, SYMBOL_MAX = -(1 << 15), (1 << 15) - 1
 MAX_RADIUS = 4096  # widest histogram that fit() takes
-_PRIOR_WEIGHT = 32.0  # observations that the smooth prior is worth
-_ESCAPE_COST_SLOTS = 8.0  # what an escaped symbol costs beyond its own entry, in bits, about
+MAX_SHARED_TABLES = 1024  # of all contexts together: each takes a kilobyte in memory
 
 
 @dataclass(frozen=True, eq=False)
 class EntropyModel:
-    """Integer cumulative frequencies, one ragged row per table, and which table each channel uses.
+    """Integer cumulative frequencies, one ragged row per table, and which table each channel uses in which context.
 
     Table t covers the symbols offset[t], offset[t] + 1, ...; its row is
     quantized_cdf[cdf_start[t]:cdf_start[t + 1]], rising from 0 to 2**PRECISION_BITS. The last entry is the
@@ -37,7 +40,7 @@ class EntropyModel:
     quantized_cdf: NDArray[np.uint16]  # (total,)
     cdf_start: NDArray[np.int32]  # (tables + 1,)
     offset: NDArray[np.int32]  # (tables,)
-    table_index: NDArray[np.uint16]  # (widths, qualities, channels)
+    table_index: NDArray[np.uint16]  # (widths, qualities, channels, 1 or CONTEXTS)
 
     def __post_init__(self) -> None:
         """Check every array, since they come from files."""
@@ -46,26 +49,55 @@ class EntropyModel:
 
     @classmethod
     def fit(cls, counts: NDArray[np.int64]) -> EntropyModel:
-        """Make tables from histograms (widths, qualities, channels, 2R+1) of the symbols -R..R."""
+        """Make tables without contexts from histograms (widths, qualities, channels, 2R+1) of the symbols -R..R."""
         if counts.ndim != 4 or counts.shape[3] % 2 == 0 or not 1 <= counts.shape[3] // 2 <= MAX_RADIUS:
             raise ValueError(f"counts must be (widths, qualities, channels, 2R+1), R <= {MAX_RADIUS}")
         rows: dict[tuple[int, bytes], int] = {}
-        table_index = np.zeros(counts.shape[:3], np.uint16)
-        for position in np.ndindex(table_index.shape):
-            row = _fit_table(counts[position])
+        table_index = np.zeros((*counts.shape[:3], 1), np.uint16)
+        for position in np.ndindex(counts.shape[:3]):
+            row = fit_table(counts[position], TOTAL)
             table_index[position] = rows.setdefault(row, len(rows))
-        cdfs = [np.frombuffer(cdf, np.uint16) for _, cdf in rows]
-        start = np.cumsum([0] + [cdf.size for cdf in cdfs]).astype(np.int32)
-        offset = np.array([first for first, _ in rows], np.int32)
-        return cls(np.concatenate(cdfs), start, offset, table_index)
+        return cls(*_joined(rows), table_index)
+
+    def with_contexts(self, counts: NDArray[np.int64]) -> EntropyModel:
+        """Add tables for every context to a model without, from histograms of the symbols -R..R in contexts 1..9.
+
+        counts: (widths, qualities, channels, NEIGHBOURHOODS, 2R+1), the contexts taken around `likeliest`. A context
+        that was hardly seen is coded as its channel is; similar ones share a table.
+        """
+        if self.contexts > 1 or counts.shape[:-1] != (*self.table_index.shape[:3], NEIGHBOURHOODS):
+            raise ValueError(f"counts must be (widths, qualities, channels, {NEIGHBOURHOODS}, 2R+1), of a plain model")
+        channel = _shares(self, counts.shape[-1])[self.table_index.ravel()]
+        believed = np.repeat(np.asarray(PRIOR_WEIGHT * channel, np.float32), NEIGHBOURHOODS, axis=0)
+        smooth = believed + counts.reshape(len(believed), -1)
+        groups = grouped(smooth, MAX_SHARED_TABLES)
+        sums = [smooth[groups == group].sum(axis=0, dtype=np.float64) for group in range(MAX_SHARED_TABLES)]
+        rows = [fit_table(each, TOTAL) for each in sums]
+        return self._extended(rows, groups.reshape(counts.shape[:-1]))
+
+    def _extended(self, rows: Sequence[tuple[int, bytes]], index: NDArray[np.int64]) -> EntropyModel:
+        """Return a model with more tables, which index (widths, qualities, channels, more contexts) counts from 0."""
+        used, index = np.unique(index, return_inverse=True)
+        cdf, start, offset = _joined([rows[i] for i in used])
+        own = self.offset.size
+        table_index = np.concatenate([self.table_index, own + index.reshape(*self.table_index.shape[:3], -1)], axis=3)
+        return EntropyModel(
+            np.concatenate([self.quantized_cdf, cdf]),
+            np.concatenate([self.cdf_start, self.cdf_start[-1] + start[1:]]).astype(np.int32),
+            np.concatenate([self.offset, offset]),
+            table_index.astype(np.uint16),
+        )
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> EntropyModel:
         """Read a model from the arrays of a bundle; raise BundleError if they do not form one."""
         try:
-            return cls(*(np.ascontiguousarray(arrays[name]) for name in _DTYPES))
+            found = {name: np.ascontiguousarray(arrays[name]) for name in _DTYPES}
         except KeyError as missing:
             raise BundleError(f"the bundle lacks the entropy table {missing}; fetch it again") from None
+        if found["table_index"].ndim == 3:  # (widths, qualities, channels): a bundle without contexts
+            found["table_index"] = found["table_index"][..., None]
+        return cls(**found)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays to store, by name."""
@@ -94,30 +126,41 @@ class EntropyModel:
         """The number of channels of the latent."""
         return int(self.table_index.shape[2])
 
-    def indexes(self, width: int, quality: int, shape: tuple[int, int, int]) -> NDArray[np.uint16]:
-        """Return the table of each symbol (C*H*W,) of a latent (C, H, W): context model 0, by channel alone.
+    @property
+    def contexts(self) -> int:
+        """The number of tables that a channel has at one operating point: 1 or CONTEXTS."""
+        return int(self.table_index.shape[3])
 
-        C may be less than the model's channels: the leading ones are meant. Raise ConfigError if the model
-        has no such width or quality.
+    @cached_property
+    def likeliest(self) -> NDArray[np.int16]:
+        """The symbol that each channel's own table expects most, the escape apart (widths, qualities, channels)."""
+        rows = np.split(self.quantized_cdf.astype(np.int64), self.cdf_start[1:-1])
+        likeliest = np.array([int(np.diff(row)[:-1].argmax()) for row in rows]) + self.offset
+        return np.asarray(likeliest[self.table_index[..., ALONE]], np.int16)
+
+    def choice(self, width: int, quality: int, channels: int) -> TableChoice:
+        """Return the tables of the leading channels at an operating point.
+
+        Raise ConfigError if the model has no such width, quality or as many channels.
         """
         if not (1 <= width <= self.widths and 0 <= quality < self.qualities):
             raise ConfigError(
                 f"width {width}, quality {quality} are not in this bundle: "
                 f"choose a width of 1..{self.widths} and a quality of 0..{self.qualities - 1}"
             )
-        channels, height, columns = shape
         if channels > self.channels:
             raise ConfigError(f"the bundle has {self.channels} latent channels, not {channels}")
-        return np.repeat(self.table_index[width - 1, quality, :channels], height * columns)
+        point = (width - 1, quality, slice(channels))
+        return TableChoice(self.table_index[point], self.likeliest[point])
 
     def escaped(self, symbols: NDArray[np.int16], width: int, quality: int) -> NDArray[np.bool_]:
         """Tell which symbols (C, H, W) lie outside their table, as a flat (C*H*W,) mask."""
-        entry, regular = self._entries(symbols, self.indexes(width, quality, _shape(symbols)))
+        entry, regular = self._entries(symbols, self.choice(width, quality, len(symbols)).indexes(symbols))
         return (entry < 0) | (entry >= regular)
 
     def bits(self, symbols: NDArray[np.int16], width: int, quality: int) -> float:
         """Return the ideal code length of symbols (C, H, W) under the tables, escapes included, in bits."""
-        tables = self.indexes(width, quality, _shape(symbols))
+        tables = self.choice(width, quality, len(symbols)).indexes(symbols)
         entry, regular = self._entries(symbols, tables)
         escaped = (entry < 0) | (entry >= regular)
         position = self.cdf_start[tables] + np.where(escaped, regular, entry)
@@ -144,19 +187,34 @@ _DTYPES = {
 }
 
 
-def _shape(symbols: NDArray[np.int16]) -> tuple[int, int, int]:
-    channels, height, width = symbols.shape
-    return channels, height, width
+def _joined(
+    rows: Iterable[tuple[int, bytes]],
+) -> tuple[NDArray[np.uint16], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the first three arrays of a model whose tables are given by first symbol and cdf."""
+    firsts, cdfs = zip(*((first, np.frombuffer(cdf, np.uint16)) for first, cdf in rows), strict=True)
+    start = np.cumsum([0] + [cdf.size for cdf in cdfs])
+    return np.concatenate(cdfs), start.astype(np.int32), np.array(firsts, np.int32)
+
+
+def _shares(model: EntropyModel, bins: int) -> NDArray[np.float64]:
+    """Return the probability of the symbols -R..R in each table, the escape left out, as (tables, 2R+1)."""
+    found = np.zeros((model.offset.size, bins))
+    for table, first in enumerate(model.offset):
+        row = model.quantized_cdf[model.cdf_start[table] : model.cdf_start[table + 1]].astype(np.int64)
+        begin = int(first) + bins // 2
+        found[table, begin : begin + row.size - 2] = np.diff(row)[:-1] / TOTAL
+    return found
 
 
 def _check_layout(model: EntropyModel) -> None:
     for name, dtype in _DTYPES.items():
         array = getattr(model, name)
-        dimensions = 3 if name == "table_index" else 1
+        dimensions = 4 if name == "table_index" else 1
         if array.dtype != dtype or array.ndim != dimensions or array.size == 0:
             raise BundleError(f"entropy table {name} has the wrong type or shape: the bundle is damaged")
     tables = model.offset.size
-    if model.cdf_start.size != tables + 1 or int(model.table_index.max()) >= tables:
+    indexed = model.contexts in (1, CONTEXTS) and int(model.table_index.max()) < tables
+    if model.cdf_start.size != tables + 1 or not indexed:
         raise BundleError("the entropy tables contradict one another: the bundle is damaged")
 
 
@@ -173,42 +231,3 @@ def _check_tables(model: EntropyModel) -> None:
     last = model.offset + length - 3
     if model.offset.min() < SYMBOL_MIN or last.max() > SYMBOL_MAX:
         raise BundleError("an entropy table leaves the range of int16: the bundle is damaged")
-
-
-def _fit_table(counts: NDArray[np.int64]) -> tuple[int, bytes]:
-    """Return the first symbol of a table and its cdf as uint16 bytes."""
-    radius = counts.size // 2
-    share = (counts + _PRIOR_WEIGHT * _geometric(counts)) / (counts.sum() + _PRIOR_WEIGHT)
-    mode = int(share.argmax())
-    first = _cheap_tail(share[:mode])
-    last = counts.size - _cheap_tail(share[:mode:-1])
-    kept = share[first:last]
-    frequencies = _quantise(np.append(kept, max(0.0, 1.0 - kept.sum())))
-    cdf = np.concatenate(([0], np.cumsum(frequencies)))
-    return first - radius, cdf.astype(np.uint16).tobytes()
-
-
-def _geometric(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the two-sided geometric distribution fitted to a histogram: what unseen data may look like."""
-    symbols = np.arange(counts.size) - counts.size // 2
-    cumulated = np.cumsum(counts)
-    median = int(symbols[np.searchsorted(cumulated, cumulated[-1] / 2)]) if cumulated[-1] else 0
-    distance = np.abs(symbols - median)
-    # One imagined symbol at distance 1 keeps the spread above zero.
-    spread = (float(counts @ distance) + 1.0) / (float(cumulated[-1]) + 1.0)
-    ratio = (np.sqrt(1.0 + spread * spread) - 1.0) / spread  # solves E|k| = 2 r / (1 - r^2) = spread
-    result: NDArray[np.float64] = (1.0 - ratio) / (1.0 + ratio) * ratio**distance
-    return result
-
-
-def _cheap_tail(share: NDArray[np.float64]) -> int:
-    """Return how many leading entries are better left to the escape, since each takes a slot of TOTAL."""
-    gain = 1.0 / TOTAL - _ESCAPE_COST_SLOTS * share
-    return int(np.argmax(np.concatenate(([0.0], np.cumsum(gain)))))
-
-
-def _quantise(share: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Round a distribution to integers of at least 1 whose sum is TOTAL."""
-    frequencies = 1 + np.floor(share * (TOTAL - share.size)).astype(np.int64)
-    frequencies[frequencies.argmax()] += TOTAL - frequencies.sum()
-    return frequencies

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from splitnet.codec import bitstream as wire
 from splitnet.codec import rans
-from splitnet.codec.bitstream import DIGEST_BYTES, HEADER_BYTES, Header, Limits
-from splitnet.codec.byte_cap import MAX_HALVINGS, byte_caps, halved, likeliest_symbols
+from splitnet.codec.bitstream import CHANNEL_ALONE, DIGEST_BYTES, HEADER_BYTES, NEIGHBOURS, Header, Limits
+from splitnet.codec.byte_cap import MAX_HALVINGS, byte_caps, halved
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
@@ -30,28 +30,29 @@ class FeatureCodec:
             raise ConfigError(f"the tables are for {model.channels} channels, not {max_latent_size[0]}")
         self.model = model
         self.digest = digest
-        self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size)
+        context_model = NEIGHBOURS if model.contexts > 1 else CHANNEL_ALONE
+        self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size, context_model)
         self._tables = rans.Tables.build(model)
         self._caps = byte_caps(model, max_latent_size[1] * max_latent_size[2])
-        self._likeliest = likeliest_symbols(model)
 
     def compress(self, symbols: NDArray[np.int16], width: int, quality: int, codec: Codec = Codec.RANS) -> bytes:
         """Return symbols (C, H, W) int16 as a bitstream.
 
         Raise ConfigError if the bundle has no such width, quality or shape.
         """
-        channels, height, columns = symbols.shape
         bounds = (self.limits.channels, self.limits.latent_height, self.limits.latent_width)
         if not all(1 <= size <= bound for size, bound in zip(symbols.shape, bounds, strict=True)):
             raise ConfigError(f"a latent of shape {symbols.shape} is outside of this bundle's 1..{bounds}")
-        indexes = self.model.indexes(width, quality, (channels, height, columns))
+        choice = self.model.choice(width, quality, len(symbols))
         if codec is Codec.RANS:
-            payload = rans.encode(symbols.ravel(), indexes, self._tables)
+            payload = rans.encode(symbols, choice, self._tables)
         elif codec is Codec.ZSTD:
             payload = compress_zstd(symbols)
         else:
             raise ConfigError(f"{codec.value} codes no features: choose rans or zstd")
-        header = Header(codec, self.digest, width, quality, channels, height, columns, len(payload))
+        channels, height, columns = symbols.shape
+        context_model = self.limits.context_model
+        header = Header(codec, self.digest, width, quality, channels, height, columns, len(payload), context_model)
         return wire.pack(header) + payload
 
     def byte_cap(self, width: int, quality: int) -> int:
@@ -79,7 +80,7 @@ class FeatureCodec:
         times = 0
         while len(payload) > cap and times < MAX_HALVINGS:
             times += 1
-            nearer = halved(symbols, self._likeliest[width - 1, quality, : len(symbols)], times)
+            nearer = halved(symbols, self.model.likeliest[width - 1, quality, : len(symbols)], times)
             payload = self.compress(nearer, width, quality, codec)
         return payload, quality
 
@@ -92,8 +93,9 @@ class FeatureCodec:
         payload = bitstream[HEADER_BYTES:]
         if header.codec is Codec.ZSTD:
             return header, decompress_zstd(payload, header.shape)
-        indexes = self.model.indexes(header.width, header.quality, header.shape)
-        return header, rans.decode(payload, indexes, self._tables).reshape(header.shape)
+        channels, *size = header.shape
+        choice = self.model.choice(header.width, header.quality, channels)
+        return header, rans.decode(payload, choice, (size[0], size[1]), self._tables)
 
     def warm_up(self) -> None:
         """Make the first frame as fast as the others: compile the coder, or load it from numba's cache."""

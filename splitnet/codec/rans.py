@@ -1,7 +1,7 @@
 """Table-driven rANS, compiled: byte for byte the same as its definition in splitnet.codec.rans_reference.
 
 Compiled on first use, not on import, and kept in numba's cache, so that a later start loads it in
-milliseconds and without the compiler's memory. Both loops release the GIL.
+milliseconds and without the compiler's memory. The loops release the GIL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.codec.contexts import CONTEXTS, TableChoice, context_of
 from splitnet.codec.entropy_model import (
     ESCAPE_LENGTH_BITS,
     PRECISION_BITS,
@@ -73,15 +74,14 @@ class Tables:
         return cls(cdf, model.cdf_start.astype(np.int32), model.offset.astype(np.int32), reciprocal, lookup)
 
 
-def encode(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], tables: Tables) -> bytes:
-    """Encode symbols (n,) under the tables indexes (n,)."""
-    _check_indexes(indexes, tables)
-    if symbols.shape != indexes.shape:
-        raise ValueError(f"{symbols.shape} symbols need as many table indexes, not {indexes.shape}")
+def encode(symbols: NDArray[np.int16], choice: TableChoice, tables: Tables) -> bytes:
+    """Encode symbols (C, H, W)."""
+    _check(choice, tables, len(symbols))
+    symbols = np.require(symbols, np.int16, ["C", "W"])
     out = np.empty(symbols.size * BYTES_PER_SYMBOL_MAX + STATE_BYTES, np.uint8)
     begin = _encode(
-        np.require(symbols, np.int16, ["C", "W"]),
-        np.require(indexes, np.uint16, ["C", "W"]),
+        symbols.reshape(-1),
+        _indexes(symbols, *_arrays(choice)),
         tables.cdf,
         tables.start,
         tables.offset,
@@ -91,18 +91,19 @@ def encode(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], tables: Tabl
     return out[begin:].tobytes()
 
 
-def decode(payload: bytes, indexes: NDArray[np.uint16], tables: Tables) -> NDArray[np.int16]:
-    """Decode one symbol per index (n,); raise BitstreamError unless the payload fits exactly.
+def decode(payload: bytes, choice: TableChoice, size: tuple[int, int], tables: Tables) -> NDArray[np.int16]:
+    """Decode the symbols (C, H, W) of a size (H, W); raise BitstreamError unless the payload fits exactly.
 
-    Takes time and memory in proportion to n, whatever the payload says.
+    Takes time and memory in proportion to C * H * W, whatever the payload says.
     """
-    _check_indexes(indexes, tables)
+    channels = len(choice.rows)
+    _check(choice, tables, channels)
     if len(payload) < STATE_BYTES:
         raise BitstreamError(_MESSAGES[_BAD_START])
-    symbols = np.empty(indexes.size, np.int16)
+    symbols = np.empty((channels, *size), np.int16)
     failure = _decode(
         np.frombuffer(bytearray(payload), np.uint8),
-        np.require(indexes, np.uint16, ["C", "W"]),
+        *_arrays(choice),
         tables.cdf,
         tables.start,
         tables.offset,
@@ -115,15 +116,22 @@ def decode(payload: bytes, indexes: NDArray[np.uint16], tables: Tables) -> NDArr
 
 
 def warm_up(tables: Tables) -> None:
-    """Compile both loops or load them from numba's cache, so that the first frame need not."""
-    indexes = np.zeros(1, np.uint16)
-    decode(encode(np.zeros(1, np.int16), indexes, tables), indexes, tables)
+    """Compile the loops or load them from numba's cache, so that the first frame need not."""
+    choice = TableChoice.alone(np.zeros(1, np.uint16))
+    decode(encode(np.zeros((1, 1, 1), np.int16), choice, tables), choice, (1, 1), tables)
 
 
-def _check_indexes(indexes: NDArray[np.uint16], tables: Tables) -> None:
+def _check(choice: TableChoice, tables: Tables, channels: int) -> None:
     # The loops do not check their indexing, so a wrong table would read foreign memory.
-    if indexes.ndim != 1 or indexes.dtype != np.uint16 or int(indexes.max(initial=0)) >= tables.offset.size:
-        raise ValueError(f"table indexes must be uint16 (n,) below {tables.offset.size}")
+    rows, centre = choice.rows, choice.centre
+    if rows.shape not in ((channels, 1), (channels, CONTEXTS)) or centre.shape != (channels,):
+        raise ValueError(f"{channels} channels need tables (C, 1 or {CONTEXTS}) and centres (C,), not {rows.shape}")
+    if rows.dtype != np.uint16 or int(rows.max(initial=0)) >= tables.offset.size:
+        raise ValueError(f"table indexes must be uint16 below {tables.offset.size}")
+
+
+def _arrays(choice: TableChoice) -> tuple[NDArray[np.uint16], NDArray[np.int16]]:
+    return np.require(choice.rows, np.uint16, ["C", "W"]), np.require(choice.centre, np.int16, ["C", "W"])
 
 
 def _compiled(function: Function) -> Function:
@@ -131,6 +139,38 @@ def _compiled(function: Function) -> Function:
         return cast(Function, numba.njit(nogil=True, cache=True)(function))
     except RuntimeError:  # no folder to keep the cache in: compile at every start instead
         return cast(Function, numba.njit(nogil=True)(function))
+
+
+_context_of = _compiled(context_of)
+
+
+@_compiled
+def _context_at(symbols: NDArray[np.int16], channel: int, row: int, column: int, centre: int) -> int:
+    """Return a symbol's context from its neighbours; must be what contexts.contexts says."""
+    west = symbols[channel, row, column - 1] - centre if column > 0 else 0
+    north = symbols[channel, row - 1, column] - centre if row > 0 else west
+    if column == 0:
+        west = north
+    north_west = symbols[channel, row - 1, column - 1] - centre if row > 0 and column > 0 else 0
+    north_east = symbols[channel, row - 1, column + 1] - centre if row > 0 and column + 1 < symbols.shape[2] else 0
+    return _context_of(west, north, north_west, north_east)
+
+
+@_compiled
+def _indexes(symbols: NDArray[np.int16], rows: NDArray[np.uint16], centre: NDArray[np.int16]) -> NDArray[np.uint16]:
+    """Return the table of every symbol (C, H, W), as (C*H*W,)."""
+    channels, height, columns = symbols.shape
+    found = np.empty(symbols.size, np.uint16)
+    in_context = rows.shape[1] > 1
+    i = 0
+    for channel in range(channels):
+        middle = np.int64(centre[channel])
+        for row in range(height):
+            for column in range(columns):
+                context = _context_at(symbols, channel, row, column, middle) if in_context else 0
+                found[i] = rows[channel, context]
+                i += 1
+    return found
 
 
 @_compiled
@@ -188,44 +228,58 @@ def _push_bits(state: int, bits: int, count: int, out: NDArray[np.uint8], end: i
 @_compiled
 def _decode(
     payload: NDArray[np.uint8],
-    indexes: NDArray[np.uint16],
+    rows: NDArray[np.uint16],
+    centre: NDArray[np.int16],
     cdf: NDArray[np.int32],
     start: NDArray[np.int32],
     offset: NDArray[np.int32],
     lookup: NDArray[np.uint16],
     symbols: NDArray[np.int16],
 ) -> int:
-    """Fill `symbols` and return 0, or the reason why the payload is wrong."""
+    """Fill `symbols` (C, H, W) and return 0, or the reason why the payload is wrong."""
     state = 0
     for i in range(STATE_BYTES):
         state = state << 8 | np.int64(payload[i])
     if state < STATE_MIN or state >= _STATE_END:
         return _BAD_START
     position = STATE_BYTES
-    for i in range(symbols.size):
-        table = indexes[i]
-        slot = state & _MASK
-        entry = start[table] + np.int64(lookup[table, slot >> _LOOKUP_SHIFT])
-        while cdf[entry + 1] <= slot:  # ends at the latest where the row reaches TOTAL
-            entry += 1
-        low = cdf[entry]
-        state = (cdf[entry + 1] - low) * (state >> PRECISION_BITS) + slot - low
-        state, position = _refill(state, payload, position)
-        symbol = entry - start[table] + offset[table]
-        if entry == start[table + 1] - 2:
-            length = state & ((1 << ESCAPE_LENGTH_BITS) - 1)
-            state, position = _refill(state >> ESCAPE_LENGTH_BITS, payload, position)
-            if length > _ESCAPE_BITS_MAX:
-                return _BAD_ESCAPE
-            magnitude = (1 << length) + (state & ((1 << length) - 1)) - 1
-            state, position = _refill(state >> length, payload, position)
-            symbol = offset[table] - 1 - (magnitude >> 1) if magnitude & 1 else symbol + (magnitude >> 1)
-            if symbol < SYMBOL_MIN or symbol > SYMBOL_MAX:
-                return _BAD_ESCAPE
-        if state < STATE_MIN:
-            return _TOO_SHORT
-        symbols[i] = symbol
+    in_context = rows.shape[1] > 1
+    channels, height, columns = symbols.shape
+    for channel in range(channels):
+        middle = np.int64(centre[channel])
+        for row in range(height):
+            for column in range(columns):
+                context = _context_at(symbols, channel, row, column, middle) if in_context else 0
+                table = rows[channel, context]
+                slot = state & _MASK
+                entry = start[table] + np.int64(lookup[table, slot >> _LOOKUP_SHIFT])
+                while cdf[entry + 1] <= slot:  # ends at the latest where the row reaches TOTAL
+                    entry += 1
+                low = cdf[entry]
+                state = (cdf[entry + 1] - low) * (state >> PRECISION_BITS) + slot - low
+                state, position = _refill(state, payload, position)
+                symbol = entry - start[table] + offset[table]
+                if entry == start[table + 1] - 2:
+                    symbol, state, position = _escaped(symbol, offset[table], state, payload, position)
+                    if symbol < SYMBOL_MIN or symbol > SYMBOL_MAX:
+                        return _BAD_ESCAPE
+                if state < STATE_MIN:
+                    return _TOO_SHORT
+                symbols[channel, row, column] = symbol
     return 0 if state == STATE_MIN and position == payload.size else _BAD_END
+
+
+@_compiled
+def _escaped(symbol: int, offset: int, state: int, payload: NDArray[np.uint8], position: int) -> tuple[int, int, int]:
+    """Return the value that follows an escape, beyond int16 if it cannot be one, and the state and position after."""
+    length = state & ((1 << ESCAPE_LENGTH_BITS) - 1)
+    state, position = _refill(state >> ESCAPE_LENGTH_BITS, payload, position)
+    if length > _ESCAPE_BITS_MAX:
+        return SYMBOL_MAX + 1, state, position
+    magnitude = (1 << length) + (state & ((1 << length) - 1)) - 1
+    state, position = _refill(state >> length, payload, position)
+    symbol = offset - 1 - (magnitude >> 1) if magnitude & 1 else symbol + (magnitude >> 1)
+    return symbol, state, position
 
 
 @_compiled

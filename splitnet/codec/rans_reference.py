@@ -12,6 +12,7 @@ from bisect import bisect_right
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.codec.contexts import TableChoice
 from splitnet.codec.entropy_model import (
     ESCAPE_LENGTH_BITS,
     PRECISION_BITS,
@@ -25,10 +26,11 @@ from splitnet.errors import BitstreamError
 STATE_MIN = 1 << 23
 
 
-def encode(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], model: EntropyModel) -> bytes:
-    """Encode symbols (n,) under tables indexes (n,) of the model."""
+def encode(symbols: NDArray[np.int16], choice: TableChoice, model: EntropyModel) -> bytes:
+    """Encode symbols (C, H, W) under tables of the model."""
     writer = _Writer()
-    for symbol, table in zip(reversed(symbols.tolist()), reversed(indexes.tolist()), strict=True):
+    indexes = choice.indexes(symbols)
+    for symbol, table in zip(reversed(symbols.ravel().tolist()), reversed(indexes.tolist()), strict=True):
         cdf, offset = _table(model, table)
         escape = len(cdf) - 2
         entry = symbol - offset
@@ -39,21 +41,25 @@ def encode(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], model: Entro
     return writer.finish()
 
 
-def decode(payload: bytes, indexes: NDArray[np.uint16], model: EntropyModel) -> NDArray[np.int16]:
-    """Decode one symbol per index (n,); raise BitstreamError unless the payload fits exactly."""
+def decode(payload: bytes, choice: TableChoice, size: tuple[int, int], model: EntropyModel) -> NDArray[np.int16]:
+    """Decode the symbols (C, H, W) of a size (H, W); raise BitstreamError unless the payload fits exactly."""
     reader = _Reader(payload)
-    symbols = []
-    for table in indexes.tolist():
-        cdf, offset = _table(model, table)
+    symbols = np.zeros((len(choice.rows), *size), np.int16)
+    for place in np.ndindex(symbols.shape):
+        # What is not decoded yet is no neighbour, so the channel as far as it is known tells this symbol's context.
+        channel = slice(place[0], place[0] + 1)
+        indexes = TableChoice(choice.rows[channel], choice.centre[channel]).indexes(symbols[channel])
+        table = indexes.reshape(size)[place[1:]]
+        cdf, offset = _table(model, int(table))
         entry = bisect_right(cdf, reader.state % TOTAL) - 1
         reader.pop(cdf[entry], cdf[entry + 1] - cdf[entry], PRECISION_BITS)
         if entry == len(cdf) - 2:
             entry = reader.pop_escaped(entry)
         if not SYMBOL_MIN <= offset + entry <= SYMBOL_MAX:
             raise BitstreamError("the payload escapes to a value beyond int16")
-        symbols.append(offset + entry)
+        symbols[place] = offset + entry
     reader.finish()
-    return np.array(symbols, np.int16)
+    return symbols
 
 
 def _table(model: EntropyModel, table: int) -> tuple[list[int], int]:

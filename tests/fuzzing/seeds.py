@@ -17,6 +17,7 @@ from cloud_server.tuning import Tuning, write_tuning
 from edge_client.profile import DeviceProfile
 from splitnet.bundle import ENCODER_FILE, load_device
 from splitnet.codec import rans
+from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.feature_codec import compress_zstd
 from splitnet.codec.image_codec import compress_image
 from splitnet.detections import Detections
@@ -54,12 +55,16 @@ def seeds(scratch: Path) -> Iterator[Seed]:
 def _payloads() -> Iterator[Seed]:
     for name in ("rans", "zstd"):
         yield "bitstream", name, golden_bitstream(name)
+    yield "bitstream-context", "rans", golden_bitstream("rans_context")
     yield "zstd", "golden", compress_zstd(golden_symbols())
     tables = rans.Tables.build(golden_codec().model)
+    symbols = np.array([0, 9, -3, 8, 0, 1, 30_000, -1, 7, 0, -200, 0], np.int16)
     for first in range(5):
-        indexes = ((np.arange(12) + first) % 5).astype(np.uint16)
-        symbols = np.array([0, 9, -3, 8, 0, 1, 30_000, -1, 7, 0, -200, 0], np.int16)
-        yield "rans", f"table-{first}", bytes([first, 11]) + rans.encode(symbols, indexes, tables)
+        choice = TableChoice.alone(((np.arange(12) + first) % 5).astype(np.uint16))
+        yield "rans", f"table-{first}", bytes([first, 11]) + rans.encode(symbols.reshape(12, 1, 1), choice, tables)
+    rows = ((np.arange(CONTEXTS) + 128) % 5).astype(np.uint16)[None]
+    payload = rans.encode(symbols.reshape(1, 1, 12), TableChoice(rows, np.zeros(1, np.int16)), tables)
+    yield "rans", "context", bytes([128, 11]) + payload
 
 
 def _pictures() -> Iterator[Seed]:

@@ -25,6 +25,7 @@ from edge_client.profile_cache import read_profile
 from protos import split_inference_pb2 as pb
 from splitnet.bundle import ENCODER_FILE, load_device, load_server
 from splitnet.codec import rans, rans_reference
+from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.feature_codec import FeatureCodec, decompress_zstd
 from splitnet.codec.image_codec import decompress_image
 from splitnet.errors import BitstreamError, SplitError
@@ -40,7 +41,7 @@ from splitnet.wire import (
     request_from_proto,
     request_to_proto,
 )
-from tests.golden_bitstreams import SHAPE, golden_codec
+from tests.golden_bitstreams import SHAPE, golden_codec_of
 from tests.tiny_bundle import CHANNELS, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
 
 Target = Callable[[bytes], None]
@@ -56,7 +57,8 @@ _DIGEST_IN_HEADER = slice(4, 12)
 def all_targets(scratch: Path) -> Mapping[str, Target]:
     """Return every target by name; those that need files keep them in a folder of their own in `scratch`."""
     return {
-        "bitstream": bitstream,
+        "bitstream": lambda data: bitstream(data, golden_codec_of("rans")),
+        "bitstream-context": lambda data: bitstream(data, golden_codec_of("rans_context")),
         "rans": rans_payload,
         "zstd": zstd_payload,
         "jpeg": lambda data: picture(data, Codec.JPEG),
@@ -83,25 +85,29 @@ def run(target: Target, data: bytes) -> None:
         assert len(str(error).splitlines()) == 1, "an error is one line"
 
 
-def bitstream(data: bytes) -> None:
-    """Decode a whole bitstream of the golden bundle; what decodes is what an encoder would have sent."""
-    header, symbols = _golden_codec().decompress(data)
+def bitstream(data: bytes, codec: FeatureCodec) -> None:
+    """Decode a whole bitstream of a golden bundle; what decodes is what an encoder would have sent."""
+    header, symbols = codec.decompress(data)
     if header.codec is Codec.RANS:
-        assert _golden_codec().compress(symbols, header.width, header.quality) == data
+        assert codec.compress(symbols, header.width, header.quality) == data
 
 
 def rans_payload(data: bytes) -> None:
-    """Decode a payload with both coders, which must agree; the first two bytes choose the tables.
+    """Decode a payload with both coders, which must agree; the first two bytes choose tables, contexts and size.
 
     The compiled one cannot be traced, the one in plain Python shows the fuzzer the way.
     """
     first, count = data[0] if data else 0, data[1] % MAX_SYMBOLS + 1 if data[1:] else 1
-    indexes = ((np.arange(count) + first) % _golden_codec().model.offset.size).astype(np.uint16)
-    symbols = _decoded(lambda: rans_reference.decode(data[2:], indexes, _golden_codec().model))
-    compiled = _decoded(lambda: rans.decode(data[2:], indexes, _golden_tables()))
+    model, in_context = golden_codec_of("rans").model, first >= 128
+    # Without contexts, as many channels of one symbol; with them, one channel.
+    shape, size = ((1, CONTEXTS), (1, count)) if in_context else ((count, 1), (1, 1))
+    rows = ((np.arange(shape[0] * shape[1]) + first) % model.offset.size).astype(np.uint16).reshape(shape)
+    choice = TableChoice(rows, np.zeros(shape[0], np.int16))
+    symbols = _decoded(lambda: rans_reference.decode(data[2:], choice, size, model))
+    compiled = _decoded(lambda: rans.decode(data[2:], choice, size, _golden_tables()))
     assert symbols == compiled, f"{symbols} in Python, {compiled} compiled"
     if symbols is not None:
-        assert rans.encode(np.array(symbols, np.int16), indexes, _golden_tables()) == data[2:]
+        assert rans.encode(np.array(symbols, np.int16), choice, _golden_tables()) == data[2:]
 
 
 def zstd_payload(data: bytes) -> None:
@@ -194,9 +200,9 @@ def read_file(data: bytes, path: Path, read: Callable[[Path], object]) -> None:
     read(path)
 
 
-def _decoded(decode: Callable[[], Any]) -> list[int] | None:
+def _decoded(decode: Callable[[], Any]) -> list[list[list[int]]] | None:
     try:
-        symbols: list[int] = decode().tolist()
+        symbols: list[list[list[int]]] = decode().tolist()
     except BitstreamError:
         return None
     return symbols
@@ -223,13 +229,8 @@ def _manifest_digest(values: Mapping[str, Any]) -> str:
 
 
 @cache
-def _golden_codec() -> FeatureCodec:
-    return golden_codec()
-
-
-@cache
 def _golden_tables() -> rans.Tables:
-    return rans.Tables.build(_golden_codec().model)
+    return rans.Tables.build(golden_codec_of("rans").model)
 
 
 @cache

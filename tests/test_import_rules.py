@@ -31,6 +31,7 @@ PURE = {
     "splitnet.codec.byte_cap",
     "splitnet.codec.contexts",
     "splitnet.codec.table_fit",
+    "splitnet.nn.anchors",
     "splitnet.nn.boxes",
     "cloud_server.agenda",
     "cloud_server.batcher",
@@ -59,6 +60,7 @@ PURE = {
     "training.cost",
     "training.detection_losses",
     "training.findings",
+    "training.focal_losses",
     "training.mosaic",
 }
 COMMANDS = {"protos.generate", "benchmarks.delay_relay", "benchmarks.cpu_load"}  # run as processes of their own

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
+from splitnet.nn.architectures import architecture_of
 from splitnet.nn.macs import count_macs
-from splitnet.nn.steps import CUTS
 from splitnet.nn.yolox import FAMILY, YOLOX
 from tests.cut_samples import DEEP, SHALLOW, cut, point
 from tests.labelled_pictures import SIZES, write_labelled
@@ -96,7 +96,7 @@ def test_before_and_after_a_cut_are_all_that_there_is():
         detector = YOLOX("yolox-nano", CLASSES).eval()
     square = count_macs(detector, lambda: detector(torch.zeros(1, 3, 64, 64, device="meta"))) / 1e6
     real = make_teacher()
-    figures = [mmacs_of(real, cut, 64) for cut in CUTS]
+    figures = [mmacs_of(real, cut, 64) for cut in architecture_of("yolox-nano").cuts]
     # At this size a 4:3 canvas of whole strides is the square.
     assert all(before + after == pytest.approx(square, abs=0.02) for before, after in figures)
     assert [before for before, _ in figures] == sorted(before for before, _ in figures)
@@ -236,7 +236,7 @@ def test_numbers_that_cannot_be_are_refused(folder, tmp_path, changes):
 def test_the_square_is_the_published_one_unless_told():
     made = SplitPointsSettings(Path("w"), Path("i"), Path("o"), model="yolox-s")
     assert made.config.input_size == FAMILY["yolox-s"].input_size
-    assert made.config.cuts == CUTS
+    assert made.config.cuts == ()  # all of its own
 
 
 def test_the_table_has_all_cuts_and_points(study):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from splitnet.errors import ConfigError
-from splitnet.nn.steps import CUTS, STRIDES, needed_after, run_front, run_rest, steps_of
+from splitnet.nn.architectures import STRIDES, architecture_of
+from splitnet.nn.steps import needed_after, run_front, run_rest, steps_of
 from splitnet.nn.yolox import SPLIT_POINTS, YOLOX, features_at
 from tests.tiny_student import CLASSES, make_teacher
 
@@ -21,7 +22,7 @@ def image() -> torch.Tensor:
     return 255 * torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("cut", [*CUTS, "top", "middle", "p4"])
+@pytest.mark.parametrize("cut", [*architecture_of("yolox-nano").cuts, "top", "middle", "p4"])
 def test_front_and_rest_say_what_the_whole_detector_says(detector, image, cut):
     steps = steps_of(detector)
     with torch.inference_mode():

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
+from splitnet.nn.detector import Detector
 from training.augment import Picture
+from training.efficientdet_family import EfficientDetFamily
 from training.yolox_family import YOLOXFamily
 
 
@@ -26,11 +28,17 @@ class DetectorFamily(Protocol):
     def build(self, name: str, classes: int) -> nn.Module:
         """Return a network with random weights, ready to be trained."""
 
+    def load(self, path: Path, name: str) -> Detector:
+        """Return a network with a checkpoint's weights and number of classes, its normalisation folded or not.
+
+        ConfigError if it cannot be read or is another detector, which is named.
+        """
+
     def read(self, path: Path, name: str, pictures: Sequence[Tensor]) -> nn.Module:
         """Return a network, ready to be trained, with a checkpoint's weights and number of classes.
 
-        pictures: batches that `inputs` has made, for statistics that the checkpoint lacks. ConfigError if it is
-        another detector, which is named.
+        pictures: batches that `inputs` has made, for statistics that the checkpoint lacks. ConfigError as for `load`,
+        or if it cannot be trained.
         """
 
     def with_classes(self, network: nn.Module, name: str, kept: Sequence[int | None]) -> nn.Module:
@@ -57,7 +65,7 @@ class DetectorFamily(Protocol):
         """Return a copy as it will run, on the CPU, in evaluation mode."""
 
 
-FAMILIES: tuple[DetectorFamily, ...] = (YOLOXFamily(),)
+FAMILIES: tuple[DetectorFamily, ...] = (YOLOXFamily(), EfficientDetFamily())
 MODELS: tuple[str, ...] = tuple(name for family in FAMILIES for name in family.input_sizes)
 
 

@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import PADDING_VALUE, Letterbox
+from splitnet.nn.detector import IMAGE, Step
 from splitnet.nn.projection import BackProjection, Patch, Projection
-from splitnet.nn.steps import IMAGE, Step, needed_after
+from splitnet.nn.steps import needed_after
 from training.photographs import read_photograph
 
 Floats = NDArray[np.float64]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.nn.projection import BackProjection, Patch, Projection
 from splitnet.nn.split_detector import MAX_SYMBOL
+from splitnet.nn.yolox_architecture import SILU_MIN
 from training.export import HISTOGRAM_RADIUS, symbol_histogram
 from training.pca import Basis, fill_back_projection, fill_projection, patches_of
 
@@ -95,14 +96,21 @@ def ranks_of(bases: Mapping[str, Basis], energies: Sequence[float]) -> tuple[Ran
 class CutCodec:
     """All ranks and steps of one cut. The components of a lower rank are the leading ones of a higher.
 
-    sides: of the patch in which each tensor's positions are transformed. ranks: the highest last.
+    sides: of the patch in which each tensor's positions are transformed. ranks: the highest last. floor: the least
+    value of a feature.
     """
 
     def __init__(
-        self, bases: Mapping[str, Basis], sides: Mapping[str, int], ranks: Sequence[Rank], steps: Sequence[float]
+        self,
+        bases: Mapping[str, Basis],
+        sides: Mapping[str, int],
+        ranks: Sequence[Rank],
+        steps: Sequence[float],
+        floor: float = SILU_MIN,
     ) -> None:
         self.ranks, self.steps = tuple(ranks), tuple(steps)
-        self._patches = patches_of(bases, ranks[-1].components, sides)
+        whole = patches_of(bases, ranks[-1].components, sides)
+        self._patches = {name: replace(patch, floor=floor) for name, patch in whole.items()}
         self._gains = gains_of(bases, self._patches, steps)
         self._projection = Projection(self._patches).eval()
         fill_projection(self._projection, bases, self._patches)
@@ -129,7 +137,7 @@ class CutCodec:
     def _variant(
         self, rank: Rank, model: EntropyModel, inverse_gains: Tensor, max_latent_size: tuple[int, int]
     ) -> _Variant:
-        patches = {n: Patch(p.channels, rank.components[n], p.side) for n, p in self._patches.items()}
+        patches = {n: replace(p, components=rank.components[n]) for n, p in self._patches.items()}
         kept = _kept(patches, self._patches)
         index = np.ascontiguousarray(model.table_index[:, :, kept])
         own = EntropyModel(model.quantized_cdf, model.cdf_start, model.offset, index)

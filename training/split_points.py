@@ -17,10 +17,10 @@ from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, Letterbox
 from splitnet.manifest import Accuracy
-from splitnet.nn.boxes import detections_from_raw
+from splitnet.nn.architectures import STRIDES, architecture_of
+from splitnet.nn.detector import Detector, Step
 from splitnet.nn.macs import count_macs
-from splitnet.nn.steps import CUTS, STRIDES, Step, needed_after, run_front, run_rest, steps_of
-from splitnet.nn.yolox import YOLOX
+from splitnet.nn.steps import needed_after, run_front, run_rest, steps_of
 from training.average_precision import LabelledSet
 from training.evaluate import SCORE_THRESHOLD, unsplit_detections
 from training.pca import Basis, bases_of, canvas_of, canvases, named_features
@@ -37,13 +37,13 @@ class StudyConfig:
     """What is measured at each cut."""
 
     input_size: int
-    cuts: tuple[str, ...] = CUTS
+    cuts: tuple[str, ...] = ()  # none: all that the detector has
     energies: tuple[float, ...] = (0.90, 0.99)  # a rank for each: the fewest components that hold so much
     steps: tuple[float, ...] = (8.0, 5.0, 3.2, 2.0, 1.25)  # in standard deviations of a tensor's channels
 
 
 def study_cuts(
-    detector: YOLOX,
+    detector: Detector,
     labelled: LabelledSet,
     photographs: Sequence[Path],
     config: StudyConfig,
@@ -54,15 +54,20 @@ def study_cuts(
     labelled: pictures on which accuracy and bytes are measured. photographs: those that components and entropy tables
     are fitted on, letterboxed as frames are. ConfigError on an unknown cut or if no photograph can be read.
     """
-    steps = steps_of(detector)
+    steps, architecture = steps_of(detector), architecture_of(detector.name)
     yield from known
-    cuts = [cut for cut in config.cuts if cut not in {one.cut for one in known}]
+    wanted = config.cuts or architecture.cuts
+    cuts = [cut for cut in wanted if cut not in {one.cut for one in known}]
     if not cuts:
         return
     bases = bases_of(steps, cuts, photographs, config.input_size, LARGEST_STRIDE)
-    codecs = _codecs(steps, cuts, bases, photographs, config)
+    codecs = _codecs(steps, cuts, bases, photographs, config, architecture.floor)
+
+    def find(raw: Tensor) -> list[Detections]:
+        return architecture.detections(raw, config.input_size, SCORE_THRESHOLD)
+
     for cut in cuts:
-        points = _points(steps, cut, codecs[cut], labelled, config.input_size)
+        points = _points(steps, cut, codecs[cut], labelled, config.input_size, find)
         before, after = mmacs_of(detector, cut, config.input_size)
         tensors = tuple(_tensor(name, bases[name], config.input_size) for name in needed_after(steps, cut))
         yield CutStudy(cut, before, after, tensors, tuple(points))
@@ -75,10 +80,11 @@ def _codecs(
     bases: Mapping[str, Basis],
     photographs: Sequence[Path],
     config: StudyConfig,
+    floor: float,
 ) -> dict[str, CutCodec]:
     """Return the codec of each cut, its tables fitted. Every photograph is computed once for all cuts."""
     needed = {cut: needed_after(steps, cut) for cut in cuts}
-    codecs = {cut: _codec({name: bases[name] for name in needed[cut]}, config) for cut in cuts}
+    codecs = {cut: _codec({name: bases[name] for name in needed[cut]}, config, floor) for cut in cuts}
     for image in canvases(photographs, config.input_size, LARGEST_STRIDE, "entropy tables"):
         features = named_features(steps, list(bases), image)
         for cut, codec in codecs.items():
@@ -89,12 +95,19 @@ def _codecs(
     return codecs
 
 
-def _codec(bases: Mapping[str, Basis], config: StudyConfig) -> CutCodec:
+def _codec(bases: Mapping[str, Basis], config: StudyConfig, floor: float) -> CutCodec:
     sides = {name: latent_stride(bases) // STRIDES[name] for name in bases}
-    return CutCodec(bases, sides, ranks_of(bases, config.energies), config.steps)
+    return CutCodec(bases, sides, ranks_of(bases, config.energies), config.steps, floor)
 
 
-def _points(steps: Sequence[Step], cut: str, codec: CutCodec, labelled: LabelledSet, input_size: int) -> list[CutPoint]:
+def _points(
+    steps: Sequence[Step],
+    cut: str,
+    codec: CutCodec,
+    labelled: LabelledSet,
+    input_size: int,
+    find: Callable[[Tensor], list[Detections]],
+) -> list[CutPoint]:
     """Send every labelled picture through each rank and step of a cut."""
     stride = latent_stride(needed_after(steps, cut))
     size, cells = input_size, input_size // stride
@@ -102,8 +115,8 @@ def _points(steps: Sequence[Step], cut: str, codec: CutCodec, labelled: Labelled
     found: list[list[Detections]] = [[] for _ in places]
     sizes: list[list[int]] = [[] for _ in places]
 
-    def server(features: Mapping[str, Tensor]) -> Tensor:
-        return run_rest(steps, cut, features)
+    def server(features: Mapping[str, Tensor]) -> list[Detections]:
+        return find(run_rest(steps, cut, features))
 
     for image in tqdm(labelled.images, unit="picture", desc=f"{cut}: accuracy and bytes"):
         frame = _read(image.path)
@@ -113,7 +126,7 @@ def _points(steps: Sequence[Step], cut: str, codec: CutCodec, labelled: Labelled
         for rank, at_rank in groupby(range(len(places)), key=lambda i: places[i][0]):
             payloads = [(i, codec.compress(symbols, rank, places[i][1])) for i in at_rank]
             decoded = [codec.decompress(payload, rank, cells) for _, payload in payloads]
-            for (i, payload), one in zip(payloads, _detect(decoded, server, box, size), strict=True):
+            for (i, payload), one in zip(payloads, _detect(decoded, server, box), strict=True):
                 sizes[i].append(len(payload))
                 found[i].append(one)
     rows = zip(places, found, sizes, strict=True)
@@ -123,14 +136,12 @@ def _points(steps: Sequence[Step], cut: str, codec: CutCodec, labelled: Labelled
 @torch.inference_mode()
 def _detect(
     features: Sequence[Mapping[str, Tensor]],
-    server: Callable[[Mapping[str, Tensor]], Tensor],
+    server: Callable[[Mapping[str, Tensor]], list[Detections]],
     box: Letterbox,
-    size: int,
 ) -> list[Detections]:
     """Return what is found in versions of one frame, which go through the rest of the detector together."""
     batch = {name: torch.cat([one[name] for one in features]) for name in features[0]}
-    found = detections_from_raw(server(batch), size, SCORE_THRESHOLD)
-    return [Detections(box.boxes_to_frame(one.boxes), one.scores, one.labels) for one in found]
+    return [Detections(box.boxes_to_frame(one.boxes), one.scores, one.labels) for one in server(batch)]
 
 
 def _point(codec: CutCodec, place: tuple[int, int], accuracy: Accuracy, payloads: Sequence[int]) -> CutPoint:
@@ -166,7 +177,7 @@ def latent_stride(names: Iterable[str]) -> int:
     return max(LATENT_STRIDE, *(STRIDES[name] for name in names))
 
 
-def mmacs_of(detector: YOLOX, cut: str, input_size: int) -> tuple[float, float]:
+def mmacs_of(detector: Detector, cut: str, input_size: int) -> tuple[float, float]:
     """Return the millions of multiply-accumulates before a cut, for a 4:3 frame, and behind it, for a square."""
     steps = steps_of(detector)
     usual = Letterbox.fit(640, 480, input_size)
@@ -177,7 +188,7 @@ def mmacs_of(detector: YOLOX, cut: str, input_size: int) -> tuple[float, float]:
     return round(before / 1e6, 2), round(after / 1e6, 2)
 
 
-def unsplit_accuracy(detector: YOLOX, labelled: LabelledSet, input_size: int) -> Accuracy:
+def unsplit_accuracy(detector: Detector, labelled: LabelledSet, input_size: int) -> Accuracy:
     """Return the accuracy of the whole detector on the uncompressed pictures."""
     images = tqdm(labelled.images, unit="picture", desc="unsplit")
     return labelled.accuracy([unsplit_detections(detector, image.path, input_size) for image in images])

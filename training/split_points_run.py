@@ -15,15 +15,15 @@ import torch
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
-from splitnet.nn.steps import CUTS
-from splitnet.nn.yolox import FAMILY, YOLOX
+from splitnet.nn.architectures import CUTS, INPUT_SIZES
+from splitnet.nn.detector import Detector
 from training.average_precision import LabelledSet, class_names_of
+from training.detector_family import family_of
 from training.evaluate import unsplit_detections
 from training.pca import spread
 from training.photographs import find_photographs
 from training.split_points import StudyConfig, study_cuts, unsplit_accuracy
 from training.split_points_figures import CutStudy, cut_from_json, cut_to_json
-from training.yolox_weights import classes_of, read_yolox
 
 BELIEVED = 0.3  # score from which on a detection counts as the truth where nobody has annotated any
 
@@ -41,7 +41,7 @@ class SplitPointsSettings:
             "help": "where the figures go; with matplotlib, also FILE-light.png and FILE-dark.png",
         }
     )
-    model: str = field(default="yolox-nano", metadata={"choices": sorted(FAMILY), "help": "which detector it is"})
+    model: str = field(default="yolox-nano", metadata={"choices": sorted(INPUT_SIZES), "help": "which detector it is"})
     annotations: Path | None = field(
         default=None,
         metadata={
@@ -61,7 +61,7 @@ class SplitPointsSettings:
     fit_photographs: int = field(default=200, metadata={"help": "how many of these at most"})
     limit: int = field(default=0, metadata={"help": "measure on the first N pictures only; 0: on all"})
     cuts: Sequence[str] = field(
-        default=CUTS, metadata={"type": str, "nargs": "+", "choices": CUTS, "help": "only these cuts"}
+        default=(), metadata={"type": str, "nargs": "+", "choices": CUTS, "help": "only these cuts of its own"}
     )
     input_size: int = field(default=0, metadata={"help": "pixels a side of the detector's square; 0: as published"})
     device_mmacs: float = field(default=0.0, metadata={"help": "recommend a cut for so many MMACs a frame; 0: for any"})
@@ -78,7 +78,7 @@ class SplitPointsSettings:
     @property
     def config(self) -> StudyConfig:
         """What is measured."""
-        return StudyConfig(self.input_size or FAMILY[self.model].input_size, tuple(dict.fromkeys(self.cuts)))
+        return StudyConfig(self.input_size or INPUT_SIZES[self.model], tuple(dict.fromkeys(self.cuts)))
 
 
 def run_study(settings: SplitPointsSettings) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def run_study(settings: SplitPointsSettings) -> dict[str, Any]:
 
     After each cut the figures so far are in FILE.json.partial, and the same command goes on from there.
     """
-    detector = read_yolox(settings.weights, settings.model).eval().fuse()
+    detector = family_of(settings.model).load(settings.weights, settings.model).eval().fuse()
     config = settings.config
     with tempfile.TemporaryDirectory() as scratch:
         labelled = _labelled(settings, detector, Path(scratch))
@@ -124,16 +124,16 @@ def _photographs(settings: SplitPointsSettings) -> list[Path]:
     return spread(find_photographs([settings.photographs], exclude), settings.fit_photographs)
 
 
-def _labelled(settings: SplitPointsSettings, detector: YOLOX, scratch: Path) -> LabelledSet:
+def _labelled(settings: SplitPointsSettings, detector: Detector, scratch: Path) -> LabelledSet:
     """Return the pictures to measure on with what is to be found in them."""
-    limit = settings.limit or None
+    limit, classes = settings.limit or None, family_of(settings.model).classes(detector)
     if settings.annotations is not None:
         names = class_names_of(settings.annotations)
-        if len(names) != classes_of(detector):
+        if len(names) != classes:
             found = f"{settings.annotations} names {len(names)} classes"
-            raise ConfigError(f"{found}, {settings.weights} knows {classes_of(detector)}: give annotations of its own")
+            raise ConfigError(f"{found}, {settings.weights} knows {classes}: give annotations of its own")
         return LabelledSet(settings.images, settings.annotations, names, limit)
-    names = tuple(f"class {i}" for i in range(classes_of(detector)))
+    names = tuple(f"class {i}" for i in range(classes))
     paths = find_photographs([settings.images])[:limit]
     path = scratch / "believed.json"
     path.write_text(json.dumps(believed_truth(detector, paths, settings.images, names, settings.config.input_size)))
@@ -142,7 +142,7 @@ def _labelled(settings: SplitPointsSettings, detector: YOLOX, scratch: Path) -> 
 
 @torch.inference_mode()
 def believed_truth(
-    detector: YOLOX, paths: Sequence[Path], folder: Path, class_names: Sequence[str], input_size: int
+    detector: Detector, paths: Sequence[Path], folder: Path, class_names: Sequence[str], input_size: int
 ) -> dict[str, Any]:
     """Return COCO annotations of what a detector is sure of in pictures below a folder, which they are named from."""
     images: list[dict[str, Any]] = []

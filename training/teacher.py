@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from splitnet.errors import ConfigError
-from splitnet.nn.yolox import YOLOX
+from splitnet.nn.detector import Detector
+from training.detector_family import family_of
 from training.detector_file import read_note
-from training.yolox_weights import classes_of, read_yolox
 
 
-def read_teacher(path: Path, name: str, class_names: Sequence[str]) -> YOLOX:
-    """Return the detector `name` as it will run. path: see `yolox_weights.read_yolox`.
+def read_teacher(path: Path, name: str, class_names: Sequence[str]) -> Detector:
+    """Return the detector `name` as it will run. path: see `yolox_weights.read_yolox` and `efficientdet_weights`.
 
     ConfigError if it is another detector, or knows other classes than these.
     """
-    detector = read_yolox(path, name)
+    family = family_of(name)
+    detector = family.load(path, name)
     note = read_note(path)
-    if classes_of(detector) != len(class_names):
-        raise ConfigError(f"{path} knows {classes_of(detector)} classes, but --classes names {len(class_names)}")
+    if family.classes(detector) != len(class_names):
+        raise ConfigError(f"{path} knows {family.classes(detector)} classes, but --classes names {len(class_names)}")
     if note is not None and note.class_names != tuple(class_names):
         names = ", ".join(note.class_names[:5])
         raise ConfigError(f"{path} knows {names} ..., but --classes names others, or in another order")

@@ -34,6 +34,10 @@ class YOLOXFamily:
             _expect_nothing(cast(nn.Conv2d, prediction))
         return network
 
+    def load(self, path: Path, name: str) -> YOLOX:
+        """Return a network with a checkpoint's weights, its normalisation folded or not (`DetectorFamily`)."""
+        return read_yolox(path, name)
+
     def read(self, path: Path, name: str, pictures: Sequence[Tensor]) -> YOLOX:
         """Return a network with a checkpoint's weights; normalisation that was folded away is restored."""
         network = read_yolox(path, name)

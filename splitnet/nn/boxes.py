@@ -85,12 +85,23 @@ def _detect(
     # A score is at most its objectness, so most anchors are out before their classes are looked at.
     anchors = (objectness > score_threshold).nonzero().flatten()
     scores = objectness[anchors, None] * raw[anchors, 5:].sigmoid()
-    rows, labels = (scores > score_threshold).nonzero(as_tuple=True)
+    rows, labels, scores = best_candidates(scores, score_threshold)
+    boxes = decode_boxes(raw[None, :, :4], input_size)[0, anchors[rows]]
+    return suppressed(boxes, scores, labels, iou_threshold, max_detections)
+
+
+def best_candidates(scores: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rows, labels and scores (n,) of the entries above a threshold in (A, classes), the best MAX_CANDIDATES."""
+    rows, labels = (scores > threshold).nonzero(as_tuple=True)
     scores = scores[rows, labels]
     if len(scores) > MAX_CANDIDATES:
         best = scores.topk(MAX_CANDIDATES).indices
         rows, labels, scores = rows[best], labels[best], scores[best]
-    boxes = decode_boxes(raw[None, :, :4], input_size)[0, anchors[rows]]
+    return rows, labels, scores
+
+
+def suppressed(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_detections: int) -> Detections:
+    """Return the detections that are left of candidates (n, 4), (n,), (n,) after suppression, best first."""
     keep = non_maximum_suppression(boxes, scores, labels, iou_threshold)[:max_detections]
     return Detections(
         boxes[keep].cpu().numpy().astype(np.float32),

@@ -143,8 +143,11 @@ class EfficientDet(Detector):
         """
         computed = self.backbone(features)
         pyramid = self.fpn(tuple(computed[stage] for stage in NECK_INPUTS))
-        raw = torch.cat((self.box_net(pyramid), self.class_net(pyramid)), dim=2)
-        return {**computed, **dict(zip(PYRAMID, pyramid, strict=True)), RAW: raw}
+        return {**computed, **dict(zip(PYRAMID, pyramid, strict=True)), RAW: self.heads(pyramid)}
+
+    def heads(self, pyramid: tuple[Tensor, ...]) -> Tensor:
+        """Return the raw predictions (N, A, 4 + classes) of a fused pyramid."""
+        return torch.cat((self.box_net(pyramid), self.class_net(pyramid)), dim=2)
 
     def fuse(self) -> EfficientDet:
         """Fold every batch normalisation, in place; returns itself."""

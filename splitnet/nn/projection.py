@@ -8,6 +8,7 @@ channels are zero) from the grey beside it (all are). Which projection is not de
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,11 +17,11 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
-from splitnet.nn.yolox import FAMILY, STAGE_STRIDES, STAGES, features_at, stages_to
+from splitnet.nn.architectures import SPLIT_POINTS, STRIDES, architecture_of
+from splitnet.nn.yolox_architecture import SILU_MIN
 
 KIND = "front+pca"
 MAX_LATENT_CHANNELS = 8192
-SILU_MIN = -0.2784645  # every stage ends in SiLU, which says nothing below
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Patch:
     channels: int  # of the tensor
     components: int  # of them that are kept, after a rotation
     side: int
+    floor: float = SILU_MIN  # what no value of the tensor lies below
 
     @property
     def latent_channels(self) -> int:
@@ -48,7 +50,7 @@ class ProjectionSpec:
         """Raise ConfigError on what no detector has."""
         if self.kind != KIND:
             raise ConfigError(f"unknown encoder kind {self.kind!r}; this software knows {KIND!r} and ensembles")
-        odd = [name for name in self.components if name not in STAGES[1:4]]
+        odd = [name for name in self.components if name not in SPLIT_POINTS]
         if odd or not self.components:
             raise ConfigError(f"encoder: the components of {odd[0] if odd else 'nothing'} cannot be projected")
         for stage, count in self.components.items():
@@ -69,10 +71,14 @@ class ProjectionSpec:
 
     def patches(self, detector: str, split_point: str) -> dict[str, Patch]:
         """Return how each tensor lies in the latent, in order; ConfigError if the detector has no such tensors."""
-        stages = features_at(split_point)
+        architecture = architecture_of(detector)
+        stages = architecture.features_at(split_point)
         if set(stages) != set(self.components):
             raise ConfigError(f"encoder: a split at {split_point} needs the components of {', '.join(stages)}")
-        found = {s: Patch(FAMILY[detector].channels(s), self.components[s], patch_side(s)) for s in stages}
+        found = {
+            s: Patch(architecture.channels(detector, s), self.components[s], patch_side(s), architecture.floor)
+            for s in stages
+        }
         for stage, patch in found.items():
             if patch.components > patch.channels:
                 raise ConfigError(f"encoder: {patch.components} components of {stage}, which has {patch.channels}")
@@ -81,7 +87,7 @@ class ProjectionSpec:
 
 def patch_side(stage: str) -> int:
     """Return the positions a side of a stage's features that make one of the latent."""
-    return LATENT_STRIDE // STAGE_STRIDES[stage]
+    return LATENT_STRIDE // STRIDES[stage]
 
 
 class Projection(nn.Module):
@@ -99,11 +105,12 @@ class Projection(nn.Module):
 
 
 class BackProjection(nn.Module):
-    """The latent to features by name: a transposed convolution each, and what SiLU cannot say cut off."""
+    """The latent to features by name: a transposed convolution each, and what the detector cannot say cut off."""
 
     def __init__(self, patches: Mapping[str, Patch]) -> None:
         super().__init__()
         self.sizes = [patch.latent_channels for patch in patches.values()]
+        self.floors = {name: patch.floor for name, patch in patches.items() if math.isfinite(patch.floor)}
         self.convs = nn.ModuleDict(
             {n: nn.ConvTranspose2d(p.latent_channels, p.channels, p.side, stride=p.side) for n, p in patches.items()}
         )
@@ -111,7 +118,8 @@ class BackProjection(nn.Module):
     def forward(self, latent: Tensor) -> dict[str, Tensor]:
         """Map the dequantised latent (N, L, H, W) to features (N, C, h, w) by name."""
         parts = latent.split(self.sizes, dim=1)
-        return {name: conv(x).clamp(min=SILU_MIN) for x, (name, conv) in zip(parts, self.convs.items(), strict=True)}
+        found = {name: conv(x) for x, (name, conv) in zip(parts, self.convs.items(), strict=True)}
+        return {name: x.clamp(min=self.floors[name]) if name in self.floors else x for name, x in found.items()}
 
 
 class FrontEncoder(nn.Module):
@@ -120,7 +128,7 @@ class FrontEncoder(nn.Module):
     def __init__(self, spec: ProjectionSpec, detector: str, split_point: str) -> None:
         super().__init__()
         self.spec = spec
-        self.stages = stages_to(detector, split_point)
+        self.stages = architecture_of(detector).stages_to(detector, split_point)
         self.projection = Projection(spec.patches(detector, split_point))
         self.eval()
 

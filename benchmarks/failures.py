@@ -23,7 +23,7 @@ from splitnet.bundle import load_device, load_server
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.nn.boxes import detections_from_raw
+from splitnet.nn.architectures import architecture_of
 from splitnet.nn.split_detector import image_input
 from splitnet.settings import DEFAULT_BUNDLE
 
@@ -98,7 +98,7 @@ def _finders(folder: Path) -> dict[str, Finder]:
 
     def split(width: int, quality: int) -> Finder:
         def find(image: Image) -> Detections:
-            box = Letterbox.fit(image.shape[1], image.shape[0], size)
+            box = Letterbox.fit(image.shape[1], image.shape[0], device.manifest.side(width))
             payload = device.codec.compress(device.encoder.encode(box.apply(image), width, quality), width, quality)
             _, symbols = server.codec.decompress(payload)
             return _finished(server.half(server.half.dequantise(symbols, width, quality)[None]), box)
@@ -106,7 +106,7 @@ def _finders(folder: Path) -> dict[str, Finder]:
         return find
 
     def _finished(raw: torch.Tensor, box: Letterbox) -> Detections:
-        (found,) = detections_from_raw(raw, size, SEEN)
+        (found,) = architecture_of(device.manifest.detector).detections(raw, size, SEEN)
         return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
 
     best = device.manifest.widths, device.manifest.qualities - 1

@@ -91,8 +91,8 @@ def encoded_frames(bundle: Path, images: Path | None) -> list[Frame]:
     frames = []
     for picture in frames_from(images, PICTURES):
         height, width = picture.shape[:2]
-        canvas = Letterbox.fit(width, height, manifest.input_size).apply(picture)
         for members, quality in points:
+            canvas = Letterbox.fit(width, height, manifest.side(members)).apply(picture)
             payload = device.codec.compress(device.encoder.encode(canvas, members, quality), members, quality)
             frames.append(Frame(0, 0, OperatingPoint(Codec.RANS, members, quality), payload, width, height))
     return frames

@@ -81,7 +81,8 @@ def _load(folder: Path, canvas: Canvas) -> None:
     """Do what a device without a slimmable model does to change: load the other one and make it ready."""
     bundle = load_device(folder)
     bundle.codec.warm_up()
-    bundle.encoder.warm_up(*canvas.shape[:2])
+    for width in range(1, bundle.manifest.widths + 1):
+        bundle.encoder.warm_up(width, *canvas.shape[:2])
 
 
 def _measure(bundle: DeviceBundle, canvas: Canvas, pair: Pair, repeats: int) -> dict[str, object]:

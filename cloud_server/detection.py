@@ -20,7 +20,7 @@ from splitnet.detections import Detections
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox
 from splitnet.messages import Frame
-from splitnet.nn.boxes import detections_from_raw
+from splitnet.nn.architectures import architecture_of
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 
@@ -103,20 +103,20 @@ class BundleModel:
 
     def decode(self, frame: Frame) -> DecodedFrame:
         """Undo the entropy or picture coding. Raises BitstreamError."""
-        letterbox = Letterbox.fit(frame.frame_width, frame.frame_height, self._input_size)
+        letterbox = Letterbox.fit(frame.frame_width, frame.frame_height, self._side(frame.operating_point))
         decode = self._symbols if frame.operating_point.mode is Mode.SPLIT else self._canvas
         return DecodedFrame(decode(frame, letterbox), frame.operating_point, letterbox)
 
     @torch.inference_mode()
     def raw(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
-        """Return the raw predictions (N, A, 5 + classes) of frames of one mode."""
+        """Return the raw predictions (N, A, ...) of frames of one mode."""
         return self._networks[mode](self._input(mode, batch)).float()
 
     @torch.inference_mode()
     def infer(self, mode: Mode, batch: Sequence[DecodedFrame]) -> list[Detections]:
         """Return the detections of each frame of one mode."""
         raw = self.raw(mode, batch)
-        found = detections_from_raw(raw, self._input_size)
+        found = architecture_of(self._bundle.manifest.detector).detections(raw, self._input_size)
         return [_to_frame(one, frame.letterbox) for one, frame in zip(found, batch, strict=True)]
 
     def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
@@ -148,6 +148,13 @@ class BundleModel:
         if self._tuning.pinned_memory and self._device.type == "cuda":
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
+
+    def _side(self, point: OperatingPoint) -> int:
+        """Return the side of the square that the device fitted its frame into."""
+        try:
+            return self._bundle.manifest.side(point.width)
+        except ConfigError as error:
+            raise BitstreamError(f"the frame says {point}, but {error}") from None
 
     def _symbols(self, frame: Frame, letterbox: Letterbox) -> NDArray[np.int16]:
         header, symbols = self._bundle.codec.decompress(frame.payload)

@@ -60,7 +60,7 @@ class EncoderRuntime:
         """
         begin = self._clock()
         height, width = image.shape[:2]
-        canvas = Letterbox.fit(width, height, self.manifest.input_size).apply(image)
+        canvas = Letterbox.fit(width, height, self.manifest.side(point.width)).apply(image)
         fitted = self._clock()
         if point.mode is Mode.IMAGE:
             payload = compress_image(canvas, point.codec, point.quality)
@@ -93,9 +93,10 @@ class EncoderRuntime:
         """Compile and allocate what the first frame would otherwise wait for. frame_size: (width, height)."""
         side = self.manifest.input_size
         width, height = frame_size or (side, side)
-        letterbox = Letterbox.fit(width, height, side)
         self._bundle.codec.warm_up()
-        self._bundle.encoder.warm_up(letterbox.canvas_height, letterbox.canvas_width)
+        for index, own in enumerate(self.manifest.sides):
+            letterbox = Letterbox.fit(width, height, own)
+            self._bundle.encoder.warm_up(index + 1, letterbox.canvas_height, letterbox.canvas_width)
 
     def byte_cap(self, point: OperatingPoint) -> int | None:
         """Return the most bytes of a frame at an operating point; None for pictures."""
@@ -103,7 +104,7 @@ class EncoderRuntime:
 
     def mmacs(self, width: int, frame_size: tuple[int, int]) -> float:
         """Return the millions of multiply-accumulates that a width spends on a frame of (width, height)."""
-        letterbox = Letterbox.fit(*frame_size, self.manifest.input_size)
+        letterbox = Letterbox.fit(*frame_size, self.manifest.side(width))
         return self._bundle.encoder.mmacs(width, letterbox.canvas_height, letterbox.canvas_width)
 
 

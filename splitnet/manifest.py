@@ -15,8 +15,11 @@ from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder import EncoderSpec
+from splitnet.nn.front import KIND as FRONT
+from splitnet.nn.front import FrontSpec, check_single
 from splitnet.nn.kinds import AnyEncoderSpec
-from splitnet.nn.projection import KIND, ProjectionSpec
+from splitnet.nn.projection import KIND as PROJECTION
+from splitnet.nn.projection import ProjectionSpec
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS
 from splitnet.operating_point import Codec, Mode
 
@@ -87,6 +90,7 @@ class Manifest:
         _require(1 <= len(self.class_names) <= 10_000, f"{len(self.class_names)} classes")
         _require(1 <= self.qualities <= 64, f"{self.qualities} qualities")
         _require(self.encoder.members <= 64, f"{self.encoder.members} members")
+        _require(self.sides[-1] == self.input_size, f"the full width sees {self.sides[-1]} pixels a side")
         _check_kind(self.encoder, self.decoder, self.detector, self.split_point)
 
     @property
@@ -98,6 +102,22 @@ class Manifest:
     def latent_channels(self) -> int:
         """Channels of the latent."""
         return self.encoder.latent_channels
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Pixels a side of the square that frames are fitted into, for each width."""
+        if isinstance(self.encoder, FrontSpec):
+            return self.encoder.sides
+        return (self.input_size,) * self.widths
+
+    def side(self, width: int) -> int:
+        """Return the side, in pixels, of the square that frames are fitted into at a width; 0: pictures.
+
+        ConfigError if the bundle has no such width.
+        """
+        if not 0 <= width <= self.widths:
+            raise ConfigError(f"width {width}: bundle {self.name} has widths 1..{self.widths}")
+        return self.sides[width - 1] if width else self.input_size
 
     @property
     def latent_size(self) -> tuple[int, int, int]:
@@ -173,18 +193,24 @@ def _encoder(values: Any) -> AnyEncoderSpec:
     kind = values.get("kind")
     if kind is None:
         return EncoderSpec(**_integers(values))
-    _require(kind == KIND, f"unknown encoder kind {kind!r}: update this software")
-    return ProjectionSpec(_integers(values["components"]))
+    if kind == PROJECTION:
+        return ProjectionSpec(_integers(values["components"]))
+    _require(kind == FRONT, f"unknown encoder kind {kind!r}: update this software")
+    sides = tuple(_integer(side) for side in values["sides"])
+    sizes = _integers({k: v for k, v in values.items() if k not in ("kind", "sides")})
+    return FrontSpec(sides, sizes["latent_channels"], sizes["channels"], sizes["blocks"])
 
 
 def _check_kind(encoder: AnyEncoderSpec, decoder: DecoderSpec | None, detector: str, split_point: str) -> None:
     is_projection = isinstance(encoder, ProjectionSpec)
     _require((decoder is None) == is_projection, "its decoder is not one for its kind of encoder")
-    if isinstance(encoder, ProjectionSpec):
-        try:
+    try:
+        if isinstance(encoder, ProjectionSpec):
             encoder.patches(detector, split_point)
-        except ConfigError as error:
-            raise BundleError(f"not a usable bundle: {error}") from error
+        elif isinstance(encoder, FrontSpec):
+            check_single(split_point)
+    except ConfigError as error:
+        raise BundleError(f"not a usable bundle: {error}") from error
 
 
 def _integers(values: Any) -> dict[str, int]:

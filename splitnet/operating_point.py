@@ -52,8 +52,8 @@ _MODES = {
 class OperatingPoint:
     """One choice of computation and rate.
 
-    In split mode `width` is the number of active members (1 is the cheapest) and `quality` indexes
-    the bundle's gains (0 is the fewest bytes). In image mode `quality` is the picture codec's own
+    In split mode `width` is how much the device computes, in the bundle's own steps (1 is the cheapest), and `quality`
+    indexes the bundle's gains (0 is the fewest bytes). In image mode `quality` is the picture codec's own
     (0 to 100) and `width` is 0. Where nothing travels both are 0: see `LOCAL` and `SKIP`.
     """
 

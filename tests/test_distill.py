@@ -15,11 +15,12 @@ from splitnet.nn.encoder import EncoderSpec
 from splitnet.nn.yolox import YOLOX
 from tests.tiny_student import CLASSES, SQUARE, forever, make_teacher, pictures, student_spec
 from training.distill import Distillation, DistillConfig
+from training.recipe import ENSEMBLE
 from training.run import CHECKPOINT, Run
-from training.schedule import JOINT
 
-CONFIG = DistillConfig(SQUARE, matrix_rate=5e-2, peak_rate=2e-2, tail_rate=2e-3, prices=(1.0, 0.1))
-FEATURES, TOGETHER = 0.3, JOINT  # progress in the first stage and in the second
+RECIPE = replace(ENSEMBLE, matrix_rate=5e-2, peak_rate=2e-2, tail_rate=2e-3, prices=(2.0, 0.2))
+CONFIG = DistillConfig(SQUARE, RECIPE)
+FEATURES, TOGETHER = 0.3, RECIPE.joint_from  # progress in the first stage and in the second
 
 
 def make(config: DistillConfig = CONFIG, split_point: str = "dark3") -> Distillation:
@@ -47,7 +48,7 @@ def test_the_error_on_a_fixed_batch_falls(progress, name):
 
 def test_a_dear_bit_makes_fewer_bits():
     def rate_after(price: float) -> float:
-        task, batch = make(replace(CONFIG, prices=(price, price))), pictures(2)
+        task, batch = make(replace(CONFIG, recipe=replace(RECIPE, prices=(2 * price, 2 * price)))), pictures(2)
         for _ in range(15):
             figures = task.train(batch, FEATURES)
         return float(np.mean([rate for name, rates in figures.items() if "bpp" in name for rate in rates]))
@@ -172,7 +173,7 @@ def test_a_seed_starts_from_the_same_weights():
 
 def test_there_must_be_a_price_for_each_quality():
     with pytest.raises(ConfigError, match="3 prices for 2 qualities"):
-        make(replace(CONFIG, prices=(1.0, 0.5, 0.1)))
+        make(replace(CONFIG, recipe=replace(RECIPE, prices=(1.0, 0.5, 0.1))))
 
 
 def test_another_teacher_is_refused():

@@ -130,4 +130,5 @@ def test_a_canvas_of_another_shape_is_refused(device_half: DeviceHalf, shape: tu
 
 
 def test_warming_up_runs_every_width(device_half: DeviceHalf) -> None:
-    device_half.warm_up(32, 48)
+    for width in range(1, device_half.widths + 1):
+        device_half.warm_up(width, 32, 48)

@@ -15,6 +15,7 @@ from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy
+from splitnet.nn.yolox_architecture import YOLOXArchitecture
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from tests.labelled_pictures import SIZES, write_labelled
 from tests.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS
@@ -85,7 +86,7 @@ def test_detections_are_scored_in_pixels_of_the_frame(device, server, labelled, 
         for found, scale in zip(labelled.truth(), scales, strict=True)
     ]
     asked = iter([found for found in in_square for _ in range(3)])  # two points and the unsplit detector
-    monkeypatch.setattr(module, "detections_from_raw", lambda *_: [next(asked)])
+    monkeypatch.setattr(YOLOXArchitecture, "detections", lambda *_: [next(asked)])
     result = evaluate(device, server, labelled, [SPLIT, JPEG])
     assert result.unsplit == Accuracy(100.0, 100.0)
     assert [(figures.ap, figures.ap50) for figures in result.points] == [(100.0, 100.0)] * 2
@@ -102,6 +103,9 @@ def test_the_servers_part_alone_may_have_more_threads(labelled):
     threads = []
 
     class Watching:
+        detector_name = "yolox-nano"
+        input_size = INPUT_SIZE
+
         def compress(self, frame, box):
             threads.append(("device", torch.get_num_threads()))
             return b"four"

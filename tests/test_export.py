@@ -22,6 +22,7 @@ from training.export import HISTOGRAM_RADIUS, export_bundle, symbol_counts
 from training.student import Student
 
 INPUT_SIZE = 128
+SIDES = (INPUT_SIZE, INPUT_SIZE)
 POINTS = [(width, quality) for width in (1, 2) for quality in (0, 1)]
 FILES = ("encoder.safetensors", "server.safetensors")
 
@@ -172,7 +173,7 @@ def device_half(student: Student) -> DeviceHalf:
 
 def test_every_symbol_is_counted_where_it_belongs(student, photographs):
     half = device_half(student)
-    counts = symbol_counts(half, INPUT_SIZE, photographs[:2])
+    counts = symbol_counts(half, SIDES, photographs[:2])
     bins = 2 * HISTOGRAM_RADIUS + 1
     assert counts.shape == (2, 2, ENCODER.latent_channels, bins)
     latents = [half.encode(canvas_of(path), 2, 1) for path in photographs[:2]]
@@ -183,7 +184,7 @@ def test_every_symbol_is_counted_where_it_belongs(student, photographs):
 
 def test_symbols_beyond_the_histogram_are_left_to_the_escape(student, photographs):
     encoder, gains = student.encoder.materialise(2), torch.full((2, 1, ENCODER.latent_channels), 1e3)
-    counts = symbol_counts(DeviceHalf(encoder, gains), INPUT_SIZE, photographs[:1])
+    counts = symbol_counts(DeviceHalf(encoder, gains), SIDES, photographs[:1])
     assert 0 < counts.sum() < 2 * ENCODER.latent_channels * 8 * 8
 
 
@@ -191,8 +192,8 @@ def test_unreadable_photographs_are_left_out(student, photographs, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     half = device_half(student)
-    counts = symbol_counts(half, INPUT_SIZE, [broken, photographs[0]])
-    np.testing.assert_array_equal(counts, symbol_counts(half, INPUT_SIZE, photographs[:1]))
+    counts = symbol_counts(half, SIDES, [broken, photographs[0]])
+    np.testing.assert_array_equal(counts, symbol_counts(half, SIDES, photographs[:1]))
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from training.detector_task import DetectorConfig, DetectorTraining
 from training.distill import Distillation, DistillConfig
 from training.export import export_bundle
 from training.labelled_stream import LabelledBatch
+from training.recipe import ENSEMBLE
 from training.student import Student, StudentSpec
 from training.yolox_family import YOLOXFamily
 
@@ -45,7 +47,7 @@ def test_a_larger_detector_is_distilled():
     torch.manual_seed(0)
     teacher = YOLOX("yolox-s", CLASSES)
     spec = StudentSpec("yolox-s", CLASSES, qualities=2, encoder=ENCODER, decoder=DECODER)
-    task = Distillation(DistillConfig(square=64, prices=(1.0, 0.5)), spec, teacher)
+    task = Distillation(DistillConfig(64, replace(ENSEMBLE, prices=(2.0, 1.0))), spec, teacher)
     figures = task.train(pictures(1), 0.9)
     assert {"dark3", "p5", "raw"} <= figures.keys()
     assert all(np.isfinite(value) for values in figures.values() for value in values)

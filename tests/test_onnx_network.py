@@ -14,9 +14,11 @@ from splitnet.bundle import load_device
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.nn.encoder import EncoderSpec, EnsembleEncoder
+from splitnet.nn.front import FrontEncoder
 from splitnet.nn.onnx_network import OnnxNetwork, onnx_model
 from splitnet.nn.split_detector import DeviceHalf
 from splitnet.settings import DEFAULT_BUNDLE
+from tests.tiny_student import FRONT
 
 SPEC = EncoderSpec(members=3, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=5)
 LARGEST_SHARE = 1e-4  # of symbols that fall on the other side of a rounding border; measured: none of 569,000
@@ -35,15 +37,48 @@ def test_a_width_gives_the_same_latent(ensemble, width, size):
     canvas = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     with torch.inference_mode():
         wanted = network(torch.from_numpy(canvas).permute(2, 0, 1)[None].float())[0].numpy()
-    found = OnnxNetwork(network, threads=1)(canvas)
+    found = OnnxNetwork(network, 5, threads=1)(canvas)
     assert found.shape == wanted.shape == (5, size[0] // 16, size[1] // 16)
     assert found == pytest.approx(wanted, abs=1e-4 * float(np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("split_point", ["dark2", "dark3"])
+@pytest.mark.parametrize("size", [(16, 16), (48, 80)])
+def test_a_front_gives_the_same_latent(split_point, size):
+    torch.manual_seed(0)
+    encoder = FrontEncoder(FRONT, "yolox-nano", split_point).eval()
+    canvas = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        wanted = encoder(torch.from_numpy(canvas).permute(2, 0, 1)[None].float())[0].numpy()
+    found = OnnxNetwork(encoder, FRONT.latent_channels, threads=1)(canvas)
+    assert found.shape == wanted.shape == (FRONT.latent_channels, size[0] // 16, size[1] // 16)
+    assert found == pytest.approx(wanted, abs=1e-4 * float(np.abs(wanted).max()))
+
+
+def test_the_widths_of_a_front_share_one_session():
+    encoder = FrontEncoder(FRONT, "yolox-nano", "dark3").eval()
+    half = DeviceHalf(encoder, torch.ones(2, 3, FRONT.latent_channels)).use_onnxruntime(threads=1)
+    assert half._sessions[0] is half._sessions[1]
+
+
+def test_a_layer_that_no_encoder_has_is_named():
+    with pytest.raises(ConfigError, match="cannot run Tanh"):
+        OnnxNetwork(torch.nn.Sequential(torch.nn.Tanh()), 3, threads=1)
+
+
+def test_a_function_that_no_encoder_has_is_named():
+    class Odd(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sin(x)
+
+    with pytest.raises(ConfigError, match=r"cannot run .*sin"):
+        OnnxNetwork(Odd(), 3, threads=1)
 
 
 def test_the_residual_stream_is_wired_once_for_both(ensemble):
     import onnx
 
-    graph = onnx.load_from_string(onnx_model(ensemble.materialise(2))).graph
+    graph = onnx.load_from_string(onnx_model(ensemble.materialise(2), 5)).graph
     operators = [node.op_type for node in graph.node]
     assert operators.count("Conv") == 5 + 2 * SPEC.blocks + 1
     assert operators.count("Add") == SPEC.blocks
@@ -85,7 +120,7 @@ def test_what_is_not_installed_is_named(ensemble, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"pip install slimsplit\[onnxruntime\]"):
-        OnnxNetwork(ensemble.materialise(1), threads=1)
+        OnnxNetwork(ensemble.materialise(1), 5, threads=1)
 
 
 def test_a_gpu_and_this_back_end_exclude_one_another(ensemble):

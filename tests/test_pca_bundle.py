@@ -17,7 +17,7 @@ from splitnet.bundle import ENCODER_FILE, load_device, load_server
 from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest, load_manifest
-from splitnet.nn.projection import KIND, FrontEncoder, ProjectionSpec
+from splitnet.nn.projection import KIND, ProjectionEncoder, ProjectionSpec
 from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox import YOLOX
 from splitnet.operating_point import Codec, OperatingPoint
@@ -85,7 +85,7 @@ def test_the_device_half_needs_no_more_than_the_front(bundle):
     symbols = device.encoder.encode(np.full((48, 64, 3), 90, np.uint8), 1, 0)
     assert symbols.shape == (257, 3, 4)
     assert (symbols[-1] == 1).all()  # a picture is there
-    assert list(FrontEncoder(device.encoder.spec, "yolox-nano", "dark3").stages) == ["stem", "dark2", "dark3"]
+    assert list(ProjectionEncoder(device.encoder.spec, "yolox-nano", "dark3").stages) == ["stem", "dark2", "dark3"]
 
 
 def test_qualities_are_step_sizes_the_fewest_bytes_first(bundle):

@@ -8,7 +8,7 @@ import torch
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder import PlainEncoder
 from splitnet.nn.kinds import make_decoder, make_encoder
-from splitnet.nn.projection import SILU_MIN, BackProjection, FrontEncoder, Patch, Projection, ProjectionSpec
+from splitnet.nn.projection import SILU_MIN, BackProjection, Patch, Projection, ProjectionEncoder, ProjectionSpec
 from splitnet.nn.yolox import YOLOX
 from tests.tiny_bundle import DECODER, ENCODER
 
@@ -30,7 +30,7 @@ def test_the_latent_has_its_tensors_in_the_order_of_the_stages():
 def test_the_front_runs_the_detectors_own_stages():
     torch.manual_seed(0)
     detector = YOLOX("yolox-nano", 3).eval()
-    encoder = FrontEncoder(DARK4, "yolox-nano", "dark4")
+    encoder = ProjectionEncoder(DARK4, "yolox-nano", "dark4")
     for name, stage in encoder.stages.items():
         stage.load_state_dict(getattr(detector.backbone.backbone, name).state_dict())
     image = 255 * torch.rand(1, 3, 48, 64)
@@ -102,7 +102,7 @@ def test_components_that_do_not_fit_the_split_point_are_refused(components, spli
 
 
 def test_there_is_one_width():
-    encoder = FrontEncoder(ProjectionSpec({"dark3": 4}), "yolox-nano", "dark3")
+    encoder = ProjectionEncoder(ProjectionSpec({"dark3": 4}), "yolox-nano", "dark3")
     assert encoder.narrow(1) is encoder
     assert encoder.spec.members == 1
     with pytest.raises(ConfigError, match="width 2"):
@@ -110,7 +110,7 @@ def test_there_is_one_width():
 
 
 def test_each_kind_of_spec_makes_its_own_encoder_and_decoder():
-    assert isinstance(make_encoder(DARK4, "yolox-nano", "dark4"), FrontEncoder)
+    assert isinstance(make_encoder(DARK4, "yolox-nano", "dark4"), ProjectionEncoder)
     assert isinstance(make_decoder(None, DARK4, "yolox-nano", "dark4"), BackProjection)
     assert isinstance(make_encoder(ENCODER, "yolox-nano", "dark4"), PlainEncoder)
     assert make_decoder(DECODER, ENCODER, "yolox-nano", "dark4").branches.keys() == {"dark3", "dark4"}

@@ -10,17 +10,24 @@ import torch
 
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder import EncoderSpec
+from splitnet.nn.front import FrontSpec
 from splitnet.nn.yolox import YOLOX
 from training.student import StudentSpec
 
 CLASSES, SQUARE = 3, 64
 ENCODER = EncoderSpec(members=2, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=6)
+FRONT = FrontSpec((64, 128), latent_channels=12, channels=8, blocks=1)
 DECODER = DecoderSpec(channels=12, blocks=1, branch_channels=8, branch_blocks=1)
 
 
 def student_spec(split_point: str = "dark3") -> StudentSpec:
     """Return a student of 2 widths and 2 qualities."""
     return StudentSpec("yolox-nano", CLASSES, split_point, qualities=2, encoder=ENCODER, decoder=DECODER)
+
+
+def front_spec(split_point: str = "dark3") -> StudentSpec:
+    """Return a student of 2 sizes of canvas, 2 qualities and the detector's own first stages."""
+    return StudentSpec("yolox-nano", CLASSES, split_point, qualities=2, encoder=FRONT, decoder=DECODER)
 
 
 def make_teacher(seed: int = 0) -> YOLOX:

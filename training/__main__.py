@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from splitnet.bundle import load_device, load_server
 from splitnet.environment import environment
 from splitnet.errors import ConfigError, SplitError
+from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import Manifest
+from splitnet.nn.encoder import EncoderSpec
+from splitnet.nn.front import FrontSpec
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
 from splitnet.settings import add_settings, read_settings
 from training.answers import answers_of
@@ -30,17 +33,20 @@ from training.detector_settings import DetectorSettings
 from training.distill import Distillation, DistillConfig
 from training.evaluate import Evaluation, evaluate, operating_points
 from training.export import export_bundle
+from training.front_start import start_front
 from training.pca_bundle import PcaSettings, make_bundle
 from training.photographs import CropSpec, CropStream, find_photographs
 from training.processes import processes_of
+from training.recipe import RECIPES
 from training.recompress import RecompressConfig, Recompression
-from training.run import Run, Task
+from training.run import CHECKPOINT, Run, Task
 from training.split_points_plot import can_draw, draw_study
 from training.split_points_run import SplitPointsSettings, run_study
 from training.split_points_text import as_text
-from training.student import StudentSpec
+from training.student import Student, StudentSpec
 from training.teacher import origin_of, read_teacher
 
+SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a front's widths
 ORIGIN = (
     "Distilled in this project from the public {detector} weights of Megvii's YOLOX (Apache-2.0), "
     "every weight of the server half and of the unsplit detector trained further here."
@@ -191,6 +197,29 @@ def _distill_arguments(parser: argparse.ArgumentParser) -> None:
     add("--licence", default="Apache-2.0", metavar="TEXT", help="of the weights (default: %(default)s)")
     add("--frozen-norm", action="store_true", help="keep the encoder's normalisation as it is: for a last, gentle run")
     add("--compile", action="store_true", help="fuse the networks (needs a C++ compiler): minutes first, then faster")
+    add(
+        "--encoder",
+        choices=sorted(RECIPES),
+        default="front",
+        help="front: the detector's own stages, widths are sizes of the picture; ensemble: members from "
+        "random weights, widths are how many run (default: %(default)s)",
+    )
+    add(
+        "--sides",
+        type=_count,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="a front's widths: pixels a side of the square that frames are fitted into, rising to the detector's own "
+        "(default: a half, 5/8, 3/4 and all of it)",
+    )
+    add(
+        "--finer",
+        type=_count,
+        default=2,
+        metavar="N",
+        help="steps of the bundle's qualities for each step of the trained ones (default: %(default)s)",
+    )
     parser.set_defaults(command=_distill)
 
 
@@ -228,15 +257,16 @@ def _distill(options: argparse.Namespace) -> None:
     photographs = find_photographs(options.photographs, options.exclude)
     names = class_names_of(options.classes)
     teacher = read_teacher(options.teacher, options.detector, names)
-    spec = StudentSpec(options.detector, len(names), options.split_point)
+    spec, recipe = _student_spec(options, len(names)), RECIPES[options.encoder]
     config = DistillConfig(
         options.square,
+        recipe,
         seed=options.seed,
         device=options.device,
         compile=options.compile,
         frozen_norm=options.frozen_norm,
     )
-    task = Distillation(config, spec, teacher)
+    task = Distillation(config, spec, teacher, _beginning(options, spec, photographs))
     own = origin_of(options.teacher)
     manifest = Manifest(
         name=options.bundle.resolve().name,
@@ -244,7 +274,7 @@ def _distill(options: argparse.Namespace) -> None:
         split_point=options.split_point,
         input_size=_input_size(options),
         class_names=names,
-        qualities=spec.qualities,
+        qualities=(spec.qualities - 1) * options.finer + 1,
         encoder=spec.encoder,
         decoder=spec.decoder,
         files={},
@@ -257,6 +287,31 @@ def _distill(options: argparse.Namespace) -> None:
     every = -(-len(photographs) // options.table_photographs)
     written = export_bundle(options.bundle, manifest, task.result(), detector, photographs[::every])
     print(f"wrote {options.bundle} ({written.digest[:12]}); now measure it: python -m training evaluate --help")
+
+
+def _student_spec(options: argparse.Namespace, classes: int) -> StudentSpec:
+    recipe = RECIPES[options.encoder]
+    encoder = EncoderSpec() if options.encoder == "ensemble" else FrontSpec(_sides(options))
+    return StudentSpec(
+        options.detector, classes, options.split_point, recipe.qualities, encoder=encoder, decoder=recipe.decoder
+    )
+
+
+def _sides(options: argparse.Namespace) -> tuple[int, ...]:
+    """Return the sides of a front's widths, as asked or as usual: shares of the detector's square."""
+    size = _input_size(options)
+    if options.sides and options.sides[-1] != size:
+        raise ConfigError(f"--sides must end with the detector's own, {size}")
+    return tuple(options.sides) or tuple(round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in SHARES)
+
+
+def _beginning(
+    options: argparse.Namespace, spec: StudentSpec, photographs: Sequence[Path]
+) -> Callable[[Student, YOLOX], None] | None:
+    """Return what gives a front its first weights; None if weights of an earlier run follow, or random ones will do."""
+    if not isinstance(spec.encoder, FrontSpec) or options.start_from or (options.run / CHECKPOINT).exists():
+        return None
+    return lambda student, teacher: start_front(student, teacher, photographs, _input_size(options))
 
 
 def _input_size(options: argparse.Namespace) -> int:

@@ -13,20 +13,35 @@ from torch import Tensor
 from splitnet.bundle import DeviceBundle, ServerBundle
 from splitnet.codec.image_codec import compress_image, decompress_image
 from splitnet.letterbox import Letterbox
+from splitnet.nn.detector import Detector
 from splitnet.nn.split_detector import image_input
-from splitnet.nn.yolox import YOLOX
 from splitnet.operating_point import Mode, OperatingPoint
 
 
 class Contender(Protocol):
     """One way from a frame to raw predictions."""
 
+    @property
+    def detector_name(self) -> str:
+        """The detector whose raw predictions they are."""
+        ...
+
+    @property
+    def detector_name(self) -> str:
+        """The detector whose raw predictions they are."""
+        ...
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square that frames are fitted into, pixels."""
+        ...
+
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Do all that the device does with a BGR frame (H, W, 3): the payload."""
         ...
 
     def raw(self, payload: bytes, box: Letterbox) -> Tensor:
-        """Do what the server does with the payload of the last `compress`: raw predictions (1, A, 5 + classes)."""
+        """Do what the server does with the payload of the last `compress`: raw predictions (1, A, ...)."""
         ...
 
 
@@ -46,6 +61,21 @@ class SplitContender:
     point: OperatingPoint
     part: str = "half"
 
+    @property
+    def detector_name(self) -> str:
+        """The detector that the bundle was split from."""
+        return self.server.manifest.detector
+
+    @property
+    def detector_name(self) -> str:
+        """The detector that the bundle was split from."""
+        return self.server.manifest.detector
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square that frames are fitted into, pixels: a width may have its own."""
+        return self.device.manifest.side(self.point.width)
+
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox, encode, write the bitstream."""
         symbols = self.device.encoder.encode(box.apply(frame), self.point.width, self.point.quality)
@@ -62,10 +92,15 @@ class SplitContender:
 class ImageContender:
     """An operating point of the `image` mode."""
 
-    detector: YOLOX
+    detector: Detector
     input_size: int
     point: OperatingPoint
     part: str = "detector"
+
+    @property
+    def detector_name(self) -> str:
+        """The detector that sees the picture."""
+        return self.detector.name
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and compress."""
@@ -82,9 +117,14 @@ class ImageContender:
 class LocalContender:
     """The whole detector on the device, on the uncompressed picture; nothing travels."""
 
-    detector: YOLOX
+    detector: Detector
     input_size: int
     _raw: Tensor = field(default_factory=lambda: torch.zeros(0), init=False, repr=False)
+
+    @property
+    def detector_name(self) -> str:
+        """The detector that the device runs."""
+        return self.detector.name
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and run the whole detector, up to raw predictions."""

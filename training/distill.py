@@ -1,13 +1,15 @@
 """Train a split detector from an unsplit one, without labels.
 
-Two stages in one run: first encoder and decoder learn the teacher's features at the split point, with the
-rest of the detector frozen; then everything learns the teacher's neck and detections as well. Each picture of
-a batch draws its own width and quality (`rate.uniform_operating_points`).
+An ensemble learns in two stages in one run: first encoder and decoder learn the teacher's features at the split point,
+with the rest of the detector frozen; then everything learns the teacher's neck and detections as well. A front, which
+begins as a split detector already, learns all at once (`recipe`). Each picture of a batch draws its own width and
+quality (`rate.uniform_operating_points`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,7 +25,8 @@ from training.muon import Muon, is_matrix
 from training.optimise import apply_gradients, set_learning_rate
 from training.photographs import check_square, on_grey_square
 from training.rate import uniform_operating_points
-from training.schedule import is_joint, learning_rate, loss_weights, price_factor
+from training.recipe import FRONT, Recipe
+from training.schedule import learning_rate
 from training.student import MovingAverage, Student, StudentSpec
 
 
@@ -32,11 +35,7 @@ class DistillConfig:
     """Settings of a distillation."""
 
     square: int = 256  # side of the training square, pixels
-    matrix_rate: float = 2e-2  # learning rate of Muon, for the dense convolutions of encoder and decoder
-    peak_rate: float = 2e-3  # of AdamW, for their other parameters
-    tail_rate: float = 2e-5  # of the pretrained rest of the detector; higher ones lose what it knew
-    # Price of a bit per pixel for each quality, fewest bytes first. Geometric: bytes then are too.
-    prices: tuple[float, ...] = (8.0, 4.2, 2.2, 1.15, 0.6, 0.32)
+    recipe: Recipe = FRONT
     seed: int = 0
     device: str = "cpu"
     frozen_norm: bool = False  # the encoder's normalisation keeps the statistics it has
@@ -50,20 +49,31 @@ class DistillConfig:
 class Distillation:
     """A `run.Task`: student, teacher and optimiser."""
 
-    def __init__(self, config: DistillConfig, spec: StudentSpec, teacher: YOLOX) -> None:
-        """Take a whole, fused teacher. ConfigError if settings and sizes contradict one another."""
-        if len(config.prices) != spec.qualities:
-            raise ConfigError(f"{len(config.prices)} prices for {spec.qualities} qualities")
+    def __init__(
+        self,
+        config: DistillConfig,
+        spec: StudentSpec,
+        teacher: YOLOX,
+        begin: Callable[[Student, YOLOX], None] | None = None,
+    ) -> None:
+        """Take a whole, fused teacher. ConfigError if settings and sizes contradict one another.
+
+        begin: gives the student its first weights, if they are not random.
+        """
+        if config.recipe.qualities != spec.qualities:
+            raise ConfigError(f"{config.recipe.qualities} prices for {spec.qualities} qualities")
         torch.manual_seed(config.seed)
         self.config, self.spec = config, spec
         self.device = torch.device(config.device)
         self.teacher = place(teacher.eval().requires_grad_(False), self.device)
         self.student = Student(spec)
         self.student.take_tail(teacher)
+        if begin is not None:
+            begin(self.student, self.teacher)
         place(self.student, self.device)
         self.average = MovingAverage(self.student)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.prices = torch.tensor(config.prices, device=self.device)
+        self.prices = torch.tensor(config.recipe.prices, device=self.device)
         self.muon, self.adam = _optimisers(self.student, config)
         if config.compile:
             _compile(self.teacher, self.student)
@@ -72,7 +82,7 @@ class Distillation:
         """Do one step (`run.Task`)."""
         self.student.train()
         self.student.encoder.train(not self.config.frozen_norm)
-        self.student.tail.requires_grad_(is_joint(progress))
+        self.student.tail.requires_grad_(self.config.recipe.is_joint(progress))
         for optimiser in (self.muon, self.adam):
             set_learning_rate(optimiser, learning_rate(progress))
         figures, loss = self._loss(batch, progress)
@@ -84,12 +94,13 @@ class Distillation:
         canvas, square = on_grey_square(batch, self.config.square, self.device)
         with torch.no_grad():
             teacher = self.teacher.trace({"image": square})
-        points = uniform_operating_points(len(canvas), self.spec.encoder.members, self.spec.qualities, self.generator)
+        recipe = self.config.recipe
+        points = uniform_operating_points(len(canvas), self.spec.widths, self.spec.qualities, self.generator)
         widths, qualities = (p.to(self.device) for p in points)
-        outputs, quantised = self.student(canvas, self.config.square, widths, qualities, is_joint(progress))
-        terms = distillation_loss(outputs, teacher, loss_weights(progress))
+        outputs, quantised = self.student(canvas, self.config.square, widths, qualities, recipe.is_joint(progress))
+        terms = distillation_loss(outputs, teacher, recipe.loss_weights(progress))
         bits_per_pixel = quantised.bits / (canvas.shape[2] * canvas.shape[3])
-        price = (self.prices[qualities] * bits_per_pixel).mean() * price_factor(progress)
+        price = (self.prices[qualities] * bits_per_pixel).mean() * recipe.price_factor(progress)
         figures: dict[str, list[float]] = defaultdict(list)
         for name, term in terms.items():
             figures[name].append(term.item())
@@ -128,15 +139,19 @@ class Distillation:
 
 def _optimisers(student: Student, config: DistillConfig) -> tuple[Muon, torch.optim.AdamW]:
     """Return Muon for the dense convolutions of encoder and decoder, AdamW for all the rest."""
-    stacked = [p for p in student.encoder.parameters() if is_matrix(p)]
-    single = [p for p in student.decoder.parameters() if is_matrix(p)]
-    tail = list(student.tail.parameters())
-    known = {id(p) for p in (*stacked, *single, *tail)}
-    others = [p for p in student.parameters() if id(p) not in known]
-    matrices = [{"params": stacked, "stack": student.spec.encoder.members}, {"params": single, "stack": 1}]
-    muon = Muon([{**group, "peak": config.matrix_rate} for group in matrices], config.matrix_rate)
-    rest = [{"params": others, "peak": config.peak_rate}, {"params": tail, "peak": config.tail_rate}]
-    return muon, torch.optim.AdamW(rest, lr=config.peak_rate, weight_decay=1e-4)
+    recipe = config.recipe
+    linear, tail = student.linear_parameters(), list(student.tail.parameters())
+    apart = {id(p) for p in (*linear, *tail)}
+    trained = [(n, p) for n, p in student.named_parameters() if p.requires_grad and id(p) not in apart]
+    stacked = [p for n, p in trained if is_matrix(p) and n.startswith("encoder.")]
+    single = [p for n, p in trained if is_matrix(p) and n.startswith("decoder.")]
+    matrices_apart = apart | {id(p) for p in (*stacked, *single)}
+    others = [p for _, p in trained if id(p) not in matrices_apart]
+    matrices = [{"params": stacked, "stack": student.spec.widths}, {"params": single, "stack": 1}]
+    muon = Muon([{**group, "peak": recipe.matrix_rate} for group in matrices], recipe.matrix_rate)
+    groups = ((others, recipe.peak_rate), (linear, recipe.linear_rate), (tail, recipe.tail_rate))
+    rest = [{"params": parameters, "peak": rate} for parameters, rate in groups if parameters]
+    return muon, torch.optim.AdamW(rest, lr=recipe.peak_rate, weight_decay=1e-4)
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -152,5 +167,6 @@ def _compile(teacher: YOLOX, student: Student) -> None:
 
     The tail stays: it would not gain (docs/training.md).
     """
-    for module, name in ((teacher, "trace"), (student.encoder, "latents"), (student.decoder, "forward")):
+    latents = "latents" if hasattr(student.encoder, "latents") else "forward"
+    for module, name in ((teacher, "trace"), (student.encoder, latents), (student.decoder, "forward")):
         setattr(module, name, torch.compile(getattr(module, name), dynamic=False))

@@ -19,9 +19,9 @@ from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy, MeasuredPoint
-from splitnet.nn.boxes import detections_from_raw
+from splitnet.nn.architectures import architecture_of
+from splitnet.nn.detector import Detector
 from splitnet.nn.split_detector import image_input
-from splitnet.nn.yolox import YOLOX
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 from training.answers import Answers
 from training.average_precision import LabelledSet
@@ -119,10 +119,11 @@ def measure(
     threads = torch.get_num_threads()
     for image in tqdm(labelled.images, unit="picture"):
         frame = _read(image.path)
-        box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
-        payloads = [_compress(one, frame, box, tally) for one, tally in zip(contenders, tallies, strict=True)]
+        boxes = [Letterbox.fit(frame.shape[1], frame.shape[0], one.input_size) for one in contenders]
+        entries = list(zip(contenders, boxes, tallies, strict=True))
+        payloads = [_compress(one, frame, box, tally) for one, box, tally in entries]
         torch.set_num_threads(server_threads or threads)
-        for one, tally, payload in zip(contenders, tallies, payloads, strict=True):
+        for (one, box, tally), payload in zip(entries, payloads, strict=True):
             tally.found.append(_answer(one, payload, box, input_size, answers))
         torch.set_num_threads(threads)
     return tallies
@@ -141,7 +142,7 @@ def _answer(one: Contender, payload: bytes, box: Letterbox, input_size: int, ans
     """Return what the server finds, known already or not."""
 
     def ask() -> Detections:
-        return _finish(one.raw(payload, box), box, input_size)
+        return _finish(one.detector_name, one.raw(payload, box), box, input_size)
 
     if answers is None or not isinstance(one, Repeatable):
         return ask()
@@ -149,11 +150,11 @@ def _answer(one: Contender, payload: bytes, box: Letterbox, input_size: int, ans
 
 
 @torch.inference_mode()
-def unsplit_detections(detector: YOLOX, path: Path, input_size: int) -> Detections:
+def unsplit_detections(detector: Detector, path: Path, input_size: int) -> Detections:
     """Return what the whole detector finds in an uncompressed picture, in its pixels."""
     frame = _read(path)
     box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
-    return _finish(detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
+    return _finish(detector.name, detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
@@ -163,8 +164,8 @@ def _read(path: Path) -> NDArray[np.uint8]:
     return frame
 
 
-def _finish(raw: Tensor, box: Letterbox, input_size: int) -> Detections:
-    (found,) = detections_from_raw(raw, input_size, SCORE_THRESHOLD)
+def _finish(detector: str, raw: Tensor, box: Letterbox, input_size: int) -> Detections:
+    (found,) = architecture_of(detector).detections(raw, input_size, SCORE_THRESHOLD)
     return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
 
 
@@ -188,5 +189,5 @@ def mmacs(device: DeviceBundle, point: OperatingPoint) -> float:
     """Return the millions of multiply-accumulates of an operating point on the device, for a 4:3 frame."""
     if point.mode is not Mode.SPLIT:
         return 0.0
-    usual = Letterbox.fit(640, 480, device.manifest.input_size)
+    usual = Letterbox.fit(640, 480, device.manifest.side(point.width))
     return device.encoder.mmacs(point.width, usual.canvas_height, usual.canvas_width)

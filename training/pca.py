@@ -126,7 +126,7 @@ def fill_projection(projection: Projection, bases: Mapping[str, Basis], patches:
         bias = np.zeros((patch.components, patch.side**2))
         bias[:, 0] = -patch.side * (kept @ basis.mean)  # only the lowest frequency sees a constant
         absent = np.zeros((1, patch.channels, patch.side, patch.side))
-        _set(conv, np.concatenate([_kernel(kept, patch.side), absent]), np.append(bias, 1.0))
+        _set(conv, np.concatenate([kernel_of(kept, patch.side), absent]), np.append(bias, 1.0))
 
 
 @torch.no_grad()
@@ -136,10 +136,10 @@ def fill_back_projection(back: BackProjection, bases: Mapping[str, Basis], patch
         basis, patch = bases[name], patches[name]
         kept = basis.components[: patch.components]
         present = np.broadcast_to((basis.mean - basis.grey)[:, None, None], (patch.channels, patch.side, patch.side))
-        _set(conv, np.concatenate([_kernel(kept, patch.side), present[None]]), basis.grey)
+        _set(conv, np.concatenate([kernel_of(kept, patch.side), present[None]]), basis.grey)
 
 
-def _kernel(kept: Floats, side: int) -> Floats:
+def kernel_of(kept: Floats, side: int) -> Floats:
     """Return rotation and cosine transform as a kernel (components * side^2, C, side, side)."""
     cosines = cosine_transform(side)
     kernel: Floats = np.einsum("rc,ui,vj->ruvcij", kept, cosines, cosines)

@@ -17,7 +17,7 @@ from splitnet.bundle import BundleParts, save_bundle
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import Manifest
-from splitnet.nn.projection import BackProjection, FrontEncoder, ProjectionSpec
+from splitnet.nn.projection import BackProjection, ProjectionEncoder, ProjectionSpec
 from splitnet.nn.split_detector import ServerHalf
 from splitnet.nn.steps import steps_of
 from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
@@ -119,10 +119,10 @@ def _manifest(folder: Path, plan: PcaPlan, spec: ProjectionSpec) -> Manifest:
 
 def _codec(
     detector: YOLOX, bases: Mapping[str, Basis], plan: PcaPlan, spec: ProjectionSpec
-) -> tuple[FrontEncoder, BackProjection, Tensor]:
+) -> tuple[ProjectionEncoder, BackProjection, Tensor]:
     """Return the device's network, its way back and the gains (1, qualities, L)."""
     patches = spec.patches(plan.detector, plan.split_point)
-    encoder, back = FrontEncoder(spec, plan.detector, plan.split_point), BackProjection(patches)
+    encoder, back = ProjectionEncoder(spec, plan.detector, plan.split_point), BackProjection(patches)
     fill_projection(encoder.projection, bases, patches)
     fill_back_projection(back, bases, patches)
     _take(encoder, detector)
@@ -137,7 +137,7 @@ def _rest(detector: YOLOX, plan: PcaPlan) -> YOLOX:
 
 
 @torch.no_grad()
-def _take(encoder: FrontEncoder, detector: YOLOX) -> None:
+def _take(encoder: ProjectionEncoder, detector: YOLOX) -> None:
     """Give the front the detector's stages, in half precision: the tables must see the weights that will run."""
     for name, stage in encoder.stages.items():
         theirs: nn.Module = getattr(detector.backbone.backbone, name)

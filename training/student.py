@@ -12,6 +12,7 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.decoder import Decoder, DecoderSpec
 from splitnet.nn.encoder import EncoderSpec, EnsembleEncoder
+from splitnet.nn.front import FrontEncoder, FrontSpec
 from splitnet.nn.yolox import YOLOX
 from training.rate import GainedQuantiser, Quantised, pad_to
 
@@ -24,8 +25,13 @@ class StudentSpec:
     classes: int = 80
     split_point: str = "dark3"
     qualities: int = 6
-    encoder: EncoderSpec = field(default_factory=EncoderSpec)
+    encoder: EncoderSpec | FrontSpec = field(default_factory=EncoderSpec)
     decoder: DecoderSpec = field(default_factory=DecoderSpec)
+
+    @property
+    def widths(self) -> int:
+        """Number of widths that are trained one by one; those of a front share everything."""
+        return 1 if isinstance(self.encoder, FrontSpec) else self.encoder.members
 
 
 class Student(nn.Module):
@@ -34,10 +40,10 @@ class Student(nn.Module):
     def __init__(self, spec: StudentSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.encoder = EnsembleEncoder(spec.encoder)
-        channels = spec.encoder.latent_channels
-        self.quantiser = GainedQuantiser(spec.encoder.members, spec.qualities, channels)
-        self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point)
+        self.encoder = _encoder(spec)
+        channels, is_front = spec.encoder.latent_channels, isinstance(spec.encoder, FrontSpec)
+        self.quantiser = GainedQuantiser(spec.widths, spec.qualities, channels)
+        self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point, linear=is_front)
         self.tail = YOLOX(spec.detector, spec.classes, spec.split_point, fused=True)
 
     def forward(
@@ -48,7 +54,9 @@ class Student(nn.Module):
         square: side of the padded square in pixels. widths, qualities: (N,) int64. joint: on to the raw
         predictions; otherwise only to the stage after the split point. Returns outputs by name.
         """
-        quantised = self.quantiser(self.encoder.latents(canvas, widths), widths, qualities)
+        encoder = self.encoder
+        latents = encoder(canvas) if isinstance(encoder, FrontEncoder) else encoder.latents(canvas, widths)
+        quantised = self.quantiser(latents, widths, qualities)
         features = self.decoder(pad_to(quantised.y_hat, square // LATENT_STRIDE))
         if joint:
             return self.tail.trace(features), quantised
@@ -66,6 +74,27 @@ class Student(nn.Module):
         except (KeyError, RuntimeError) as error:
             wanted = f"{self.spec.detector} of {self.spec.classes} classes"
             raise ConfigError(f"the teacher is not a whole, fused {wanted}") from error
+
+    def linear_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that begin as principal components: none of an ensemble."""
+        if not isinstance(self.encoder, FrontEncoder):
+            return []
+        return [*self.encoder.analysis.linear.parameters(), *self.decoder.linear.parameters()]
+
+    def take_front(self, detector: YOLOX) -> None:
+        """Give the encoder the stages of a whole, fused detector; they are not trained."""
+        assert isinstance(self.encoder, FrontEncoder)
+        for name, stage in self.encoder.stages.items():
+            theirs: nn.Module = getattr(detector.backbone.backbone, name)
+            stage.load_state_dict(theirs.state_dict())
+
+
+def _encoder(spec: StudentSpec) -> EnsembleEncoder | FrontEncoder:
+    if not isinstance(spec.encoder, FrontSpec):
+        return EnsembleEncoder(spec.encoder)
+    encoder = FrontEncoder(spec.encoder, spec.detector, spec.split_point)
+    encoder.stages.requires_grad_(False)
+    return encoder
 
 
 class MovingAverage:

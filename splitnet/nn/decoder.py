@@ -45,23 +45,36 @@ class ResidualBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A trunk at the latent's stride and one branch for each feature that the rest of the detector reads."""
+    """A trunk at the latent's stride and one branch for each feature that the rest of the detector reads.
 
-    def __init__(self, spec: DecoderSpec, latent_channels: int, detector: str, split_point: str) -> None:
+    linear: beside each branch a linear transform of the latent's patches, the counterpart of an encoder that has one.
+    """
+
+    def __init__(
+        self, spec: DecoderSpec, latent_channels: int, detector: str, split_point: str, linear: bool = False
+    ) -> None:
         super().__init__()
         blocks = (ResidualBlock(spec.channels) for _ in range(spec.blocks))
         self.trunk = nn.Sequential(
             nn.Conv2d(latent_channels, spec.channels, 3, padding=1), nn.SiLU(inplace=True), *blocks
         )
-        self.branches = nn.ModuleDict({stage: _branch(spec, detector, stage) for stage in features_at(split_point)})
+        stages = features_at(split_point)
+        self.branches = nn.ModuleDict({stage: _branch(spec, detector, stage, not linear) for stage in stages})
+        self.linear = nn.ModuleDict({s: _back(latent_channels, detector, s) for s in stages} if linear else {})
 
     def forward(self, latent: Tensor) -> dict[str, Tensor]:
         """Map the dequantised latent (N, C, S/16, S/16) to features by stage name."""
         x = self.trunk(latent)
-        return {stage: branch(x) for stage, branch in self.branches.items()}
+        found = {stage: branch(x) for stage, branch in self.branches.items()}
+        return {s: found[s] + self.linear[s](latent) for s in found} if len(self.linear) else found
 
 
-def _branch(spec: DecoderSpec, detector: str, stage: str) -> nn.Sequential:
+def _back(latent_channels: int, detector: str, stage: str) -> nn.ConvTranspose2d:
+    side = LATENT_STRIDE // STAGE_STRIDES[stage]
+    return nn.ConvTranspose2d(latent_channels, FAMILY[detector].channels(stage), side, stride=side)
+
+
+def _branch(spec: DecoderSpec, detector: str, stage: str, activation: bool) -> nn.Sequential:
     """Return what goes from the trunk to one stage's features."""
     stride, channels = LATENT_STRIDE, spec.channels
     layers: list[nn.Module] = []
@@ -69,5 +82,7 @@ def _branch(spec: DecoderSpec, detector: str, stage: str) -> nn.Sequential:
         layers += [nn.Conv2d(channels, 4 * spec.branch_channels, 1), nn.PixelShuffle(2)]
         stride, channels = stride // 2, spec.branch_channels
     layers += [ResidualBlock(channels) for _ in range(spec.branch_blocks)]
-    # The detector's own stages end in SiLU too: what no stage can say, the decoder cannot say either.
-    return nn.Sequential(*layers, nn.Conv2d(channels, FAMILY[detector].channels(stage), 1), nn.SiLU(inplace=True))
+    layers.append(nn.Conv2d(channels, FAMILY[detector].channels(stage), 1))
+    if activation:  # as the detector's own stages end: what no stage can say, the decoder cannot say either
+        layers.append(nn.SiLU(inplace=True))
+    return nn.Sequential(*layers)

@@ -6,16 +6,19 @@ from typing import TypeAlias
 
 from splitnet.nn.decoder import Decoder, DecoderSpec
 from splitnet.nn.encoder import EncoderSpec, PlainEncoder
-from splitnet.nn.projection import BackProjection, FrontEncoder, ProjectionSpec
+from splitnet.nn.front import FrontEncoder, FrontSpec
+from splitnet.nn.projection import BackProjection, ProjectionEncoder, ProjectionSpec
 
-AnyEncoderSpec: TypeAlias = EncoderSpec | ProjectionSpec
-AnyEncoder: TypeAlias = PlainEncoder | FrontEncoder
+AnyEncoderSpec: TypeAlias = EncoderSpec | FrontSpec | ProjectionSpec
+AnyEncoder: TypeAlias = PlainEncoder | FrontEncoder | ProjectionEncoder
 AnyDecoder: TypeAlias = Decoder | BackProjection
 
 
 def make_encoder(spec: AnyEncoderSpec, detector: str, split_point: str) -> AnyEncoder:
     """Return the full-width encoder of a spec, its weights not set."""
     if isinstance(spec, ProjectionSpec):
+        return ProjectionEncoder(spec, detector, split_point)
+    if isinstance(spec, FrontSpec):
         return FrontEncoder(spec, detector, split_point)
     return PlainEncoder(spec, spec.members)
 
@@ -25,4 +28,4 @@ def make_decoder(spec: DecoderSpec | None, encoder: AnyEncoderSpec, detector: st
     if isinstance(encoder, ProjectionSpec):
         return BackProjection(encoder.patches(detector, split_point))
     assert spec is not None  # the manifest has checked
-    return Decoder(spec, encoder.latent_channels, detector, split_point)
+    return Decoder(spec, encoder.latent_channels, detector, split_point, linear=isinstance(encoder, FrontSpec))

@@ -6,33 +6,39 @@ any decoder takes either, since what must be equal at both ends, the tables, are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import operator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
 from splitnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from splitnet.nn.encoder import PlainEncoder
+    from torch.fx import GraphModule, Node
 
 OPSET, IR_VERSION = 17, 8  # of 2022: what every runtime in use can read
 _INPUT = "canvas"
 _FIRST_AXIS = np.zeros(1, np.int64)
+_FAR = 2**31 - 1  # a slice that ends here goes to the end
 
 
 class OnnxNetwork:
     """Maps a BGR canvas (H, W, 3) uint8 to the latent (C, H/16, W/16) float32."""
 
-    def __init__(self, network: PlainEncoder, threads: int) -> None:
+    def __init__(self, network: nn.Module, latent_channels: int, threads: int) -> None:
         """Build it for a number of CPU threads. ConfigError if ONNX or its runtime is not installed."""
         runtime = _runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors
-        self._session = runtime.InferenceSession(onnx_model(network), options, providers=["CPUExecutionProvider"])
+        self._session = runtime.InferenceSession(
+            onnx_model(network, latent_channels), options, providers=["CPUExecutionProvider"]
+        )
 
     def __call__(self, canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the latent of a canvas whose sides are multiples of 16."""
@@ -48,66 +54,98 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def onnx_model(network: PlainEncoder) -> bytes:
-    """Return a plain network as an ONNX model, from a canvas of any size to its latent."""
-    from onnx import TensorProto, checker, helper
+def onnx_model(network: nn.Module, latent_channels: int) -> bytes:
+    """Return a network of ours, from a canvas of any size to its latent, as an ONNX model.
 
-    from splitnet.nn.encoder import trunk
+    Its operations are traced, so that what it computes is said once, in PyTorch. ConfigError if it does what no encoder
+    here did so far.
+    """
+    from onnx import TensorProto, checker, helper
+    from torch.fx import symbolic_trace  # here: a device without ONNX Runtime need not load it
 
     graph = _Graph()
-    image = graph.add("Cast", _Value(graph, _INPUT), to=TensorProto.FLOAT)
+    image = graph.add("Cast", _INPUT, to=TensorProto.FLOAT)
     image = graph.add("Unsqueeze", graph.add("Transpose", image, perm=[2, 0, 1]), graph.constant(_FIRST_AXIS))
-    x = trunk(len(network.layers), image, lambda i, x: graph.convolve(x, network.layers[i]), graph.relu)
-    latent = graph.add("Squeeze", graph.convolve(x, network.projection), graph.constant(_FIRST_AXIS))
+    latent = graph.add("Squeeze", _translate(symbolic_trace(network), image, graph), graph.constant(_FIRST_AXIS))
     takes = helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, ["height", "width", 3])
-    makes = helper.make_tensor_value_info(latent.name, TensorProto.FLOAT, [network.spec.latent_channels, None, None])
+    makes = helper.make_tensor_value_info(latent, TensorProto.FLOAT, [latent_channels, None, None])
     body = helper.make_graph(graph.nodes, "encoder", [takes], [makes], graph.weights)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     checker.check_model(model)
     return model.SerializeToString()
 
 
-@dataclass(frozen=True)
-class _Value:
-    """A value of a graph that is being built."""
-
-    graph: _Graph
-    name: str
-
-    def __add__(self, other: _Value, /) -> _Value:
-        return self.graph.add("Add", self, other)
+def _translate(traced: GraphModule, image: str, graph: _Graph) -> str:
+    """Add the operations of a traced network; returns the name of what it puts out."""
+    names: dict[Node, str] = {}
+    for node in traced.graph.nodes:
+        if node.op == "placeholder":
+            names[node] = image
+        elif node.op == "output":
+            return names[node.args[0]]
+        elif node.op == "call_module":
+            names[node] = graph.module(traced.get_submodule(node.target), names[node.args[0]])
+        else:
+            names[node] = graph.function(node, names)
+    raise AssertionError("a traced network has an output")
 
 
 class _Graph:
-    """Nodes and weights in order of execution."""
+    """Nodes and weights in order of execution. Values are known by their names."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
 
-    def add(self, operator: str, *inputs: _Value, **attributes: Any) -> _Value:
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node; returns what it puts out."""
         from onnx import helper
 
         name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, [one.name for one in inputs], [name], **attributes))
-        return _Value(self, name)
+        self.nodes.append(helper.make_node(operator, [*inputs], [name], **attributes))
+        return name
 
-    def constant(self, array: NDArray[Any]) -> _Value:
+    def constant(self, array: NDArray[Any]) -> str:
         """Add a weight."""
         from onnx import numpy_helper
 
         name = f"w{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(array, name))
-        return _Value(self, name)
+        return name
 
-    def relu(self, x: _Value) -> _Value:
-        """Add an activation."""
-        return self.add("Relu", x)
+    def module(self, module: nn.Module, x: str) -> str:
+        """Add a layer."""
+        if isinstance(module, nn.Conv2d):
+            return self._convolve(x, module)
+        if isinstance(module, nn.SiLU):
+            return self.add("Mul", x, self.add("Sigmoid", x))
+        raise ConfigError(f"ONNX Runtime cannot run {type(module).__name__}: encode this bundle with PyTorch")
 
-    def convolve(self, x: _Value, conv: nn.Module) -> _Value:
+    def function(self, node: Node, names: Mapping[Node, str]) -> str:
+        """Add what a function of a traced network does."""
+        target: Any = node.target
+        arguments: tuple[Any, ...] = node.args
+        if target in (F.relu, F.relu_, torch.relu_):
+            return self.add("Relu", names[arguments[0]])
+        if target is operator.add:
+            return self.add("Add", *(names[one] for one in arguments))
+        if target is torch.cat:
+            return self.add("Concat", *(names[one] for one in arguments[0]), axis=node.kwargs["dim"])
+        if target is operator.getitem:
+            return self._slice(names[arguments[0]], arguments[1])
+        raise ConfigError(f"ONNX Runtime cannot run {target}: encode this bundle with PyTorch")
+
+    def _slice(self, x: str, index: tuple[Any, ...]) -> str:
+        """Add a choice of rows and columns: what stands in the index behind its ellipsis."""
+        slices = index[1:]
+        axes = range(-len(slices), 0)
+        ends = [_FAR if one.stop is None else one.stop for one in slices]
+        parts = ([one.start or 0 for one in slices], ends, [*axes], [one.step or 1 for one in slices])
+        return self.add("Slice", x, *(self.constant(np.array(part, np.int64)) for part in parts))
+
+    def _convolve(self, x: str, conv: nn.Conv2d) -> str:
         """Add a convolution with bias, padded alike on all sides."""
-        assert isinstance(conv, nn.Conv2d) and conv.bias is not None and isinstance(conv.padding, tuple)
+        assert conv.bias is not None and isinstance(conv.padding, tuple)
         weights = (self.constant(np.ascontiguousarray(one.detach().cpu().numpy())) for one in (conv.weight, conv.bias))
         pads = [*conv.padding, *conv.padding]
         return self.add("Conv", x, *weights, strides=[*conv.stride], pads=pads, group=conv.groups)

@@ -122,7 +122,7 @@ class BackProjection(nn.Module):
         return {name: x.clamp(min=self.floors[name]) if name in self.floors else x for name, x in found.items()}
 
 
-class FrontEncoder(nn.Module):
+class ProjectionEncoder(nn.Module):
     """The stages of a detector up to the split point, fused, and their projection: what the device runs."""
 
     def __init__(self, spec: ProjectionSpec, detector: str, split_point: str) -> None:
@@ -141,7 +141,7 @@ class FrontEncoder(nn.Module):
         latent: Tensor = self.projection(features)
         return latent
 
-    def narrow(self, width: int) -> FrontEncoder:
+    def narrow(self, width: int) -> ProjectionEncoder:
         """Return itself: there is one width. ConfigError on another."""
         if width != 1:
             raise ConfigError(f"width {width} is not in 1..1")

@@ -9,14 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from splitnet.codec.rounding import RateRounding
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
-from splitnet.nn.encoder import PlainEncoder
+from splitnet.nn.detector import Detector
+from splitnet.nn.detector import Detector
 from splitnet.nn.kinds import AnyDecoder, AnyEncoder
 from splitnet.nn.layers import place
 from splitnet.nn.macs import count_macs
 from splitnet.nn.onnx_network import OnnxNetwork
-from splitnet.nn.yolox import YOLOX
 
 MAX_SYMBOL = 2047  # symbols are clamped here; gains keep them two orders of magnitude below
 
@@ -30,6 +31,7 @@ class DeviceHalf:
         self.widths, self.qualities = int(gains.shape[0]), int(gains.shape[1])
         self._networks = [encoder.narrow(w + 1) for w in range(self.widths)]
         self._sessions: list[OnnxNetwork] = []
+        self._rounding: RateRounding | None = None
         self._gains = gains[..., None, None].contiguous()
         self._device = torch.device("cpu")
         self.to("cpu")
@@ -41,14 +43,18 @@ class DeviceHalf:
         self._gains = self._gains.to(self._device)
         return self
 
+    def round_by(self, rounding: RateRounding | None) -> DeviceHalf:
+        """Round with the bits in mind from now on, or to what is nearest; returns itself."""
+        self._rounding = rounding
+        return self
+
     def use_onnxruntime(self, threads: int) -> DeviceHalf:
         """Run the networks by ONNX Runtime from now on; returns itself. ConfigError without it, or not on the CPU."""
         if self._device.type != "cpu":
             raise ConfigError(f"ONNX Runtime encodes on the CPU, not on {self._device.type}: choose one of them")
-        plain = [network for network in self._networks if isinstance(network, PlainEncoder)]
-        if len(plain) < len(self._networks):
-            raise ConfigError("ONNX Runtime knows ensemble encoders only: encode this bundle with PyTorch")
-        self._sessions = [OnnxNetwork(network, threads) for network in plain]
+        # Widths that are one network share its session.
+        made = {n: OnnxNetwork(n, self.spec.latent_channels, threads) for n in dict.fromkeys(self._networks)}
+        self._sessions = [made[network] for network in self._networks]
         return self
 
     def encode(self, canvas: NDArray[np.uint8], width: int, quality: int) -> NDArray[np.int16]:
@@ -73,8 +79,10 @@ class DeviceHalf:
     def quantise(self, latent: Tensor, width: int, quality: int) -> NDArray[np.int16]:
         """Return the symbols (C, h, w) of a width's latent at a quality. ConfigError if the bundle has no such one."""
         self._check_point(width, quality)
-        symbols = (latent * self._gains[width - 1, quality]).round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL)
-        return cast("NDArray[np.int16]", symbols.to(torch.int16).contiguous().cpu().numpy())
+        scaled = (latent * self._gains[width - 1, quality]).clamp_(-MAX_SYMBOL, MAX_SYMBOL)
+        if self._rounding is not None:
+            return self._rounding.symbols(scaled.cpu().numpy(), width, quality)
+        return cast("NDArray[np.int16]", scaled.round_().to(torch.int16).contiguous().cpu().numpy())
 
     def _check_point(self, width: int, quality: int) -> None:
         if not (1 <= width <= self.widths and 0 <= quality < self.qualities):
@@ -83,11 +91,9 @@ class DeviceHalf:
                 f"and qualities 0..{self.qualities - 1}"
             )
 
-    def warm_up(self, canvas_height: int, canvas_width: int) -> None:
-        """Run every width once, so that the first frame is not the slow one."""
-        canvas = np.full((canvas_height, canvas_width, 3), PADDING_VALUE, np.uint8)
-        for width in range(1, self.widths + 1):
-            self.encode(canvas, width, 0)
+    def warm_up(self, width: int, canvas_height: int, canvas_width: int) -> None:
+        """Run a width once, so that the first frame is not the slow one."""
+        self.encode(np.full((canvas_height, canvas_width, 3), PADDING_VALUE, np.uint8), width, 0)
 
     def mmacs(self, width: int, canvas_height: int, canvas_width: int) -> float:
         """Return the millions of multiply-accumulates of a width on a canvas."""
@@ -106,7 +112,7 @@ class ServerHalf(nn.Module):
 
     inverse_gains: Tensor
 
-    def __init__(self, decoder: AnyDecoder, detector: YOLOX, inverse_gains: Tensor, input_size: int) -> None:
+    def __init__(self, decoder: AnyDecoder, detector: Detector, inverse_gains: Tensor, input_size: int) -> None:
         """Take inverse gains (widths, qualities, channels) float32 and the square's side in pixels."""
         super().__init__()
         self.decoder = decoder
@@ -127,7 +133,7 @@ class ServerHalf(nn.Module):
         return latent
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Map latents (N, C, S/16, S/16) to raw predictions (N, A, 5 + classes)."""
+        """Map latents (N, C, S/16, S/16) to raw predictions (N, A, ...)."""
         return self.detector.from_features(self.decoder(latent))
 
 

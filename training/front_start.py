@@ -1,0 +1,69 @@
+"""Where a trained front begins: the detector's own stages, and principal components of what they say.
+
+The linear parts of encoder and decoder are the projection of a training-free split (`training.pca`) onto its strongest
+coefficients, except that the features of the square's grey become zero, for that is what the server sees where nothing
+was sent. So a training starts from a detector that is split already, and only has to improve it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.front import FrontEncoder
+from splitnet.nn.projection import patch_side
+from splitnet.nn.steps import steps_of
+from splitnet.nn.yolox import YOLOX
+from training.pca import bases_of, canvases, kernel_of, spread
+from training.rate import GainedQuantiser
+from training.student import Student
+
+PHOTOGRAPHS = 150  # to find components on; half of them to find the strongest coefficients and the density of symbols
+FIRST_STEP, LAST_STEP = 8.0, 1.2  # of the coarsest and the finest quality, in standard deviations of a channel
+MIN_SPREAD = 0.05  # mean deviation of symbols that are next to always zero
+
+
+@torch.no_grad()
+def start_front(student: Student, teacher: YOLOX, photographs: Sequence[Path], input_size: int) -> None:
+    """Give a student with a `FrontEncoder` its first weights. ConfigError if no photograph can be read."""
+    encoder, stage = student.encoder, student.spec.split_point
+    assert isinstance(encoder, FrontEncoder)
+    student.take_front(teacher)
+    chosen = spread(photographs, PHOTOGRAPHS)
+    basis = bases_of(steps_of(teacher), [stage], chosen, input_size, LATENT_STRIDE)[stage]
+    kernel, grey = torch.from_numpy(kernel_of(basis.components, patch_side(stage))).float(), torch.tensor(basis.grey)
+    bias = -torch.einsum("kcij,c->k", kernel, grey.float())
+    found = [
+        F.conv2d(encoder.features(image), kernel, bias, stride=patch_side(stage))[0].flatten(1)
+        for image in canvases(chosen[::2], input_size, LATENT_STRIDE, "strongest coefficients")
+    ]
+    coefficients = torch.cat(found, dim=1)
+    kept = coefficients.std(dim=1).argsort(descending=True)[: encoder.spec.latent_channels]
+    _set(encoder.analysis.linear, kernel[kept] / basis.deviation, bias[kept] / basis.deviation)
+    _set(student.decoder.linear[stage], kernel[kept] * basis.deviation, grey)
+    _start_quantiser(student.quantiser, coefficients[kept] / basis.deviation)
+
+
+def _set(conv: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    conv.load_state_dict({"weight": weight, "bias": bias})
+
+
+def _start_quantiser(quantiser: GainedQuantiser, latent: Tensor) -> None:
+    """Begin with one step for all channels of a quality, undone by regression, and the density of a latent (L, n)."""
+    qualities = quantiser.log_gain.shape[1]
+    steps = torch.linspace(math.log(FIRST_STEP), math.log(LAST_STEP), qualities).exp()
+    for quality, step in enumerate(steps.tolist()):
+        scaled = latent / step
+        symbols, median = scaled.round(), scaled.median(dim=1, keepdim=True).values
+        slope = (latent * symbols).sum(dim=1) / symbols.square().sum(dim=1).clamp(min=1.0)
+        deviation = (scaled - median).abs().mean(dim=1).clamp(min=MIN_SPREAD)
+        quantiser.log_gain[:, quality] = -math.log(step)
+        quantiser.log_inverse[:, quality] = torch.where(slope > 0, slope, torch.tensor(step)).log()
+        quantiser.location[:, quality] = median[:, 0]
+        quantiser.log_scale[:, quality] = (0.75 * deviation).log()  # of a logistic density, from its mean deviation

@@ -11,13 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import grpc
 
 from edge_client.session import Session, open_session
 from splitnet.errors import LinkError
-from splitnet.messages import Frame, FrameDetections, FrameError, OpenSession
+from splitnet.messages import Ack, Frame, FrameDetections, FrameError, OpenSession
 
 GOLDEN = 0.6180339887498949  # successive multiples of it, modulo 1, spread phases evenly for any number of devices
 SETTLE_S = 2.0  # at the start, which is not counted
@@ -44,9 +44,10 @@ class Tally:
 
     sent: int = 0
     latencies_ms: list[float] = field(default_factory=list)  # of those with detections
-    overheads_ms: list[float] = field(default_factory=list)  # of these, less waiting, decoding and computing
+    overheads_ms: list[float] = field(default_factory=list)  # since they left, less waiting, decoding and computing
     refused: Counter[str] = field(default_factory=Counter)  # by status
     waits_ms: list[float] = field(default_factory=list)  # in the server's queue, of those with detections
+    acks_ms: list[float] = field(default_factory=list)  # since they left: the stream's own round trip
     lags_ms: list[float] = field(default_factory=list)  # by which this generator was late itself
     due_at_s: list[float] = field(default_factory=list)  # when each was to be sent, of time.monotonic
     answered_at_s: list[float] = field(default_factory=list)  # the same, of those with detections
@@ -62,6 +63,15 @@ class Tally:
         return sent, [latency for at, latency in answered if begin_s <= at < end_s]
 
 
+def added(tallies: Sequence[Tally]) -> Tally:
+    """Return the tallies of one device's several sessions as one."""
+    whole = Tally()
+    for tally in tallies:
+        for one in fields(Tally):
+            setattr(whole, one.name, getattr(whole, one.name) + getattr(tally, one.name))
+    return whole
+
+
 class Device:
     """One session that replays frames at a steady pace."""
 
@@ -71,7 +81,8 @@ class Device:
         self._number = number
         self._frames = itertools.islice(itertools.cycle(frames), number % len(frames), None)
         self._load = load
-        self._sent_at: dict[int, float] = {}
+        self._due_at: dict[int, float] = {}
+        self._left_at: dict[int, float] = {}
 
     async def run(self, server: str, digest: str, start: float) -> None:
         """Open a session, send until the load is over, and wait for the answers until the deadline."""
@@ -94,27 +105,30 @@ class Device:
             if at >= start + SETTLE_S:
                 self.tally.sent += 1
                 self.tally.due_at_s.append(at)
-                self.tally.lags_ms.append(1000 * (time.monotonic() - at))
-                self._sent_at[frame_id] = at  # when it was due, so that a late generator hides nothing
+                self._due_at[frame_id] = at  # so that a late generator hides nothing
+                self._left_at[frame_id] = time.monotonic()  # so that its lateness is not the server's
+                self.tally.lags_ms.append(1000 * (self._left_at[frame_id] - at))
             session.send(replace(next(self._frames), frame_id=frame_id, deadline_ms=self._load.deadline_ms))
             at += period_s
 
     async def _listen(self, session: Session) -> None:
         async for reply in session.replies():
-            if not isinstance(reply, FrameDetections | FrameError):
-                continue
-            sent_at = self._sent_at.pop(reply.frame_id, None)
-            if sent_at is None:
-                continue
-            if isinstance(reply, FrameError):
-                self.tally.refused[reply.status.name] += 1
-                continue
-            latency_ms = 1000 * (time.monotonic() - sent_at)
-            timing = reply.timing
-            self.tally.latencies_ms.append(latency_ms)
-            self.tally.answered_at_s.append(sent_at)
-            self.tally.waits_ms.append(timing.wait_ms)
-            self.tally.overheads_ms.append(latency_ms - timing.decode_ms - timing.infer_ms - timing.wait_ms)
+            now = time.monotonic()
+            if isinstance(reply, Ack) and reply.frame_id in self._left_at:
+                self.tally.acks_ms.append(1000 * (now - self._left_at[reply.frame_id]))
+            elif isinstance(reply, FrameDetections | FrameError) and reply.frame_id in self._due_at:
+                self._count(reply, now)
+
+    def _count(self, reply: FrameDetections | FrameError, now: float) -> None:
+        due_at, left_at = self._due_at.pop(reply.frame_id), self._left_at.pop(reply.frame_id)
+        if isinstance(reply, FrameError):
+            self.tally.refused[reply.status.name] += 1
+            return
+        timing = reply.timing
+        self.tally.latencies_ms.append(1000 * (now - due_at))
+        self.tally.answered_at_s.append(due_at)
+        self.tally.waits_ms.append(timing.wait_ms)
+        self.tally.overheads_ms.append(1000 * (now - left_at) - timing.decode_ms - timing.infer_ms - timing.wait_ms)
 
 
 async def run_load(server: str, digest: str, frames: Sequence[Frame], load: Load) -> list[Tally]:

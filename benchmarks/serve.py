@@ -20,7 +20,8 @@ from benchmarks.rate_plot import require_matplotlib
 from benchmarks.serve_bench import BareModel, Bench, bench_from
 from benchmarks.serve_figures import verdict
 from benchmarks.serve_plot import draw_serve
-from benchmarks.serve_scenarios import flooding, sessions, single_calls, sweep
+from benchmarks.serve_rounds import sweep
+from benchmarks.serve_scenarios import flooding, overhead, sessions, single_calls
 from benchmarks.serve_switch import switching
 from splitnet.errors import ConfigError
 from splitnet.settings import DEFAULT_BUNDLE
@@ -51,7 +52,7 @@ def run(options: Namespace) -> dict[str, object]:
     if options.out is not None:
         require_matplotlib()
     cores = shared_out(available_cores(), options.threads)
-    with on_cores(cores.load), tqdm(total=2 * len(loads) + 5, unit="run", desc="the limit") as bar:
+    with on_cores(cores.load), tqdm(total=2 * len(loads) + 7, unit="run", desc="the limit") as bar:
         result = _measured(bench_from(options, cores), options, loads, _saying(bar))
         bar.update()
     if options.out is not None:
@@ -66,8 +67,8 @@ BENCHMARK = Benchmark("serve", "goodput of a server under load", _add_arguments,
 def _measured(bench: Bench, options: Namespace, loads: list[float], say: Callable[[str], None]) -> dict[str, object]:
     bare = BareModel(bench)
     sizes = bare.sizes()
-    limit = max(float(str(row["frames_per_s"])) for row in sizes)
-    rows = sweep(bench, bare, limit, loads, say)
+    rows = sweep(bench, bare, loads, say)
+    beside = overhead(bench, bare, say)
     return {
         "devices": bench.devices,
         "deadline_ms": bench.deadline_ms,
@@ -76,13 +77,15 @@ def _measured(bench: Bench, options: Namespace, loads: list[float], say: Callabl
         "server_cores": len(bench.cores.server),
         "cores_shared_with_load": bench.cores.server == bench.cores.load,
         "tuning": str(bench.tuning),
-        "bare_frames_per_s": limit,
+        "bare_frames_per_s": max(float(str(row["frames_per_s"])) for row in sizes),
         "one_call_at_a_time_frames_per_s": single_calls(bench, say),
         **verdict(rows),
+        "overhead_ms_p50_at_moderate_load": beside[0]["overhead_ms_p50"],
         "bare": sizes,
         "loads": rows,
-        "flooding": flooding(bench, limit, say),
-        **switching(bench, options.images, limit, say),
+        "overhead": beside,
+        "flooding": flooding(bench, bare, say),
+        **switching(bench, options.images, bare, say),
         **sessions(replace(bench, devices=options.sessions), say),
     }
 

@@ -7,9 +7,7 @@ sessions, the queue, hand-overs) counts against the server.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -20,10 +18,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.cores import Cores, on_cores
-from benchmarks.load import Load, Tally, run_load
+from benchmarks.load import Load
 from benchmarks.photographs import frames_from
 from benchmarks.processes import ServerProcess, server_process
-from benchmarks.usage import Usage, watched
 from cloud_server.detection import BundleModel
 from cloud_server.tuning import UNMEASURED, Tuning, read_tuning
 from splitnet.bundle import load_device, load_server
@@ -106,6 +103,10 @@ class Rate:
     cpu_ms_per_frame: float  # which neighbours on the machine change less
 
 
+def _speed(rate: Rate) -> float:
+    return rate.frames_per_s
+
+
 class BareModel:
     """The bundle's model in a loop, decoding included: what no server on the same cores exceeds."""
 
@@ -118,10 +119,11 @@ class BareModel:
         self.best_size = bench.max_batch_size
 
     def sizes(self) -> list[dict[str, object]]:
-        """Measure every power of two as the batch size, and keep the best for later."""
+        """Measure every power of two as the batch size by turns, and keep the best for later."""
         sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= self._bench.max_batch_size]
-        rates = {size: self.rate(size) for size in sizes}
-        self.best_size = max(rates, key=lambda size: rates[size].frames_per_s)
+        turns = [self.rate(size) for size in (*sizes, *sizes[::-1])]
+        rates = {size: max(turns[at], turns[-1 - at], key=_speed) for at, size in enumerate(sizes)}
+        self.best_size = max(rates, key=lambda size: _speed(rates[size]))
         return [{"batch_size": size, **asdict(rate)} for size, rate in rates.items()]
 
     def frames_per_s(self) -> float:
@@ -167,15 +169,6 @@ def serving(bench: Bench, log: Path, bundle: Path | None = None, batch: int | No
             process = server_process(bundle or bench.bundle, log, *options, patience_s=START_PATIENCE_S)
             server = stack.enter_context(process)
         yield server
-
-
-def loaded(bench: Bench, load: Load, batch: int | None = None) -> tuple[list[Tally], Usage, dict[int, int]]:
-    """Put a load on a fresh server; returns what devices got, what the server used, batches by size."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "server.log"
-        with serving(bench, log, batch=batch) as server, watched(server.process.pid) as usage:
-            tallies = asyncio.run(run_load(server.address, bench.digest, bench.frames, load))
-        return tallies, usage, batch_sizes(log)
 
 
 def batch_sizes(log: Path) -> dict[int, int]:

@@ -29,24 +29,29 @@ def draw(path: Path, result: Result, theme: Theme) -> None:
     servers = {"batching": theme.split, "batching off": theme.image}
     rows = {name: lines(result["loads"], name) for name in servers}
     for name, colour in servers.items():
-        offered = [row["sent_per_s"] for row in rows[name]]
-        goodput.plot(offered, [row["goodput_per_s"] for row in rows[name]], color=colour, **_LINE)
+        shares = [100 * row["share_of_bare"] for row in rows[name]]
+        goodput.plot([row["load"] for row in rows[name]], shares, color=colour, **_LINE)
         answered = [row for row in rows[name] if row["latency_ms_p99"] is not None]
-        x, y = [row["sent_per_s"] for row in answered], [row["latency_ms_p99"] for row in answered]
+        x, y = [row["load"] for row in answered], [row["latency_ms_p99"] for row in answered]
         latency.plot(x, y, color=colour, **_LINE)
-    _draw_limits(goodput, result["bare_frames_per_s"], "the bare model, best batch size", theme)
+    _draw_limits(goodput, 100.0, "the bare model, best batch size, %", theme)
     _draw_limits(latency, result["deadline_ms"], "deadline", theme)
     legend = list(servers.items())
-    title(goodput, theme, f"Frames a second answered in time, {result['devices']} devices", legend)
+    title(
+        goodput,
+        theme,
+        f"Answered in time, % of what the bare model computes, {result['devices']} devices",
+        legend,
+    )
     title(latency, theme, "Latency of what was answered, ms, 99th percentile")
-    latency.set_xlabel("frames a second sent", color=theme.text, fontsize=TEXT_SIZE)
+    latency.set_xlabel("frames sent, as a share of what the bare model computes", color=theme.text, fontsize=TEXT_SIZE)
     latency.set_xlim(left=0)
     save(figure, path)
 
 
 def lines(rows: Sequence[Row], server: str) -> list[Row]:
     """Return one server's rows by load."""
-    return sorted((row for row in rows if row["server"] == server), key=lambda row: float(row["sent_per_s"]))
+    return sorted((row for row in rows if row["server"] == server), key=lambda row: float(row["load"]))
 
 
 def _draw_limits(axes: Axes, height: float, words: str, theme: Theme) -> None:

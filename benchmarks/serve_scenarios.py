@@ -1,60 +1,45 @@
-"""What the serve benchmark does to a server: rising loads, many sessions, a device that floods, single calls."""
+"""What the serve benchmark does to a server beside rising loads: little, many sessions, a flood, single calls."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.awake import kept_awake
 from benchmarks.cores import Cores, on_cores
 from benchmarks.load import Device, one_at_a_time, run_devices, run_load
-from benchmarks.serve_bench import BareModel, Bench, batch_sizes, loaded, mean_size, serving
-from benchmarks.serve_figures import summary
+from benchmarks.serve_bench import BareModel, Bench, batch_sizes, serving
+from benchmarks.serve_figures import against_bare, summary
+from benchmarks.serve_rounds import Rows, Say
 from benchmarks.usage import thinned, watched
 from splitnet.messages import InferRequest
 from splitnet.wire import infer_request_to_proto
 
+MODERATE = 0.5  # share of the limit
 SESSION_LOADS = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 IN_TIME = 0.99  # of the frames, for a rate to be one that is carried
 EQUALS = 10  # devices beside the one that floods
 EQUALS_LOAD = 0.8  # share of the limit that they send together
 FLOODING = 10  # times the rate of each of them
 
-Rows = list[dict[str, object]]
-Say = Callable[[str], None]  # takes what is done next
 
-
-def sweep(bench: Bench, bare: BareModel, limit: float, loads: Sequence[float], say: Say) -> Rows:
-    """Put every load on a server with batching and on one without, each between two looks at the limit."""
+def overhead(bench: Bench, bare: BareModel, say: Say) -> Rows:
+    """Return what a frame takes beside decoding and computation at a moderate load, cores as they are and awake."""
     rows: Rows = []
-    before = bare.frames_per_s()
-    for name, size in (("batching", bench.max_batch_size), ("batching off", 1)):
-        for share in loads:
-            say(f"{name}, load {share:g}")
-            figures = _under(bench, share * limit, size)
-            after = bare.frames_per_s()
-            near = (before + after) / 2
-            goodput = float(str(figures["goodput_per_s"]))
-            rows.append({"server": name, "load": share, "share_of_bare": goodput / near, **figures})
-            rows[-1]["bare_frames_per_s"] = near
-            before = after
+    for name, awake in (("as they are", ()), ("kept awake", {*bench.cores.server, *bench.cores.load})):
+        say(f"a moderate load, cores {name}")
+        load = bench.load(MODERATE * bare.frames_per_s())
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            serving(bench, Path(folder) / "server.log") as server,
+            kept_awake(awake),
+        ):
+            tallies = asyncio.run(run_load(server.address, bench.digest, bench.frames, load))
+        rows.append({"cores": name, "load": MODERATE, **summary(tallies, load)})
     return rows
-
-
-def _under(bench: Bench, frames_per_s: float, max_batch_size: int) -> dict[str, object]:
-    load = bench.load(frames_per_s)
-    tallies, usage, sizes = loaded(bench, load, max_batch_size)
-    computed = sum(size * count for size, count in sizes.items())
-    return {
-        **summary(tallies, load),
-        "cores": usage.cores,
-        "cpu_ms_per_frame": 1000 * usage.cpu_s / computed if computed else None,
-        "memory_mb_end": usage.memory_mb[-1][1],
-        "batch_size_mean": mean_size(sizes),
-        "batch_sizes": sizes,
-    }
 
 
 def sessions(bench: Bench, say: Say) -> dict[str, object]:
@@ -63,31 +48,33 @@ def sessions(bench: Bench, say: Say) -> dict[str, object]:
     bench = replace(bench, threads=len(every), cores=Cores(every, every))
     say(f"{bench.devices} sessions")
     bare = BareModel(bench)
-    limit = bare.frames_per_s()
+    limits = [bare.frames_per_s()]
     rows: Rows = []
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         with serving(bench, log) as server, watched(server.process.pid) as usage, on_cores(every):
             for share in SESSION_LOADS:
-                load = bench.load(share * limit)
+                load = bench.load(share * limits[-1])
                 tallies = asyncio.run(run_load(server.address, bench.digest, bench.frames, load))
-                rows.append({"sessions": bench.devices, "load": share, **summary(tallies, load)})
+                figures = summary(tallies, load)
+                limits.append(bare.frames_per_s())
+                near = against_bare([float(str(figures["goodput_per_s"]))], limits[-2:])
+                rows.append({"sessions": bench.devices, "load": share, **near, **figures})
                 if float(str(rows[-1]["in_time"] or 0.0)) >= IN_TIME:
                     break
         sizes = batch_sizes(log)
     return {
         "sessions_cores": len(every),
-        "sessions_bare_frames_per_s": limit,
         "sessions": rows,
         "sessions_batch_sizes": sizes,
         "sessions_memory": memory_rows(usage.memory_mb),
     }
 
 
-def flooding(bench: Bench, limit: float, say: Say) -> Rows:
+def flooding(bench: Bench, bare: BareModel, say: Say) -> Rows:
     """Let one device send many times what each of the others sends, so that all together are too much."""
     say("a device that floods")
-    equal = replace(bench.load(EQUALS_LOAD * limit), devices=EQUALS)
+    equal = replace(bench.load(EQUALS_LOAD * bare.frames_per_s()), devices=EQUALS)
     flood = replace(equal, devices=1, frames_per_s=FLOODING * equal.frames_per_s / EQUALS)
     devices = [Device(number, bench.frames, equal) for number in range(EQUALS)]
     devices.append(Device(EQUALS, bench.frames, flood))

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from benchmarks.load import SETTLE_S, Device, Tally, opening_s, run_devices
 from benchmarks.processes import ServerProcess
-from benchmarks.serve_bench import Bench, encoded_frames, serving
+from benchmarks.serve_bench import BareModel, Bench, encoded_frames, serving
 from benchmarks.serve_figures import phase, refusals
-from benchmarks.serve_scenarios import Rows, Say, memory_rows
+from benchmarks.serve_rounds import Rows, Say
+from benchmarks.serve_scenarios import memory_rows
 from benchmarks.usage import watched
 from splitnet.errors import LinkError
 from splitnet.manifest import load_manifest
@@ -38,10 +39,10 @@ class Switched:
     ready_s: float  # when it had the new one
 
 
-def switching(bench: Bench, images: Path | None, limit: float, say: Say) -> dict[str, object]:
+def switching(bench: Bench, images: Path | None, bare: BareModel, say: Say) -> dict[str, object]:
     """Replace the bundle of a server under load, and let devices come that have the new one."""
     say("a bundle replaced under load")
-    bench = replace(bench, devices=max(1, bench.devices // 2))
+    bench, limit = replace(bench, devices=max(1, bench.devices // 2)), bare.frames_per_s()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         served, other = folder / "served", folder / "other"

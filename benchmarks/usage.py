@@ -22,8 +22,13 @@ class Usage:
     """Filled in when the watched block ends; memory while it lasts."""
 
     cpu_s: float = 0.0
-    cores: float = 0.0  # busy ones, on average
+    seconds: float = 0.0
     memory_mb: list[tuple[float, float]] = field(default_factory=list)  # (seconds since the start, MB resident)
+
+    @property
+    def cores(self) -> float:
+        """The busy ones, on average."""
+        return self.cpu_s / self.seconds if self.seconds else 0.0
 
 
 @contextmanager
@@ -47,7 +52,7 @@ def watched(pid: int) -> Iterator[Usage]:
         looking.join()
     after = process.cpu_times()
     usage.cpu_s = after.user + after.system - before.user - before.system
-    usage.cores = usage.cpu_s / (time.monotonic() - start)
+    usage.seconds = time.monotonic() - start
 
 
 def thinned(series: Sequence[T], count: int = SHOWN) -> list[T]:

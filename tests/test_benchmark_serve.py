@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,18 +14,18 @@ import grpc
 import pytest
 
 from benchmarks import load as load_module
-from benchmarks import serve, serve_bench, serve_scenarios, serve_switch
+from benchmarks import serve, serve_bench, serve_rounds, serve_scenarios, serve_switch
 from benchmarks.__main__ import main
 from benchmarks.cores import Cores, available_cores
-from benchmarks.load import Device, Load, run_devices, run_load
+from benchmarks.load import Device, Load, Tally, added, run_devices, run_load
 from benchmarks.processes import ServerProcess, server_process
-from benchmarks.serve_bench import bench_from
+from benchmarks.serve_bench import BareModel, bench_from
 from benchmarks.serve_figures import summary
 from splitnet.bundle import load_server
 from splitnet.errors import LinkError
 from splitnet.manifest import load_manifest
-from splitnet.messages import Ack, FrameError
-from tests.fake_model import frame
+from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
+from tests.fake_model import frame, one_object
 from tests.fake_server import DIGEST, FakeService, ack_and_detect, serving
 
 LOAD = Load(devices=3, frames_per_s=60.0, deadline_ms=200, seconds=0.4)
@@ -72,6 +73,28 @@ async def test_it_is_known_when_every_frame_was_to_be_sent():
     assert set(tally.answered_at_s) <= set(tally.due_at_s) and min(tally.lags_ms) >= 0
 
 
+async def test_the_time_to_the_ack_is_the_streams_own_round_trip():
+    async with serving(FakeService()) as address:
+        (tally,) = await run_load(address, DIGEST, [frame(1)], replace(LOAD, devices=1, frames_per_s=20.0))
+    assert len(tally.acks_ms) == tally.sent and min(tally.acks_ms) > 0
+
+
+def test_a_device_that_is_late_itself_does_not_blame_the_server():
+    device = Device(0, [frame(1)], LOAD)
+    device._due_at[7], device._left_at[7] = 10.0, 10.004  # 4 ms late
+    answer = FrameDetections(7, 0, one_object(0), ServerTiming(wait_ms=1.0, decode_ms=2.0, infer_ms=3.0))
+    device._count(answer, 10.012)
+    assert device.tally.latencies_ms == [pytest.approx(12.0)]
+    assert device.tally.overheads_ms == [pytest.approx(8.0 - 6.0)]
+
+
+def test_tallies_of_several_sessions_are_added_up():
+    one, other = Tally(2, [1.0], refused=Counter(A=1), due_at_s=[1.0, 2.0]), Tally(3, [2.0, 3.0], refused=Counter(A=2))
+    whole = added([one, other])
+    assert (whole.sent, whole.latencies_ms, whole.refused) == (5, [1.0, 2.0, 3.0], Counter(A=3))
+    assert whole.due_at_s == [1.0, 2.0] and one.sent == 2 and added([]) == Tally()
+
+
 async def test_devices_may_send_at_rates_of_their_own():
     slow, fast = replace(LOAD, devices=1, frames_per_s=20.0), replace(LOAD, devices=1, frames_per_s=100.0)
     async with serving(FakeService()) as address:
@@ -95,7 +118,7 @@ def test_the_benchmark_compares_all_of_them(address, tiny_bundle, tmp_path, caps
         log.write_text('{"event": "stopped", "batch_sizes": {"1": 30, "2": 10}}\n')
         yield address
 
-    monkeypatch.setattr(serve_bench, "serving", same_server)
+    monkeypatch.setattr(serve_rounds, "serving", same_server)
     monkeypatch.setattr(serve_scenarios, "serving", same_server)
     monkeypatch.setattr(serve, "switching", lambda *_: {"switch": [{"sent": 5, "not_in_time": 0}]})
     out = tmp_path / "new" / "serve.json"
@@ -103,6 +126,9 @@ def test_the_benchmark_compares_all_of_them(address, tiny_bundle, tmp_path, caps
     assert main([*words, "--loads", "0.1", "--deadline-ms", "100", "--max-batch-size", "2", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
     assert all(row["cpu_ms_per_frame"] > 0 for row in (*result["bare"], *result["loads"]))
+    assert all(row["share_of_bare_min"] <= row["share_of_bare"] <= row["share_of_bare_max"] for row in result["loads"])
+    assert [row["cores"] for row in result["overhead"]] == ["as they are", "kept awake"]
+    assert all(row["ack_ms_p50"] > 0 for row in result["overhead"])
     assert result["bare_frames_per_s"] > 0 and result["one_call_at_a_time_frames_per_s"] > 0
     assert [row["server"] for row in result["loads"]] == ["batching", "batching off"]
     assert all(row["memory_mb_end"] > 0 and row["batch_size_mean"] == 1.25 for row in result["loads"])
@@ -118,7 +144,8 @@ def test_a_bundle_is_replaced_under_load(tiny_bundle, monkeypatch):
     words = ["--bundle", str(tiny_bundle), "--devices", "4", "--seconds", "0.5", "--max-batch-size", "1"]
     bench = bench_from(options(words), Cores(available_cores(), available_cores()))
     told: list[str] = []
-    result = serve_switch.switching(bench, None, 40.0, told.append)
+    monkeypatch.setattr(BareModel, "frames_per_s", lambda self: 40.0)
+    result = serve_switch.switching(bench, None, BareModel(bench), told.append)
     assert told == ["a bundle replaced under load"]
     assert [row["phase"] for row in result["switch"]] == ["before", "during", "after", "after, new devices"]
     assert result["switch_s"] > 0 and result["switch"][0]["sent"] > 0 and result["switch"][3]["sent"] > 0

@@ -19,6 +19,7 @@ RESULT = {"unsplit": {"ap": 28.71, "ap50": 43.4}, "points": [POINT, PICTURE]}
 
 
 UNDER_LOAD = {"server": "batching", "load": 2.0, "goodput_per_s": 46.5, "share_of_bare": 0.93, "shed": 400}
+UNDER_LOAD |= {"share_of_bare_min": 0.9, "share_of_bare_max": 0.96, "jain": 0.9876}
 UNDER_LOAD |= {"expired": 5, "late": 1, "latency_ms_p50": 210.0, "latency_ms_p99": 480.0, "batch_size_mean": 7.9}
 OFF = {**UNDER_LOAD, "server": "batching off", "goodput_per_s": 40.2, "share_of_bare": 0.81}
 OFF |= {"latency_ms_p50": None, "latency_ms_p99": None, "batch_size_mean": None}
@@ -27,6 +28,10 @@ SERVE = {
     "sessions": [{"sessions": 200, "sent_per_s": 50.0, "in_time": 0.995, "jain": 0.9991}],
     "sessions_cores": 2,
     "flooding": [{"devices": 10, "in_time": 0.999}, {"devices": 1, "in_time": 0.25}],
+    "overhead": [
+        {"cores": "as they are", "load": 0.5, "overhead_ms_p50": 2.34, "ack_ms_p50": 1.6},
+        {"cores": "kept awake", "load": 0.5, "overhead_ms_p50": 1.62, "ack_ms_p50": 1.14},
+    ],
     "switch": [{"sent": 100, "not_in_time": 0}, {"sent": 200, "not_in_time": 2}],
     "switch_errors": 0,
     "switch_s": 3.21,
@@ -87,10 +92,15 @@ def test_a_result_that_comes_later_may_be_missing(tmp_path):
 
 def test_a_server_under_load_is_shown_against_the_bare_model():
     lines = serve(SERVE).splitlines()
-    assert lines[2] == "| batching | 2 | 46.5 | 93% | 210 / 480 | 405 | 1 | 7.9 |"
-    assert lines[3] == "| batching off | 2 | 40.2 | 81% | - / - | 405 | 1 | - |"
+    assert lines[2] == "| batching | 2 | 46.5 | 93% (90%-96%) | 0.988 | 210 / 480 | 405 | 1 | 7.9 |"
+    assert lines[3] == "| batching off | 2 | 40.2 | 81% (90%-96%) | 0.988 | - / - | 405 | 1 | - |"
     assert "| the bare batched model, on as many cores (1) | 50.0 frames/s |" in lines
     assert "| 200 sessions on 2 cores shared with the devices | 0.25 frames/s each, 99.5% in time, " in "\n".join(lines)
+    assert (
+        "| a frame's time beside waiting, decoding and computing, at load 0.5, median "
+        "| 2.3 ms, 1.6 of them the stream's own round trip; "
+        "on cores that never halt 1.6 ms, 1.1 of them the stream's own round trip |" in lines
+    )
     assert (
         "| a bundle replaced under load | 0 errors, 2 of 300 frames not in time, new one ready after 3.2 s |" in lines
     )

@@ -12,16 +12,16 @@ from benchmarks.serve_plot import draw_serve, lines
 pytest.importorskip("matplotlib")
 
 
-def row(server: str, sent: float, p99: float | None = 100.0) -> dict[str, object]:
-    return {"server": server, "sent_per_s": sent, "goodput_per_s": 0.9 * sent, "latency_ms_p99": p99}
+def row(server: str, load: float, p99: float | None = 100.0) -> dict[str, object]:
+    return {"server": server, "load": load, "share_of_bare": 0.9 * load, "latency_ms_p99": p99}
 
 
-ROWS = [row("batching", 40), row("batching", 20), row("batching off", 20), row("batching off", 40, None)]
-RESULT = {"loads": ROWS, "bare_frames_per_s": 30.0, "deadline_ms": 500, "devices": 50}
+ROWS = [row("batching", 1.0), row("batching", 0.5), row("batching off", 0.5), row("batching off", 1.0, None)]
+RESULT = {"loads": ROWS, "deadline_ms": 500, "devices": 50}
 
 
 def test_a_line_goes_by_the_load():
-    assert [one["sent_per_s"] for one in lines(ROWS, "batching")] == [20, 40]
+    assert [one["load"] for one in lines(ROWS, "batching")] == [0.5, 1.0]
     assert [one["server"] for one in lines(ROWS, "batching off")] == ["batching off"] * 2
 
 

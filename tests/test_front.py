@@ -41,8 +41,7 @@ def test_a_picture_becomes_a_latent_of_a_sixteenth_of_its_sides(split_point):
 @torch.no_grad()
 def test_the_features_are_those_of_the_detector():
     detector, encoder = YOLOX("yolox-nano", 2).eval(), encoder_of()
-    for name, stage in encoder.stages.items():
-        stage.load_state_dict(getattr(detector.backbone.backbone, name).state_dict())
+    encoder.take_stages(detector)
     image = torch.rand(1, 3, 64, 64) * 255
     torch.testing.assert_close(encoder.features(image), detector.trace({"image": image})["dark3"])
 

@@ -101,8 +101,8 @@ def test_the_tail_and_the_stages_are_the_detectors_and_stay(teacher, photographs
     before = {name: value.clone() for name, value in task.student.encoder.state_dict().items()}
     task.train(pictures(2), 0.3)
     after = task.student.encoder.state_dict()
-    own = teacher.backbone.backbone.stem.state_dict()["conv.conv.weight"]
-    assert torch.equal(after["stages.stem.conv.conv.weight"], own)
+    own = teacher.backbone.backbone.dark2.state_dict()["0.dconv.conv.weight"]
+    assert torch.equal(after["stages.dark2.0.dconv.conv.weight"], own)
     assert all(torch.equal(after[name], before[name]) for name in after if name.startswith("stages."))
     assert not torch.equal(after["analysis.linear.weight"], before["analysis.linear.weight"])
     assert not torch.equal(after["analysis.reduce.weight"], before["analysis.reduce.weight"])

@@ -135,6 +135,14 @@ def test_focus_orders_pixels_as_the_public_weights_expect() -> None:
     assert focus(image)[0, ::3, 0, 0].tolist() == [0, 2, 1, 3]
 
 
+@pytest.mark.parametrize("size", [(2, 2), (8, 6), (32, 48)])
+@torch.no_grad()
+def test_a_merged_focus_is_one_convolution_that_gives_the_same(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    focus, image = Focus(5, fused=True), torch.randn(2, 3, *size)
+    torch.testing.assert_close(focus.merged()(image), focus(image), atol=1e-5, rtol=1e-5)
+
+
 def test_folding_keeps_a_convolution_with_bias() -> None:
     torch.manual_seed(0)
     conv, bn = torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5)

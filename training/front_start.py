@@ -34,7 +34,7 @@ def start_front(student: Student, teacher: YOLOX, photographs: Sequence[Path], i
     """Give a student with a `FrontEncoder` its first weights. ConfigError if no photograph can be read."""
     encoder, stage = student.encoder, student.spec.split_point
     assert isinstance(encoder, FrontEncoder)
-    student.take_front(teacher)
+    encoder.take_stages(teacher)
     chosen = spread(photographs, PHOTOGRAPHS)
     basis = bases_of(steps_of(teacher), [stage], chosen, input_size, LATENT_STRIDE)[stage]
     kernel, grey = torch.from_numpy(kernel_of(basis.components, patch_side(stage))).float(), torch.tensor(basis.grey)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.architectures import architecture_of
 from splitnet.nn.decoder import Decoder, DecoderSpec
+from splitnet.nn.detector import Detector
 from splitnet.nn.encoder import EncoderSpec, EnsembleEncoder
 from splitnet.nn.front import FrontEncoder, FrontSpec
-from splitnet.nn.yolox import YOLOX
 from training.rate import GainedQuantiser, Quantised, pad_to
 
 
@@ -44,7 +45,7 @@ class Student(nn.Module):
         channels, is_front = spec.encoder.latent_channels, isinstance(spec.encoder, FrontSpec)
         self.quantiser = GainedQuantiser(spec.widths, spec.qualities, channels)
         self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point, linear=is_front)
-        self.tail = YOLOX(spec.detector, spec.classes, spec.split_point, fused=True)
+        self.tail = architecture_of(spec.detector).build(spec.detector, spec.classes, spec.split_point)
 
     def forward(
         self, canvas: Tensor, square: int, widths: Tensor, qualities: Tensor, joint: bool
@@ -60,13 +61,9 @@ class Student(nn.Module):
         features = self.decoder(pad_to(quantised.y_hat, square // LATENT_STRIDE))
         if joint:
             return self.tail.trace(features), quantised
-        backbone = self.tail.backbone.backbone
-        stage = backbone.stages[0]
-        if stage != "dark5":
-            features = {**features, stage: getattr(backbone, stage)(features[self.spec.split_point])}
-        return features, quantised
+        return self.tail.next_stage(features), quantised
 
-    def take_tail(self, detector: YOLOX) -> None:
+    def take_tail(self, detector: Detector) -> None:
         """Start the tail from a whole, fused detector. ConfigError if it is another than the spec's."""
         theirs = detector.state_dict()
         try:
@@ -80,13 +77,6 @@ class Student(nn.Module):
         if not isinstance(self.encoder, FrontEncoder):
             return []
         return [*self.encoder.analysis.linear.parameters(), *self.decoder.linear.parameters()]
-
-    def take_front(self, detector: YOLOX) -> None:
-        """Give the encoder the stages of a whole, fused detector; they are not trained."""
-        assert isinstance(self.encoder, FrontEncoder)
-        for name, stage in self.encoder.stages.items():
-            theirs: nn.Module = getattr(detector.backbone.backbone, name)
-            stage.load_state_dict(theirs.state_dict())
 
 
 def _encoder(spec: StudentSpec) -> EnsembleEncoder | FrontEncoder:

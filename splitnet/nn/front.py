@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.layers import Focus
 from splitnet.nn.projection import patch_side
-from splitnet.nn.yolox import FAMILY, features_at, stages_to
+from splitnet.nn.yolox import FAMILY, YOLOX, features_at, stages_to
 
 KIND = "front"
 
@@ -88,6 +89,9 @@ class FrontEncoder(nn.Module):
         check_single(split_point)
         self.spec = spec
         self.stages = stages_to(detector, split_point)
+        for name, stage in self.stages.items():
+            if isinstance(stage, Focus):
+                self.stages[name] = stage.merged()
         self.analysis = Analysis(spec, FAMILY[detector].channels(split_point), patch_side(split_point))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -100,6 +104,12 @@ class FrontEncoder(nn.Module):
         for stage in self.stages.values():
             x = stage(x)
         return x
+
+    def take_stages(self, detector: YOLOX) -> None:
+        """Give the stages the weights of a whole, fused detector of the same name."""
+        for name, stage in self.stages.items():
+            theirs: nn.Module = getattr(detector.backbone.backbone, name)
+            stage.load_state_dict((theirs.merged() if isinstance(theirs, Focus) else theirs).state_dict())
 
     def narrow(self, width: int) -> FrontEncoder:
         """Return itself: a width is a size of the canvas. ConfigError on one that is not there."""

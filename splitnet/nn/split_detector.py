@@ -9,10 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splitnet.codec.rounding import RateRounding
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
-from splitnet.nn.detector import Detector
 from splitnet.nn.detector import Detector
 from splitnet.nn.kinds import AnyDecoder, AnyEncoder
 from splitnet.nn.layers import place
@@ -31,7 +29,6 @@ class DeviceHalf:
         self.widths, self.qualities = int(gains.shape[0]), int(gains.shape[1])
         self._networks = [encoder.narrow(w + 1) for w in range(self.widths)]
         self._sessions: list[OnnxNetwork] = []
-        self._rounding: RateRounding | None = None
         self._gains = gains[..., None, None].contiguous()
         self._device = torch.device("cpu")
         self.to("cpu")
@@ -41,11 +38,6 @@ class DeviceHalf:
         self._device = torch.device(device)
         self._networks = [place(network, self._device) for network in self._networks]
         self._gains = self._gains.to(self._device)
-        return self
-
-    def round_by(self, rounding: RateRounding | None) -> DeviceHalf:
-        """Round with the bits in mind from now on, or to what is nearest; returns itself."""
-        self._rounding = rounding
         return self
 
     def use_onnxruntime(self, threads: int) -> DeviceHalf:
@@ -79,10 +71,8 @@ class DeviceHalf:
     def quantise(self, latent: Tensor, width: int, quality: int) -> NDArray[np.int16]:
         """Return the symbols (C, h, w) of a width's latent at a quality. ConfigError if the bundle has no such one."""
         self._check_point(width, quality)
-        scaled = (latent * self._gains[width - 1, quality]).clamp_(-MAX_SYMBOL, MAX_SYMBOL)
-        if self._rounding is not None:
-            return self._rounding.symbols(scaled.cpu().numpy(), width, quality)
-        return cast("NDArray[np.int16]", scaled.round_().to(torch.int16).contiguous().cpu().numpy())
+        symbols = (latent * self._gains[width - 1, quality]).round_().clamp_(-MAX_SYMBOL, MAX_SYMBOL)
+        return cast("NDArray[np.int16]", symbols.to(torch.int16).contiguous().cpu().numpy())
 
     def _check_point(self, width: int, quality: int) -> None:
         if not (1 <= width <= self.widths and 0 <= quality < self.qualities):

@@ -20,14 +20,16 @@ from splitnet.environment import environment
 from splitnet.errors import ConfigError, SplitError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import Manifest
+from splitnet.nn.architectures import INPUT_SIZES, SPLIT_POINTS, architecture_of
+from splitnet.nn.detector import Detector
 from splitnet.nn.encoder import EncoderSpec
 from splitnet.nn.front import FrontSpec
-from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
 from splitnet.settings import add_settings, read_settings
 from training.answers import answers_of
 from training.average_precision import LabelledSet, class_names_of
 from training.conversion import ConvertSettings, convert
 from training.detector import train_detector
+from training.detector_family import family_of
 from training.detector_file import DETECTOR_FILE, read_note
 from training.detector_settings import DetectorSettings
 from training.distill import Distillation, DistillConfig
@@ -48,7 +50,7 @@ from training.teacher import origin_of, read_teacher
 
 SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a front's widths
 ORIGIN = (
-    "Distilled in this project from the public {detector} weights of Megvii's YOLOX (Apache-2.0), "
+    "Distilled in this project from the public {detector} weights of {source}, "
     "every weight of the server half and of the unsplit detector trained further here."
 )
 
@@ -118,7 +120,7 @@ def _training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
         metavar="FILE",
         help="unsplit detector: .onnx (batch norms folded in), .pth, .safetensors, or the --run of a `detector`",
     )
-    add("--detector", choices=sorted(FAMILY), default="yolox-nano", help="which one that is (default: %(default)s)")
+    add("--detector", choices=[*INPUT_SIZES], default="yolox-nano", help="which one that is (default: %(default)s)")
     add(
         "--classes",
         type=Path,
@@ -242,12 +244,11 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_evaluate)
 
 
-def _train(options: argparse.Namespace, task: Task[NDArray[Any]], photographs: Sequence[Path]) -> None:
+def _train(options: argparse.Namespace, task: Task[NDArray[Any]], photographs: Sequence[Path], spec: CropSpec) -> None:
     """Train to the last step, from the checkpoint if there is one."""
     run = Run(task, options.run, options.steps)
     if not run.resume() and options.start_from is not None:
         run.start_from(options.start_from, options.start_progress)
-    spec = CropSpec(square=options.square, input_size=_input_size(options))
     with CropStream(photographs, spec, options.batch_size, options.seed + run.step, options.loaders) as stream:
         run.go(stream)
 
@@ -278,12 +279,13 @@ def _distill(options: argparse.Namespace) -> None:
         encoder=spec.encoder,
         decoder=spec.decoder,
         files={},
-        origin=own or ORIGIN.format(detector=options.detector),
+        origin=own or ORIGIN.format(detector=options.detector, source=family_of(options.detector).source),
         licence=options.licence,
     )
     # Both before the training, so that what is wrong with them shows at once.
     detector = _unsplit(options, teacher, names)
-    _train(options, task, photographs)
+    low, high = recipe.scales
+    _train(options, task, photographs, CropSpec(options.square, _input_size(options), low, high))
     every = -(-len(photographs) // options.table_photographs)
     written = export_bundle(options.bundle, manifest, task.result(), detector, photographs[::every])
     print(f"wrote {options.bundle} ({written.digest[:12]}); now measure it: python -m training evaluate --help")
@@ -307,7 +309,7 @@ def _sides(options: argparse.Namespace) -> tuple[int, ...]:
 
 def _beginning(
     options: argparse.Namespace, spec: StudentSpec, photographs: Sequence[Path]
-) -> Callable[[Student, YOLOX], None] | None:
+) -> Callable[[Student, Detector], None] | None:
     """Return what gives a front its first weights; None if weights of an earlier run follow, or random ones will do."""
     if not isinstance(spec.encoder, FrontSpec) or options.start_from or (options.run / CHECKPOINT).exists():
         return None
@@ -317,16 +319,16 @@ def _beginning(
 def _input_size(options: argparse.Namespace) -> int:
     """Return the side of the detector's square: as asked, as its teacher was trained for, or as published."""
     note = read_note(options.teacher)
-    return options.input_size or (note.input_size if note else FAMILY[options.detector].input_size)
+    return options.input_size or (note.input_size if note else INPUT_SIZES[options.detector])
 
 
-def _unsplit(options: argparse.Namespace, teacher: YOLOX, names: Sequence[str]) -> YOLOX:
+def _unsplit(options: argparse.Namespace, teacher: Detector, names: Sequence[str]) -> Detector:
     """Return the detector for the `image` mode. It shares nothing with the student."""
     if options.unsplit is None:
         return teacher
     if (options.unsplit / DETECTOR_FILE).is_file():
         return read_teacher(options.unsplit, options.detector, names)
-    detector = YOLOX(options.detector, len(names))
+    detector = architecture_of(options.detector).build(options.detector, len(names))
     try:
         detector.load_state_dict(Recompression.result(options.unsplit))
     except RuntimeError as error:
@@ -344,7 +346,8 @@ def _recompress(options: argparse.Namespace) -> None:
     photographs = find_photographs(options.photographs, options.exclude)
     teacher = read_teacher(options.teacher, options.detector, class_names_of(options.classes))
     config = RecompressConfig(square=options.square, seed=options.seed, device=options.device)
-    _train(options, Recompression(config, teacher), photographs)
+    crops = CropSpec(options.square, _input_size(options))
+    _train(options, Recompression(config, teacher), photographs, crops)
     print(f"done: give --unsplit {options.run} to `python -m training distill`")
 
 

@@ -29,6 +29,7 @@ class Recipe:
     first_price: float = 1.0  # share of the price in the beginning, so that the latent learns to say something
     joint_weights: Mapping[str, float] = field(default_factory=lambda: FRONT_JOINT)
     decoder: DecoderSpec = field(default_factory=DecoderSpec)
+    scales: tuple[float, float] = (0.6, 1.5)  # of the crops; at 1 a picture just fits the detector's square
 
     @property
     def qualities(self) -> int:
@@ -65,5 +66,6 @@ FRONT = Recipe(
     matrix_rate=1e-2,
     peak_rate=1e-3,
     decoder=DecoderSpec(channels=128, blocks=3, branch_channels=64),  # half of the usual one's work
+    scales=(0.48, 1.25),  # widths are sizes of the picture
 )
 RECIPES: Mapping[str, Recipe] = {"ensemble": ENSEMBLE, "front": FRONT}

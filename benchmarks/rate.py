@@ -20,18 +20,19 @@ from tqdm import tqdm
 
 from benchmarks.benchmark import Benchmark
 from benchmarks.picture_rivals import rivals
-from benchmarks.rate_figures import Measured, Row, bd_rows, lead_rows
+from benchmarks.rate_figures import ANY, Measured, Row, bd_rows, lead_rows
 from benchmarks.rate_plot import draw_rate, require_matplotlib
 from benchmarks.resampling import Sample, draw
 from edge_client.encoder_runtime import BACKENDS, ONNXRUNTIME, TORCH
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.manifest import Manifest
+from splitnet.nn.detector import Detector
 from splitnet.nn.layers import place
 from splitnet.nn.macs import count_macs
 from splitnet.nn.onnx_reader import read_onnx
-from splitnet.nn.yolox import YOLOX
 from splitnet.settings import DEFAULT_BUNDLE
+from training.answers import Answers, answers_of
 from training.average_precision import LabelledSet
 from training.contenders import Contender, LocalContender, SplitContender
 from training.evaluate import Tally, measure, mmacs, operating_points
@@ -96,7 +97,8 @@ def run(options: Namespace) -> dict[str, object]:
         *_rival_entries(detectors, manifest),
         *(_unsplit_entry(name, detector, manifest.input_size) for name, detector in detectors.items()),
     ]
-    points = _measure(entries, labelled, manifest.input_size, options)
+    with answers_of(manifest.digest) as answers:
+        points = _measure(entries, labelled, manifest.input_size, options, answers)
     result = {
         "bundle": f"{manifest.name} {manifest.digest[:12]}",
         "backend": options.backend,
@@ -128,9 +130,9 @@ def _check(options: Namespace) -> None:
             raise ConfigError(f"--out {options.out}: {error}") from error
 
 
-def _detectors(server: ServerBundle, manifest: Manifest, public: Path | None) -> dict[str, YOLOX]:
+def _detectors(server: ServerBundle, manifest: Manifest, public: Path | None) -> dict[str, Detector]:
     """Return the whole detectors by name; the pictures of the rivals go to the last one."""
-    found = {} if server.detector is None else {BUNDLED: server.detector}
+    found: dict[str, Detector] = {} if server.detector is None else {BUNDLED: server.detector}
     if public is not None:
         found[PUBLIC] = read_onnx(public, manifest.detector, len(manifest.class_names))
     if not found:
@@ -145,9 +147,9 @@ def _split_entries(device: DeviceBundle, server: ServerBundle, widths: Sequence[
     if not all(1 <= point.width <= device.manifest.widths for point in points):
         raise ConfigError(f"the bundle has widths 1..{device.manifest.widths}")
     macs = {point.width: mmacs(device, point) for point in points}
-    size = device.manifest.input_size
+    sides = device.manifest.sides
     return [
-        _Entry(SplitContender(device, server, p), f"w{p.width}", "split", size, p.quality, macs[p.width])
+        _Entry(SplitContender(device, server, p), f"w{p.width}", "split", sides[p.width - 1], p.quality, macs[p.width])
         for p in points
     ]
 
@@ -164,7 +166,7 @@ def _bundle_entries(folder: Path, compared: Manifest) -> list[_Entry]:
     return [replace(entry, curve=manifest.name, setting=f"bundle {entry.curve}") for entry in found]
 
 
-def _rival_entries(detectors: dict[str, YOLOX], manifest: Manifest) -> list[_Entry]:
+def _rival_entries(detectors: dict[str, Detector], manifest: Manifest) -> list[_Entry]:
     detector = list(detectors.values())[-1]
     return [
         _Entry(one, one.setting.codec, one.setting.name, one.size, one.quality, 0.0)
@@ -172,14 +174,16 @@ def _rival_entries(detectors: dict[str, YOLOX], manifest: Manifest) -> list[_Ent
     ]
 
 
-def _unsplit_entry(name: str, detector: YOLOX, size: int) -> _Entry:
+def _unsplit_entry(name: str, detector: Detector, size: int) -> _Entry:
     macs = count_macs(detector, lambda: detector(torch.zeros(1, 3, size, size)))
     return _Entry(LocalContender(detector, size), name, UNSPLIT, size, 0, macs / 1e6)
 
 
-def _measure(entries: Sequence[_Entry], labelled: LabelledSet, input_size: int, options: Namespace) -> list[Measured]:
+def _measure(
+    entries: Sequence[_Entry], labelled: LabelledSet, input_size: int, options: Namespace, answers: Answers
+) -> list[Measured]:
     """Run every picture through every entry, and every entry's detections through every resample."""
-    tallies = measure([entry.contender for entry in entries], labelled, input_size, options.threads)
+    tallies = measure([entry.contender for entry in entries], labelled, input_size, options.threads, answers)
     counts = draw(len(labelled.images), options.resamples, options.seed)
     return [
         _measured(entry, tally, Sample.of(labelled.matches(tally.found), tally, counts))
@@ -209,9 +213,10 @@ def _unsplit_row(point: Measured) -> Row:
 
 def _figures(points: Sequence[Measured]) -> dict[str, object]:
     widths = sorted({point.curve for point in points if point.setting == "split"}, key=lambda name: int(name[1:]))
-    ends = list(dict.fromkeys([widths[-1], widths[0]]))
+    several = [ANY] if len(widths) > 1 else []
+    ends = list(dict.fromkeys([*several, widths[-1], widths[0]]))
     return {
         "points": [point.row() for point in points],
-        "bd_rate": bd_rows(points, widths),
+        "bd_rate": bd_rows(points, [*several, *widths]),
         "leads": lead_rows(points, ends),
     }

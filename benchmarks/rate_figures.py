@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.rate_curve import RateCurve, bd_rate, front
 from benchmarks.resampling import Sample, interval
 
+ANY = "any width"  # the curve of the best of all widths: rivals stand with the best of all their settings, too
 KILOBYTES = (0.5, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0)
 Row = dict[str, object]
 
@@ -56,6 +57,11 @@ def rivals_of(points: Sequence[Measured]) -> list[str]:
     return list(dict.fromkeys(point.curve for point in points if point.setting != "split"))
 
 
+def points_of(points: Iterable[Measured], curve: str) -> list[Measured]:
+    """Return the points of a curve; of all widths for ANY."""
+    return [point for point in points if (point.setting == "split" if curve == ANY else point.curve == curve)]
+
+
 def bd_rows(points: Sequence[Measured], curves: Sequence[str]) -> list[Row]:
     """Return the BD-rate of each curve against each rival, at any size and at the detector's only.
 
@@ -64,7 +70,7 @@ def bd_rows(points: Sequence[Measured], curves: Sequence[str]) -> list[Row]:
     full = max(point.size for point in points)
     rows: list[Row] = []
     for curve in curves:
-        own = fronts(point for point in points if point.curve == curve)
+        own = fronts(points_of(points, curve))
         for codec in rivals_of(points):
             rival = [point for point in points if point.curve == codec]
             for sizes, chosen in (("any", rival), (str(full), [point for point in rival if point.size == full])):
@@ -92,7 +98,7 @@ def lead_rows(points: Sequence[Measured], curves: Sequence[str]) -> list[Row]:
     """
     rows: list[Row] = []
     for curve in curves:
-        own = fronts(point for point in points if point.curve == curve)
+        own = fronts(points_of(points, curve))
         for codec in rivals_of(points):
             rival = fronts(point for point in points if point.curve == codec)
             rows += [{"curve": curve, "rival": codec, **_lead_figures(own, rival, size)} for size in KILOBYTES]

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import picture_rivals, rate
 from benchmarks.__main__ import main
 from benchmarks.picture_rivals import PictureContender, Setting, scaled, settings
-from benchmarks.rate_figures import Measured, bd_rows, fronts, lead_rows
+from benchmarks.rate_figures import ANY, Measured, bd_rows, fronts, lead_rows, points_of
 from benchmarks.rate_plot import draw_rate, spread
 from benchmarks.resampling import Sample, draw, interval
 from splitnet.bundle import load_server
@@ -20,6 +20,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import load_manifest
 from tests.labelled_pictures import write_labelled
 from tests.tiny_bundle import write_tiny_bundle
+from training import answers
 from training.evaluate import Tally
 from training.matches import ClassMatches, Matches
 
@@ -93,6 +94,16 @@ def test_leads_are_at_equal_bytes_and_only_where_the_curve_has_begun():
     assert 0.5 not in {row["kilobytes"] for row in lead_rows(later, ["w1"])}
 
 
+def test_the_best_of_all_widths_is_a_curve_of_its_own():
+    wider = [point("w2", [1000.0] * 3, [18.0] * 3), point("w2", [2000.0] * 3, [19.0] * 3)]
+    points = [*POINTS, *wider]
+    (row,) = (r for r in lead_rows(points, [ANY]) if (r["rival"], r["kilobytes"]) == ("jpeg", 1.0))
+    assert (row["ap"], row["rival_ap"]) == (18.0, 10.0)  # w1 has 15 there
+    assert {one.curve for one in points_of(points, ANY)} == {"w1", "w2"}
+    assert points_of(points, "w2") == wider
+    assert {row["curve"] for row in bd_rows(points, [ANY])} == {ANY}
+
+
 def test_a_front_of_each_resample_leaves_out_what_is_beaten_there():
     first, second = fronts([point("w1", [100.0, 100.0], [5.0, 9.0]), point("w1", [200.0, 200.0], [6.0, 8.0])])
     assert first.ap.tolist() == [5.0, 6.0]
@@ -144,6 +155,11 @@ def test_a_small_picture_is_scaled_up_to_where_the_detector_looks_for_it(photo):
     assert np.array_equal(seen[0][:312], box.apply(photo)[:312])
     assert (seen[1][312:] == 114).all()
     assert np.abs(seen[1][:312] - seen[0][:312]).mean() < 10
+
+
+@pytest.fixture(autouse=True)
+def _own_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "FOLDER", tmp_path / "runs")
 
 
 @pytest.fixture

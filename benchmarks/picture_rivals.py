@@ -19,8 +19,8 @@ from torch import Tensor
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
+from splitnet.nn.detector import Detector
 from splitnet.nn.split_detector import image_input
-from splitnet.nn.yolox import YOLOX
 
 Picture = NDArray[np.uint8]  # (H, W, 3) BGR
 
@@ -132,7 +132,7 @@ def settings() -> tuple[Setting, ...]:
 class PictureContender:
     """A picture codec at one quality and size, and a whole detector behind it (`training.contenders`)."""
 
-    detector: YOLOX
+    detector: Detector
     input_size: int
     setting: Setting
     share: float  # of the detector's side
@@ -142,6 +142,11 @@ class PictureContender:
     def size(self) -> int:
         """The longer side of what travels, in pixels."""
         return round(self.share * self.input_size)
+
+    @property
+    def detector_name(self) -> str:
+        """The detector that sees the picture."""
+        return self.detector.name
 
     def compress(self, frame: Picture, box: Letterbox) -> bytes:
         """Scale and compress; at full size the detector's own way of scaling, averaging below that."""
@@ -164,7 +169,7 @@ def scaled(frame: Picture, size: int, interpolation: int = cv2.INTER_AREA) -> Pi
     return np.asarray(cv2.resize(frame, (box.picture_width, box.picture_height), interpolation=interpolation), np.uint8)
 
 
-def rivals(detector: YOLOX, input_size: int) -> list[PictureContender]:
+def rivals(detector: Detector, input_size: int) -> list[PictureContender]:
     """Return every rival behind a detector."""
     return [
         PictureContender(detector, input_size, setting, share, quality)

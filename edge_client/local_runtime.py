@@ -19,7 +19,7 @@ from splitnet.operating_point import LOCAL
 
 if TYPE_CHECKING:
     from splitnet.manifest import Manifest
-    from splitnet.nn.yolox import YOLOX
+    from splitnet.nn.detector import Detector
 
 LocalResult = tuple[EncodedFrame, Detections]
 
@@ -28,7 +28,7 @@ class LocalRuntime:
     """The whole detector, ready to run on the device. One thread at a time."""
 
     def __init__(
-        self, detector: YOLOX, input_size: int, device: str = "cpu", clock: Callable[[], float] = time.perf_counter
+        self, detector: Detector, input_size: int, device: str = "cpu", clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self._detector = detector
         self._input_size = input_size
@@ -39,7 +39,7 @@ class LocalRuntime:
         """Find the objects in a frame (H, W, 3) uint8 BGR; returns what it cost, without a payload, and them."""
         import torch  # here, because a program that shows its help can do without
 
-        from splitnet.nn.boxes import detections_from_raw
+        from splitnet.nn.architectures import architecture_of
         from splitnet.nn.split_detector import image_input
 
         begin = self._clock()
@@ -48,7 +48,7 @@ class LocalRuntime:
         fitted = self._clock()
         with torch.inference_mode():
             raw = self._detector(image_input(canvas, self._input_size)[None].to(self._device))
-            found = detections_from_raw(raw, self._input_size)[0]
+            found = architecture_of(self._detector.name).detections(raw, self._input_size)[0]
         detections = Detections(letterbox.boxes_to_frame(found.boxes), found.scores, found.labels)
         done = self._clock()
         return EncodedFrame(LOCAL, b"", (fitted - begin) * 1000, (done - fitted) * 1000, 0.0), detections

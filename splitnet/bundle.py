@@ -26,9 +26,10 @@ from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.errors import BundleError, DigestMismatchError
 from splitnet.manifest import FileEntry, Manifest, load_manifest
+from splitnet.nn.architectures import architecture_of
+from splitnet.nn.detector import Detector
 from splitnet.nn.kinds import AnyEncoder, make_decoder, make_encoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
-from splitnet.nn.yolox import YOLOX
 
 ENCODER_FILE = "encoder.safetensors"
 SERVER_FILE = "server.safetensors"
@@ -54,7 +55,7 @@ class ServerBundle:
     manifest: Manifest
     half: ServerHalf
     codec: FeatureCodec
-    detector: YOLOX | None
+    detector: Detector | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class BundleParts:
     gains: Tensor  # (widths, qualities, channels)
     entropy_model: EntropyModel
     server: ServerHalf
-    detector: YOLOX | None = None
+    detector: Detector | None = None
 
 
 def load_device(folder: Path) -> DeviceBundle:
@@ -92,18 +93,19 @@ def load_server(folder: Path) -> ServerBundle:
     inverse_gains = _gains(tensors, "inverse_gains", manifest, SERVER_FILE)
     with torch.device("meta"):
         decoder = make_decoder(manifest.decoder, manifest.encoder, manifest.detector, manifest.split_point)
-        rest = YOLOX(manifest.detector, len(manifest.class_names), manifest.split_point)
+        architecture, classes = architecture_of(manifest.detector), len(manifest.class_names)
+        rest = architecture.build(manifest.detector, classes, manifest.split_point)
     half = ServerHalf(decoder, rest, inverse_gains, manifest.input_size)
     _assign(half, tensors, SERVER_FILE)
     return ServerBundle(manifest, half.eval(), _codec(tables, manifest), load_detector(folder, manifest))
 
 
-def load_detector(folder: Path, manifest: Manifest) -> YOLOX | None:
+def load_detector(folder: Path, manifest: Manifest) -> Detector | None:
     """Load the unsplit detector, or None if the bundle was made without one."""
     if DETECTOR_FILE not in manifest.files:
         return None
     with torch.device("meta"):
-        detector = YOLOX(manifest.detector, len(manifest.class_names))
+        detector = architecture_of(manifest.detector).build(manifest.detector, len(manifest.class_names))
     _assign(detector, _read(folder, manifest, DETECTOR_FILE), DETECTOR_FILE)
     return detector.eval()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.architectures import INPUT_SIZES, architecture_of
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder import EncoderSpec
 from splitnet.nn.front import KIND as FRONT
@@ -20,7 +21,6 @@ from splitnet.nn.front import FrontSpec, check_single
 from splitnet.nn.kinds import AnyEncoderSpec
 from splitnet.nn.projection import KIND as PROJECTION
 from splitnet.nn.projection import ProjectionSpec
-from splitnet.nn.yolox import FAMILY, SPLIT_POINTS
 from splitnet.operating_point import Codec, Mode
 
 FORMAT_VERSION = 2  # 1: other activations; such bundles were never published
@@ -68,7 +68,7 @@ class Manifest:
     """All that is known of a bundle without its weights."""
 
     name: str
-    detector: str  # a key of yolox.FAMILY
+    detector: str  # one that `architectures.architecture_of` knows
     split_point: str
     input_size: int  # pixels a side of the detector's square
     class_names: tuple[str, ...]
@@ -83,8 +83,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         """Raise BundleError on values that no bundle can have."""
-        _require(self.detector in FAMILY, f"unknown detector {self.detector!r}")
-        _require(self.split_point in SPLIT_POINTS, f"unknown split point {self.split_point!r}")
+        _require(self.detector in INPUT_SIZES, f"unknown detector {self.detector!r}")
+        split_points = architecture_of(self.detector).split_points
+        _require(self.split_point in split_points, f"unknown split point {self.split_point!r}")
         _require(32 <= self.input_size <= MAX_INPUT_SIZE, f"input size {self.input_size} is out of range")
         _require(self.input_size % 32 == 0, f"input size {self.input_size} is not a multiple of 32")
         _require(1 <= len(self.class_names) <= 10_000, f"{len(self.class_names)} classes")
@@ -208,7 +209,7 @@ def _check_kind(encoder: AnyEncoderSpec, decoder: DecoderSpec | None, detector: 
         if isinstance(encoder, ProjectionSpec):
             encoder.patches(detector, split_point)
         elif isinstance(encoder, FrontSpec):
-            check_single(split_point)
+            check_single(detector, split_point)
     except ConfigError as error:
         raise BundleError(f"not a usable bundle: {error}") from error
 

@@ -64,7 +64,7 @@ def test_stages_one_after_the_other_give_the_features_of_the_whole(name):
     split_point = architecture.split_points[-1]
     stages = architecture.stages_to(name, split_point).eval()
     for stage, module in stages.items():
-        module.load_state_dict(architecture.stage_weights(whole, stage))
+        module.load_state_dict(architecture.stage_of(whole, stage).state_dict())
     x = 255 * torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         expected = whole.trace({"image": x})

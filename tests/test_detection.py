@@ -19,7 +19,7 @@ from splitnet.codec.image_codec import compress_image
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.messages import Frame
-from splitnet.nn import boxes
+from splitnet.nn.yolox_architecture import YOLOXArchitecture
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from tests.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
 
@@ -42,8 +42,7 @@ def model(bundle: ServerBundle) -> BundleModel:
 @pytest.fixture(autouse=True)
 def _keep_every_box(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lower the threshold: a network with random weights is never sure."""
-    defaults = (0.0, *boxes.detections_from_raw.__defaults__[1:])
-    monkeypatch.setattr(boxes.detections_from_raw, "__defaults__", defaults)
+    monkeypatch.setattr(YOLOXArchitecture.detections, "__defaults__", (0.0,))
 
 
 def encoded(device: DeviceBundle, photo: np.ndarray, point: OperatingPoint) -> Frame:

@@ -19,7 +19,6 @@ from splitnet.nn.yolox_architecture import YOLOXArchitecture
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from tests.labelled_pictures import SIZES, write_labelled
 from tests.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS
-from training import evaluate as module
 from training.average_precision import LabelledSet
 from training.evaluate import IMAGE_POINTS, Evaluation, evaluate, measure, operating_points, unsplit_detections
 

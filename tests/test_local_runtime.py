@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 import threading
-from functools import partial
 from itertools import count
 
 import numpy as np
@@ -22,6 +21,7 @@ from splitnet.detections import Detections
 from splitnet.errors import DigestMismatchError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import load_manifest
+from splitnet.nn.yolox_architecture import YOLOXArchitecture
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 from tests.client_samples import chosen_frame
 
@@ -115,9 +115,8 @@ def in_order(boxes):
 
 
 def test_it_finds_what_the_server_finds_in_the_same_picture(tiny_bundle, photo, monkeypatch):
-    for module in ("splitnet.nn.boxes", "cloud_server.detection"):  # random weights are never sure of anything
-        found_by = sys.modules[module].detections_from_raw
-        monkeypatch.setattr(f"{module}.detections_from_raw", partial(found_by, score_threshold=0.01))
+    # Random weights are never sure of anything.
+    monkeypatch.setattr(YOLOXArchitecture.detections, "__defaults__", (0.01,))
     manifest = load_manifest(tiny_bundle)
     local = load_local(tiny_bundle, manifest, "cpu")
     assert local is not None

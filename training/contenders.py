@@ -27,11 +27,6 @@ class Contender(Protocol):
         ...
 
     @property
-    def detector_name(self) -> str:
-        """The detector whose raw predictions they are."""
-        ...
-
-    @property
     def input_size(self) -> int:
         """Side of the square that frames are fitted into, pixels."""
         ...
@@ -60,11 +55,6 @@ class SplitContender:
     server: ServerBundle
     point: OperatingPoint
     part: str = "half"
-
-    @property
-    def detector_name(self) -> str:
-        """The detector that the bundle was split from."""
-        return self.server.manifest.detector
 
     @property
     def detector_name(self) -> str:

@@ -17,6 +17,7 @@ from splitnet.errors import ConfigError
 from splitnet.nn.detector import Detector
 from training.augment import Picture
 from training.efficientdet_family import EfficientDetFamily
+from training.losses import Reading
 from training.yolox_family import YOLOXFamily
 
 
@@ -24,6 +25,8 @@ class DetectorFamily(Protocol):
     """A family; the square is the side in pixels of what the network sees."""
 
     input_sizes: Mapping[str, int]  # pixels a side as published, by the names of its members
+    source: str  # of its public weights, with their licence
+    reading: Reading  # of its raw predictions, for distillation
 
     def build(self, name: str, classes: int) -> nn.Module:
         """Return a network with random weights, ready to be trained."""

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splitnet.errors import ConfigError
+from splitnet.nn.detector import Detector
 from splitnet.nn.layers import place
-from splitnet.nn.yolox import YOLOX
+from training.detector_family import family_of
 from training.losses import distillation_loss
 from training.muon import Muon, is_matrix
 from training.optimise import apply_gradients, set_learning_rate
@@ -53,8 +54,8 @@ class Distillation:
         self,
         config: DistillConfig,
         spec: StudentSpec,
-        teacher: YOLOX,
-        begin: Callable[[Student, YOLOX], None] | None = None,
+        teacher: Detector,
+        begin: Callable[[Student, Detector], None] | None = None,
     ) -> None:
         """Take a whole, fused teacher. ConfigError if settings and sizes contradict one another.
 
@@ -63,7 +64,7 @@ class Distillation:
         if config.recipe.qualities != spec.qualities:
             raise ConfigError(f"{config.recipe.qualities} prices for {spec.qualities} qualities")
         torch.manual_seed(config.seed)
-        self.config, self.spec = config, spec
+        self.config, self.spec, self.reading = config, spec, family_of(spec.detector).reading
         self.device = torch.device(config.device)
         self.teacher = place(teacher.eval().requires_grad_(False), self.device)
         self.student = Student(spec)
@@ -98,7 +99,7 @@ class Distillation:
         points = uniform_operating_points(len(canvas), self.spec.widths, self.spec.qualities, self.generator)
         widths, qualities = (p.to(self.device) for p in points)
         outputs, quantised = self.student(canvas, self.config.square, widths, qualities, recipe.is_joint(progress))
-        terms = distillation_loss(outputs, teacher, recipe.loss_weights(progress))
+        terms = distillation_loss(outputs, teacher, recipe.loss_weights(progress), self.reading)
         bits_per_pixel = quantised.bits / (canvas.shape[2] * canvas.shape[3])
         price = (self.prices[qualities] * bits_per_pixel).mean() * recipe.price_factor(progress)
         figures: dict[str, list[float]] = defaultdict(list)
@@ -162,7 +163,7 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> 
         group["peak"] = peak
 
 
-def _compile(teacher: YOLOX, student: Student) -> None:
+def _compile(teacher: Detector, student: Student) -> None:
     """Replace what runs in every step by its compiled form, once for each shape: code for any shape is slow.
 
     The tail stays: it would not gain (docs/training.md).

@@ -15,8 +15,10 @@ from splitnet.errors import ConfigError
 from splitnet.nn.efficientdet import ANCHORS_PER_CELL, FAMILY, EfficientDet
 from splitnet.nn.efficientdet_architecture import EfficientDetArchitecture
 from training.augment import Picture
+from training.efficientdet_reading import READING
 from training.efficientdet_weights import is_folded, read_efficientdet
 from training.focal_losses import efficientdet_losses
+from training.losses import Reading
 
 PRIOR = 0.01  # score of everything in the beginning: most of a picture is no object (Lin et al., arXiv 1708.02002)
 
@@ -25,6 +27,8 @@ class EfficientDetFamily:
     """A `detector_family.DetectorFamily`."""
 
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
+    source: str = "Google's EfficientDet, in rwightman's port (Apache-2.0)"
+    reading: Reading = READING
 
     def build(self, name: str, classes: int) -> EfficientDet:
         """Return a network with random weights (`DetectorFamily`)."""

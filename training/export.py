@@ -18,10 +18,10 @@ from splitnet.codec.entropy_model import EntropyModel
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
+from splitnet.nn.detector import Detector
 from splitnet.nn.encoder import EnsembleEncoder
 from splitnet.nn.kinds import AnyEncoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
-from splitnet.nn.yolox import YOLOX
 from training.photographs import read_photograph
 from training.student import Student
 
@@ -29,7 +29,7 @@ HISTOGRAM_RADIUS = 255  # symbols beyond are escapes anyway
 
 
 def export_bundle(
-    folder: Path, manifest: Manifest, student: Student, detector: YOLOX | None, photographs: Sequence[Path]
+    folder: Path, manifest: Manifest, student: Student, detector: Detector | None, photographs: Sequence[Path]
 ) -> Manifest:
     """Write a bundle and return its manifest.
 

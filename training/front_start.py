@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.detector import Detector
 from splitnet.nn.front import FrontEncoder
 from splitnet.nn.projection import patch_side
 from splitnet.nn.steps import steps_of
-from splitnet.nn.yolox import YOLOX
 from training.pca import bases_of, canvases, kernel_of, spread
 from training.rate import GainedQuantiser
 from training.student import Student
@@ -30,7 +30,7 @@ MIN_SPREAD = 0.05  # mean deviation of symbols that are next to always zero
 
 
 @torch.no_grad()
-def start_front(student: Student, teacher: YOLOX, photographs: Sequence[Path], input_size: int) -> None:
+def start_front(student: Student, teacher: Detector, photographs: Sequence[Path], input_size: int) -> None:
     """Give a student with a `FrontEncoder` its first weights. ConfigError if no photograph can be read."""
     encoder, stage = student.encoder, student.spec.split_point
     assert isinstance(encoder, FrontEncoder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -53,35 +54,51 @@ def detection_error(student: Tensor, teacher: Tensor) -> Tensor:
     objectness = teacher[..., 4].sigmoid()
     belief = objectness * teacher[..., 5:].amax(dim=2).sigmoid()
     total = belief.sum().clamp(min=1.0)
-    object_term = _soft_cross_entropy(student[..., 4], objectness).sum()
+    object_term = soft_cross_entropy(student[..., 4], objectness).sum()
     believed = belief > MIN_BELIEF
     student, teacher, belief = student[believed], teacher[believed], belief[believed][:, None]
-    class_term = (_soft_cross_entropy(student[:, 5:], teacher[:, 5:].sigmoid()) * belief).sum()
+    class_term = (soft_cross_entropy(student[:, 5:], teacher[:, 5:].sigmoid()) * belief).sum()
     box_term = (F.smooth_l1_loss(student[:, :4], teacher[:, :4], reduction="none", beta=0.1) * belief).sum()
     return (object_term + class_term + box_term) / total
 
 
-def _soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Return the cross-entropy against soft targets, minus its least value, so that a perfect copy gives zero."""
     least = F.binary_cross_entropy(target, target, reduction="none")
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none") - least
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the raw predictions of a family of detectors say."""
+
+    attention: Callable[[Tensor, int], Tensor]
+    error: Callable[[Tensor, Tensor], Tensor]  # of a student's from its teacher's
+    stages: Mapping[str, str] = field(default_factory=dict)  # its own names of what recipes call as YOLOX does
+
+
+YOLOX_READING = Reading(attention, detection_error)
+
+
 def distillation_loss(
-    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], weights: Mapping[str, float]
+    student: Mapping[str, Tensor],
+    teacher: Mapping[str, Tensor],
+    weights: Mapping[str, float],
+    reading: Reading = YOLOX_READING,
 ) -> dict[str, Tensor]:
     """Return each weighted term by name; names not in `student` are left out.
 
     weights: by name of a feature ("dark3", "p4", ...) or "raw" for the detections.
     """
     raw = teacher["raw"]
-    cells = teacher["dark4"].shape[2]
-    attended = 1.0 + OBJECT_WEIGHT * attention(raw, cells)
+    cells = teacher[reading.stages.get("dark4", "dark4")].shape[2]
+    attended = 1.0 + OBJECT_WEIGHT * reading.attention(raw, cells)
     terms = {}
-    for name, weight in weights.items():
+    for usual, weight in weights.items():
+        name = reading.stages.get(usual, usual)
         if weight and name in student:
             if name == "raw":
-                terms[name] = weight * detection_error(student["raw"], raw)
+                terms[name] = weight * reading.error(student["raw"], raw)
             else:
                 terms[name] = weight * feature_error(student[name], teacher[name], attended)
     return terms

@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from splitnet.bundle import BundleParts, save_bundle
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import Manifest
+from splitnet.nn.architectures import INPUT_SIZES, SPLIT_POINTS, architecture_of
+from splitnet.nn.detector import Detector
 from splitnet.nn.projection import BackProjection, ProjectionEncoder, ProjectionSpec
 from splitnet.nn.split_detector import ServerHalf
 from splitnet.nn.steps import steps_of
-from splitnet.nn.yolox import FAMILY, SPLIT_POINTS, YOLOX
 from training.average_precision import class_names_of
 from training.pca import Basis, bases_of, canvases, fill_back_projection, fill_projection, spread
 from training.pca_codec import LatentStatistics, gains_of
@@ -45,7 +46,7 @@ class PcaSettings:
     bundle: Path = field(
         metadata={"type": Path, "metavar": "DIR", "help": "where the bundle goes; its name is its own"}
     )
-    detector: str = field(default="yolox-nano", metadata={"choices": sorted(FAMILY), "help": "which detector it is"})
+    detector: str = field(default="yolox-nano", metadata={"choices": [*INPUT_SIZES], "help": "which detector it is"})
     split_point: str = field(
         default="dark3", metadata={"choices": SPLIT_POINTS, "help": "the device runs the stages up to here"}
     )
@@ -67,7 +68,7 @@ def make_bundle(settings: PcaSettings) -> Manifest:
     names = class_names_of(settings.classes)
     detector = read_teacher(settings.teacher, settings.detector, names)
     photographs = spread(find_photographs(settings.photographs), settings.fit_photographs)
-    input_size = settings.input_size or FAMILY[settings.detector].input_size
+    input_size = settings.input_size or INPUT_SIZES[settings.detector]
     plan = PcaPlan(settings.detector, names, settings.split_point, input_size, settings.rank)
     return export_pca(settings.bundle, detector, photographs, plan)
 
@@ -76,7 +77,7 @@ def make_bundle(settings: PcaSettings) -> Manifest:
 class PcaPlan:
     """Which detector is split, where and how finely."""
 
-    detector: str  # a key of FAMILY
+    detector: str  # one that `architecture_of` knows
     class_names: tuple[str, ...]
     split_point: str = "dark3"
     input_size: int = 416  # pixels a side of the detector's square
@@ -84,7 +85,7 @@ class PcaPlan:
     steps: tuple[float, ...] = STEPS  # a quality each, falling
 
 
-def export_pca(folder: Path, detector: YOLOX, photographs: Sequence[Path], plan: PcaPlan) -> Manifest:
+def export_pca(folder: Path, detector: Detector, photographs: Sequence[Path], plan: PcaPlan) -> Manifest:
     """Write a training-free bundle of a whole, fused detector and return its manifest.
 
     photographs: pictures like those it will see, without labels. ConfigError if none of them can be read.
@@ -118,7 +119,7 @@ def _manifest(folder: Path, plan: PcaPlan, spec: ProjectionSpec) -> Manifest:
 
 
 def _codec(
-    detector: YOLOX, bases: Mapping[str, Basis], plan: PcaPlan, spec: ProjectionSpec
+    detector: Detector, bases: Mapping[str, Basis], plan: PcaPlan, spec: ProjectionSpec
 ) -> tuple[ProjectionEncoder, BackProjection, Tensor]:
     """Return the device's network, its way back and the gains (1, qualities, L)."""
     patches = spec.patches(plan.detector, plan.split_point)
@@ -129,18 +130,17 @@ def _codec(
     return encoder, back, gains_of(bases, patches, plan.steps)
 
 
-def _rest(detector: YOLOX, plan: PcaPlan) -> YOLOX:
-    rest = YOLOX(plan.detector, len(plan.class_names), plan.split_point)
+def _rest(detector: Detector, plan: PcaPlan) -> Detector:
+    rest = architecture_of(plan.detector).build(plan.detector, len(plan.class_names), plan.split_point)
     theirs = detector.state_dict()
     rest.load_state_dict({key: theirs[key] for key in rest.state_dict()})
     return rest
 
 
 @torch.no_grad()
-def _take(encoder: ProjectionEncoder, detector: YOLOX) -> None:
+def _take(encoder: ProjectionEncoder, detector: Detector) -> None:
     """Give the front the detector's stages, in half precision: the tables must see the weights that will run."""
     for name, stage in encoder.stages.items():
-        theirs: nn.Module = getattr(detector.backbone.backbone, name)
-        stage.load_state_dict(theirs.state_dict())
+        stage.load_state_dict(architecture_of(detector.name).stage_of(detector, name).state_dict())
     for tensor in encoder.state_dict().values():
         tensor.copy_(tensor.half().float())

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
+from splitnet.nn.detector import Detector
 from splitnet.nn.layers import place
-from splitnet.nn.yolox import YOLOX
 from splitnet.operating_point import Codec
+from training.detector_family import family_of
 from training.losses import distillation_loss
 from training.optimise import apply_gradients, set_learning_rate
 from training.photographs import check_square, on_grey_square
@@ -50,7 +51,7 @@ class RecompressConfig:
 class Recompression:
     """A `run.Task`: a detector and its own former self as teacher."""
 
-    def __init__(self, config: RecompressConfig, teacher: YOLOX) -> None:
+    def __init__(self, config: RecompressConfig, teacher: Detector) -> None:
         """Take a whole, fused detector; it stays as it is."""
         self.config, self.device = config, torch.device(config.device)
         self.teacher = place(teacher.eval().requires_grad_(False), self.device)
@@ -67,7 +68,8 @@ class Recompression:
         _, compressed = on_grey_square(self._compress(batch), self.config.square, self.device)
         with torch.no_grad():
             teacher = self.teacher.trace({"image": clean})
-        terms = distillation_loss(self.student.trace({"image": compressed}), teacher, WEIGHTS)
+        reading = family_of(self.teacher.name).reading
+        terms = distillation_loss(self.student.trace({"image": compressed}), teacher, WEIGHTS, reading)
         if apply_gradients(torch.stack(list(terms.values())).sum(), self.student, self.optimiser):
             self.average.update(self.student)
         return {name: [term.item()] for name, term in terms.items()}

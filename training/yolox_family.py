@@ -17,6 +17,7 @@ from splitnet.nn.yolox import FAMILY, YOLOX
 from training.augment import Picture
 from training.batch_norm import restore_batch_norm
 from training.detection_losses import yolox_losses
+from training.losses import YOLOX_READING, Reading
 from training.yolox_weights import classes_of, is_folded, read_yolox
 
 PRIOR = 0.01  # score of everything in the beginning: most of a picture is no object (Lin et al., arXiv 1708.02002)
@@ -26,6 +27,8 @@ class YOLOXFamily:
     """A `detector_family.DetectorFamily`."""
 
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
+    source: str = "Megvii's YOLOX (Apache-2.0)"
+    reading: Reading = YOLOX_READING
 
     def build(self, name: str, classes: int) -> YOLOX:
         """Return a network with random weights (`DetectorFamily`)."""

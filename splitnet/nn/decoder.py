@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
-from splitnet.nn.yolox import FAMILY, STAGE_STRIDES, features_at
+from splitnet.nn.architectures import STRIDES, architecture_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Decoder(nn.Module):
         self.trunk = nn.Sequential(
             nn.Conv2d(latent_channels, spec.channels, 3, padding=1), nn.SiLU(inplace=True), *blocks
         )
-        stages = features_at(split_point)
+        stages = architecture_of(detector).features_at(split_point)
         self.branches = nn.ModuleDict({stage: _branch(spec, detector, stage, not linear) for stage in stages})
         self.linear = nn.ModuleDict({s: _back(latent_channels, detector, s) for s in stages} if linear else {})
 
@@ -70,19 +71,21 @@ class Decoder(nn.Module):
 
 
 def _back(latent_channels: int, detector: str, stage: str) -> nn.ConvTranspose2d:
-    side = LATENT_STRIDE // STAGE_STRIDES[stage]
-    return nn.ConvTranspose2d(latent_channels, FAMILY[detector].channels(stage), side, stride=side)
+    side = LATENT_STRIDE // STRIDES[stage]
+    return nn.ConvTranspose2d(latent_channels, architecture_of(detector).channels(detector, stage), side, stride=side)
 
 
 def _branch(spec: DecoderSpec, detector: str, stage: str, activation: bool) -> nn.Sequential:
     """Return what goes from the trunk to one stage's features."""
+    architecture = architecture_of(detector)
     stride, channels = LATENT_STRIDE, spec.channels
     layers: list[nn.Module] = []
-    while stride > STAGE_STRIDES[stage]:
+    while stride > STRIDES[stage]:
         layers += [nn.Conv2d(channels, 4 * spec.branch_channels, 1), nn.PixelShuffle(2)]
         stride, channels = stride // 2, spec.branch_channels
     layers += [ResidualBlock(channels) for _ in range(spec.branch_blocks)]
-    layers.append(nn.Conv2d(channels, FAMILY[detector].channels(stage), 1))
-    if activation:  # as the detector's own stages end: what no stage can say, the decoder cannot say either
+    layers.append(nn.Conv2d(channels, architecture.channels(detector, stage), 1))
+    # As the detector's own stages end: what no stage can say, the decoder cannot say either.
+    if activation and math.isfinite(architecture.floor):
         layers.append(nn.SiLU(inplace=True))
     return nn.Sequential(*layers)

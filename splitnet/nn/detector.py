@@ -32,6 +32,10 @@ class Detector(nn.Module, ABC):
         """Return everything on the way by name: stages, the pyramid ("p3", "p4", ...) and "raw". For training."""
 
     @abstractmethod
+    def next_stage(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the features at a split point with the output of the stage behind it. For training."""
+
+    @abstractmethod
     def fuse(self) -> Detector:
         """Fold every batch normalisation, in place; returns itself."""
 
@@ -70,8 +74,8 @@ class Architecture(Protocol):
     def stages_to(self, name: str, split_point: str) -> nn.ModuleDict:
         """Return the fused stages of a member up to a split point, by name, each from one tensor to the next."""
 
-    def stage_weights(self, detector: Detector, stage: str) -> Mapping[str, Tensor]:
-        """Return a detector's own weights of one stage, as `stages_to` names them."""
+    def stage_of(self, detector: Detector, stage: str) -> nn.Module:
+        """Return one stage of a fused detector, with its weights, as `stages_to` has it."""
 
     def steps(self, detector: Detector) -> tuple[Step, ...]:
         """Return the steps of a whole detector, from "image" to "raw", in order of execution.

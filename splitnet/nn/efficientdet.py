@@ -149,6 +149,12 @@ class EfficientDet(Detector):
         """Return the raw predictions (N, A, 4 + classes) of a fused pyramid."""
         return torch.cat((self.box_net(pyramid), self.class_net(pyramid)), dim=2)
 
+    def next_stage(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the features with the output of the stage behind the split point; c5 only the pyramid reads."""
+        stage = self.backbone.stages[0]
+        before = STAGES[STAGES.index(stage) - 1]
+        return dict(features) if stage == "c5" else {**features, stage: self.backbone.run(stage, features[before])}
+
     def fuse(self) -> EfficientDet:
         """Fold every batch normalisation, in place; returns itself."""
         for module in self.modules():

@@ -60,13 +60,13 @@ class EfficientDetArchitecture:
         stages = STAGES[: STAGES.index(split_point) + 1]
         return nn.ModuleDict({stage: EfficientNetStage(FAMILY[name].backbone, stage) for stage in stages})
 
-    def stage_weights(self, detector: Detector, stage: str) -> Mapping[str, Tensor]:
-        """Return a detector's own weights of one stage, as `stages_to` names them."""
+    def stage_of(self, detector: Detector, stage: str) -> EfficientNetStage:
+        """Return one stage of a fused detector, with its weights (`Architecture`)."""
         assert isinstance(detector, EfficientDet)
-        backbone = detector.backbone
-        own = EfficientNetStage(detector.spec.backbone, stage).state_dict()
-        theirs = {f"layers.{key}": value for key, value in backbone.state_dict().items()}
-        return {key: theirs[key] for key in own}
+        own = EfficientNetStage(detector.spec.backbone, stage)
+        theirs = detector.backbone.state_dict()
+        own.layers.load_state_dict({key: theirs[key] for key in own.layers.state_dict()})
+        return own.eval()
 
     def steps(self, detector: Detector) -> tuple[Step, ...]:
         """Return the steps of a whole detector, pyramid and heads being one of them."""

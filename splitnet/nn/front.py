@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.architectures import architecture_of
+from splitnet.nn.detector import Detector
 from splitnet.nn.layers import Focus
 from splitnet.nn.projection import patch_side
-from splitnet.nn.yolox import FAMILY, YOLOX, features_at, stages_to
 
 KIND = "front"
 
@@ -86,13 +87,14 @@ class FrontEncoder(nn.Module):
 
     def __init__(self, spec: FrontSpec, detector: str, split_point: str) -> None:
         super().__init__()
-        check_single(split_point)
+        check_single(detector, split_point)
+        architecture = architecture_of(detector)
         self.spec = spec
-        self.stages = stages_to(detector, split_point)
+        self.stages = architecture.stages_to(detector, split_point)
         for name, stage in self.stages.items():
             if isinstance(stage, Focus):
                 self.stages[name] = stage.merged()
-        self.analysis = Analysis(spec, FAMILY[detector].channels(split_point), patch_side(split_point))
+        self.analysis = Analysis(spec, architecture.channels(detector, split_point), patch_side(split_point))
 
     def forward(self, image: Tensor) -> Tensor:
         """Map BGR pictures (N, 3, H, W) float32 0..255 to the latent (N, L, H/16, W/16)."""
@@ -105,10 +107,10 @@ class FrontEncoder(nn.Module):
             x = stage(x)
         return x
 
-    def take_stages(self, detector: YOLOX) -> None:
+    def take_stages(self, detector: Detector) -> None:
         """Give the stages the weights of a whole, fused detector of the same name."""
         for name, stage in self.stages.items():
-            theirs: nn.Module = getattr(detector.backbone.backbone, name)
+            theirs = architecture_of(detector.name).stage_of(detector, name)
             stage.load_state_dict((theirs.merged() if isinstance(theirs, Focus) else theirs).state_dict())
 
     def narrow(self, width: int) -> FrontEncoder:
@@ -118,7 +120,9 @@ class FrontEncoder(nn.Module):
         return self
 
 
-def check_single(split_point: str) -> None:
-    """Raise ConfigError if more than one tensor must be sent at a split point."""
-    if features_at(split_point) != (split_point,):
-        raise ConfigError(f"a split at {split_point} sends more than one tensor: choose dark2 or dark3")
+def check_single(detector: str, split_point: str) -> None:
+    """Raise ConfigError if more than one tensor must be sent at a split point of a detector."""
+    architecture = architecture_of(detector)
+    if architecture.features_at(split_point) != (split_point,):
+        single = " or ".join(s for s in architecture.split_points if architecture.features_at(s) == (s,))
+        raise ConfigError(f"a split at {split_point} sends more than one tensor: choose {single}")

@@ -191,6 +191,12 @@ class YOLOX(Detector):
         raw = self.head((computed["p3"], computed["p4"], computed["p5"]))
         return {**computed, "raw": cast(Tensor, raw)}
 
+    def next_stage(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the features with the output of the stage behind the split point; dark5 only the neck reads."""
+        backbone = self.backbone.backbone
+        stage, before = backbone.stages[0], STAGES[STAGES.index(backbone.stages[0]) - 1]
+        return dict(features) if stage == "dark5" else {**features, stage: getattr(backbone, stage)(features[before])}
+
     def fuse(self) -> YOLOX:
         """Fold every batch normalisation, in place; returns itself."""
         for module in self.modules():

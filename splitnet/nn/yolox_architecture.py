@@ -42,11 +42,11 @@ class YOLOXArchitecture:
         """Return the fused stages of a member up to a split point, by name."""
         return stages_to(name, split_point)
 
-    def stage_weights(self, detector: Detector, stage: str) -> Mapping[str, Tensor]:
-        """Return a detector's own weights of one stage, as `stages_to` names them."""
+    def stage_of(self, detector: Detector, stage: str) -> nn.Module:
+        """Return one stage of a fused detector, with its weights (`Architecture`)."""
         assert isinstance(detector, YOLOX)
         own: nn.Module = getattr(detector.backbone.backbone, stage)
-        return own.state_dict()
+        return own
 
     def steps(self, detector: Detector) -> tuple[Step, ...]:
         """Return the steps of a whole detector, in order of execution.

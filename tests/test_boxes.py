@@ -120,3 +120,13 @@ def test_pictures_of_a_batch_do_not_mix() -> None:
     first, second = detections_from_raw(raw, 64)
     assert first.labels.tolist() == [0]
     assert second.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("wild", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_box_that_is_not_finite_is_no_box_and_the_others_are_found(wild: float, where: int) -> None:
+    raw = torch.full((1, ANCHORS, 5 + CLASSES), -9.0)
+    raw[0, 3:5, :4], raw[0, 3:5, 4:6] = 0.5, 9.0
+    raw[0, 3, where] = wild
+    (found,) = detections_from_raw(raw, 64)
+    assert len(found) == 1 and np.isfinite(found.boxes).all()

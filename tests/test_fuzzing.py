@@ -34,6 +34,7 @@ VALID = {
     "trace-csv": "steps",
     "trace-mahimahi": "packets",
     "latent": "extremes",
+    "predictions": "two",
     "weights": "tiny",
 }
 MAX_CORPUS_BYTES = 100_000
@@ -180,6 +181,17 @@ def test_earlier_runs_are_added_and_their_findings_are_history(monkeypatch, caps
     result = json.loads(out.read_text())
     assert (result["executions"], result["findings"], result["earlier"]) == (2077, 0, ["abc"])
     assert result["targets"][0]["memory_mb_peak"] == 331
+
+
+def test_one_target_can_be_added_to_the_figures_of_all(monkeypatch, capsys, tmp_path):
+    out = tmp_path / "fuzz.json"
+    rows = [row("request", SAID, 0, 1.0), row("zstd", SAID, 0, 1.0)]
+    out.write_text(json.dumps({"commit": "new", "earlier": ["old"], "targets": rows}))
+    monkeypatch.setattr("tests.fuzzing.__main__.fuzz", lambda name, *rest: row(name, SAID, 0, 1.0))
+    assert main(["zstd", "--out", str(out), "--add", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert [(one["target"], one["executions"]) for one in result["targets"]] == [("zstd", 2000), ("request", 1000)]
+    assert (result["executions"], result["earlier"]) == (3000, ["old", "new"])
 
 
 def test_the_fuzzer_itself_runs(tmp_path):

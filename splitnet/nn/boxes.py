@@ -101,7 +101,12 @@ def best_candidates(scores: Tensor, threshold: float) -> tuple[Tensor, Tensor, T
 
 
 def suppressed(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_detections: int) -> Detections:
-    """Return the detections that are left of candidates (n, 4), (n,), (n,) after suppression, best first."""
+    """Return the detections that are left of candidates (n, 4), (n,), (n,) after suppression, best first.
+
+    A box that is not finite is left out: in half precision, a latent that no encoder makes overflows a network.
+    """
+    finite = boxes.isfinite().all(dim=1)
+    boxes, scores, labels = boxes[finite], scores[finite], labels[finite]
     keep = non_maximum_suppression(boxes, scores, labels, iou_threshold)[:max_detections]
     return Detections(
         boxes[keep].cpu().numpy().astype(np.float32),

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.report import as_text
 from splitnet.environment import environment
 from splitnet.errors import SplitError
-from tests.fuzzing.runner import Budget, added, fuzz
+from tests.fuzzing.runner import Budget, fuzz, with_earlier
 from tests.fuzzing.targets import all_targets
 
 
@@ -30,10 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fuzzing: {error}", file=sys.stderr)
         return 2
     earlier = [json.loads(path.read_text()) for path in options.add]
-    rows = [added(row, earlier) for row in rows]
+    rows = sorted(with_earlier(rows, earlier), key=lambda row: names.index(str(row["target"])))
     findings = sum(row["finding"] is not None for row in rows)
     executions = sum(int(str(row["executions"])) for row in rows)
-    counts = {"executions": executions, "findings": findings, "earlier": [one["commit"] for one in earlier]}
+    commits = [commit for one in earlier for commit in (*one.get("earlier", ()), one["commit"])]
+    counts = {"executions": executions, "findings": findings, "earlier": commits}
     result = {"benchmark": "fuzz", **counts, "targets": rows, **environment()}
     print(as_text(result))
     if options.out is not None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,6 +78,13 @@ def row(name: str, said: str, exit_code: int, seconds: float) -> dict[str, objec
         "memory_mb_peak": _statistic(said, "peak_rss_mb"),
         "finding": finding(said) if exit_code else None,
     }
+
+
+def with_earlier(rows: Sequence[Mapping[str, Any]], earlier: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Return targets' rows with what earlier runs did of them, and earlier rows of targets that were not run now."""
+    names = {row["target"] for row in rows}
+    others = {row["target"]: row for result in earlier for row in result["targets"] if row["target"] not in names}
+    return [added(row, earlier) for row in rows] + [added({**row, "executions": 0}, earlier) for row in others.values()]
 
 
 def added(row: Mapping[str, Any], earlier: Iterable[Mapping[str, Any]]) -> dict[str, object]:

@@ -116,6 +116,12 @@ def _bundle(scratch: Path) -> Iterator[Seed]:
     extremes = np.resize(np.array([-32_768, 32_767, 0, 0, 0, 1, -1], np.int16), CHANNELS * 16)
     yield "latent", "extremes", b"\3\2" + extremes.tobytes()
     yield "latent", "zero", b"\0\0"
+    rows = {
+        "two": [0.5, 0.5, 1, 1, 4, 4, 0.6, 0.4, 1, 1, 3, 3],
+        "wild": [np.nan, 0, 1, 1, 4, 4, -np.inf, 1, 99, 9, 4, 4],
+    }
+    for name, row in rows.items():
+        yield "predictions", name, np.array(row, "<f2").tobytes()
 
 
 def _files(scratch: Path) -> Iterator[Seed]:

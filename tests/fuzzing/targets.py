@@ -32,6 +32,7 @@ from splitnet.errors import BitstreamError, SplitError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import FILE_NAME, load_manifest
 from splitnet.messages import MAX_DETECTIONS, FrameDetections
+from splitnet.nn.boxes import anchor_grid, detections_from_raw
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from splitnet.wire import (
     frame_from_proto,
@@ -51,6 +52,7 @@ CORPUS = Path(__file__).resolve().parent.parent / "data" / "fuzz"  # a folder fo
 
 MAX_SYMBOLS = 16  # of the plain Python decoder, which is slow
 PICTURE_SIDE = 32  # pixels
+VALUES_PER_ANCHOR = 6  # a box, its objectness, one class
 _DIGEST_IN_HEADER = slice(4, 12)
 
 
@@ -68,6 +70,7 @@ def all_targets(scratch: Path) -> Mapping[str, Target]:
         "reply": reply,
         "frame": lambda data: frame(data, scratch),
         "latent": lambda data: latent(data, scratch),
+        "predictions": predictions,
         "manifest": lambda data: manifest(data, scratch),
         "weights": lambda data: weights(data, scratch),
         "tuning": lambda data: read_file(data, scratch / "tuning.json", read_tuning),
@@ -171,6 +174,21 @@ def latent(data: bytes, scratch: Path) -> None:
     (found,) = _tiny_model(scratch).infer(Mode.SPLIT, [DecodedFrame(symbols, point, letterbox)])
     assert len(found) <= MAX_DETECTIONS
     assert np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()
+
+
+def predictions(data: bytes) -> None:
+    """Find boxes in whatever a network may predict: these bytes as half-precision numbers, of one class.
+
+    It is what `latent` has behind its network, which takes nearly all of that one's time.
+    """
+    anchors = len(anchor_grid(INPUT_SIZE, torch.device("cpu"))[0])
+    size = 2 * anchors * VALUES_PER_ANCHOR
+    raw = np.frombuffer(data[:size].ljust(size, b"\0"), np.float16).reshape(1, anchors, VALUES_PER_ANCHOR)
+    (found,) = detections_from_raw(torch.from_numpy(raw.astype(np.float32)), INPUT_SIZE)
+    assert len(found) <= MAX_DETECTIONS
+    boxes = Letterbox.fit(640, 480, INPUT_SIZE).boxes_to_frame(found.boxes)
+    assert np.isfinite(boxes).all() and np.isfinite(found.scores).all()
+    assert (found.labels == 0).all()
 
 
 def manifest(data: bytes, scratch: Path) -> None:

@@ -18,7 +18,7 @@ from splitnet.nn.split_detector import DeviceHalf, image_input
 from splitnet.nn.yolox import YOLOX
 from tests.test_yolox import randomise_norms
 from tests.tiny_student import CLASSES, DECODER, ENCODER, make_teacher, pictures, student_spec
-from training.export import HISTOGRAM_RADIUS, export_bundle, symbol_counts
+from training.export import export_bundle, photograph_latents
 from training.student import Student
 
 INPUT_SIZE = 128
@@ -171,29 +171,24 @@ def device_half(student: Student) -> DeviceHalf:
     return DeviceHalf(student.encoder.materialise(2), student.quantiser.gains()[0])
 
 
-def test_every_symbol_is_counted_where_it_belongs(student, photographs):
+def test_tables_are_fitted_on_the_latents_that_devices_make(student, photographs):
     half = device_half(student)
-    counts = symbol_counts(half, SIDES, photographs[:2])
-    bins = 2 * HISTOGRAM_RADIUS + 1
-    assert counts.shape == (2, 2, ENCODER.latent_channels, bins)
-    latents = [half.encode(canvas_of(path), 2, 1) for path in photographs[:2]]
-    for channel in range(ENCODER.latent_channels):
-        values = np.concatenate([latent[channel].ravel() for latent in latents]).astype(int) + HISTOGRAM_RADIUS
-        np.testing.assert_array_equal(counts[1, 1, channel], np.bincount(values, minlength=bins))
+    latents = photograph_latents(half, SIDES, photographs[:2])
+    assert [len(of_width) for of_width in latents] == [2, 2]
+    for width, (_, second) in enumerate(latents):
+        torch.testing.assert_close(second, half.latent(canvas_of(photographs[1]), width + 1))
 
 
-def test_symbols_beyond_the_histogram_are_left_to_the_escape(student, photographs):
-    encoder, gains = student.encoder.materialise(2), torch.full((2, 1, ENCODER.latent_channels), 1e3)
-    counts = symbol_counts(DeviceHalf(encoder, gains), SIDES, photographs[:1])
-    assert 0 < counts.sum() < 2 * ENCODER.latent_channels * 8 * 8
+def test_each_width_is_fitted_on_pictures_of_its_own_size(student, photographs):
+    latents = photograph_latents(device_half(student), (64, INPUT_SIZE), photographs[:1])
+    assert [tuple(of_width[0].shape[1:]) for of_width in latents] == [(3, 4), (6, 8)]
 
 
 def test_unreadable_photographs_are_left_out(student, photographs, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    half = device_half(student)
-    counts = symbol_counts(half, SIDES, [broken, photographs[0]])
-    np.testing.assert_array_equal(counts, symbol_counts(half, SIDES, photographs[:1]))
+    latents = photograph_latents(device_half(student), SIDES, [broken, photographs[0]])
+    assert [len(of_width) for of_width in latents] == [1, 1]
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -6,15 +6,12 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from splitnet.bundle import BundleParts, save_bundle
-from splitnet.codec.entropy_model import EntropyModel
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
@@ -24,8 +21,7 @@ from splitnet.nn.kinds import AnyEncoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
 from training.photographs import read_photograph
 from training.student import Student
-
-HISTOGRAM_RADIUS = 255  # symbols beyond are escapes anyway
+from training.tables import fit_tables
 
 
 def export_bundle(
@@ -39,9 +35,11 @@ def export_bundle(
     encoder = materialised(student)
     _round_to_half_precision(encoder)  # the tables must see the weights that will run
     gains, inverse_gains = (refined(each, manifest.widths, manifest.qualities) for each in student.quantiser.gains())
-    counts = symbol_counts(DeviceHalf(encoder, gains), manifest.sides, photographs)
+    device = DeviceHalf(encoder, gains)
+    latents = photograph_latents(device, manifest.sides, photographs)
+    model = fit_tables(latents, device.qualities, device.quantise)
     server = ServerHalf(student.decoder, student.tail, inverse_gains, manifest.input_size)
-    parts = BundleParts(manifest, encoder, gains, EntropyModel.fit(counts), server, detector)
+    parts = BundleParts(manifest, encoder, gains, model, server, detector)
     return save_bundle(folder, parts)
 
 
@@ -65,35 +63,25 @@ def refined(gains: Tensor, widths: int, qualities: int) -> Tensor:
     return finer.transpose(1, 2).exp().expand(widths, -1, -1).contiguous()
 
 
-def symbol_counts(device: DeviceHalf, sides: Sequence[int], photographs: Sequence[Path]) -> NDArray[np.int64]:
-    """Return histograms (widths, qualities, channels, 2R+1) of the symbols of photographs, unreadable ones left out.
+def photograph_latents(
+    device: DeviceHalf, sides: Sequence[int], photographs: Sequence[Path]
+) -> tuple[list[Tensor], ...]:
+    """Return the latents (C, h, w) of photographs for each width, unreadable ones left out.
 
     sides: of the square that photographs are fitted into at each width.
-    ConfigError if no symbol was seen: tables of nothing would code anything badly.
+    ConfigError if there are none: tables of nothing would code anything badly.
     """
-    bins = 2 * HISTOGRAM_RADIUS + 1
-    counts = np.zeros((device.widths, device.qualities, device.spec.latent_channels, bins), np.int64)
+    latents: tuple[list[Tensor], ...] = tuple([] for _ in sides)
     for path in tqdm(photographs, unit="picture", desc="entropy tables"):
         frame = read_photograph(path)
         if frame is None:
             continue
         for width, side in enumerate(sides):
             canvas = Letterbox.fit(frame.shape[1], frame.shape[0], side).apply(frame)
-            latent = device.latent(canvas, width + 1)
-            for quality in range(device.qualities):
-                counts[width, quality] += symbol_histogram(device.quantise(latent, width + 1, quality))
-    if not counts.any():
+            latents[width].append(device.latent(canvas, width + 1))
+    if not latents[0]:
         raise ConfigError(f"none of {len(photographs)} photographs can be read to fit the entropy tables on")
-    return counts
-
-
-def symbol_histogram(symbols: NDArray[np.int16]) -> NDArray[np.int64]:
-    """Return how often each of -R..R occurs in each channel of (C, h, w), as (C, 2R+1)."""
-    channels, bins = symbols.shape[0], 2 * HISTOGRAM_RADIUS + 1
-    shifted = symbols.reshape(channels, -1).astype(np.int64) + HISTOGRAM_RADIUS
-    inside = (shifted >= 0) & (shifted < bins)
-    flat = (shifted + bins * np.arange(channels)[:, None])[inside]
-    return np.bincount(flat, minlength=channels * bins).reshape(channels, bins)
+    return latents
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,8 +25,9 @@ from splitnet.nn.split_detector import ServerHalf
 from splitnet.nn.steps import steps_of
 from training.average_precision import class_names_of
 from training.pca import Basis, bases_of, canvases, fill_back_projection, fill_projection, spread
-from training.pca_codec import LatentStatistics, gains_of
+from training.pca_codec import LatentStatistics, gains_of, quantised
 from training.photographs import find_photographs
+from training.tables import Symbols, fit_tables
 from training.teacher import read_teacher
 
 ENERGY = 0.99  # of the features, that the components hold which are kept unless a rank is given
@@ -96,10 +98,17 @@ def export_pca(folder: Path, detector: Detector, photographs: Sequence[Path], pl
     encoder, back, gains = _codec(detector, bases, plan, ProjectionSpec(kept))
     statistics = LatentStatistics(gains)
     with torch.inference_mode():
-        for image in canvases(photographs, plan.input_size, LATENT_STRIDE, "entropy tables"):
-            statistics.add(encoder(image))
+        images = canvases(photographs, plan.input_size, LATENT_STRIDE, "entropy tables")
+        latents = [encoder(image)[0] for image in images]
+        for latent in latents:
+            statistics.add(latent[None])
+        model = fit_tables([latents], len(plan.steps), lambda latent, _, step: _symbols(latent, gains[0, step]))
     server = ServerHalf(back, _rest(detector, plan), statistics.inverse_gains(), plan.input_size)
-    return save_bundle(folder, BundleParts(manifest, encoder, gains, statistics.entropy_model(), server, detector))
+    return save_bundle(folder, BundleParts(manifest, encoder, gains, model, server, detector))
+
+
+def _symbols(latent: Tensor, gain: Tensor) -> Symbols:
+    return np.asarray(quantised(latent, gain).to(torch.int16).numpy(), np.int16)
 
 
 def _manifest(folder: Path, plan: PcaPlan, spec: ProjectionSpec) -> Manifest:

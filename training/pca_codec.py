@@ -16,8 +16,8 @@ from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.nn.projection import BackProjection, Patch, Projection
 from splitnet.nn.split_detector import MAX_SYMBOL
 from splitnet.nn.yolox_architecture import SILU_MIN
-from training.export import HISTOGRAM_RADIUS, symbol_histogram
 from training.pca import Basis, fill_back_projection, fill_projection, patches_of
+from training.tables import HISTOGRAM_RADIUS, symbol_histogram
 
 Symbols = NDArray[np.int16]
 _DIGEST = bytes(DIGEST_BYTES)  # nothing leaves this process

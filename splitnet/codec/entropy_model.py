@@ -25,6 +25,7 @@ TOTAL = 1 << PRECISION_BITS  # the sum of a table's frequencies
 ESCAPE_LENGTH_BITS = 5  # bits that tell the length of an escaped value
 SYMBOL_MIN, SYMBOL_MAX = -(1 << 15), (1 << 15) - 1
 MAX_RADIUS = 4096  # widest histogram that fit() takes
+MIN_SEEN = 16  # symbols in a context, below which the channel's own table is as good
 MAX_SHARED_TABLES = 1024  # of all contexts together: each takes a kilobyte in memory
 
 
@@ -63,29 +64,33 @@ class EntropyModel:
         """Add tables for every context to a model without, from histograms of the symbols -R..R in contexts 1..9.
 
         counts: (widths, qualities, channels, NEIGHBOURHOODS, 2R+1), the contexts taken around `likeliest`. A context
-        that was hardly seen is coded as its channel is; similar ones share a table.
+        that was hardly seen has the channel's own table; similar ones share one.
         """
         if self.contexts > 1 or counts.shape[:-1] != (*self.table_index.shape[:3], NEIGHBOURHOODS):
             raise ValueError(f"counts must be (widths, qualities, channels, {NEIGHBOURHOODS}, 2R+1), of a plain model")
-        channel = _shares(self, counts.shape[-1])[self.table_index.ravel()]
-        believed = np.repeat(np.asarray(PRIOR_WEIGHT * channel, np.float32), NEIGHBOURHOODS, axis=0)
-        smooth = believed + counts.reshape(len(believed), -1)
+        seen = counts.sum(axis=-1) >= MIN_SEEN
+        if not seen.any():
+            return self._extended([], np.broadcast_to(self.table_index, seen.shape))
+        channel = np.broadcast_to(self.table_index, seen.shape)[seen]
+        smooth = np.asarray(PRIOR_WEIGHT * _shares(self, counts.shape[-1])[channel] + counts[seen], np.float32)
         groups = grouped(smooth, MAX_SHARED_TABLES)
-        sums = [smooth[groups == group].sum(axis=0, dtype=np.float64) for group in range(MAX_SHARED_TABLES)]
-        rows = [fit_table(each, TOTAL) for each in sums]
-        return self._extended(rows, groups.reshape(counts.shape[:-1]))
+        used, groups = np.unique(groups, return_inverse=True)
+        rows = [fit_table(smooth[groups == group].sum(axis=0, dtype=np.float64), TOTAL) for group in range(used.size)]
+        index = np.broadcast_to(self.table_index, seen.shape).astype(np.int64)
+        index[seen] = self.offset.size + groups
+        return self._extended(rows, index)
 
-    def _extended(self, rows: Sequence[tuple[int, bytes]], index: NDArray[np.int64]) -> EntropyModel:
-        """Return a model with more tables, which index (widths, qualities, channels, more contexts) counts from 0."""
-        used, index = np.unique(index, return_inverse=True)
-        cdf, start, offset = _joined([rows[i] for i in used])
-        own = self.offset.size
-        table_index = np.concatenate([self.table_index, own + index.reshape(*self.table_index.shape[:3], -1)], axis=3)
+    def _extended(self, rows: Sequence[tuple[int, bytes]], index: NDArray[np.integer[Any]]) -> EntropyModel:
+        """Return a model with more tables, and with more contexts (widths, qualities, channels, more) that use them."""
+        table_index = np.concatenate([self.table_index, index], axis=3).astype(np.uint16)
+        if not rows:
+            return EntropyModel(self.quantized_cdf, self.cdf_start, self.offset, table_index)
+        cdf, start, offset = _joined(rows)
         return EntropyModel(
             np.concatenate([self.quantized_cdf, cdf]),
             np.concatenate([self.cdf_start, self.cdf_start[-1] + start[1:]]).astype(np.int32),
             np.concatenate([self.offset, offset]),
-            table_index.astype(np.uint16),
+            table_index,
         )
 
     @classmethod

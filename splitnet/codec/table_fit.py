@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 PRIOR_WEIGHT = 32.0  # observations that what is believed beforehand is worth
 _ESCAPE_COST_SLOTS = 8.0  # what an escaped symbol costs beyond its own entry, in bits, about
 _ROUNDS = 5  # of regrouping
+_RARE = 1e-7  # share of a symbol below which it does not count for the grouping
 _CHUNK = 4096  # histograms compared at a time: bounds the memory
 
 
@@ -30,7 +31,8 @@ def grouped(counts: NDArray[np.float32], limit: int) -> NDArray[np.int64]:
     Lloyd's algorithm with code length as the distance. It starts from histograms chosen one after the other, always the
     one that those before would code worst.
     """
-    used = counts.sum(axis=0) > 0
+    total = counts.sum(axis=0)
+    used = total > _RARE * total.sum()
     counts = np.ascontiguousarray(counts[:, used])
     groups = _nearest(counts, counts[_worst_coded(counts, limit)])
     for _ in range(_ROUNDS):

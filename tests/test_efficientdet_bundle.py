@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from cloud_server.detection import BundleModel, DecodedFrame
+from cloud_server.runtime_network import RuntimeNetwork, is_installed
 from edge_client.local_runtime import load_local
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import BundleError, ConfigError
@@ -127,6 +128,17 @@ def test_the_same_server_and_client_run_it(start, bundle, folder, tmp_path):  # 
     assert {record["codec"] for record in records} == {"rans", "zstd", "jpeg"}
     server.terminate()
     assert server.wait(20) == 0
+
+
+@pytest.mark.skipif(not is_installed(), reason="needs ONNX Runtime")
+def test_a_server_may_run_it_by_onnx_runtime_and_a_device_is_told_that_it_may_not(bundle):
+    server = load_server(bundle).half
+    exported = RuntimeNetwork(server, torch.zeros(1, 33, 4, 4), threads=1)
+    latents = torch.randn(3, 33, 4, 4)  # another batch size than the example's
+    with torch.inference_mode():
+        torch.testing.assert_close(exported(latents), server(latents), rtol=1e-3, atol=1e-3)
+    with pytest.raises(ConfigError, match="pads by the canvas's size: encode this bundle with PyTorch"):
+        load_device(bundle).encoder.use_onnxruntime(1)
 
 
 def student_spec(split_point: str) -> StudentSpec:

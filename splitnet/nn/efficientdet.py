@@ -93,7 +93,8 @@ class Head(nn.Module):
             x = conv(x, level) if isinstance(conv, LevelConv) else self.bn_rep[i][level](conv(x))  # type: ignore[index]
             x = self.act(x)
         found: Tensor = self.predict(x)
-        return found.permute(0, 2, 3, 1).reshape(len(found), -1, self.outputs)
+        # Not by len(): an export would take that for a constant.
+        return found.permute(0, 2, 3, 1).reshape(found.shape[0], -1, self.outputs)
 
     def fuse(self) -> None:
         """Fold the normalisations of each level; no-op if folded already."""

@@ -61,18 +61,28 @@ def onnx_model(network: nn.Module, latent_channels: int) -> bytes:
     here did so far.
     """
     from onnx import TensorProto, checker, helper
-    from torch.fx import symbolic_trace  # here: a device without ONNX Runtime need not load it
 
     graph = _Graph()
     image = graph.add("Cast", _INPUT, to=TensorProto.FLOAT)
     image = graph.add("Unsqueeze", graph.add("Transpose", image, perm=[2, 0, 1]), graph.constant(_FIRST_AXIS))
-    latent = graph.add("Squeeze", _translate(symbolic_trace(network), image, graph), graph.constant(_FIRST_AXIS))
+    latent = graph.add("Squeeze", _translate(_traced(network), image, graph), graph.constant(_FIRST_AXIS))
     takes = helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, ["height", "width", 3])
     makes = helper.make_tensor_value_info(latent, TensorProto.FLOAT, [latent_channels, None, None])
     body = helper.make_graph(graph.nodes, "encoder", [takes], [makes], graph.weights)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     checker.check_model(model)
     return model.SerializeToString()
+
+
+def _traced(network: nn.Module) -> GraphModule:
+    from torch.fx import symbolic_trace  # here: a device without ONNX Runtime need not load it
+    from torch.fx.proxy import TraceError
+
+    try:
+        return symbolic_trace(network)
+    except TraceError as error:
+        message = "ONNX Runtime cannot run an encoder that pads by the canvas's size: encode this bundle with PyTorch"
+        raise ConfigError(message) from error
 
 
 def _translate(traced: GraphModule, image: str, graph: _Graph) -> str:

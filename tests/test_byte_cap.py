@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from splitnet.codec.bitstream import HEADER_BYTES
 from splitnet.codec.byte_cap import CAP_FACTOR, byte_caps, halved
+from splitnet.codec.contexts import NEIGHBOURHOODS
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.errors import ConfigError
@@ -27,7 +28,15 @@ def model() -> EntropyModel:
     return EntropyModel.fit(np.broadcast_to(counts, (WIDTHS, QUALITIES, CHANNELS, 41)).copy())
 
 
+def in_contexts() -> EntropyModel:
+    """Return the same tables, and in loud neighbourhoods those of larger symbols."""
+    alone = model()
+    flat = np.ones((CHANNELS, NEIGHBOURHOODS, 41), np.int64) * np.arange(NEIGHBOURHOODS)[:, None] * 20
+    return alone.with_contexts(np.broadcast_to(flat, (WIDTHS, QUALITIES, *flat.shape)))
+
+
 CODEC = FeatureCodec(model(), b"a bundle", SHAPE)
+CONTEXT_CODEC = FeatureCodec(in_contexts(), b"a bundle", SHAPE)
 
 
 def at_quality(latent: np.ndarray, quality: int) -> np.ndarray:
@@ -102,12 +111,21 @@ def test_what_is_too_large_at_every_quality_still_keeps_to_the_cap(quality, code
 
 
 @settings(max_examples=60, deadline=None)
-@given(hnp.arrays(np.int16, SHAPE, elements=st.integers(-2047, 2047)), st.integers(0, QUALITIES - 1))
-def test_no_latent_exceeds_its_cap(symbols, quality):
-    payload, sent = CODEC.compress_capped(symbols, 1, quality, lambda coarser: symbols >> (quality - coarser))
-    assert len(payload) <= CODEC.byte_cap(1, quality)
+@given(
+    hnp.arrays(np.int16, SHAPE, elements=st.integers(-2047, 2047)),
+    st.integers(0, QUALITIES - 1),
+    st.sampled_from([CODEC, CONTEXT_CODEC]),
+)
+def test_no_latent_exceeds_its_cap(symbols, quality, codec):
+    payload, sent = codec.compress_capped(symbols, 1, quality, lambda coarser: symbols >> (quality - coarser))
+    assert len(payload) <= codec.byte_cap(1, quality)
     assert 0 <= sent <= quality
-    assert CODEC.decompress(payload)[0].quality == sent
+    assert codec.decompress(payload)[0].quality == sent
+
+
+def test_contexts_leave_the_caps_as_they_are():
+    for quality in range(QUALITIES):
+        assert CONTEXT_CODEC.byte_cap(1, quality) == CODEC.byte_cap(1, quality)
 
 
 def test_a_latent_of_another_shape_is_refused_as_ever():

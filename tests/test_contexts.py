@@ -77,6 +77,7 @@ def test_the_compiled_coder_takes_the_same_tables(symbols, centre):
     assert rans._indexes(symbols, choice.rows, choice.centre).tolist() == choice.indexes(symbols).tolist()
 
 
+@settings(max_examples=20, deadline=None)
 @given(LATENTS)
 def test_what_comes_later_changes_no_context(symbols):
     centre = np.zeros(len(symbols), np.int16)

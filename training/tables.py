@@ -15,6 +15,7 @@ HISTOGRAM_RADIUS = 255  # symbols beyond are escapes anyway
 _BINS = 2 * HISTOGRAM_RADIUS + 1
 
 Symbols = NDArray[np.int16]  # (C, h, w)
+Histogram = Callable[[Symbols, int, int], NDArray[np.int64]]  # of symbols at a width and a quality, both from 0
 Quantise = Callable[[Tensor, int, int], Symbols]  # of a latent (C, h, w) at a width, from 1, and a quality, from 0
 
 
@@ -25,20 +26,21 @@ def fit_tables(latents: Sequence[Sequence[Tensor]], qualities: int, quantise: Qu
     is measured from the symbol that they expect most; then those of the contexts.
     """
 
-    def gathered(histogram: Callable[[Symbols, int, int], NDArray[np.int64]]) -> NDArray[np.int64]:
-        def at(width: int, quality: int) -> NDArray[np.int64]:
-            first, *others = (quantise(latent, width + 1, quality) for latent in latents[width])
-            total = histogram(first, width, quality)
-            for symbols in others:
-                total += histogram(symbols, width, quality)
-            return total
+    def gathered(histogram: Histogram, rows: tuple[int, ...]) -> NDArray[np.int32]:
+        counts = np.zeros((len(latents), qualities, *rows, _BINS), np.int32)
+        for width, quality in np.ndindex(counts.shape[:2]):
+            for latent in latents[width]:
+                counts[width, quality] += histogram(quantise(latent, width + 1, quality), width, quality)
+        return counts
 
-        return np.array([[at(width, quality) for quality in range(qualities)] for width in range(len(latents))])
-
-    alone = EntropyModel.fit(gathered(lambda symbols, width, quality: symbol_histogram(symbols)))
+    channels = len(latents[0][0])
+    alone = EntropyModel.fit(gathered(lambda symbols, width, quality: symbol_histogram(symbols), (channels,)))
     centres = alone.likeliest
     return alone.with_contexts(
-        gathered(lambda symbols, width, quality: context_histogram(symbols, centres[width, quality]))
+        gathered(
+            lambda symbols, width, quality: context_histogram(symbols, centres[width, quality]),
+            (channels, NEIGHBOURHOODS),
+        )
     )
 
 

@@ -49,7 +49,7 @@ class EntropyModel:
         _check_tables(self)
 
     @classmethod
-    def fit(cls, counts: NDArray[np.int64]) -> EntropyModel:
+    def fit(cls, counts: NDArray[np.integer[Any]]) -> EntropyModel:
         """Make tables without contexts from histograms (widths, qualities, channels, 2R+1) of the symbols -R..R."""
         if counts.ndim != 4 or counts.shape[3] % 2 == 0 or not 1 <= counts.shape[3] // 2 <= MAX_RADIUS:
             raise ValueError(f"counts must be (widths, qualities, channels, 2R+1), R <= {MAX_RADIUS}")
@@ -60,7 +60,7 @@ class EntropyModel:
             table_index[position] = rows.setdefault(row, len(rows))
         return cls(*_joined(rows), table_index)
 
-    def with_contexts(self, counts: NDArray[np.int64]) -> EntropyModel:
+    def with_contexts(self, counts: NDArray[np.integer[Any]]) -> EntropyModel:
         """Add tables for every context to a model without, from histograms of the symbols -R..R in contexts 1..9.
 
         counts: (widths, qualities, channels, NEIGHBOURHOODS, 2R+1), the contexts taken around `likeliest`. A context

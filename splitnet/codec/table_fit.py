@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+Counts = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
 
 PRIOR_WEIGHT = 32.0  # observations that what is believed beforehand is worth
 _ESCAPE_COST_SLOTS = 8.0  # what an escaped symbol costs beyond its own entry, in bits, about
@@ -12,7 +16,7 @@ _RARE = 1e-7  # share of a symbol below which it does not count for the grouping
 _CHUNK = 4096  # histograms compared at a time: bounds the memory
 
 
-def fit_table(counts: NDArray[np.int64] | NDArray[np.float32], total: int) -> tuple[int, bytes]:
+def fit_table(counts: Counts, total: int) -> tuple[int, bytes]:
     """Return the first symbol of a table for a histogram (2R+1,) of -R..R, and its cdf to `total` as uint16 bytes."""
     radius = counts.size // 2
     share = (counts + PRIOR_WEIGHT * _geometric(counts)) / (counts.sum() + PRIOR_WEIGHT)
@@ -64,7 +68,7 @@ def _costs(counts: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(-np.log2(share), np.float32)
 
 
-def _geometric(counts: NDArray[np.int64] | NDArray[np.float32]) -> NDArray[np.float64]:
+def _geometric(counts: Counts) -> NDArray[np.float64]:
     """Return the two-sided geometric distribution fitted to a histogram: what unseen data may look like."""
     symbols = np.arange(counts.size) - counts.size // 2
     cumulated = np.cumsum(counts)

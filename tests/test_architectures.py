@@ -152,6 +152,17 @@ def test_so_many_candidates_are_cut_to_the_best():
     assert float(found.scores[0]) == pytest.approx(1 / (1 + math.exp(-3)))
 
 
+@pytest.mark.parametrize("wild", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_left_out(wild):
+    raw = nothing()
+    raw[0, :20, 4] = logit(0.9)
+    raw[0, :10, 0] = wild
+    raw[0, 20:30] = math.nan
+    (found,) = found_in(raw)
+    assert 0 < len(found) <= 10
+    assert math.isfinite(found.boxes.sum()) and math.isfinite(found.scores.sum())
+
+
 def test_both_architectures_answer_through_the_same_call(image):
     for name in NAMES:
         architecture = architecture_of(name)

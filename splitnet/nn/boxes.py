@@ -1,4 +1,4 @@
-"""From raw predictions to boxes. Pure; vectorised; no loop over boxes."""
+"""From YOLOX's raw predictions to boxes, and suppression for any detector. Pure; vectorised; no loop over boxes."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from splitnet.nn.architectures import architecture_of
 from splitnet.nn.macs import count_macs, parameter_count
-from splitnet.nn.yolox import YOLOX
 
 # Bytes for each parameter: weight, gradient, two moments of AdamW and the moving average, in single precision.
 BYTES_PER_PARAMETER = 5 * 4
@@ -28,9 +28,9 @@ class Cost:
 
 
 def detector_cost(model: str, square: int, classes: int = 80) -> Cost:
-    """Return the cost of training a YOLOX on squares of that side in pixels."""
+    """Return the cost of training a detector on squares of that side in pixels."""
     with torch.device("meta"):
-        network = YOLOX(model, classes, fused=False)
+        network = architecture_of(model).build(model, classes, fused=False)
         image = torch.zeros(1, 3, square, square)
     forward = 2 * count_macs(network.eval(), lambda: network(image))
     kept: dict[int, int] = {}

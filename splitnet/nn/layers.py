@@ -158,7 +158,7 @@ class Focus(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> ConvBlock:
-        """Return one convolution of the pixels themselves that gives the same, without moving them first. Fused only."""
+        """Return one convolution of the pixels themselves that gives the same, without moving them. Fused only."""
         conv = self.conv.conv
         block = ConvBlock(3, conv.out_channels, 6, stride=2, fused=True)
         for index, (column, row) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):

@@ -304,7 +304,8 @@ def _sides(options: argparse.Namespace) -> tuple[int, ...]:
     size = _input_size(options)
     if options.sides and options.sides[-1] != size:
         raise ConfigError(f"--sides must end with the detector's own, {size}")
-    return tuple(options.sides) or tuple(round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in SHARES)
+    usual = (round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in SHARES)
+    return tuple(options.sides) or tuple(dict.fromkeys(usual))  # of a small square some shares are the same
 
 
 def _beginning(

@@ -17,12 +17,13 @@ from splitnet.manifest import Manifest
 from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox import YOLOX
 from splitnet.operating_point import Codec, OperatingPoint
-from tests.tiny_student import CLASSES, DECODER, FRONT, SQUARE, front_spec, make_teacher, pictures
+from tests.tiny_student import CLASSES, DECODER, FRONT, SQUARE, front_spec, make_teacher, pictures, student_spec
 from training.contenders import SplitContender
 from training.distill import Distillation, DistillConfig
 from training.export import export_bundle, refined
 from training.front_start import FIRST_STEP, LAST_STEP, start_front
 from training.photographs import on_grey_square
+from training.recipe import ENSEMBLE
 from training.recipe import FRONT as RECIPE
 from training.student import Student
 
@@ -106,6 +107,27 @@ def test_the_tail_and_the_stages_are_the_detectors_and_stay(teacher, photographs
     assert all(torch.equal(after[name], before[name]) for name in after if name.startswith("stages."))
     assert not torch.equal(after["analysis.linear.weight"], before["analysis.linear.weight"])
     assert not torch.equal(after["analysis.reduce.weight"], before["analysis.reduce.weight"])
+
+
+def test_the_stages_learn_only_where_that_is_asked_for(teacher, photographs):
+    task = Distillation(
+        DistillConfig(SQUARE, replace(RECIPE, prices=(2.0, 0.2)), train_front=True),
+        front_spec(),
+        teacher,
+        lambda student, detector: start_front(student, detector, photographs, INPUT_SIZE),
+    )
+    before = task.student.encoder.stages["stem"].conv.weight.detach().clone()
+    task.train(pictures(2), 0.3)
+    moved = (task.student.encoder.stages["stem"].conv.weight.detach() - before).abs().max()
+    assert 0 < float(moved) <= 1.1 * RECIPE.front_rate
+    assert not any(parameter.requires_grad for parameter in task.teacher.parameters())
+
+
+def test_an_ensemble_has_no_stages_to_train(teacher):
+    with pytest.raises(ConfigError, match="kind front"):
+        Distillation(
+            DistillConfig(SQUARE, replace(ENSEMBLE, prices=(2.0, 0.2)), train_front=True), student_spec(), teacher
+        )
 
 
 def test_the_average_begins_where_the_student_begins(teacher, photographs):

@@ -198,6 +198,7 @@ def _distill_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--licence", default="Apache-2.0", metavar="TEXT", help="of the weights (default: %(default)s)")
     add("--frozen-norm", action="store_true", help="keep the encoder's normalisation as it is: for a last, gentle run")
+    add("--train-front", action="store_true", help="train a front's own stages too: for a last run, a third slower")
     add("--compile", action="store_true", help="fuse the networks (needs a C++ compiler): minutes first, then faster")
     add(
         "--encoder",
@@ -266,6 +267,7 @@ def _distill(options: argparse.Namespace) -> None:
         device=options.device,
         compile=options.compile,
         frozen_norm=options.frozen_norm,
+        train_front=options.train_front,
     )
     task = Distillation(config, spec, teacher, _beginning(options, spec, photographs))
     own = origin_of(options.teacher)

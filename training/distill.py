@@ -40,6 +40,7 @@ class DistillConfig:
     seed: int = 0
     device: str = "cpu"
     frozen_norm: bool = False  # the encoder's normalisation keeps the statistics it has
+    train_front: bool = False  # the detector's own stages on the device learn, too: for a last run
     compile: bool = False  # fuse the networks: minutes to begin with, then half as fast again on a CPU
 
     def __post_init__(self) -> None:
@@ -69,6 +70,8 @@ class Distillation:
         self.teacher = place(teacher.eval().requires_grad_(False), self.device)
         self.student = Student(spec)
         self.student.take_tail(teacher)
+        if config.train_front:
+            self.student.train_front()
         if begin is not None:
             begin(self.student, self.teacher)
         place(self.student, self.device)
@@ -141,8 +144,8 @@ class Distillation:
 def _optimisers(student: Student, config: DistillConfig) -> tuple[Muon, torch.optim.AdamW]:
     """Return Muon for the dense convolutions of encoder and decoder, AdamW for all the rest."""
     recipe = config.recipe
-    linear, tail = student.linear_parameters(), list(student.tail.parameters())
-    apart = {id(p) for p in (*linear, *tail)}
+    linear, front, tail = student.linear_parameters(), student.front_parameters(), list(student.tail.parameters())
+    apart = {id(p) for p in (*linear, *front, *tail)}
     trained = [(n, p) for n, p in student.named_parameters() if p.requires_grad and id(p) not in apart]
     stacked = [p for n, p in trained if is_matrix(p) and n.startswith("encoder.")]
     single = [p for n, p in trained if is_matrix(p) and n.startswith("decoder.")]
@@ -150,7 +153,8 @@ def _optimisers(student: Student, config: DistillConfig) -> tuple[Muon, torch.op
     others = [p for _, p in trained if id(p) not in matrices_apart]
     matrices = [{"params": stacked, "stack": student.spec.widths}, {"params": single, "stack": 1}]
     muon = Muon([{**group, "peak": recipe.matrix_rate} for group in matrices], recipe.matrix_rate)
-    groups = ((others, recipe.peak_rate), (linear, recipe.linear_rate), (tail, recipe.tail_rate))
+    pretrained = ((front, recipe.front_rate), (tail, recipe.tail_rate))
+    groups = ((others, recipe.peak_rate), (linear, recipe.linear_rate), *pretrained)
     rest = [{"params": parameters, "peak": rate} for parameters, rate in groups if parameters]
     return muon, torch.optim.AdamW(rest, lr=recipe.peak_rate, weight_decay=1e-4)
 

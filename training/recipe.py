@@ -24,6 +24,7 @@ class Recipe:
     matrix_rate: float  # learning rate of Muon, for the dense convolutions of encoder and decoder
     peak_rate: float  # of AdamW, for their other parameters
     linear_rate: float = 5e-4  # of AdamW, for what begins as principal components
+    front_rate: float = 5e-5  # of the pretrained stages on the device, if they are trained at all
     tail_rate: float = 2e-5  # of the pretrained rest of the detector; higher ones lose what it knew
     joint_from: float = 0.0  # from here on the whole server half is trained and its outputs are distilled
     first_price: float = 1.0  # share of the price in the beginning, so that the latent learns to say something

@@ -72,6 +72,18 @@ class Student(nn.Module):
             wanted = f"{self.spec.detector} of {self.spec.classes} classes"
             raise ConfigError(f"the teacher is not a whole, fused {wanted}") from error
 
+    def train_front(self) -> None:
+        """Let the detector's own stages on the device learn. ConfigError if the encoder has none."""
+        if not isinstance(self.encoder, FrontEncoder):
+            raise ConfigError("only an encoder of the kind front begins with the detector's own stages")
+        self.encoder.stages.requires_grad_(True)
+
+    def front_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the detector's own stages on the device that are trained."""
+        if not isinstance(self.encoder, FrontEncoder):
+            return []
+        return [p for p in self.encoder.stages.parameters() if p.requires_grad]
+
     def linear_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that begin as principal components: none of an ensemble."""
         if not isinstance(self.encoder, FrontEncoder):

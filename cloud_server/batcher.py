@@ -24,6 +24,7 @@ from cloud_server.turns import Turns
 from splitnet.errors import ShedError
 
 PATIENCE_S = 1.0  # by when a frame without a deadline is due among the others
+DEARER = 1.5  # times: then batching pays
 GAP_SHARE = 0.1  # of the newest interval between ready frames in their average
 
 
@@ -190,7 +191,19 @@ class Batcher(Generic[R]):
         # A full batch is the most work done, but the first in turn may have time only for a smaller one.
         small = self._plan(by_turn, now, self._largest_in_time(by_turn[0], now))
         full = self._plan(by_turn, now, self._max_batch_size)
-        return max(full, small, key=_count)[0].requests
+        return (small if self._is_better(small, full) else full)[0].requests
+
+    def _is_better(self, small: Sequence[PlannedBatch[R]], full: Sequence[PlannedBatch[R]]) -> bool:
+        """Tell whether to begin with a small batch, for the first in turn, rather than with a full one.
+
+        It is when it leaves more frames in time, or as many and costs a frame less than DEARER times a full one:
+        whoever floods always has some fresh frames to fill a batch with, in the stead of another's one old frame.
+        """
+        if _count(small) != _count(full):
+            return _count(small) > _count(full)
+        first, largest = small[0].requests, self._max_batch_size
+        cost = self._costs[first[0].kind]
+        return cost.duration_s(len(first)) / len(first) <= DEARER * cost.duration_s(largest) / largest
 
     def _plan(self, order: Sequence[R], now: float, first_size: int) -> list[PlannedBatch[R]]:
         limits = Limits(first_size, self._max_batch_size)

@@ -123,6 +123,17 @@ def test_the_stages_learn_only_where_that_is_asked_for(teacher, photographs):
     assert not any(parameter.requires_grad for parameter in task.teacher.parameters())
 
 
+def test_a_run_that_trains_more_than_the_one_before_begins_with_its_weights(teacher):
+    config = DistillConfig(SQUARE, replace(RECIPE, prices=(2.0, 0.2)))
+    before, after = (Distillation(replace(config, train_front=on), front_spec(), teacher) for on in (False, True))
+    before.train(pictures(2), 0.3)
+    after.load(before.state())
+    for name, value in before.student.state_dict().items():
+        assert torch.equal(value, after.student.state_dict()[name])
+    assert not after.adam.state
+    assert after.muon.state  # the same parameters: it goes on
+
+
 def test_an_ensemble_has_no_stages_to_train(teacher):
     with pytest.raises(ConfigError, match="kind front"):
         Distillation(

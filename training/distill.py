@@ -8,6 +8,7 @@ quality (`rate.uniform_operating_points`).
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -29,6 +30,8 @@ from training.rate import uniform_operating_points
 from training.recipe import FRONT, Recipe
 from training.schedule import learning_rate
 from training.student import MovingAverage, Student, StudentSpec
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,13 @@ def _optimisers(student: Student, config: DistillConfig) -> tuple[Muon, torch.op
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Go on from a stored state; the settings of this run win over those of the one that stored it."""
+    """Go on from a stored state; the settings of this run win over those of the one that stored it.
+
+    Where other parameters are trained than then, nothing is known of some of them, and all begin anew.
+    """
+    if [len(group["params"]) for group in optimiser.param_groups] != [len(g["params"]) for g in state["param_groups"]]:
+        log.info("other parameters are trained than before: their optimiser begins anew")
+        return
     peaks = [group["peak"] for group in optimiser.param_groups]
     optimiser.load_state_dict(state)
     for group, peak in zip(optimiser.param_groups, peaks, strict=True):

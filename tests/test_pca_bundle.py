@@ -196,7 +196,8 @@ def test_the_same_server_and_client_run_it(start, bundle, photographs, tmp_path)
     assert client.returncode == 0, client.stderr
     assert client.stderr == ""
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [record["frame_id"] for record in records] == list(range(1, len(photographs) + 1))
+    # In whatever order: under load an answer may overtake another.
+    assert sorted(record["frame_id"] for record in records) == list(range(1, len(photographs) + 1))
     assert {(record["codec"], record["quality"]) for record in records} == {("rans", 0), ("rans", 1), ("zstd", 1)}
     server.terminate()
     assert server.wait(20) == 0

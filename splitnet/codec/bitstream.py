@@ -27,7 +27,7 @@ class Header:
 
     codec: Codec  # RANS or ZSTD
     digest: bytes  # 8 bytes: the bundle whose tables it was made with
-    width: int  # active members, from 1
+    width: int  # how much the device computes, in the steps of its bundle, from 1
     quality: int  # index of the gains, from 0
     channels: int
     latent_height: int

@@ -25,6 +25,7 @@ from splitnet.codec.bitstream import DIGEST_BYTES
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.errors import BundleError, DigestMismatchError
+from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import FileEntry, Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
@@ -197,4 +198,5 @@ def _codec(tensors: Mapping[str, Tensor], manifest: Manifest) -> FeatureCodec:
     model = EntropyModel.from_arrays(arrays)
     if model.table_index.shape[:3] != (manifest.widths, manifest.qualities, manifest.latent_channels):
         raise BundleError(f"{ENCODER_FILE}: the entropy tables do not fit the manifest; copy the bundle again")
-    return FeatureCodec(model, bytes.fromhex(manifest.digest)[:DIGEST_BYTES], manifest.latent_size)
+    positions = [(side // LATENT_STRIDE) ** 2 for side in manifest.sides]
+    return FeatureCodec(model, bytes.fromhex(manifest.digest)[:DIGEST_BYTES], manifest.latent_size, positions)

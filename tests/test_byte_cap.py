@@ -58,8 +58,16 @@ def test_a_cap_is_twice_what_the_tables_expect_of_the_largest_latent():
         rows = [np.diff(found.quantized_cdf[found.cdf_start[t] : found.cdf_start[t + 1]].astype(int)) for t in tables]
         expected_bits.append(sum(-(row / row.sum() * np.log2(row / row.sum())).sum() for row in rows) * SIDE**2)
     wanted = HEADER_BYTES + np.ceil(CAP_FACTOR * np.array(expected_bits) / 8)
-    assert byte_caps(found, SIDE**2).tolist() == [wanted.tolist()] * WIDTHS
+    assert byte_caps(found, [SIDE**2] * WIDTHS).tolist() == [wanted.tolist()] * WIDTHS
     assert [CODEC.byte_cap(1, quality) for quality in range(QUALITIES)] == wanted.tolist()
+
+
+def test_a_width_whose_latents_are_smaller_has_a_smaller_cap():
+    small, large = byte_caps(model(), [25, 100]) - HEADER_BYTES
+    np.testing.assert_allclose(small, large / 4, atol=1)
+    codec = FeatureCodec(model(), b"a bundle", SHAPE, [25, SIDE**2])
+    assert codec.byte_cap(1, 1) == byte_caps(model(), [25, 25])[0, 1]
+    assert codec.byte_cap(2, 1) == CODEC.byte_cap(2, 1)
 
 
 def test_caps_rise_with_the_quality():

@@ -120,9 +120,18 @@ def test_no_picture_fails_or_exceeds_the_cap_of_its_point(bundled, name):
             assert encoded.point.quality <= quality
 
 
-def test_a_burst_is_reported_at_the_quality_that_it_came_down_to(bundled):
+def test_a_burst_is_reported_at_the_quality_that_it_came_down_to(bundled, monkeypatch):
     asked = OperatingPoint(Codec.RANS, bundled.manifest.widths, bundled.manifest.qualities - 1)
+    codec = bundled._bundle.codec
+    monkeypatch.setattr(codec, "_caps", codec._caps // 4)  # below what any picture needs at the finest quality
     assert bundled.encode(HOSTILE["blocks of 8"], asked).point.quality < asked.quality
+
+
+def test_a_smaller_picture_has_a_smaller_cap(bundled):
+    sides = bundled.manifest.sides
+    caps = [bundled.byte_cap(OperatingPoint(Codec.RANS, width, 5)) for width in range(1, len(sides) + 1)]
+    assert caps == sorted(caps)
+    assert caps[0] < caps[-1] / 2
 
 
 def test_a_photograph_is_never_made_coarser(bundled, photo):

@@ -7,6 +7,8 @@ five times as much, and would burst a slow link.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,16 +16,16 @@ from splitnet.codec.bitstream import HEADER_BYTES
 from splitnet.codec.contexts import ALONE
 from splitnet.codec.entropy_model import TOTAL, EntropyModel
 
-CAP_FACTOR = 2.0  # of what the tables expect of a picture that fills the detector's square
+CAP_FACTOR = 2.0  # of what the tables expect of a picture that fills its square
 MAX_HALVINGS = 16  # of an int16's distance: afterwards every symbol is the likeliest
 
 
-def byte_caps(model: EntropyModel, positions: int) -> NDArray[np.int64]:
+def byte_caps(model: EntropyModel, positions: Sequence[int]) -> NDArray[np.int64]:
     """Return the most bytes of a bitstream at each point (widths, qualities), header included.
 
-    positions: H * W of the largest latent.
+    positions: H * W of the largest latent of each width.
     """
-    bits = _entropies(model)[model.table_index[..., ALONE]].sum(axis=-1) * positions
+    bits = _entropies(model)[model.table_index[..., ALONE]].sum(axis=-1) * np.array(positions)[:, None]
     return np.asarray(HEADER_BYTES + np.ceil(CAP_FACTOR * bits / 8), np.int64)
 
 

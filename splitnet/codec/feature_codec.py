@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import zstandard
@@ -22,8 +22,17 @@ ZSTD_LEVEL = 3
 class FeatureCodec:
     """Code latents of one bundle. Holds no state between calls: any number of threads may share it."""
 
-    def __init__(self, model: EntropyModel, digest: bytes, max_latent_size: tuple[int, int, int]) -> None:
-        """Take the tables, the 8 bytes that name the bundle, and the largest latent (C, H, W) it makes."""
+    def __init__(
+        self,
+        model: EntropyModel,
+        digest: bytes,
+        max_latent_size: tuple[int, int, int],
+        positions: Sequence[int] | None = None,
+    ) -> None:
+        """Take the tables, the 8 bytes that name the bundle, and the largest latent (C, H, W) it makes.
+
+        positions: H * W of the largest latent of each width, if not the same for all.
+        """
         if len(digest) != DIGEST_BYTES:
             raise ValueError(f"the digest has {DIGEST_BYTES} bytes, not {len(digest)}")
         if max_latent_size[0] > model.channels:
@@ -33,7 +42,8 @@ class FeatureCodec:
         context_model = NEIGHBOURS if model.contexts > 1 else CHANNEL_ALONE
         self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size, context_model)
         self._tables = rans.Tables.build(model)
-        self._caps = byte_caps(model, max_latent_size[1] * max_latent_size[2])
+        largest = max_latent_size[1] * max_latent_size[2]
+        self._caps = byte_caps(model, positions or [largest] * model.widths)
 
     def compress(self, symbols: NDArray[np.int16], width: int, quality: int, codec: Codec = Codec.RANS) -> bytes:
         """Return symbols (C, H, W) int16 as a bitstream.

@@ -17,7 +17,7 @@ from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.split_detector import DeviceHalf, image_input
 from splitnet.nn.yolox import YOLOX
 from tests.test_yolox import randomise_norms
-from tests.tiny_student import CLASSES, DECODER, ENCODER, make_teacher, pictures, student_spec
+from tests.tiny_student import CLASSES, DECODER, ENCODER, make_teacher, student_spec, write_pictures
 from training.export import export_bundle, photograph_latents
 from training.student import Student
 
@@ -34,11 +34,7 @@ def manifest() -> Manifest:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("photographs")
-    paths = [folder / f"{i}.png" for i in range(8)]
-    for path, picture in zip(paths, pictures(8, 120, 160), strict=True):
-        assert cv2.imwrite(str(path), picture)
-    return paths
+    return write_pictures(tmp_path_factory.mktemp("photographs"), 8, 120, 160)
 
 
 @pytest.fixture(scope="module")

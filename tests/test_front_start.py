@@ -17,7 +17,17 @@ from splitnet.manifest import Manifest
 from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox import YOLOX
 from splitnet.operating_point import Codec, OperatingPoint
-from tests.tiny_student import CLASSES, DECODER, FRONT, SQUARE, front_spec, make_teacher, pictures, student_spec
+from tests.tiny_student import (
+    CLASSES,
+    DECODER,
+    FRONT,
+    SQUARE,
+    front_spec,
+    make_teacher,
+    pictures,
+    student_spec,
+    write_pictures,
+)
 from training.contenders import SplitContender
 from training.distill import Distillation, DistillConfig
 from training.export import export_bundle, refined
@@ -30,20 +40,27 @@ from training.student import Student
 INPUT_SIZE = 128
 WIDE = replace(FRONT, latent_channels=256)  # of 64 channels in patches of 2x2: nothing is left out
 CPU = torch.device("cpu")
+CONFIG = DistillConfig(SQUARE, replace(RECIPE, prices=(2.0, 0.2)))
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("photographs")
-    paths = [folder / f"{i}.png" for i in range(8)]
-    for path, picture in zip(paths, pictures(8, 120, 160), strict=True):
-        assert cv2.imwrite(str(path), picture)
-    return paths
+    return write_pictures(tmp_path_factory.mktemp("photographs"), 8, 120, 160)
 
 
 @pytest.fixture(scope="module")
 def teacher() -> YOLOX:
     return make_teacher()
+
+
+def distillation(config: DistillConfig, teacher: YOLOX, photographs: list[Path]) -> Distillation:
+    """Return a distillation whose front begins as it should."""
+    return Distillation(
+        config,
+        front_spec(),
+        teacher,
+        lambda student, detector: start_front(student, detector, photographs, INPUT_SIZE),
+    )
 
 
 def begun(teacher: YOLOX, photographs: list[Path], spec=FRONT) -> Student:
@@ -93,12 +110,7 @@ def test_steps_fall_from_quality_to_quality(teacher, photographs):
 
 
 def test_the_tail_and_the_stages_are_the_detectors_and_stay(teacher, photographs):
-    task = Distillation(
-        DistillConfig(SQUARE, replace(RECIPE, prices=(2.0, 0.2))),
-        front_spec(),
-        teacher,
-        lambda student, detector: start_front(student, detector, photographs, INPUT_SIZE),
-    )
+    task = distillation(CONFIG, teacher, photographs)
     before = {name: value.clone() for name, value in task.student.encoder.state_dict().items()}
     task.train(pictures(2), 0.3)
     after = task.student.encoder.state_dict()
@@ -110,12 +122,7 @@ def test_the_tail_and_the_stages_are_the_detectors_and_stay(teacher, photographs
 
 
 def test_the_stages_learn_only_where_that_is_asked_for(teacher, photographs):
-    task = Distillation(
-        DistillConfig(SQUARE, replace(RECIPE, prices=(2.0, 0.2)), train_front=True),
-        front_spec(),
-        teacher,
-        lambda student, detector: start_front(student, detector, photographs, INPUT_SIZE),
-    )
+    task = distillation(replace(CONFIG, train_front=True), teacher, photographs)
     before = task.student.encoder.stages["stem"].conv.weight.detach().clone()
     task.train(pictures(2), 0.3)
     moved = (task.student.encoder.stages["stem"].conv.weight.detach() - before).abs().max()
@@ -124,8 +131,7 @@ def test_the_stages_learn_only_where_that_is_asked_for(teacher, photographs):
 
 
 def test_a_run_that_trains_more_than_the_one_before_begins_with_its_weights(teacher):
-    config = DistillConfig(SQUARE, replace(RECIPE, prices=(2.0, 0.2)))
-    before, after = (Distillation(replace(config, train_front=on), front_spec(), teacher) for on in (False, True))
+    before, after = (Distillation(replace(CONFIG, train_front=on), front_spec(), teacher) for on in (False, True))
     before.train(pictures(2), 0.3)
     after.load(before.state())
     for name, value in before.student.state_dict().items():
@@ -142,23 +148,13 @@ def test_an_ensemble_has_no_stages_to_train(teacher):
 
 
 def test_the_average_begins_where_the_student_begins(teacher, photographs):
-    task = Distillation(
-        DistillConfig(SQUARE, replace(RECIPE, prices=(2.0, 0.2))),
-        front_spec(),
-        teacher,
-        lambda student, detector: start_front(student, detector, photographs, INPUT_SIZE),
-    )
+    task = distillation(CONFIG, teacher, photographs)
     for name, value in task.result().state_dict().items():
         torch.testing.assert_close(value, task.student.state_dict()[name])
 
 
 def test_training_goes_down_from_there(teacher, photographs):
-    task = Distillation(
-        DistillConfig(SQUARE, replace(RECIPE, prices=(0.0, 0.0))),
-        front_spec(),
-        teacher,
-        lambda student, detector: start_front(student, detector, photographs, INPUT_SIZE),
-    )
+    task = distillation(DistillConfig(SQUARE, replace(RECIPE, prices=(0.0, 0.0))), teacher, photographs)
     errors = [task.train(pictures(2), 0.3)["dark4"][0] for _ in range(30)]
     assert np.mean(errors[-4:]) < 0.8 * np.mean(errors[:4])
 

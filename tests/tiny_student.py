@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -45,6 +46,14 @@ def pictures(count: int = 4, height: int = SQUARE, width: int = SQUARE, seed: in
     """Return smooth random pictures (count, height, width, 3) uint8."""
     coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
     return np.stack([cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC) for picture in coarse])
+
+
+def write_pictures(folder: Path, count: int, height: int, width: int) -> list[Path]:
+    """Write `pictures` into a folder; returns their paths."""
+    paths = [folder / f"{i}.png" for i in range(count)]
+    for path, picture in zip(paths, pictures(count, height, width), strict=True):
+        assert cv2.imwrite(str(path), picture)
+    return paths
 
 
 def forever(batch: np.ndarray) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from splitnet.errors import ConfigError
 from splitnet.nn.efficientdet import ANCHORS_PER_CELL, FAMILY, EfficientDet
-from training.weights_file import fill, read_state, weights_path
+from training.weights_file import check_member, fill, read_state, weights_path
 
 _STEM = "backbone.conv_stem.weight"
 _LAST = "class_net.predict.conv_pw.weight"
@@ -33,12 +33,7 @@ def read_efficientdet(path: Path, name: str) -> EfficientDet:
 
 def from_state(state: Mapping[str, Tensor], name: str, path: Path) -> EfficientDet:
     """Return the detector that a state belongs to; path is for messages. ConfigError if it is not `name`."""
-    if _STEM not in state or _LAST not in state:
-        raise ConfigError(f"{path} holds no EfficientDet: it has no {_STEM if _STEM not in state else _LAST}")
-    found = size_of(state)
-    if found != name:
-        what = f"a {found}: name that one" if found else "an EfficientDet of a size that is not known here"
-        raise ConfigError(f"{path} is not a {name} but {what}")
+    check_member(state, (_STEM, _LAST), size_of, name, "an EfficientDet", path)
     fused = is_folded(state)
     if not fused and "class_net.conv_rep.0.conv_pw.bias" not in state:
         raise ConfigError(f"{path} pads another way: take tf_{name.replace('-', '_')}, not {name.replace('-', '_')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,27 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no weights by name")
     return {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def check_member(
+    state: Mapping[str, Tensor],
+    parameters: Sequence[str],
+    size_of: Callable[[Mapping[str, Tensor]], str | None],
+    name: str,
+    family: str,
+    path: Path,
+) -> None:
+    """Raise ConfigError unless a state is of the detector `name`; path is for messages.
+
+    parameters: that every member has. size_of: tells the members apart. family: with its article, "a YOLOX".
+    """
+    missing = [parameter for parameter in parameters if parameter not in state]
+    if missing:
+        raise ConfigError(f"{path} holds no {family.split()[-1]}: it has no {missing[0]}")
+    found = size_of(state)
+    if found != name:
+        what = f"a {found}: name that one" if found else f"{family} of a size that is not known here"
+        raise ConfigError(f"{path} is not a {name} but {what}")
 
 
 def fill(detector: torch.nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from splitnet.errors import BundleError, ConfigError
 from splitnet.nn.onnx_reader import read_onnx
 from splitnet.nn.yolox import FAMILY, YOLOX
-from training.weights_file import fill, read_state, weights_path
+from training.weights_file import check_member, fill, read_state, weights_path
 
 _STEM = "backbone.backbone.stem.conv.conv.weight"
 _LAST = "head.cls_preds.2.weight"
@@ -30,12 +30,7 @@ def read_yolox(path: Path, name: str) -> YOLOX:
 
 def from_state(state: Mapping[str, Tensor], name: str, path: Path) -> YOLOX:
     """Return the detector that a state belongs to; path is for messages. ConfigError if it is not `name`."""
-    if _STEM not in state or _LAST not in state:
-        raise ConfigError(f"{path} holds no YOLOX: it has no {_STEM if _STEM not in state else _LAST}")
-    found = size_of(state)
-    if found != name:
-        what = f"a {found}: name that one" if found else "a YOLOX of a size that is not known here"
-        raise ConfigError(f"{path} is not a {name} but {what}")
+    check_member(state, (_STEM, _LAST), size_of, name, "a YOLOX", path)
     detector = YOLOX(name, len(state[_LAST]), fused=is_folded(state))
     fill(detector, dict(state), name, path)
     return detector

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from splitnet.errors import ConfigError
+from splitnet.nn.architectures import INPUT_SIZES
 from splitnet.nn.detector import Detector
 from training.detector_family import family_of
 from training.detector_file import read_note
@@ -31,3 +32,9 @@ def origin_of(path: Path) -> str | None:
     """Return where a detector trained here comes from; None for a public checkpoint."""
     note = read_note(path)
     return None if note is None else note.origin
+
+
+def input_size_of(path: Path, name: str) -> int:
+    """Return the side in pixels of the square that a detector `name` was trained for here, or was published for."""
+    note = read_note(path)
+    return note.input_size if note else INPUT_SIZES[name]

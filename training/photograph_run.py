@@ -1,0 +1,30 @@
+"""The run of any training on photographs: crops in, steps, a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from training.photograph_settings import PhotographSettings
+from training.photographs import CropSpec, CropStream
+from training.run import Run, Task
+from training.teacher import input_size_of
+
+
+def input_size(settings: PhotographSettings) -> int:
+    """Return the side of the detector's square in pixels: as asked, or as its teacher's."""
+    return settings.input_size or input_size_of(settings.teacher, settings.detector)
+
+
+def train_on_photographs(
+    task: Task[NDArray[Any]], settings: PhotographSettings, photographs: Sequence[Path], crops: CropSpec
+) -> None:
+    """Train to the last step, from the run's checkpoint if there is one. ConfigError if something cannot be used."""
+    run = Run(task, settings.run, settings.steps)
+    if not run.resume() and settings.start_from is not None:
+        run.start_from(settings.start_from, settings.start_progress)
+    with CropStream(photographs, crops, settings.batch_size, settings.seed + run.step, settings.loaders) as stream:
+        run.go(stream)

@@ -1,0 +1,28 @@
+"""The `recompress` command: an unsplit detector that minds compression less."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from training.arguments import a_count
+from training.average_precision import class_names_of
+from training.photograph_run import input_size, train_on_photographs
+from training.photograph_settings import PhotographSettings
+from training.photographs import CropSpec, find_photographs
+from training.recompress import RecompressConfig, Recompression
+from training.teacher import read_teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecompressSettings(PhotographSettings):
+    """Settings of a training against compression."""
+
+    steps: int = field(default=1500, metadata=a_count("training steps in all, those of the checkpoint included"))
+
+
+def train_recompressed(settings: RecompressSettings) -> None:
+    """Train to the last step; the run's folder has the result. ConfigError if something cannot be used."""
+    photographs = find_photographs(settings.photographs, settings.exclude)
+    teacher = read_teacher(settings.teacher, settings.detector, class_names_of(settings.classes))
+    task = Recompression(RecompressConfig(settings.square, seed=settings.seed, device=settings.device_kind), teacher)
+    train_on_photographs(task, settings, photographs, CropSpec(settings.square, input_size(settings)))

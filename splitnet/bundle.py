@@ -181,8 +181,8 @@ def _assign(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None
 def _gains(tensors: Mapping[str, Tensor], key: str, manifest: Manifest, name: str) -> Tensor:
     shape = (manifest.widths, manifest.qualities, manifest.latent_channels)
     gains = tensors.get(key)
-    if gains is None or tuple(gains.shape) != shape or not bool((gains > 0).all()):
-        raise BundleError(f"{name}: {key} must be positive and of shape {shape}; copy the bundle again")
+    if gains is None or tuple(gains.shape) != shape or not bool((gains >= 0).all()):
+        raise BundleError(f"{name}: {key} must be of shape {shape}, none below zero; copy the bundle again")
     return gains.float()
 
 

@@ -21,6 +21,8 @@ from splitnet.nn.front import FrontSpec, check_single
 from splitnet.nn.kinds import AnyEncoderSpec
 from splitnet.nn.projection import KIND as PROJECTION
 from splitnet.nn.projection import ProjectionSpec
+from splitnet.nn.slimmable import KIND as SLIMMABLE
+from splitnet.nn.slimmable import SlimmableSpec
 from splitnet.operating_point import Codec, Mode
 
 FORMAT_VERSION = 2  # 1: other activations; such bundles were never published
@@ -196,6 +198,11 @@ def _encoder(values: Any) -> AnyEncoderSpec:
         return EncoderSpec(**_integers(values))
     if kind == PROJECTION:
         return ProjectionSpec(_integers(values["components"]))
+    if kind == SLIMMABLE:
+        shares, latent_shares = (tuple(map(_integer, values[name])) for name in ("shares", "latent_shares"))
+        sizes = _integers({k: v for k, v in values.items() if k not in ("kind", "shares", "latent_shares")})
+        trunk = (sizes["stem_channels"], sizes["mid_channels"], sizes["channels"], sizes["blocks"])
+        return SlimmableSpec(shares, latent_shares, *trunk, sizes["latent_channels"])
     _require(kind == FRONT, f"unknown encoder kind {kind!r}: update this software")
     sides = tuple(_integer(side) for side in values["sides"])
     sizes = _integers({k: v for k, v in values.items() if k not in ("kind", "sides")})

@@ -173,7 +173,7 @@ class EnsembleEncoder(nn.Module):
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, GroupedConv)
             full.layers[i] = layer.folded()
-        _fold_input_scaling(full.layers[0])
+        fold_input_scaling(full.layers[0])
         full.projection.weight.copy_(self.projection.permute(1, 0, 2).flatten(1)[:, :, None, None])
         full.width_bias.copy_(self.bias)
         return full.narrow(width)
@@ -193,7 +193,7 @@ def trunk(convolutions: int, x: V, conv: Callable[[int, V], V], relu: Callable[[
     return x
 
 
-def _fold_input_scaling(stem: nn.Module) -> None:
+def fold_input_scaling(stem: nn.Module) -> None:
     """Make the stem read raw pixels. Exact, since the stem has no padding."""
     assert isinstance(stem, nn.Conv2d) and stem.bias is not None
     stem.weight.mul_(PIXEL_SCALE)

@@ -8,10 +8,16 @@ from splitnet.nn.decoder import Decoder, DecoderSpec
 from splitnet.nn.encoder import EncoderSpec, PlainEncoder
 from splitnet.nn.front import FrontEncoder, FrontSpec
 from splitnet.nn.projection import BackProjection, ProjectionEncoder, ProjectionSpec
+from splitnet.nn.slimmable import SharedEncoder, SlimmableSpec
 
-AnyEncoderSpec: TypeAlias = EncoderSpec | FrontSpec | ProjectionSpec
-AnyEncoder: TypeAlias = PlainEncoder | FrontEncoder | ProjectionEncoder
+AnyEncoderSpec: TypeAlias = EncoderSpec | FrontSpec | ProjectionSpec | SlimmableSpec
+AnyEncoder: TypeAlias = PlainEncoder | FrontEncoder | ProjectionEncoder | SharedEncoder
 AnyDecoder: TypeAlias = Decoder | BackProjection
+
+
+def kind_of(spec: AnyEncoderSpec) -> str:
+    """Return what a kind of encoder is called; an ensemble, the first kind, does not name itself."""
+    return "ensemble" if isinstance(spec, EncoderSpec) else spec.kind
 
 
 def make_encoder(spec: AnyEncoderSpec, detector: str, split_point: str) -> AnyEncoder:
@@ -20,6 +26,8 @@ def make_encoder(spec: AnyEncoderSpec, detector: str, split_point: str) -> AnyEn
         return ProjectionEncoder(spec, detector, split_point)
     if isinstance(spec, FrontSpec):
         return FrontEncoder(spec, detector, split_point)
+    if isinstance(spec, SlimmableSpec):
+        return SharedEncoder(spec)
     return PlainEncoder(spec, spec.members)
 
 

@@ -143,6 +143,8 @@ class _Graph:
             return self.add("Concat", *(names[one] for one in arguments[0]), axis=node.kwargs["dim"])
         if target is operator.getitem:
             return self._slice(names[arguments[0]], arguments[1])
+        if target is F.pad:
+            return self._pad(names[arguments[0]], arguments[1])
         raise ConfigError(f"ONNX Runtime cannot run {target}: encode this bundle with PyTorch")
 
     def _slice(self, x: str, index: tuple[Any, ...]) -> str:
@@ -152,6 +154,12 @@ class _Graph:
         ends = [_FAR if one.stop is None else one.stop for one in slices]
         parts = ([one.start or 0 for one in slices], ends, [*axes], [one.step or 1 for one in slices])
         return self.add("Slice", x, *(self.constant(np.array(part, np.int64)) for part in parts))
+
+    def _pad(self, x: str, sizes: tuple[int, ...]) -> str:
+        """Add zeros around the last of four axes. sizes: before and after each, the last axis first."""
+        of_axes = [*zip(sizes[::2], sizes[1::2], strict=True)]
+        before, after = zip(*reversed(of_axes + [(0, 0)] * (4 - len(of_axes))), strict=True)
+        return self.add("Pad", x, self.constant(np.array(before + after, np.int64)))
 
     def _convolve(self, x: str, conv: nn.Conv2d) -> str:
         """Add a convolution with bias, padded alike on all sides."""

@@ -27,7 +27,7 @@ class DeviceHalf:
         """Take the full-width network and gains (widths, qualities, channels) float32."""
         self.spec = encoder.spec
         self.widths, self.qualities = int(gains.shape[0]), int(gains.shape[1])
-        self._networks = [encoder.narrow(w + 1) for w in range(self.widths)]
+        self._networks: list[nn.Module] = [encoder.narrow(w + 1) for w in range(self.widths)]
         self._sessions: list[OnnxNetwork] = []
         self._gains = gains[..., None, None].contiguous()
         self._device = torch.device("cpu")

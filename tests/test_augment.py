@@ -8,7 +8,7 @@ import pytest
 from splitnet.letterbox import PADDING_VALUE, Letterbox
 from tests.tiny_student import pictures
 from training.augment import Sample, letterboxed, mirrored, recoloured, scaled, varied, visible, window
-from training.mosaic import mosaic
+from training.mosaic import mosaic, single
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -137,3 +137,18 @@ def test_a_mosaic_shows_all_four_pictures():
     assert {10, 20, 30, 40} <= set(np.unique(result.picture).tolist())
     assert set(np.unique(result.picture).tolist()) <= {10, 20, 30, 40, PADDING_VALUE}
     assert result.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_object_of_a_picture_alone_is_where_its_box_says(seed):
+    result = single(sample((20, 15, 60, 45)), 128, rng(seed))
+    assert result.picture.shape == (128, 128, 3)
+    assert len(result.boxes) == 1
+    assert np.abs(np.array(box_of(result.picture)) - result.boxes[0]).max() <= 1
+
+
+def test_a_picture_alone_comes_at_several_sizes_and_places():
+    results = [single(sample((20, 15, 60, 45)), 128, rng(seed)) for seed in range(12)]
+    sizes = {float(r.boxes[0, 2] - r.boxes[0, 0]) for r in results}
+    assert min(sizes) < 0.7 * 64 < 64 < max(sizes)  # at the square's size, the object is 64 pixels wide
+    assert len({float(r.boxes[0, 0]) for r in results}) > 6

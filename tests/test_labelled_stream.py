@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,11 +32,12 @@ def data(tmp_path: Path) -> LabelledPictures:
     return LabelledPictures(tuple("abcde"), tuple(found), Findings())
 
 
-def spec(**changes: int) -> StreamSpec:
-    return StreamSpec(**{"square": 64, "batch_size": 2, "plain_from": 0, **changes})
+def spec(**changes: float) -> StreamSpec:
+    values: dict[str, Any] = {"square": 64, "batch_size": 2, "plain_from": 0, **changes}
+    return StreamSpec(**values)
 
 
-def take(data: LabelledPictures, count: int, first: int = 0, threads: int = 1, **changes: int) -> list[LabelledBatch]:
+def take(data: LabelledPictures, count: int, first: int = 0, threads: int = 1, **changes: float) -> list[LabelledBatch]:
     with LabelledStream(data, spec(**changes), first, threads) as stream:
         return list(islice(stream, count))
 
@@ -96,6 +98,15 @@ def test_mosaics_come_in_several_sizes_and_then_end(data):
     assert len(set(sides[:8])) > 1
     assert sides[8:] == [64] * 4
     assert max(len(boxes) for batch in batches[:8] for boxes in batch.boxes) > 1
+
+
+def test_a_share_of_the_pictures_comes_alone(data):
+    none, half, all_ = (
+        [len(boxes) for batch in take(data, 12, plain_from=99, mosaic_share=share) for boxes in batch.boxes]
+        for share in (0.0, 0.5, 1.0)
+    )
+    assert max(none) == 1
+    assert sum(none) < sum(half) < sum(all_)
 
 
 def test_decoded_pictures_are_kept_up_to_a_limit(data, monkeypatch):

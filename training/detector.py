@@ -92,8 +92,9 @@ def _train(parts: _Parts, processes: Processes) -> None:
 
 
 def _stream_spec(parts: _Parts, processes: Processes) -> StreamSpec:
-    share, seed = processes.share(parts.settings.batch_size), parts.settings.seed
-    return StreamSpec(parts.square, share, parts.config.plain_from, seed, processes.rank, processes.count)
+    settings = parts.settings
+    share, place = processes.share(settings.batch_size), (processes.rank, processes.count)
+    return StreamSpec(parts.square, share, parts.config.plain_from, settings.mosaic_share, settings.seed, *place)
 
 
 def _network(parts: _Parts, is_new: bool) -> nn.Module:

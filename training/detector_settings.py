@@ -48,7 +48,13 @@ class DetectorSettings:
     rate: float | None = field(
         default=None, metadata={"type": float, "metavar": "X", "help": "peak learning rate (default: the optimiser's)"}
     )
-    plain_share: float = field(default=0.15, metadata={"help": "share of the steps, at the end, without mosaics"})
+    plain_share: float = field(
+        default=0.15, metadata={"help": "share of the steps, at the end, with whole pictures at the size of detection"}
+    )
+    mosaic_share: float = field(
+        default=0.5,
+        metadata={"help": "share of the pictures before that which are mosaics of four; the others are zoomed"},
+    )
     device: str = field(
         default="auto", metadata={"choices": ("auto", "cpu", "cuda"), "help": "where to compute; auto: cuda if there"}
     )
@@ -65,6 +71,8 @@ class DetectorSettings:
             raise ConfigError(f"--square is {self.square}, must be a multiple of 32 from {MIN_SQUARE} on")
         if self.threads < 0 or self.seed < 0:
             raise ConfigError("--threads and --seed must be at least 0")
+        if not 0 <= self.mosaic_share <= 1:
+            raise ConfigError(f"--mosaic-share is {self.mosaic_share}, must be from 0 to 1")
         if self.init is None and self.init_classes is not None:
             raise ConfigError("--init-classes names the classes of --init: give that too")
         if self.valid is None and self.valid_images is not None:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from splitnet.errors import ConfigError
 from training.augment import Picture, Sample, letterboxed, varied
 from training.coco import LabelledPicture, LabelledPictures
-from training.mosaic import mosaic
+from training.mosaic import mosaic, single
 from training.photographs import MAX_MISSES, check_square, read_photograph
 
 MIN_SQUARE = 64  # pixels a side: at the coarsest level, normalisation needs more than one position of one picture
-SIDES_AROUND = (-2, -1, 0, 1, 2)  # of the square, in units of 32 pixels: each batch draws one while mosaics are made
+SIDES_AROUND = (-2, -1, 0, 1, 2)  # of the square, in units of 32 pixels: each batch draws one until pictures come plain
 CACHE_BYTES = 512_000_000  # of decoded pictures; the rest is decoded again every time
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class StreamSpec:
     square: int  # pixels a side, a multiple of 32
     batch_size: int  # pictures of one process
     plain_from: int  # the step from which pictures come whole and in the square, as they will be detected in
+    mosaic_share: float = 1.0  # of the pictures before that step; the others come alone, at sizes of their own
     seed: int = 0
     rank: int = 0  # of this process
     processes: int = 1
@@ -102,6 +103,8 @@ class LabelledStream:
         first = self._read(self._index(position), rng)
         if is_plain:
             return varied(letterboxed(first, square), rng)
+        if rng.random() >= self._spec.mosaic_share:
+            return varied(single(first, square, rng), rng)
         others = [self._read(int(rng.integers(len(self._pictures))), rng) for _ in range(3)]
         four = [first, *others]
         return varied(mosaic([four[i] for i in rng.permutation(4)], square, rng), rng)

@@ -1,4 +1,4 @@
-"""Four pictures in one square (Bochkovskiy et al., arXiv 2004.10934): more objects a step, cut off and of all sizes."""
+"""Pictures cut off and of all sizes in one square: four (Bochkovskiy et al., arXiv 2004.10934), or one alone."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ def mosaic(samples: Sequence[Sample], square: int, rng: np.random.Generator) -> 
         parts.append((part.boxes + np.array((x, y, x, y), np.float32), part.labels))
     boxes, labels = zip(*parts, strict=True)
     return Sample(canvas, np.concatenate(boxes), np.concatenate(labels))
+
+
+def single(sample: Sample, square: int, rng: np.random.Generator) -> Sample:
+    """Return a square with a random part of one sample at a random size, somewhere on grey."""
+    part = _part(sample, square, square, square, rng)
+    high, wide = part.picture.shape[:2]
+    x, y = int(rng.integers(square - wide + 1)), int(rng.integers(square - high + 1))
+    canvas = grey(square, square)
+    canvas[y : y + high, x : x + wide] = part.picture
+    return Sample(canvas, part.boxes + np.array((x, y, x, y), np.float32), part.labels)
 
 
 def _part(sample: Sample, square: int, width: int, height: int, rng: np.random.Generator) -> Sample:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from splitnet.codec.bitstream import HEADER_BYTES
+from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.nn.projection import Patch
 from training.pca import Basis, Moments
-from training.pca_codec import CutCodec, LatentStatistics, Rank, gains_of, quantised, ranks_of
+from training.pca_codec import ContextStatistics, CutCodec, LatentStatistics, Rank, gains_of, quantised, ranks_of
 
 SIDES = {"fine": 2, "coarse": 1}
 STEPS = (4.0, 1.0, 0.1)
@@ -36,9 +37,7 @@ def bases() -> dict[str, Basis]:
 @pytest.fixture(scope="module")
 def codec() -> CutCodec:
     codec = CutCodec(bases(), SIDES, ranks_of(bases(), (0.8, 1.0)), STEPS)
-    for seed in range(1, 9):
-        codec.learn(features(seed))
-    codec.finish((8, 6))
+    codec.fit(lambda: map(features, range(1, 9)), (8, 6))
     return codec
 
 
@@ -109,6 +108,20 @@ def test_gains_are_undone_by_what_lies_inside_the_intervals():
     latent[0, 1] = 1.0  # symbol 2 stands for 1.0
     statistics.add(latent)
     torch.testing.assert_close(statistics.inverse_gains(), torch.tensor([[[0.75, 0.5, 0.25]]]))
+
+
+def test_a_symbol_beside_loud_ones_is_coded_as_such():
+    gains, ramp = torch.ones(1, 1, 1), 9 * torch.arange(-15.5, 16).sign().expand(1, 1, 32, 32)
+    alone = LatentStatistics(gains)
+    alone.add(ramp)
+    in_context = ContextStatistics(gains, alone.entropy_model())
+    in_context.add(ramp)
+    model = in_context.entropy_model()
+    symbols = ramp[0].to(torch.int16).numpy()
+    codecs = [FeatureCodec(one, bytes(8), (1, 32, 32)) for one in (alone.entropy_model(), model)]
+    sizes = [len(codec.compress(symbols, 1, 0)) for codec in codecs]
+    assert sizes[1] < sizes[0] / 2
+    np.testing.assert_array_equal(codecs[1].decompress(codecs[1].compress(symbols, 1, 0))[1], symbols)
 
 
 def test_symbols_are_bounded():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splitnet.codec.bitstream import DIGEST_BYTES
+from splitnet.codec.contexts import NEIGHBOURHOODS
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.nn.projection import BackProjection, Patch, Projection
 from splitnet.nn.split_detector import MAX_SYMBOL
 from splitnet.nn.yolox_architecture import SILU_MIN
 from training.pca import Basis, fill_back_projection, fill_projection, patches_of
-from training.tables import HISTOGRAM_RADIUS, symbol_histogram
+from training.tables import HISTOGRAM_RADIUS, context_histogram, symbol_histogram
 
 Symbols = NDArray[np.int16]
 _DIGEST = bytes(DIGEST_BYTES)  # nothing leaves this process
@@ -57,7 +58,7 @@ class LatentStatistics:
             self._squares[step] += (symbols * symbols).sum(dim=(1, 2))
 
     def entropy_model(self) -> EntropyModel:
-        """Return the tables of the symbols so far."""
+        """Return the channels' own tables, of the symbols so far."""
         return EntropyModel.fit(self._counts)
 
     def inverse_gains(self) -> Tensor:
@@ -68,6 +69,25 @@ class LatentStatistics:
         """
         slope = (self._products / self._squares.clamp(min=1.0)).float()
         return torch.where(slope > 0, slope, 1 / self._gains)[None]
+
+
+class ContextStatistics:
+    """Learns from latents once more, when the channels' own tables are known, what codes their symbols in context."""
+
+    def __init__(self, gains: Tensor, alone: EntropyModel) -> None:
+        self._gains, self._alone = gains[0], alone
+        self._counts = np.zeros((1, *self._gains.shape, NEIGHBOURHOODS, 2 * HISTOGRAM_RADIUS + 1), np.int32)
+
+    @torch.inference_mode()
+    def add(self, latent: Tensor) -> None:
+        """Take a latent (1, L, H, W) in."""
+        for step, gain in enumerate(self._gains):
+            symbols = quantised(latent[0], gain).to(torch.int16).numpy()
+            self._counts[0, step] += context_histogram(symbols, self._alone.likeliest[0, step])
+
+    def entropy_model(self) -> EntropyModel:
+        """Return the channels' own tables and those of the contexts so far."""
+        return self._alone.with_contexts(self._counts)
 
 
 def quantised(latent: Tensor, gain: Tensor) -> Tensor:
@@ -114,18 +134,23 @@ class CutCodec:
         self._gains = gains_of(bases, self._patches, steps)
         self._projection = Projection(self._patches).eval()
         fill_projection(self._projection, bases, self._patches)
-        self._statistics = LatentStatistics(self._gains)
         self._variants: list[_Variant] = []
         self._bases = bases
 
     @torch.inference_mode()
-    def learn(self, features: Mapping[str, Tensor]) -> None:
-        """Take the features (1, C, h, w) by name of a picture in, for the entropy tables."""
-        self._statistics.add(self._projection(features))
+    def fit(self, pictures: Callable[[], Iterable[Mapping[str, Tensor]]], max_latent_size: tuple[int, int]) -> None:
+        """Make the tables, as a bundle has them, from the features (1, C, h, w) by name of pictures.
 
-    def finish(self, max_latent_size: tuple[int, int]) -> None:
-        """Make the tables from what was learnt; latents are at most (H, W)."""
-        model, inverse_gains = self._statistics.entropy_model(), self._statistics.inverse_gains()[0, :, :, None, None]
+        pictures: begins anew at each call, of which there are two: contexts are told apart by what the channels say
+        alone. Latents are at most (H, W).
+        """
+        statistics = LatentStatistics(self._gains)
+        for features in pictures():
+            statistics.add(self._projection(features))
+        in_context = ContextStatistics(self._gains, statistics.entropy_model())
+        for features in pictures():
+            in_context.add(self._projection(features))
+        model, inverse_gains = in_context.entropy_model(), statistics.inverse_gains()[0, :, :, None, None]
         self._variants = [self._variant(rank, model, inverse_gains, max_latent_size) for rank in self.ranks]
 
     @torch.inference_mode()

@@ -23,7 +23,7 @@ from splitnet.nn.macs import count_macs
 from splitnet.nn.steps import needed_after, run_front, run_rest, steps_of
 from training.average_precision import LabelledSet
 from training.evaluate import SCORE_THRESHOLD, unsplit_detections
-from training.pca import Basis, bases_of, canvas_of, canvases, named_features
+from training.pca import Basis, bases_of, canvas_of, canvases
 from training.pca_codec import CutCodec, ranks_of
 from training.photographs import read_photograph
 from training.split_points_figures import CutPoint, CutStudy, TensorStudy
@@ -38,7 +38,7 @@ class StudyConfig:
 
     input_size: int
     cuts: tuple[str, ...] = ()  # none: all that the detector has
-    energies: tuple[float, ...] = (0.90, 0.99)  # a rank for each: the fewest components that hold so much
+    energies: tuple[float, ...] = (0.90, 0.99, 0.999)  # a rank for each: the fewest components that hold so much
     steps: tuple[float, ...] = (8.0, 5.0, 3.2, 2.0, 1.25)  # in standard deviations of a tensor's channels
 
 
@@ -61,43 +61,38 @@ def study_cuts(
     if not cuts:
         return
     bases = bases_of(steps, cuts, photographs, config.input_size, LARGEST_STRIDE)
-    codecs = _codecs(steps, cuts, bases, photographs, config, architecture.floor)
 
     def find(raw: Tensor) -> list[Detections]:
         return architecture.detections(raw, config.input_size, SCORE_THRESHOLD)
 
     for cut in cuts:
-        points = _points(steps, cut, codecs[cut], labelled, config.input_size, find)
+        codec = _codec(steps, cut, bases, photographs, config, architecture.floor)
+        points = _points(steps, cut, codec, labelled, config.input_size, find)
         before, after = mmacs_of(detector, cut, config.input_size)
         tensors = tuple(_tensor(name, bases[name], config.input_size) for name in needed_after(steps, cut))
         yield CutStudy(cut, before, after, tensors, tuple(points))
 
 
-@torch.inference_mode()
-def _codecs(
+def _codec(
     steps: Sequence[Step],
-    cuts: Sequence[str],
+    cut: str,
     bases: Mapping[str, Basis],
     photographs: Sequence[Path],
     config: StudyConfig,
     floor: float,
-) -> dict[str, CutCodec]:
-    """Return the codec of each cut, its tables fitted. Every photograph is computed once for all cuts."""
-    needed = {cut: needed_after(steps, cut) for cut in cuts}
-    codecs = {cut: _codec({name: bases[name] for name in needed[cut]}, config, floor) for cut in cuts}
-    for image in canvases(photographs, config.input_size, LARGEST_STRIDE, "entropy tables"):
-        features = named_features(steps, list(bases), image)
-        for cut, codec in codecs.items():
-            codec.learn({name: features[name] for name in needed[cut]})
-    for cut, codec in codecs.items():
-        cells = config.input_size // latent_stride(needed[cut])
-        codec.finish((cells, cells))
-    return codecs
+) -> CutCodec:
+    """Return the codec of a cut, its tables fitted."""
+    needed = needed_after(steps, cut)
+    stride = latent_stride(needed)
+    own, sides = {name: bases[name] for name in needed}, {name: stride // STRIDES[name] for name in needed}
+    codec = CutCodec(own, sides, ranks_of(own, config.energies), config.steps, floor)
 
+    def pictures() -> Iterator[Mapping[str, Tensor]]:
+        for image in canvases(photographs, config.input_size, LARGEST_STRIDE, f"{cut}: entropy tables"):
+            yield run_front(steps, cut, image)
 
-def _codec(bases: Mapping[str, Basis], config: StudyConfig, floor: float) -> CutCodec:
-    sides = {name: latent_stride(bases) // STRIDES[name] for name in bases}
-    return CutCodec(bases, sides, ranks_of(bases, config.energies), config.steps, floor)
+    codec.fit(pictures, (config.input_size // stride,) * 2)
+    return codec
 
 
 def _points(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from splitnet.codec.bitstream import NEIGHBOURS
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
@@ -102,6 +103,7 @@ def run_study(settings: SplitPointsSettings) -> dict[str, Any]:
         "truth": "annotations" if settings.annotations else "the unsplit detector",
         "energies": list(config.energies),
         "steps": list(config.steps),
+        "context_model": NEIGHBOURS,
         "fitted_on": "other pictures" if settings.photographs else "the same pictures",
     }
     known, unsplit = _known(partial, head)

@@ -199,14 +199,19 @@ def _encoder(values: Any) -> AnyEncoderSpec:
     if kind == PROJECTION:
         return ProjectionSpec(_integers(values["components"]))
     if kind == SLIMMABLE:
-        shares, latent_shares = (tuple(map(_integer, values[name])) for name in ("shares", "latent_shares"))
-        sizes = _integers({k: v for k, v in values.items() if k not in ("kind", "shares", "latent_shares")})
-        trunk = (sizes["stem_channels"], sizes["mid_channels"], sizes["channels"], sizes["blocks"])
-        return SlimmableSpec(shares, latent_shares, *trunk, sizes["latent_channels"])
+        return _slimmable(values)
     _require(kind == FRONT, f"unknown encoder kind {kind!r}: update this software")
     sides = tuple(_integer(side) for side in values["sides"])
     sizes = _integers({k: v for k, v in values.items() if k not in ("kind", "sides")})
     return FrontSpec(sides, sizes["latent_channels"], sizes["channels"], sizes["blocks"])
+
+
+def _slimmable(values: Any) -> SlimmableSpec:
+    names = ("shares", "latent_shares", "quality_shares")
+    widths, latents, qualities = (tuple(_integer(share) for share in values[name]) for name in names)
+    sizes = _integers({k: v for k, v in values.items() if k not in (*names, "kind")})
+    trunk = (sizes["stem_channels"], sizes["mid_channels"], sizes["channels"], sizes["blocks"])
+    return SlimmableSpec(widths, latents, qualities, *trunk, sizes["latent_channels"])
 
 
 def _check_kind(encoder: AnyEncoderSpec, decoder: DecoderSpec | None, detector: str, split_point: str) -> None:

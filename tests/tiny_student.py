@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,12 @@ def student_spec(split_point: str = "dark3") -> StudentSpec:
 def front_spec(split_point: str = "dark3") -> StudentSpec:
     """Return a student of 2 sizes of canvas, 2 qualities and the detector's own first stages."""
     return StudentSpec("yolox-nano", CLASSES, split_point, qualities=2, encoder=FRONT, decoder=DECODER)
+
+
+def slimmable_spec() -> StudentSpec:
+    """Return a student of 3 widths and 2 qualities, the coarser of which sends half of the latent."""
+    encoder = replace(SLIMMABLE, quality_shares=(50, 100))
+    return StudentSpec("yolox-nano", CLASSES, qualities=2, encoder=encoder, decoder=DECODER)
 
 
 def make_teacher(seed: int = 0) -> YOLOX:

@@ -20,6 +20,7 @@ from splitnet.nn.encoder import EnsembleEncoder
 from splitnet.nn.kinds import AnyEncoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
 from training.photographs import read_photograph
+from training.slimmable import SlimmableEncoder
 from training.student import Student
 from training.tables import fit_tables
 
@@ -35,6 +36,7 @@ def export_bundle(
     encoder = materialised(student)
     _round_to_half_precision(encoder)  # the tables must see the weights that will run
     gains, inverse_gains = (refined(each, manifest.widths, manifest.qualities) for each in student.quantiser.gains())
+    gains = gains * sent_at(student.quantiser.sent, manifest.qualities)
     device = DeviceHalf(encoder, gains)
     latents = photograph_latents(device, manifest.sides, photographs)
     model = fit_tables(latents, device.qualities, device.quantise)
@@ -46,7 +48,9 @@ def export_bundle(
 def materialised(student: Student) -> AnyEncoder:
     """Return the full-width encoder as it will run, with weights of its own."""
     if isinstance(student.encoder, EnsembleEncoder):
-        return student.encoder.materialise(student.spec.encoder.members)
+        return student.encoder.materialise(student.encoder.spec.members)
+    if isinstance(student.encoder, SlimmableEncoder):
+        return student.encoder.shared()
     return copy.deepcopy(student.encoder).requires_grad_(False).eval()
 
 
@@ -61,6 +65,13 @@ def refined(gains: Tensor, widths: int, qualities: int) -> Tensor:
         raise ConfigError(f"{qualities} qualities do not lie evenly between {trained} trained ones")
     finer = F.interpolate(gains.log().transpose(1, 2), qualities, mode="linear", align_corners=True)
     return finer.transpose(1, 2).exp().expand(widths, -1, -1).contiguous()
+
+
+def sent_at(sent: Tensor, qualities: int) -> Tensor:
+    """Return what is sent (1 or widths, qualities, L), 0 or 1: between two trained qualities as at the coarser one."""
+    steps = sent.shape[1] - 1
+    coarser = [quality * steps // max(1, qualities - 1) for quality in range(qualities)]
+    return sent[:, coarser]
 
 
 def photograph_latents(

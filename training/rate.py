@@ -26,9 +26,15 @@ class GainedQuantiser(nn.Module):
     arXiv 1611.01704). The density here is only for training: the tables are fitted afterwards.
     """
 
-    def __init__(self, widths: int, qualities: int, channels: int) -> None:
+    sent: Tensor
+
+    def __init__(self, widths: int, qualities: int, channels: int, sent: Tensor | None = None) -> None:
+        """Take the sizes, and what is sent at all: (widths, qualities, channels) of 0 and 1; None: everything."""
         super().__init__()
-        steps = torch.linspace(math.log(0.5), math.log(4.0), qualities)
+        everything = torch.ones(widths, qualities, channels)
+        self.register_buffer("sent", everything if sent is None else sent, persistent=False)  # it is no weight
+        ends = (math.log(0.5), math.log(4.0))
+        steps = torch.linspace(*ends, qualities) if qualities > 1 else torch.tensor([sum(ends) / 2])
         self.log_gain = nn.Parameter(steps[None, :, None].repeat(widths, 1, channels))
         self.log_inverse = nn.Parameter(-self.log_gain.detach().clone())
         self.location = nn.Parameter(torch.zeros(widths, qualities, channels))
@@ -40,14 +46,15 @@ class GainedQuantiser(nn.Module):
         def at(parameter: Tensor) -> Tensor:
             return parameter[widths - 1, qualities][:, :, None, None]
 
-        scaled = latent * at(self.log_gain).exp()
+        sent = at(self.sent)
+        scaled = latent * at(self.log_gain).exp() * sent
         noisy = scaled + torch.rand_like(scaled) - 0.5
-        bits = logistic_bits(noisy, at(self.location), at(self.log_scale))
+        bits = logistic_bits(noisy, at(self.location), at(self.log_scale)) * sent
         symbols = scaled + (scaled.round() - scaled).detach()
         return Quantised(symbols * at(self.log_inverse).exp(), bits.sum(dim=(1, 2, 3)))
 
     def gains(self) -> tuple[Tensor, Tensor]:
-        """Return gains and inverse gains (widths, qualities, channels) float32."""
+        """Return gains and inverse gains (widths, qualities, channels) float32, also of what is not sent."""
         return self.log_gain.detach().exp(), self.log_inverse.detach().exp()
 
 
@@ -71,6 +78,26 @@ def uniform_operating_points(
     drawn = torch.randint(1, widths + 1, (count,), generator=generator)
     full = torch.rand(count, generator=generator) < 1 / 3
     return drawn.masked_fill(full, widths), torch.randint(0, qualities, (count,), generator=generator)
+
+
+def sandwich_operating_points(
+    count: int, widths: int, qualities: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw a width and a quality for each picture of a batch by the sandwich rule (Yu and Huang, arXiv 1903.05134).
+
+    Three eighths of the pictures get the full width, a quarter the smallest, and the rest one width between them: so
+    each group is large enough for the statistics of its normalisation. Returns widths (from 1) and qualities (from 0),
+    each (count,) int64.
+    """
+    full, smallest = -(-3 * count // 8), count // 4
+    lowest = 2 if smallest and widths > 2 else 1
+    drawn = torch.randint(lowest, max(lowest + 1, widths), (1,), generator=generator)
+    groups = (
+        torch.full((full,), widths),
+        torch.ones(smallest, dtype=torch.int64),
+        drawn.repeat(count - full - smallest),
+    )
+    return torch.cat(groups), torch.randint(0, qualities, (count,), generator=generator)
 
 
 def pad_to(latent: Tensor, cells: int) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from splitnet.errors import ConfigError
 from splitnet.nn.decoder import DecoderSpec
 
 PRICE_RAMP = 0.5  # share of the steps in which bytes get to their full price
@@ -36,6 +37,12 @@ class Recipe:
     def qualities(self) -> int:
         """Number of qualities that are trained."""
         return len(self.prices)
+
+    def alone(self, quality: int) -> Recipe:
+        """Return the recipe of one quality (from 0) trained by itself. ConfigError if there is no such one."""
+        if not 0 <= quality < self.qualities:
+            raise ConfigError(f"quality {quality} is not in 0..{self.qualities - 1}")
+        return replace(self, prices=(self.prices[quality],))
 
     def is_joint(self, progress: float) -> bool:
         """Say whether the rest of the detector is trained too."""
@@ -69,4 +76,6 @@ FRONT = Recipe(
     decoder=DecoderSpec(channels=128, blocks=3, branch_channels=64),  # half of the usual one's work
     scales=(0.48, 1.25),  # widths are sizes of the picture
 )
+# Random weights as well. A wider range of bytes: more than eight times, which go with the root of the price.
+SLIMMABLE = replace(ENSEMBLE, prices=(40.0, 16.0, 6.3, 2.5, 1.0, 0.4))
 RECIPES: Mapping[str, Recipe] = {"ensemble": ENSEMBLE, "front": FRONT}

@@ -15,7 +15,9 @@ from splitnet.nn.decoder import Decoder, DecoderSpec
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder import EncoderSpec, EnsembleEncoder
 from splitnet.nn.front import FrontEncoder, FrontSpec
+from splitnet.nn.slimmable import SlimmableSpec, leading
 from training.rate import GainedQuantiser, Quantised, pad_to
+from training.slimmable import SlimmableEncoder
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,18 @@ class StudentSpec:
     classes: int = 80
     split_point: str = "dark3"
     qualities: int = 6
-    encoder: EncoderSpec | FrontSpec = field(default_factory=EncoderSpec)
+    encoder: EncoderSpec | FrontSpec | SlimmableSpec = field(default_factory=EncoderSpec)
     decoder: DecoderSpec = field(default_factory=DecoderSpec)
 
     @property
     def widths(self) -> int:
         """Number of widths that are trained one by one; those of a front share everything."""
         return 1 if isinstance(self.encoder, FrontSpec) else self.encoder.members
+
+    @property
+    def stacked(self) -> int:
+        """How many matrices of their own lie in one weight of the encoder: an ensemble's members."""
+        return self.encoder.members if isinstance(self.encoder, EncoderSpec) else 1
 
 
 class Student(nn.Module):
@@ -43,7 +50,8 @@ class Student(nn.Module):
         self.spec = spec
         self.encoder = _encoder(spec)
         channels, is_front = spec.encoder.latent_channels, isinstance(spec.encoder, FrontSpec)
-        self.quantiser = GainedQuantiser(spec.widths, spec.qualities, channels)
+        sent = _sent(spec.encoder, spec.qualities) if isinstance(spec.encoder, SlimmableSpec) else None
+        self.quantiser = GainedQuantiser(spec.widths, spec.qualities, channels, sent)
         self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point, linear=is_front)
         self.tail = architecture_of(spec.detector).build(spec.detector, spec.classes, spec.split_point)
 
@@ -91,12 +99,25 @@ class Student(nn.Module):
         return [*self.encoder.analysis.linear.parameters(), *self.decoder.linear.parameters()]
 
 
-def _encoder(spec: StudentSpec) -> EnsembleEncoder | FrontEncoder:
-    if not isinstance(spec.encoder, FrontSpec):
+def _encoder(spec: StudentSpec) -> EnsembleEncoder | FrontEncoder | SlimmableEncoder:
+    if isinstance(spec.encoder, SlimmableSpec):
+        return SlimmableEncoder(spec.encoder)
+    if isinstance(spec.encoder, EncoderSpec):
         return EnsembleEncoder(spec.encoder)
     encoder = FrontEncoder(spec.encoder, spec.detector, spec.split_point)
     encoder.stages.requires_grad_(False)
     return encoder
+
+
+def _sent(encoder: SlimmableSpec, qualities: int) -> Tensor:
+    """Return which channels of the latent are filled and sent at each width and quality, (widths, qualities, L)."""
+    shares = encoder.quality_shares or (100,) * qualities
+    if len(shares) != qualities:
+        raise ConfigError(f"encoder: shares of the latent for {len(shares)} qualities, but {qualities} are trained")
+    filled = torch.tensor([encoder.at(width).latent_channels for width in range(1, encoder.members + 1)])
+    sent = torch.tensor([leading(encoder.latent_channels, share) for share in shares])
+    counts = torch.minimum(filled[:, None], sent)[..., None]
+    return (torch.arange(encoder.latent_channels) < counts).float()
 
 
 class MovingAverage:

@@ -30,7 +30,7 @@ from splitnet.nn.encoder import (
 
 KIND = "slimmable"
 CHANNEL_STEP = 8  # the trunk's channels are multiples of it: what vector units like
-MAX_CHANNELS, MAX_WIDTHS = 1024, 64
+MAX_CHANNELS, MAX_SHARES = 1024, 64
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class SlimmableSpec:
 
     shares: tuple[int, ...] = (43, 66, 82, 100)  # percent of the channels, one for each width
     latent_shares: tuple[int, ...] = ()  # percent of the latent's channels that each width fills; (): all of them
+    quality_shares: tuple[int, ...] = ()  # percent of them that each trained quality sends; (): all of them
     stem_channels: int = 56  # at stride 4
     mid_channels: int = 104  # at stride 8
     channels: int = 184  # at stride 16
@@ -50,13 +51,12 @@ class SlimmableSpec:
         """Raise ConfigError on a size or a share that no encoder has."""
         if self.kind != KIND:
             raise ConfigError(f"unknown encoder kind {self.kind!r}; expected {KIND!r}")
-        if len(self.shares) > MAX_WIDTHS or list(self.shares) != sorted(set(self.shares)):
-            raise ConfigError(f"encoder: the shares of the channels must rise, at most {MAX_WIDTHS} of them")
-        check_shares(self.shares)
-        if self.latent_shares:
-            check_shares(self.latent_shares)
-            if len(self.latent_shares) != self.members:
-                raise ConfigError(f"encoder: {len(self.latent_shares)} shares of the latent for {self.members} widths")
+        for shares in (self.shares, self.latent_shares or (100,), self.quality_shares or (100,)):
+            _check_shares(shares)
+        if list(self.shares) != sorted(set(self.shares)):
+            raise ConfigError(f"encoder: the shares {list(self.shares)} of the channels must rise")
+        if len(self.latent_shares) not in (0, self.members):
+            raise ConfigError(f"encoder: {len(self.latent_shares)} shares of the latent for {self.members} widths")
         for name in ("stem_channels", "mid_channels", "channels"):
             value = getattr(self, name)
             if value % CHANNEL_STEP or not CHANNEL_STEP <= value <= MAX_CHANNELS:
@@ -84,13 +84,15 @@ class SlimmableSpec:
         """Return the spec of an encoder that has one width, like this one's; ConfigError if there is none."""
         one = self.at(width)
         sizes = {name: getattr(one, name) for name in ("stem_channels", "mid_channels", "channels", "latent_channels")}
-        return replace(self, shares=(100,), latent_shares=(), **sizes)
+        return replace(self, shares=(100,), latent_shares=(), quality_shares=(), **sizes)
 
 
-def check_shares(shares: Sequence[int]) -> None:
-    """Raise ConfigError unless shares are percentages and the last one is the whole."""
-    if not shares or shares[-1] != 100 or any(not 1 <= share <= 100 for share in shares):
-        raise ConfigError(f"the shares {list(shares)} must be percentages from 1 on, the last one 100")
+def _check_shares(shares: Sequence[int]) -> None:
+    """Raise ConfigError unless shares are some percentages whose last one is the whole."""
+    if not shares or len(shares) > MAX_SHARES or shares[-1] != 100 or any(not 1 <= share <= 100 for share in shares):
+        raise ConfigError(
+            f"encoder: the shares {list(shares[:8])} must be percentages, at most {MAX_SHARES}, the last one 100"
+        )
 
 
 def leading(channels: int, share: int) -> int:

@@ -23,6 +23,7 @@ from training import detector, scalars
 from training.__main__ import main
 from training.detector import FINDINGS_FILE, train_detector
 from training.detector_file import DETECTOR_FILE, read_note
+from training.detector_record import evaluations, write_record
 from training.detector_settings import DetectorSettings
 from training.detector_task import DetectorTraining
 from training.run import CHECKPOINT, JOURNAL, Run, read_checkpoint
@@ -129,6 +130,24 @@ def test_a_result_is_never_worse_than_its_start(tiny, labelled, tmp_path, monkey
     assert (note.step, note.ap) == (0, 25.0)
     assert "tiny trained from tiny.pth" in note.origin
     assert next(found, None) is None
+
+
+def test_a_record_has_every_evaluation_and_what_is_kept(tiny, labelled, tmp_path, monkeypatch):
+    (tmp_path / "tiny.pth").write_text("5")
+    found = iter([25.0, 10.0, 30.0])
+    monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=next(found), ap50=50.0))
+    chosen = evaluating(labelled, tmp_path / "run", init=tmp_path / "tiny.pth", steps=4)
+    write_record(tmp_path / "figures" / "record.json", chosen.run, train_detector(chosen))
+    record = json.loads((tmp_path / "figures" / "record.json").read_text())
+    assert record["evaluations"] == [{"step": s, "ap": ap, "ap50": 50.0} for s, ap in ((0, 25.0), (2, 10.0), (4, 30.0))]
+    assert (record["step"], record["ap"], record["class_names"]) == (4, 30.0, list(NAMES))
+    assert {"commit", "machine"} <= record.keys()
+
+
+def test_of_steps_taken_twice_the_last_evaluation_counts(tmp_path):
+    lines = [{"step": 2, "ap": 1.0, "ap50": 2.0}, {"step": 2, "loss": 3.0}, {"step": 2, "ap": 4.0, "ap50": 5.0}]
+    (tmp_path / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert evaluations(tmp_path) == [{"step": 2, "ap": 4.0, "ap50": 5.0}]
 
 
 def test_a_run_that_goes_on_remembers_its_best(tiny, labelled, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from training.arguments import count
 from training.average_precision import LabelledSet
 from training.conversion import ConvertSettings, convert
 from training.detector import train_detector
+from training.detector_record import write_record
 from training.detector_settings import DetectorSettings
 from training.distill_run import train_split
 from training.distill_settings import DistillSettings
@@ -101,6 +102,8 @@ def _detector(options: argparse.Namespace) -> None:
     note = train_detector(settings)
     accuracy = "" if note.ap is None else f", AP {note.ap:.1f}"
     if processes_of(os.environ).is_first:
+        if settings.out is not None:
+            write_record(settings.out, settings.run, note)
         print(f"{settings.run} has the detector of step {note.step}{accuracy}: give it to `distill` as --teacher")
 
 

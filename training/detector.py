@@ -83,7 +83,7 @@ def _train(parts: _Parts, processes: Processes) -> None:
     run.resume()
     keeper = _Keeper(parts, task, None if is_new else _best_so_far(settings.run))
     if is_new and processes.is_first and settings.init is not None and parts.labelled is not None:
-        keeper.check(0)  # a result worse than its start is none
+        run.look(keeper.check)  # a result worse than its start is none
     with LabelledStream(parts.data, _stream_spec(parts, processes), run.step, settings.loaders) as stream:
         run.go(stream, keeper.check, settings.evaluate_every)
     if processes.is_first and not (settings.run / DETECTOR_FILE).is_file():

@@ -55,6 +55,9 @@ class DetectorSettings:
         default=0.5,
         metadata={"help": "share of the pictures before that which are mosaics of four; the others are zoomed"},
     )
+    out: Path | None = field(
+        default=None, metadata=_path("FILE.json", "write what was evaluated, with commit and machine, there as well")
+    )
     device: str = field(
         default="auto", metadata={"choices": ("auto", "cpu", "cuda"), "help": "where to compute; auto: cuda if there"}
     )

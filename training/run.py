@@ -87,6 +87,10 @@ class Run(Generic[B]):
             raise ConfigError(f"{folder} has no {CHECKPOINT} to start from")
         # The moving average starts anew: over a few steps it would stay with the weights of the other run.
         self.task.load({**read_checkpoint(path), "updates": 0})
+        self.skip(progress)
+
+    def skip(self, progress: float) -> None:
+        """Count a share of the schedule as done."""
         self.step = round(progress * self.steps)
 
     def go(self, stream: Iterable[B], check: Check | None = None, check_every: int = 1000) -> None:
@@ -107,6 +111,10 @@ class Run(Generic[B]):
                     self._write(check(self.step))
                 if self.is_writer and (is_last or self.step % self.save_every == 0):
                     self._save()
+
+    def look(self, check: Check) -> None:
+        """Check now: what there is before the first step."""
+        self._write(check(self.step))
 
     def _advance(self, batches: Iterator[B]) -> None:
         for name, values in self.task.train(next(batches), self.step / self.steps).items():

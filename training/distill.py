@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,14 +60,16 @@ class Distillation:
         spec: StudentSpec,
         teacher: Detector,
         begin: Callable[[Student, Detector], None] | None = None,
+        class_names: Sequence[str] = (),
     ) -> None:
         """Take a whole, fused teacher. ConfigError if settings and sizes contradict one another.
 
-        begin: gives the student its first weights, if they are not random.
+        begin: gives the student its first weights, if they are not random. class_names: kept in checkpoints.
         """
         if config.recipe.qualities != spec.qualities:
             raise ConfigError(f"{config.recipe.qualities} prices for {spec.qualities} qualities")
         torch.manual_seed(config.seed)
+        self.class_names = list(class_names)
         self.config, self.spec, self.reading = config, spec, family_of(spec.detector).reading
         self.device = torch.device(config.device)
         self.teacher = place(teacher.eval().requires_grad_(False), self.device)
@@ -125,12 +127,15 @@ class Distillation:
             "adam": self.adam.state_dict(),
             "generator": self.generator.get_state(),
             "spec": asdict(self.spec),
+            "class_names": self.class_names,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state (`run.Task`)."""
         if state.get("spec") != asdict(self.spec):
             raise ConfigError("the checkpoint was made with other sizes; give another --run or the same sizes")
+        if state.get("class_names", self.class_names) != self.class_names:  # checkpoints did not always have them
+            raise ConfigError("the checkpoint was made with other classes; give another --run")
         self.student.load_state_dict(state["student"])
         self.average.load(state["average"], state["updates"])
         _load_optimiser(self.muon, state["muon"])

@@ -25,6 +25,7 @@ from training.recipe import RECIPES
 from training.recompress import Recompression
 from training.run import CHECKPOINT
 from training.student import Student, StudentSpec
+from training.student_start import Learnt, learnt_from
 from training.teacher import origin_of, read_teacher
 
 SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a front's widths
@@ -43,11 +44,14 @@ def train_split(settings: DistillSettings) -> Manifest:
     names = class_names_of(settings.classes)
     teacher = read_teacher(settings.teacher, settings.detector, names)
     spec = student_spec(settings, len(names))
-    task = Distillation(_config(settings), spec, teacher, _beginning(settings, spec, photographs))
+    learnt = _learnt(settings, spec, names)
+    beginning = _beginning(settings, spec, photographs, learnt)
+    task = Distillation(_config(settings), spec, teacher, beginning, names)
     manifest = _manifest(settings, spec, names)
     unsplit = _unsplit(settings, teacher, names)
     low, high = RECIPES[settings.encoder].scales
-    train_on_photographs(task, settings, photographs, CropSpec(settings.square, input_size(settings), low, high))
+    crops = CropSpec(settings.square, input_size(settings), low, high)
+    train_on_photographs(task, settings, photographs, crops, is_begun=learnt is not None)
     every = -(-len(photographs) // settings.table_photographs)
     return export_bundle(settings.bundle, manifest, task.result(), unsplit, photographs[::every])
 
@@ -82,10 +86,19 @@ def _config(settings: DistillSettings) -> DistillConfig:
     )
 
 
+def _learnt(settings: DistillSettings, spec: StudentSpec, names: Sequence[str]) -> Learnt | None:
+    """Return what a new run begins with that another one has learnt, if it does not simply go on with that one."""
+    if settings.start_from is None or (settings.run / CHECKPOINT).exists():
+        return None
+    return learnt_from(settings.start_from, spec, names)
+
+
 def _beginning(
-    settings: DistillSettings, spec: StudentSpec, photographs: Sequence[Path]
+    settings: DistillSettings, spec: StudentSpec, photographs: Sequence[Path], learnt: Learnt | None
 ) -> Callable[[Student, Detector], None] | None:
-    """Return what gives a front its first weights; None if weights of an earlier run follow, or random ones will do."""
+    """Return what gives a student its first weights; None if those of a checkpoint follow, or random ones will do."""
+    if learnt is not None:
+        return lambda student, _: learnt.give(student, photographs, input_size(settings))
     if not isinstance(spec.encoder, FrontSpec) or settings.start_from or (settings.run / CHECKPOINT).exists():
         return None
     return lambda student, teacher: start_front(student, teacher, photographs, input_size(settings))

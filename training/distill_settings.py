@@ -17,6 +17,14 @@ class DistillSettings(PhotographSettings):
     """Settings of a split detector's training, and of its bundle."""
 
     steps: int = field(default=5800, metadata=a_count("training steps in all, those of the checkpoint included"))
+    start_from: Path | None = field(
+        default=None,
+        metadata=a_path(
+            "DIR",
+            "another --run, whose last checkpoint a new run starts from; if that is of other classes, or a bundle, "
+            "what it has learnt but the classes",
+        ),
+    )
     bundle: Path = field(metadata=a_path("DIR", "where the bundle goes; its name is the bundle's"))
     split_point: str = field(
         default="dark3",

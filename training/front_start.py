@@ -59,11 +59,19 @@ def _start_quantiser(quantiser: GainedQuantiser, latent: Tensor) -> None:
     qualities = quantiser.log_gain.shape[1]
     steps = torch.linspace(math.log(FIRST_STEP), math.log(LAST_STEP), qualities).exp()
     for quality, step in enumerate(steps.tolist()):
-        scaled = latent / step
-        symbols, median = scaled.round(), scaled.median(dim=1, keepdim=True).values
+        symbols = (latent / step).round()
         slope = (latent * symbols).sum(dim=1) / symbols.square().sum(dim=1).clamp(min=1.0)
-        deviation = (scaled - median).abs().mean(dim=1).clamp(min=MIN_SPREAD)
         quantiser.log_gain[:, quality] = -math.log(step)
         quantiser.log_inverse[:, quality] = torch.where(slope > 0, slope, torch.tensor(step)).log()
+    set_densities(quantiser, latent)
+
+
+@torch.no_grad()
+def set_densities(quantiser: GainedQuantiser, latent: Tensor) -> None:
+    """Give a quantiser of one width the densities of a latent's (L, n) symbols at the gains that it has."""
+    for quality, gains in enumerate(quantiser.log_gain[0].exp()):
+        scaled = latent * gains[:, None]
+        median = scaled.median(dim=1, keepdim=True).values
+        deviation = (scaled - median).abs().mean(dim=1).clamp(min=MIN_SPREAD)
         quantiser.location[:, quality] = median[:, 0]
         quantiser.log_scale[:, quality] = (0.75 * deviation).log()  # of a logistic density, from its mean deviation

@@ -20,11 +20,21 @@ def input_size(settings: PhotographSettings) -> int:
 
 
 def train_on_photographs(
-    task: Task[NDArray[Any]], settings: PhotographSettings, photographs: Sequence[Path], crops: CropSpec
+    task: Task[NDArray[Any]],
+    settings: PhotographSettings,
+    photographs: Sequence[Path],
+    crops: CropSpec,
+    is_begun: bool = False,
 ) -> None:
-    """Train to the last step, from the run's checkpoint if there is one. ConfigError if something cannot be used."""
+    """Train to the last step, from the run's checkpoint if there is one. ConfigError if something cannot be used.
+
+    is_begun: the task has what it takes of `start_from` already.
+    """
     run = Run(task, settings.run, settings.steps)
     if not run.resume() and settings.start_from is not None:
-        run.start_from(settings.start_from, settings.start_progress)
+        if is_begun:
+            run.skip(settings.start_progress)
+        else:
+            run.start_from(settings.start_from, settings.start_progress)
     with CropStream(photographs, crops, settings.batch_size, settings.seed + run.step, settings.loaders) as stream:
         run.go(stream)

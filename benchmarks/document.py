@@ -37,7 +37,21 @@ SHORT = frozenset(
 ADAPT = ("adapt", "adapt-policies", "adapt-summary", "adapt-figures", "adapt-run", "adapt-real")
 CUTS = ("split-points", "split-points-cuts", "split-points-free", "split-points-trained")
 # Tables that may lack their result.
-LATER = frozenset(["serve", "rate", "rate-short", "failures", "fuzz", "soak", *ADAPT, *CUTS])
+LATER = frozenset(
+    [
+        "serve",
+        "highway",
+        "highway-detector",
+        "highway-unsplit",
+        "rate",
+        "rate-short",
+        "failures",
+        "fuzz",
+        "soak",
+        *ADAPT,
+        *CUTS,
+    ]
+)
 SERVE_PICTURE = (
     '<picture><source media="(prefers-color-scheme: dark)" srcset="serve-dark.png">'
     '<img src="serve-light.png" alt="Goodput and latency over the load, with batching and without"></picture>'
@@ -95,6 +109,15 @@ def _accuracy_row(name: str, point: Result) -> str:
 def unsplit(result: Result) -> str:
     """Return the accuracy of the detector that is not split."""
     return f"Unsplit, uncompressed: AP {result['unsplit']['ap']:.1f}, AP50 {result['unsplit']['ap50']:.1f}.\n"
+
+
+def fine_tuned(result: Result) -> str:
+    """Return what a detector's training came to."""
+    start, best = result["evaluations"][0], result["ap"]
+    return (
+        f"Fine-tuned, uncompressed pictures: AP {best:.1f} (after {result['step']} steps); "
+        f"the weights it began with: {start['ap']:.1f}, AP50 {start['ap50']:.1f}.\n"
+    )
 
 
 def codec(result: Result) -> str:
@@ -176,6 +199,9 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "accuracy": ("accuracy.json", accuracy),
     "accuracy-short": ("accuracy.json", lambda result: accuracy(result, SHORT)),
     "unsplit": ("accuracy.json", unsplit),
+    "highway": ("highway.json", lambda result: accuracy(result, SHORT)),
+    "highway-unsplit": ("highway.json", unsplit),
+    "highway-detector": ("highway-detector.json", fine_tuned),
     "codec": ("codec.json", codec),
     "switch": ("switch.json", switch),
     "overhead": ("overhead.json", overhead),

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.document import DOCUMENTS, LATER, MARKED, NOT_YET, RESULTS, SHORT, TABLES, accuracy, rewritten, serve
+from benchmarks.document import (
+    DOCUMENTS,
+    LATER,
+    MARKED,
+    NOT_YET,
+    RESULTS,
+    SHORT,
+    TABLES,
+    accuracy,
+    fine_tuned,
+    rewritten,
+    serve,
+)
 from benchmarks.processes import PROJECT
 from splitnet.errors import ConfigError
 
@@ -88,6 +100,13 @@ def test_a_result_that_is_not_there_is_named(tmp_path):
 def test_a_result_that_comes_later_may_be_missing(tmp_path):
     text = "<!-- begin serve -->\n<!-- end serve -->"
     assert rewritten(text, tmp_path) == f"<!-- begin serve -->\n{NOT_YET}<!-- end serve -->"
+
+
+def test_a_training_is_shown_with_what_it_began_with():
+    result = {"step": 500, "ap": 57.96, "evaluations": [{"step": 0, "ap": 52.21, "ap50": 70.34}]}
+    assert fine_tuned(result) == (
+        "Fine-tuned, uncompressed pictures: AP 58.0 (after 500 steps); the weights it began with: 52.2, AP50 70.3.\n"
+    )
 
 
 def test_a_server_under_load_is_shown_against_the_bare_model():

@@ -59,6 +59,7 @@ PURE = {
     "training.batch_norm",
     "training.cost",
     "training.detection_losses",
+    "training.dominated",
     "training.findings",
     "training.focal_losses",
     "training.mosaic",

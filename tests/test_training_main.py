@@ -21,6 +21,7 @@ from tests.tiny_student import CLASSES, make_teacher, pictures
 from training import __main__ as module
 from training import answers
 from training.__main__ import main
+from training.dominated import name_of
 from training.run import CHECKPOINT, JOURNAL
 
 NAMES = ("person", "cup", "cat")
@@ -254,6 +255,22 @@ def test_figures_go_to_a_file_a_table_and_the_manifest(bundle, labelled, capsys)
     manifest = load_manifest(bundle)
     assert len(manifest.points) == len(record["points"])
     assert manifest.digest == digest
+
+
+def test_points_that_others_beat_are_marked_and_left_out_of_the_manifest(bundle, labelled, capsys):
+    assert main(measuring(bundle, labelled, "--write-manifest", "--prune")) == 0
+    record = json.loads((bundle.parent / "out" / "figures.json").read_text())
+    table, kept = capsys.readouterr().out, load_manifest(bundle).points
+    beaten = {row["point"]: row["beaten_by"] for row in record["pruned"]}
+    assert 0 < len(beaten) == len(record["points"]) - len(kept)  # of random weights nearly all find nothing
+    assert not beaten.keys() & {name_of(point) for point in kept}
+    marked = {" ".join(line.split()[:2]): " ".join(line.split()[-2:]) for line in table.splitlines()}
+    assert all(marked[name] == by for name, by in beaten.items())
+    assert f"left out of the manifest: {len(beaten)} of {len(record['points'])} points" in table
+
+
+def test_pruning_what_is_not_stored_is_refused(bundle, labelled, capsys):
+    assert "give both" in refusal(measuring(bundle, labelled, "--prune"), capsys)
 
 
 def test_a_quick_look_takes_the_first_pictures_and_leaves_the_manifest(bundle, labelled):

@@ -28,6 +28,7 @@ from training.detector_record import write_record
 from training.detector_settings import DetectorSettings
 from training.distill_run import train_split
 from training.distill_settings import DistillSettings
+from training.dominated import dominated, name_of, rows_of, without_dominated
 from training.evaluate import Evaluation, evaluate, operating_points
 from training.pca_bundle import PcaSettings, make_bundle
 from training.processes import processes_of
@@ -84,6 +85,11 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add("--widths", type=int, nargs="*", default=[], metavar="W", help="only these widths (default: all)")
     add("--no-images", action="store_true", help="leave the picture codecs out")
     add("--write-manifest", action="store_true", help="store the figures in the bundle's manifest; not with --limit")
+    add(
+        "--prune",
+        action="store_true",
+        help="with --write-manifest: leave points out that another one beats in MMACs, bytes and AP at once",
+    )
     add("--threads", type=count, default=1, metavar="N", help="CPU threads; encode times are quoted for the default 1")
     parser.set_defaults(command=_evaluate)
 
@@ -140,24 +146,33 @@ def _evaluate(options: argparse.Namespace) -> None:
     points = operating_points(device, options.widths, not options.no_images)
     if options.write_manifest and options.limit is not None:
         raise ConfigError("--write-manifest stores figures of the whole set only: leave --limit out")
+    if options.prune and not options.write_manifest:
+        raise ConfigError("--prune is about what --write-manifest stores: give both")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with answers_of(device.manifest.digest) as answers:
         result = evaluate(device, server, labelled, points, answers)
-    record = {**result.to_json(), "images": len(labelled.images), **environment()}
+    pruned = {"pruned": rows_of(dominated(result.points))} if options.prune else {}
+    record = {**result.to_json(), **pruned, "images": len(labelled.images), **environment()}
     options.out.write_text(json.dumps(record, indent=1) + "\n")
     if options.write_manifest:
-        device.manifest.with_measurements(result.unsplit, result.points).write(options.bundle)
+        kept = without_dominated(result.points) if options.prune else result.points
+        device.manifest.with_measurements(result.unsplit, kept).write(options.bundle)
     _print(result)
+    if options.prune:
+        print(
+            f"left out of the manifest: {len(pruned['pruned'])} of {len(result.points)} points, those beaten by others"
+        )
 
 
 def _print(result: Evaluation) -> None:
     if result.unsplit is not None:
         print(f"unsplit, uncompressed: AP {result.unsplit.ap:.1f}, AP50 {result.unsplit.ap50:.1f}")
-    print(f"{'point':>12} {'KB':>7} {'p90':>7} {'AP':>6} {'AP50':>6} {'encode ms':>10} {'MMACs':>7}")
+    print(f"{'point':>12} {'KB':>7} {'p90':>7} {'AP':>6} {'AP50':>6} {'encode ms':>10} {'MMACs':>7}  beaten by")
+    beaten = dominated(result.points)
     for p in result.points:
-        name = f"w{p.width} q{p.quality}" if p.width else f"{p.codec.value} {p.quality}"
         sizes = f"{p.bytes_mean / 1e3:7.2f} {p.bytes_p90 / 1e3:7.2f}"
-        print(f"{name:>12} {sizes} {p.ap:6.1f} {p.ap50:6.1f} {p.encode_ms_p50:10.2f} {p.mmacs:7.1f}")
+        figures = f"{name_of(p):>12} {sizes} {p.ap:6.1f} {p.ap50:6.1f} {p.encode_ms_p50:10.2f} {p.mmacs:7.1f}"
+        print(f"{figures}  {name_of(beaten[p])}" if p in beaten else figures)
 
 
 if __name__ == "__main__":

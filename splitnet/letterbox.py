@@ -41,12 +41,11 @@ class Letterbox:
 
     def apply(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Scale a BGR frame (H, W, 3) uint8 and pad it to the canvas (canvas_height, canvas_width, 3)."""
-        size = (self.picture_width, self.picture_height)
-        picture = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-        if size == (self.canvas_width, self.canvas_height):
-            return picture
-        canvas: NDArray[np.uint8] = np.full((self.canvas_height, self.canvas_width, 3), PADDING_VALUE, dtype=np.uint8)
-        canvas[: self.picture_height, : self.picture_width] = picture
+        canvas: NDArray[np.uint8] = np.empty((self.canvas_height, self.canvas_width, 3), dtype=np.uint8)
+        canvas[self.picture_height :] = PADDING_VALUE
+        canvas[: self.picture_height, self.picture_width :] = PADDING_VALUE
+        picture = canvas[: self.picture_height, : self.picture_width]  # scaled in place: a copy cost a fifth of it all
+        cv2.resize(frame, (self.picture_width, self.picture_height), dst=picture, interpolation=cv2.INTER_LINEAR)
         return canvas
 
     def boxes_to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:

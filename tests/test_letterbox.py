@@ -1,5 +1,6 @@
 """Fitting frames into the square."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,10 +57,23 @@ def test_the_canvas_is_grey_outside_of_the_picture() -> None:
     assert (canvas[45:] == PADDING_VALUE).all()
 
 
-def test_a_picture_that_fills_its_canvas_is_not_copied_twice() -> None:
-    canvas = Letterbox.fit(128, 128, 64).apply(np.full((128, 128, 3), 7, np.uint8))
-    assert canvas.shape == (64, 64, 3)
-    assert (canvas == 7).all()
+@pytest.mark.parametrize("size", [(1, 1), (128, 128), (64, 64), (640, 427), (427, 640), (3000, 2), (2, 3000), (33, 64)])
+def test_the_picture_is_scaled_into_its_place(size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    box = Letterbox.fit(*size, 64)
+    canvas = box.apply(frame)
+    wanted = cv2.resize(frame, (box.picture_width, box.picture_height), interpolation=cv2.INTER_LINEAR)
+    assert canvas.shape == (box.canvas_height, box.canvas_width, 3)
+    assert (canvas[: box.picture_height, : box.picture_width] == wanted).all()
+    assert (canvas[box.picture_height :] == PADDING_VALUE).all()
+    assert (canvas[:, box.picture_width :] == PADDING_VALUE).all()
+
+
+def test_the_frame_stays_as_it_is() -> None:
+    frame = np.full((64, 64, 3), 7, np.uint8)
+    canvas = Letterbox.fit(64, 64, 64).apply(frame)
+    canvas[:] = 0
+    assert frame.min() == 7
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 5)])

@@ -83,7 +83,38 @@ def test_the_residual_stream_is_wired_once_for_both(ensemble):
     assert operators.count("Conv") == 5 + 2 * SPEC.blocks + 1
     assert operators.count("Add") == SPEC.blocks
     assert operators.count("Relu") == 3 + SPEC.blocks
-    assert operators[:3] == ["Cast", "Transpose", "Unsqueeze"]
+    assert operators[:3] == ["Cast", "Unsqueeze", "Conv"]  # pixels are convolved as they lie in memory
+
+
+@pytest.mark.parametrize("first", ["slices", "two convolutions", "a grouped one"])
+def test_what_does_not_begin_with_one_plain_convolution_sees_planes(first):
+    class Odd(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            groups = 3 if first == "a grouped one" else 1
+            self.one, self.two = (torch.nn.Conv2d(3, 6, 3, stride=16, padding=1, groups=groups) for _ in range(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if first == "slices":
+                return self.one(x[..., 1:, 1:])
+            return self.one(x) + self.two(x) if first == "two convolutions" else self.one(x)
+
+    import onnx
+
+    torch.manual_seed(0)
+    network = Odd().eval()
+    canvas = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        wanted = network(torch.from_numpy(canvas).permute(2, 0, 1)[None].float())[0].numpy()
+    assert OnnxNetwork(network, 6, threads=1)(canvas) == pytest.approx(wanted, abs=1e-4 * float(np.abs(wanted).max()))
+    operators = [node.op_type for node in onnx.load_from_string(onnx_model(network, 6)).graph.node]
+    assert operators[:3] == ["Cast", "Reshape", "Transpose"]
+
+
+def test_a_canvas_may_be_a_view(ensemble):
+    wide = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    network = OnnxNetwork(ensemble.materialise(1), 5, threads=1)
+    assert (network(wide[:, :32]) == network(np.ascontiguousarray(wide[:, :32]))).all()
 
 
 def test_the_bundled_encoders_symbols_are_the_same_but_for_rounding(photo):

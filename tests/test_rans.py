@@ -66,6 +66,16 @@ def foreign_payloads(draw):
     return model, *draw(choices(model)), draw(st.binary(max_size=60))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (3, 17), (26, 26)])
+@pytest.mark.parametrize("largest", [1, 9, SYMBOL_MAX])
+def test_rows_as_long_as_a_vector_choose_the_tables_that_the_definition_chooses(size, largest):
+    random = np.random.default_rng(size[1])
+    symbols = random.integers(-largest - (largest == SYMBOL_MAX), largest + 1, (4, *size), dtype=np.int16)
+    rows = np.arange(4 * CONTEXTS, dtype=np.uint16).reshape(4, CONTEXTS)
+    choice = TableChoice(rows, np.array([0, 1, SYMBOL_MIN, SYMBOL_MAX], np.int16))
+    assert (rans._indexes(symbols, rows, choice.centre) == choice.indexes(symbols)).all()
+
+
 @settings(max_examples=300, deadline=None)
 @given(messages())
 def test_compiled_and_plain_coder_agree_and_round_trip(message):

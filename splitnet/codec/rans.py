@@ -161,15 +161,27 @@ def _indexes(symbols: NDArray[np.int16], rows: NDArray[np.uint16], centre: NDArr
     """Return the table of every symbol (C, H, W), as (C*H*W,)."""
     channels, height, columns = symbols.shape
     found = np.empty(symbols.size, np.uint16)
-    in_context = rows.shape[1] > 1
+    if rows.shape[1] == 1:
+        for channel in range(channels):
+            found[channel * height * columns : (channel + 1) * height * columns] = rows[channel, 0]
+        return found
+    # Distances of two rows, with a border of zeros, and plain loops over them: so the compiler can use vectors.
+    above, here = np.empty(columns + 2, np.int32), np.zeros(columns + 2, np.int32)
+    context = np.empty(columns, np.uint8)
     i = 0
     for channel in range(channels):
-        middle = np.int64(centre[channel])
+        above[:] = 0
         for row in range(height):
             for column in range(columns):
-                context = _context_at(symbols, channel, row, column, middle) if in_context else 0
-                found[i] = rows[channel, context]
-                i += 1
+                here[column + 1] = symbols[channel, row, column] - np.int32(centre[channel])
+            here[0] = above[1]
+            north = above[1:] if row > 0 else here
+            for column in range(columns):
+                context[column] = _context_of(here[column], north[column], above[column], above[column + 2])
+            for column in range(columns):
+                found[i + column] = rows[channel, context[column]]
+                above[column + 1] = here[column + 1]
+            i += columns
     return found
 
 

@@ -15,12 +15,12 @@ from splitnet.nn.front import FrontSpec
 from tests.tiny_student import CLASSES, make_teacher
 from training.arguments import count, share
 from training.detector_file import DetectorNote, write_detector
-from training.distill_run import student_spec
 from training.distill_settings import DistillSettings
 from training.photograph_run import input_size
 from training.photograph_settings import PhotographSettings
 from training.recipe import ENSEMBLE, FRONT
 from training.recompress_run import RecompressSettings
+from training.student_plan import student_spec
 
 NEEDED = {
     "teacher": Path("teacher.onnx"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,21 @@ import torch
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.manifest import Manifest
-from tests.tiny_student import CLASSES, SQUARE, make_teacher, pictures, slimmable_spec, write_pictures
+from splitnet.nn.slimmable import SharedEncoder, SlimmableSpec
+from splitnet.nn.split_detector import DeviceHalf
+from tests.labelled_pictures import annotations
+from tests.tiny_student import CLASSES, DECODER, SQUARE, make_teacher, pictures, slimmable_spec, write_pictures
+from training import distill_run
+from training.detector_file import DetectorNote, write_detector
+from training.distill import Distillation, DistillConfig
+from training.distill_run import train_split
+from training.distill_settings import DistillSettings
 from training.export import export_bundle, sent_at
 from training.rate import GainedQuantiser, Quantised, sandwich_operating_points
-from training.recipe import SLIMMABLE
+from training.recipe import RECIPES, SLIMMABLE
 from training.slimmable import measure_statistics
 from training.student import Student, StudentSpec
+from training.student_plan import recipe_of, student_spec
 
 
 def draw(count: int, widths: int, seed: int = 0) -> list[int]:
@@ -159,6 +170,129 @@ def test_channels_that_are_not_sent_cost_next_to_nothing(tmp_path):
     assert np.any(symbols[:3] != 0)
     bits = device.codec.model.bits
     assert bits(symbols, 2, 0) - bits(symbols[:3], 2, 0) < 0.1  # 144 symbols
+
+
+NEEDED = {"teacher": Path("t.onnx"), "classes": Path("c.json"), "photographs": (Path("p"),), "run": Path("r")}
+SETTINGS = DistillSettings(**NEEDED, bundle=Path("b"), encoder="slimmable")
+
+
+def test_the_usual_slimmable_sends_half_of_the_latent_at_its_coarsest_quality():
+    spec = student_spec(SETTINGS, 80)
+    assert spec.encoder == SlimmableSpec(quality_shares=(50, 60, 70, 80, 90, 100))
+    assert (spec.widths, spec.stacked, spec.qualities) == (4, 1, SLIMMABLE.qualities)
+    assert recipe_of(SETTINGS) == SLIMMABLE
+
+
+def test_the_latent_is_sliced_by_what_is_asked_and_widths_are_as_asked():
+    by_width = student_spec(replace(SETTINGS, slice_latent="width"), 80)
+    assert by_width.encoder == SlimmableSpec(latent_shares=(50, 66, 83, 100))
+    not_at_all = student_spec(replace(SETTINGS, slice_latent="nothing", shares=[25, 100]), 80)
+    assert not_at_all.encoder == SlimmableSpec((25, 100))
+    with pytest.raises(ConfigError, match="the last one 100"):
+        student_spec(replace(SETTINGS, shares=[25, 50]), 80)
+
+
+def test_one_point_alone_is_a_network_and_a_price_of_its_own():
+    settings = replace(SETTINGS, only=(2, 4))
+    spec, recipe = student_spec(settings, 80), recipe_of(settings)
+    assert spec.encoder == SlimmableSpec().alone(2)
+    assert (spec.widths, spec.qualities, recipe.prices) == (1, 1, SLIMMABLE.prices[4:5])
+    sliced = student_spec(replace(settings, slice_latent="width"), 80).encoder
+    assert sliced.latent_channels == 32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"only": (5, 0)}, r"width 5 is not in 1\.\.4"),
+        ({"only": (0, 0)}, r"width 0 is not in 1\.\.4"),
+        ({"only": (1, 6)}, r"quality 6 is not in 0\.\.5"),
+        ({"only": (1, -1)}, "quality -1 is not in"),
+        ({"only": (1, 0), "encoder": "ensemble"}, "--only is for slimmable encoders"),
+        ({"shares": (50, 100), "encoder": "front"}, "--shares is for slimmable encoders"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        student_spec(replace(SETTINGS, **change), 80)
+
+
+CONFIG = DistillConfig(SQUARE, replace(SLIMMABLE, prices=(2.0, 0.2), matrix_rate=5e-2, peak_rate=2e-2))
+
+
+def test_the_error_on_a_fixed_batch_falls_at_every_width():
+    task, batch = Distillation(CONFIG, slimmable_spec(), make_teacher()), pictures(4)
+    errors = [task.train(batch, 0.3)["dark4"][0] for _ in range(24)]
+    assert np.mean(errors[-4:]) < 0.8 * np.mean(errors[:4])
+
+
+def test_a_loaded_state_goes_on_as_if_nothing_had_happened():
+    task, batch = Distillation(CONFIG, slimmable_spec(), make_teacher()), pictures(4)
+    task.train(batch, 0.3)
+    state = copy.deepcopy(task.state())
+    torch.manual_seed(1)
+    expected = task.train(batch, 0.6)
+    other = Distillation(replace(CONFIG, seed=5), slimmable_spec(), make_teacher())
+    other.load(state)
+    torch.manual_seed(1)
+    assert other.train(batch, 0.6) == expected
+
+
+def test_statistics_that_are_not_measured_yet_cannot_be_kept():
+    with pytest.raises(ConfigError, match="leave --frozen-norm out"):
+        Distillation(replace(CONFIG, frozen_norm=True), slimmable_spec(), make_teacher())
+
+
+def trained_bundle(folder: Path, **changes: object) -> Path:
+    """Run `distill` for two steps on four pictures; returns the bundle's folder."""
+    for name in ("photographs", "teacher"):
+        (folder / name).mkdir()
+    write_pictures(folder / "photographs", 4, 72, 96)
+    names = tuple(f"class {i}" for i in range(CLASSES))
+    (folder / "classes.json").write_text(json.dumps(annotations(names)))
+    write_detector(folder / "teacher", make_teacher().state_dict(), DetectorNote("yolox-nano", names, 128, "here", 7))
+    settings = DistillSettings(
+        teacher=folder / "teacher",
+        classes=folder / "classes.json",
+        photographs=(folder / "photographs",),
+        run=folder / "run",
+        bundle=folder / "bundle",
+        encoder="slimmable",
+        steps=2,
+        batch_size=4,
+        square=64,
+        table_photographs=2,
+        threads=1,
+        device="cpu",
+        finer=1,
+    )
+    train_split(replace(settings, **changes))
+    return folder / "bundle"
+
+
+def test_a_training_ends_in_a_bundle_whose_frames_are_decoded(tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "slimmable", replace(SLIMMABLE, prices=(4.0, 0.4), decoder=DECODER))
+    monkeypatch.setattr(distill_run, "STATISTICS_BATCHES", 2)
+    folder = trained_bundle(tmp_path, shares=(43, 100))
+    device, server = load_device(folder), load_server(folder)
+    canvas = pictures(1, 96, 128)[0]
+    for width, quality in ((1, 0), (2, 1)):
+        symbols = device.encoder.encode(canvas, width, quality)
+        header, received = server.codec.decompress(device.codec.compress(symbols, width, quality))
+        np.testing.assert_array_equal(received, symbols)
+        raw = server.half(server.half.dequantise(received, header.width, header.quality)[None])
+        assert torch.isfinite(raw).all()
+        assert np.any(symbols[24:] != 0) == (quality == 1)
+    assert device.manifest.encoder == SlimmableSpec((43, 100), quality_shares=(50, 100))
+
+
+def test_a_point_trained_alone_makes_a_bundle_of_one_width_and_one_quality(tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "slimmable", replace(SLIMMABLE, decoder=DECODER))
+    monkeypatch.setattr(distill_run, "STATISTICS_BATCHES", 1)
+    device = load_device(trained_bundle(tmp_path, only=(1, 3)))
+    assert (device.manifest.widths, device.manifest.qualities) == (1, 1)
+    slimmable = DeviceHalf(SharedEncoder(SlimmableSpec()), torch.ones(1, 1, 48))
+    assert device.encoder.mmacs(1, 96, 128) == slimmable.mmacs(1, 96, 128)
 
 
 def test_a_batch_of_several_widths_teaches_through_the_whole_student():

@@ -3,7 +3,8 @@
 An ensemble learns in two stages in one run: first encoder and decoder learn the teacher's features at the split point,
 with the rest of the detector frozen; then everything learns the teacher's neck and detections as well. A front, which
 begins as a split detector already, learns all at once (`recipe`). Each picture of a batch draws its own width and
-quality (`rate.uniform_operating_points`).
+quality (`rate.uniform_operating_points`); of a slimmable encoder, groups of pictures share a width
+(`rate.sandwich_operating_points`).
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.nn.detector import Detector
 from splitnet.nn.layers import place
+from splitnet.nn.slimmable import SlimmableSpec
 from training.detector_family import family_of
 from training.losses import distillation_loss
 from training.muon import Muon, is_matrix
 from training.optimise import apply_gradients, set_learning_rate
 from training.photographs import check_square, on_grey_square
-from training.rate import uniform_operating_points
+from training.rate import sandwich_operating_points, uniform_operating_points
 from training.recipe import FRONT, Recipe
 from training.schedule import learning_rate
+from training.slimmable import SlimmableEncoder
 from training.student import MovingAverage, Student, StudentSpec
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,10 @@ class Distillation:
         """
         if config.recipe.qualities != spec.qualities:
             raise ConfigError(f"{config.recipe.qualities} prices for {spec.qualities} qualities")
+        is_slimmable = isinstance(spec.encoder, SlimmableSpec)
+        if is_slimmable and config.frozen_norm:
+            raise ConfigError("a slimmable encoder is normalised by what runs through it: leave --frozen-norm out")
+        self.draw = sandwich_operating_points if is_slimmable else uniform_operating_points
         torch.manual_seed(config.seed)
         self.class_names = list(class_names)
         self.config, self.spec, self.reading = config, spec, family_of(spec.detector).reading
@@ -104,7 +111,7 @@ class Distillation:
         with torch.no_grad():
             teacher = self.teacher.trace({"image": square})
         recipe = self.config.recipe
-        points = uniform_operating_points(len(canvas), self.spec.widths, self.spec.qualities, self.generator)
+        points = self.draw(len(canvas), self.spec.widths, self.spec.qualities, self.generator)
         widths, qualities = (p.to(self.device) for p in points)
         outputs, quantised = self.student(canvas, self.config.square, widths, qualities, recipe.is_joint(progress))
         terms = distillation_loss(outputs, teacher, recipe.loss_weights(progress), self.reading)
@@ -159,7 +166,7 @@ def _optimisers(student: Student, config: DistillConfig) -> tuple[Muon, torch.op
     single = [p for n, p in trained if is_matrix(p) and n.startswith("decoder.")]
     matrices_apart = apart | {id(p) for p in (*stacked, *single)}
     others = [p for _, p in trained if id(p) not in matrices_apart]
-    matrices = [{"params": stacked, "stack": student.spec.widths}, {"params": single, "stack": 1}]
+    matrices = [{"params": stacked, "stack": student.spec.stacked}, {"params": single, "stack": 1}]
     muon = Muon([{**group, "peak": recipe.matrix_rate} for group in matrices], recipe.matrix_rate)
     pretrained = ((front, recipe.front_rate), (tail, recipe.tail_rate))
     groups = ((others, recipe.peak_rate), (linear, recipe.linear_rate), *pretrained)
@@ -184,8 +191,11 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> 
 def _compile(teacher: Detector, student: Student) -> None:
     """Replace what runs in every step by its compiled form, once for each shape: code for any shape is slow.
 
-    The tail stays: it would not gain (docs/training.md).
+    The tail stays: it would not gain (docs/training.md). So does a slimmable encoder: every width of it, and every size
+    of a group, would be a shape of its own.
     """
-    latents = "latents" if hasattr(student.encoder, "latents") else "forward"
-    for module, name in ((teacher, "trace"), (student.encoder, latents), (student.decoder, "forward")):
+    parts: list[tuple[nn.Module, str]] = [(teacher, "trace"), (student.decoder, "forward")]
+    if not isinstance(student.encoder, SlimmableEncoder):
+        parts.append((student.encoder, "latents" if hasattr(student.encoder, "latents") else "forward"))
+    for module, name in parts:
         setattr(module, name, torch.compile(getattr(module, name), dynamic=False))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
+import torch
+
 from splitnet.errors import ConfigError
-from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import Manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
-from splitnet.nn.encoder import EncoderSpec
 from splitnet.nn.front import FrontSpec
 from training.average_precision import class_names_of
 from training.detector_family import family_of
@@ -20,15 +21,16 @@ from training.distill_settings import DistillSettings
 from training.export import export_bundle
 from training.front_start import start_front
 from training.photograph_run import input_size, train_on_photographs
-from training.photographs import CropSpec, find_photographs
-from training.recipe import RECIPES
+from training.photographs import CropSpec, CropStream, find_photographs, on_grey_square
 from training.recompress import Recompression
 from training.run import CHECKPOINT
+from training.slimmable import SlimmableEncoder, measure_statistics
 from training.student import Student, StudentSpec
+from training.student_plan import recipe_of, student_spec
 from training.student_start import Learnt, learnt_from
 from training.teacher import origin_of, read_teacher
 
-SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a front's widths
+STATISTICS_BATCHES = 64  # of crops, to measure what normalises a slimmable encoder's widths
 ORIGIN = (
     "Distilled in this project from the public {detector} weights of {source}, "
     "every weight of the server half and of the unsplit detector trained further here."
@@ -49,35 +51,30 @@ def train_split(settings: DistillSettings) -> Manifest:
     task = Distillation(_config(settings), spec, teacher, beginning, names)
     manifest = _manifest(settings, spec, names)
     unsplit = _unsplit(settings, teacher, names)
-    low, high = RECIPES[settings.encoder].scales
+    low, high = recipe_of(settings).scales
     crops = CropSpec(settings.square, input_size(settings), low, high)
     train_on_photographs(task, settings, photographs, crops, is_begun=learnt is not None)
     every = -(-len(photographs) // settings.table_photographs)
-    return export_bundle(settings.bundle, manifest, task.result(), unsplit, photographs[::every])
+    student = _with_statistics(task.result(), settings, photographs, crops)
+    return export_bundle(settings.bundle, manifest, student, unsplit, photographs[::every])
 
 
-def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
-    """Return what the settings want trained. ConfigError if its sizes cannot be."""
-    recipe = RECIPES[settings.encoder]
-    encoder = EncoderSpec() if settings.encoder == "ensemble" else FrontSpec(_sides(settings))
-    return StudentSpec(
-        settings.detector, classes, settings.split_point, recipe.qualities, encoder=encoder, decoder=recipe.decoder
-    )
-
-
-def _sides(settings: DistillSettings) -> tuple[int, ...]:
-    """Return the sides of a front's widths, as asked or as usual: shares of the detector's square."""
-    size = input_size(settings)
-    if settings.sides and settings.sides[-1] != size:
-        raise ConfigError(f"--sides must end with the detector's own, {size}")
-    usual = (round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in SHARES)
-    return tuple(settings.sides) or tuple(dict.fromkeys(usual))  # of a small square some shares are the same
+def _with_statistics(
+    student: Student, settings: DistillSettings, photographs: Sequence[Path], crops: CropSpec
+) -> Student:
+    """Return a student; if its widths need statistics, they are those of crops as it was trained on."""
+    if isinstance(student.encoder, SlimmableEncoder):
+        cpu = torch.device("cpu")
+        with CropStream(photographs, crops, settings.batch_size, settings.seed, settings.loaders) as stream:
+            batches = (on_grey_square(batch, settings.square, cpu)[0] for batch in islice(stream, STATISTICS_BATCHES))
+            measure_statistics(student.encoder, batches)
+    return student
 
 
 def _config(settings: DistillSettings) -> DistillConfig:
     return DistillConfig(
         settings.square,
-        RECIPES[settings.encoder],
+        recipe_of(settings),
         seed=settings.seed,
         device=settings.device_kind,
         frozen_norm=settings.frozen_norm,

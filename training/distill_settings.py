@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from splitnet.nn.architectures import SPLIT_POINTS
+from splitnet.nn.slimmable import SlimmableSpec
 from training.arguments import a_count, a_path
 from training.photograph_settings import PhotographSettings
 from training.recipe import RECIPES
@@ -52,7 +53,8 @@ class DistillSettings(PhotographSettings):
         metadata={
             "choices": sorted(RECIPES),
             "help": "front: the detector's own stages, widths are sizes of the picture; ensemble: members from random "
-            "weights, widths are how many run",
+            "weights, widths are how many run; slimmable: one network from random weights, "
+            "widths are its leading channels",
         },
     )
     sides: Sequence[int] = field(
@@ -63,6 +65,34 @@ class DistillSettings(PhotographSettings):
                 "detector's own (default: a half, 5/8, 3/4 and all of it)"
             ),
             "nargs": "+",
+        },
+    )
+    shares: Sequence[int] = field(
+        default=(),
+        metadata={
+            **a_count(
+                "a slimmable's widths: percent of its channels, rising to 100 "
+                f"(default: {' '.join(map(str, SlimmableSpec.shares))})"
+            ),
+            "nargs": "+",
+        },
+    )
+    slice_latent: str = field(
+        default="quality",
+        metadata={
+            "choices": ("quality", "width", "nothing"),
+            "help": "what a slimmable's latent is sliced by: coarser qualities send, or narrower widths fill, "
+            "its leading channels only",
+        },
+    )
+    only: Sequence[int] = field(
+        default=(),
+        metadata={
+            "type": int,
+            "nargs": 2,
+            "metavar": ("WIDTH", "QUALITY"),
+            "help": "train a network for one width (from 1) and one trained quality (from 0) of a slimmable alone: "
+            "what the slimmable is measured against",
         },
     )
     finer: int = field(default=2, metadata=a_count("steps of the bundle's qualities for each step of the trained ones"))

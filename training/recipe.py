@@ -78,4 +78,4 @@ FRONT = Recipe(
 )
 # Random weights as well. A wider range of bytes: more than eight times, which go with the root of the price.
 SLIMMABLE = replace(ENSEMBLE, prices=(40.0, 16.0, 6.3, 2.5, 1.0, 0.4))
-RECIPES: Mapping[str, Recipe] = {"ensemble": ENSEMBLE, "front": FRONT}
+RECIPES: Mapping[str, Recipe] = {"ensemble": ENSEMBLE, "front": FRONT, "slimmable": SLIMMABLE}

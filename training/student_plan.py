@@ -1,0 +1,66 @@
+"""What the settings of `distill` want trained: the student's shape, and the recipe."""
+
+from __future__ import annotations
+
+from splitnet.errors import ConfigError
+from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.encoder import EncoderSpec
+from splitnet.nn.front import FrontSpec
+from splitnet.nn.slimmable import KIND as SLIMMABLE
+from splitnet.nn.slimmable import SlimmableSpec
+from training.distill_settings import DistillSettings
+from training.photograph_run import input_size
+from training.recipe import RECIPES, Recipe
+from training.student import StudentSpec
+
+SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a front's widths
+
+
+def recipe_of(settings: DistillSettings) -> Recipe:
+    """Return how it is trained. ConfigError if there is no such quality."""
+    recipe = RECIPES[settings.encoder]
+    return recipe.alone(settings.only[1]) if settings.only else recipe
+
+
+def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
+    """Return what is trained. ConfigError if its sizes cannot be, or if settings are of another kind of encoder."""
+    recipe = recipe_of(settings)
+    return StudentSpec(
+        settings.detector,
+        classes,
+        settings.split_point,
+        recipe.qualities,
+        encoder=_encoder(settings, recipe.qualities),
+        decoder=recipe.decoder,
+    )
+
+
+def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec | FrontSpec | SlimmableSpec:
+    if settings.encoder == SLIMMABLE:
+        return _slimmable(settings, qualities)
+    for name in ("only", "shares"):
+        if getattr(settings, name):
+            raise ConfigError(f"--{name} is for slimmable encoders: give --encoder {SLIMMABLE}, or leave it out")
+    return EncoderSpec() if settings.encoder == "ensemble" else FrontSpec(_sides(settings))
+
+
+def _slimmable(settings: DistillSettings, qualities: int) -> SlimmableSpec:
+    shares = tuple(settings.shares) or SlimmableSpec.shares
+    of_widths = _from_half(len(shares)) if settings.slice_latent == "width" else ()
+    if settings.only:
+        return SlimmableSpec(shares, of_widths).alone(settings.only[0])
+    return SlimmableSpec(shares, of_widths, _from_half(qualities) if settings.slice_latent == "quality" else ())
+
+
+def _from_half(count: int) -> tuple[int, ...]:
+    """Return so many percentages, evenly from a half to the whole."""
+    return (*(50 + 50 * i // (count - 1) for i in range(count - 1)), 100)
+
+
+def _sides(settings: DistillSettings) -> tuple[int, ...]:
+    """Return the sides of a front's widths, as asked or as usual: shares of the detector's square."""
+    size = input_size(settings)
+    if settings.sides and settings.sides[-1] != size:
+        raise ConfigError(f"--sides must end with the detector's own, {size}")
+    usual = (round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in SHARES)
+    return tuple(settings.sides) or tuple(dict.fromkeys(usual))  # of a small square some shares are the same

@@ -30,6 +30,7 @@ from training.distill_run import train_split
 from training.distill_settings import DistillSettings
 from training.dominated import dominated, name_of, rows_of, without_dominated
 from training.evaluate import Evaluation, evaluate, operating_points
+from training.launch import is_launcher, launch
 from training.pca_bundle import PcaSettings, make_bundle
 from training.processes import processes_of
 from training.recompress_run import RecompressSettings, train_recompressed
@@ -41,6 +42,7 @@ from training.split_points_text import as_text
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
+    options.words = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     cv2.setNumThreads(1)
     torch.set_num_threads(getattr(options, "threads", 1) or torch.get_num_threads())
@@ -94,17 +96,31 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_evaluate)
 
 
+def _share_out(options: argparse.Namespace) -> None:
+    """Start a process for each GPU in this one's stead, if there are to be several; what is wrong was said before."""
+    if is_launcher(options.gpus, os.environ):
+        launch(options.gpus, options.words)
+
+
 def _distill(options: argparse.Namespace) -> None:
-    _say_written(options.bundle, train_split(read_settings(DistillSettings, options)))
+    settings = read_settings(DistillSettings, options)
+    _share_out(options)
+    written = train_split(settings)
+    if written is not None:
+        _say_written(settings.bundle, written)
 
 
 def _recompress(options: argparse.Namespace) -> None:
-    train_recompressed(read_settings(RecompressSettings, options))
-    print(f"done: give --unsplit {options.run} to `python -m training distill`")
+    settings = read_settings(RecompressSettings, options)
+    _share_out(options)
+    train_recompressed(settings)
+    if processes_of(os.environ).is_first:
+        print(f"done: give --unsplit {settings.run} to `python -m training distill`")
 
 
 def _detector(options: argparse.Namespace) -> None:
     settings = read_settings(DetectorSettings, options)
+    _share_out(options)
     note = train_detector(settings)
     accuracy = "" if note.ap is None else f", AP {note.ap:.1f}"
     if processes_of(os.environ).is_first:

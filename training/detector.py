@@ -45,7 +45,9 @@ class _Parts:
         s = self.settings
         automatic = "sgd" if s.init is None else "adamw"
         optimiser = automatic if s.optimiser == "auto" else s.optimiser
-        return DetectorConfig(s.model, s.steps, s.batch_size, optimiser, s.rate, s.plain_share, s.device_kind)
+        return DetectorConfig(
+            s.model, s.steps, s.batch_size, optimiser, s.rate, s.plain_share, s.device_kind, s.precision
+        )
 
 
 def train_detector(settings: DetectorSettings) -> DetectorNote:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from splitnet.errors import ConfigError
 from training.detector_family import MODELS
 from training.labelled_stream import MIN_SQUARE
+from training.machine import DEVICES, GPUS_HELP, PRECISION_HELP, check_device, check_gpus, device_kind
+from training.precision import PRECISIONS
 
 
 def _path(metavar: str, text: str) -> dict[str, Any]:
@@ -58,9 +58,9 @@ class DetectorSettings:
     out: Path | None = field(
         default=None, metadata=_path("FILE.json", "write what was evaluated, with commit and machine, there as well")
     )
-    device: str = field(
-        default="auto", metadata={"choices": ("auto", "cpu", "cuda"), "help": "where to compute; auto: cuda if there"}
-    )
+    device: str = field(default="auto", metadata={"choices": DEVICES, "help": "where to compute; auto: cuda if there"})
+    gpus: int = field(default=1, metadata={"help": GPUS_HELP})
+    precision: str = field(default="auto", metadata={"choices": PRECISIONS, "help": PRECISION_HELP})
     threads: int = field(default=0, metadata={"help": "CPU threads of the network; 0 lets torch choose"})
     loaders: int = field(default=1, metadata={"help": "threads that read pictures"})
     seed: int = field(default=0, metadata={"help": "of weights, order and draws"})
@@ -80,12 +80,10 @@ class DetectorSettings:
             raise ConfigError("--init-classes names the classes of --init: give that too")
         if self.valid is None and self.valid_images is not None:
             raise ConfigError("--valid-images belongs to --valid: give that too")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("no CUDA device is available; use --device cpu")
+        check_device(self.device)
+        check_gpus(self.gpus, self.batch_size, self.device_kind)
 
     @property
     def device_kind(self) -> str:
         """Where to compute: "cpu" or "cuda"."""
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device
+        return device_kind(self.device)

@@ -14,8 +14,8 @@ from splitnet.nn.layers import place
 from training.detector_family import DetectorFamily
 from training.labelled_stream import LabelledBatch
 from training.optimise import apply_gradients, set_learning_rate
-from training.precision import mixed_precision, native_bfloat16
-from training.processes import Processes
+from training.precision import is_mixed, mixed_precision
+from training.processes import ALONE, Processes
 from training.schedule import learning_rate
 from training.student import MovingAverage
 
@@ -42,6 +42,7 @@ class DetectorConfig:
     rate: float | None = None  # peak learning rate; None: the optimiser's own
     plain_share: float = 0.15  # of the steps, at the end: whole pictures, and the loss that sharpens boxes
     device: str = "cpu"
+    precision: str = "auto"  # one of precision.PRECISIONS
 
     def __post_init__(self) -> None:
         """Raise ConfigError on settings that no training has."""
@@ -60,15 +61,14 @@ class DetectorTraining:
     """A `run.Task`."""
 
     def __init__(
-        self, config: DetectorConfig, family: DetectorFamily, network: nn.Module, processes: Processes | None = None
+        self, config: DetectorConfig, family: DetectorFamily, network: nn.Module, processes: Processes = ALONE
     ) -> None:
         """Take a network ready to be trained; it is changed."""
         self.config, self.family = config, family
-        processes = processes or Processes()
-        self.device = processes.device(config.device)
+        self.processes, self.device = processes, processes.device(config.device)
         self.network = place(network, self.device)
-        self.is_mixed = native_bfloat16(self.device)
-        self._shared = processes.shared(self.network, self.device)
+        processes.agree(self.network)
+        self.is_mixed = is_mixed(config.precision, self.device)
         self.optimiser = _optimiser(self.network, config)
         looks_back = min(MOST_AVERAGED, max(1.0, AVERAGED_SHARE * config.steps))
         self.average = MovingAverage(self.network, 1 - 1 / looks_back)
@@ -82,13 +82,13 @@ class DetectorTraining:
         losses = self._losses(batch, is_late)
         positives = losses.pop("positives")
         loss = torch.stack(list(losses.values())).sum()
-        if apply_gradients(loss, self.network, self.optimiser, max_norm=MAX_GRADIENT_NORM):
+        if apply_gradients(loss, self.network, self.optimiser, max_norm=MAX_GRADIENT_NORM, processes=self.processes):
             self.average.update(self.network)
         return {name: [value.item()] for name, value in {**losses, "loss": loss, "positives": positives}.items()}
 
     def _losses(self, batch: LabelledBatch, is_late: bool) -> dict[str, Tensor]:
         with mixed_precision(self.device, self.is_mixed):
-            raw = self._shared(self.family.inputs(batch.pictures, self.device))
+            raw = self.network(self.family.inputs(batch.pictures, self.device))
         boxes = [torch.from_numpy(one).to(self.device) for one in batch.boxes]
         labels = [torch.from_numpy(one).to(self.device) for one in batch.labels]
         return self.family.losses(raw, boxes, labels, batch.pictures.shape[1], is_late)

@@ -7,6 +7,8 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from training.processes import ALONE, Processes
+
 log = logging.getLogger(__name__)
 MAX_GRADIENT_NORM = 2.0
 
@@ -18,11 +20,19 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
 
 
 def apply_gradients(
-    loss: Tensor, module: nn.Module, *optimisers: torch.optim.Optimizer, max_norm: float = MAX_GRADIENT_NORM
+    loss: Tensor,
+    module: nn.Module,
+    *optimisers: torch.optim.Optimizer,
+    max_norm: float = MAX_GRADIENT_NORM,
+    processes: Processes = ALONE,
 ) -> bool:
-    """Go down the gradient; False if it is not finite: one wild batch must not end a day of training."""
+    """Go down the gradient, the mean over all processes; False if it is not finite: one wild batch must not end a day.
+
+    All processes then hold the same weights, if they did before.
+    """
     module.zero_grad(set_to_none=True)
     loss.backward()
+    processes.average(module)
     norm = nn.utils.clip_grad_norm_(module.parameters(), max_norm)
     if not torch.isfinite(norm):
         log.warning("a gradient is not finite, the batch is skipped")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.photograph_settings import PhotographSettings
 from training.photographs import CropSpec, CropStream
+from training.processes import ALONE, Processes
 from training.run import Run, Task
 from training.teacher import input_size_of
 
@@ -25,16 +26,18 @@ def train_on_photographs(
     photographs: Sequence[Path],
     crops: CropSpec,
     is_begun: bool = False,
+    processes: Processes = ALONE,
 ) -> None:
     """Train to the last step, from the run's checkpoint if there is one. ConfigError if something cannot be used.
 
     is_begun: the task has what it takes of `start_from` already.
     """
-    run = Run(task, settings.run, settings.steps)
+    run = Run(task, settings.run, settings.steps, is_writer=processes.is_first)
     if not run.resume() and settings.start_from is not None:
         if is_begun:
             run.skip(settings.start_progress)
         else:
             run.start_from(settings.start_from, settings.start_progress)
-    with CropStream(photographs, crops, settings.batch_size, settings.seed + run.step, settings.loaders) as stream:
+    share, seed = processes.share(settings.batch_size), (settings.seed + run.step, processes.rank)
+    with CropStream(photographs, crops, share, seed, settings.loaders) as stream:
         run.go(stream)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
-from splitnet.errors import ConfigError
 from splitnet.nn.architectures import INPUT_SIZES
 from training.arguments import a_count, a_path, share, some_paths
+from training.machine import DEVICES, GPUS_HELP, PRECISION_HELP, check_device, check_gpus, device_kind
+from training.precision import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,7 @@ class PhotographSettings:
         default=None, metadata=a_count("side of the detector's square, pixels (default: the teacher's)")
     )
     steps: int = field(metadata=a_count("training steps in all, those of the checkpoint included"))
-    batch_size: int = field(default=8, metadata=a_count("crops a step"))
+    batch_size: int = field(default=8, metadata=a_count("crops a step, of all processes together"))
     square: int = field(default=256, metadata=a_count("side of the crops in pixels, a multiple of 32"))
     threads: int | None = field(default=None, metadata=a_count("CPU threads of the networks (default: torch's choice)"))
     loaders: int = field(default=1, metadata=a_count("threads that read pictures"))
@@ -60,19 +59,17 @@ class PhotographSettings:
             "help": "with --start-from: share of the schedule that counts as done (default: 0)",
         },
     )
-    device: str = field(
-        default="auto", metadata={"choices": ("auto", "cpu", "cuda"), "help": "where to compute; auto: cuda if there"}
-    )
+    device: str = field(default="auto", metadata={"choices": DEVICES, "help": "where to compute; auto: cuda if there"})
+    gpus: int = field(default=1, metadata=a_count(GPUS_HELP))
+    precision: str = field(default="auto", metadata={"choices": PRECISIONS, "help": PRECISION_HELP})
     seed: int = field(default=0, metadata={"help": "of weights, crops and draws (default: 0)"})
 
     def __post_init__(self) -> None:
         """Raise ConfigError on what this machine cannot do."""
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("no CUDA device is available; use --device cpu")
+        check_device(self.device)
+        check_gpus(self.gpus, self.batch_size, self.device_kind)
 
     @property
     def device_kind(self) -> str:
         """Where to compute: "cpu" or "cuda"."""
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.device
+        return device_kind(self.device)

@@ -152,7 +152,7 @@ class CropStream:
     """
 
     def __init__(
-        self, photographs: Sequence[Path], spec: CropSpec, batch_size: int, seed: int, threads: int = 2
+        self, photographs: Sequence[Path], spec: CropSpec, batch_size: int, seed: int | Sequence[int], threads: int = 2
     ) -> None:
         """Start the threads. ConfigError if there is nothing to do for them."""
         if min(len(photographs), batch_size, threads) < 1:

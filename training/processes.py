@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
-from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, distributed, nn
 
 from splitnet.errors import ConfigError
 
@@ -46,11 +45,56 @@ class Processes:
         """Return where this process computes: "cpu", or its own GPU."""
         return torch.device("cuda", self.place) if kind == "cuda" else torch.device(kind)
 
-    def shared(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Return a network whose gradients are the means over all processes; alone, the network itself."""
-        if self.count == 1:
-            return network
-        return DistributedDataParallel(network, [self.place] if device.type == "cuda" else None)
+    def agree(self, module: nn.Module) -> None:
+        """Give a module the first process's parameters and buffers, in place."""
+        if self.count > 1:
+            tensors = [*module.parameters(), *module.buffers()]
+            flat = _flat(tensors)
+            distributed.broadcast(flat, 0)
+            _fill(tensors, flat)
+
+    def average(self, module: nn.Module) -> None:
+        """Make a module's gradients and statistics their means over all processes, in place.
+
+        What has a gradient in no process keeps none: so parts may be frozen, or be left out of a step, at any time,
+        which DistributedDataParallel does not allow for.
+        """
+        if self.count > 1:
+            _average_gradients([p for p in module.parameters() if p.requires_grad], self.count)
+            _average([b for b in module.buffers() if b.is_floating_point()], self.count)
+
+
+def _average_gradients(parameters: Sequence[Tensor], count: int) -> None:
+    if not parameters:
+        return
+    known = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32, device=parameters[0].device)
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    _average([*gradients, known], count)
+    for parameter, gradient, share in zip(parameters, gradients, known.tolist(), strict=True):
+        parameter.grad = gradient if share else None
+
+
+@torch.no_grad()
+def _average(tensors: Sequence[Tensor], count: int) -> None:
+    """Replace tensors by their means over all processes, in one message."""
+    if tensors:
+        flat = _flat(tensors)
+        distributed.all_reduce(flat)
+        _fill(tensors, flat / count)
+
+
+@torch.no_grad()
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
+
+
+@torch.no_grad()
+def _fill(tensors: Sequence[Tensor], flat: Tensor) -> None:
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))
+
+
+ALONE = Processes()
 
 
 def processes_of(environment: Mapping[str, str]) -> Processes:

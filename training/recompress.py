@@ -26,6 +26,8 @@ from training.detector_family import family_of
 from training.losses import distillation_loss
 from training.optimise import apply_gradients, set_learning_rate
 from training.photographs import check_square, on_grey_square
+from training.precision import in_single, is_mixed, mixed_precision
+from training.processes import ALONE, Processes
 from training.run import CHECKPOINT, read_checkpoint
 from training.schedule import learning_rate
 from training.student import MovingAverage
@@ -42,6 +44,7 @@ class RecompressConfig:
     peak_rate: float = 2e-5  # learning rate; higher ones lose what the detector knew (docs/training.md)
     seed: int = 0
     device: str = "cpu"
+    precision: str = "auto"  # one of precision.PRECISIONS
 
     def __post_init__(self) -> None:
         """Raise ConfigError on a square that no detector takes."""
@@ -51,13 +54,15 @@ class RecompressConfig:
 class Recompression:
     """A `run.Task`: a detector and its own former self as teacher."""
 
-    def __init__(self, config: RecompressConfig, teacher: Detector) -> None:
+    def __init__(self, config: RecompressConfig, teacher: Detector, processes: Processes = ALONE) -> None:
         """Take a whole, fused detector; it stays as it is."""
-        self.config, self.device = config, torch.device(config.device)
+        self.config, self.processes, self.device = config, processes, processes.device(config.device)
+        self.is_mixed = is_mixed(config.precision, self.device)
         self.teacher = place(teacher.eval().requires_grad_(False), self.device)
         self.student = copy.deepcopy(self.teacher).requires_grad_(True)
+        processes.agree(self.student)
         self.average = MovingAverage(self.student)
-        self.rng = np.random.default_rng(config.seed)
+        self.rng = np.random.default_rng([config.seed, processes.rank])
         groups = [{"params": list(self.student.parameters()), "peak": config.peak_rate}]
         self.optimiser = torch.optim.AdamW(groups, lr=config.peak_rate, weight_decay=1e-4)
 
@@ -66,11 +71,14 @@ class Recompression:
         set_learning_rate(self.optimiser, learning_rate(progress))
         _, clean = on_grey_square(batch, self.config.square, self.device)
         _, compressed = on_grey_square(self._compress(batch), self.config.square, self.device)
-        with torch.no_grad():
-            teacher = self.teacher.trace({"image": clean})
+        with mixed_precision(self.device, self.is_mixed):
+            with torch.no_grad():
+                teacher = self.teacher.trace({"image": clean})
+            student = self.student.trace({"image": compressed})
         reading = family_of(self.teacher.name).reading
-        terms = distillation_loss(self.student.trace({"image": compressed}), teacher, WEIGHTS, reading)
-        if apply_gradients(torch.stack(list(terms.values())).sum(), self.student, self.optimiser):
+        terms = distillation_loss(in_single(student), in_single(teacher), WEIGHTS, reading)
+        loss = torch.stack(list(terms.values())).sum()
+        if apply_gradients(loss, self.student, self.optimiser, processes=self.processes):
             self.average.update(self.student)
         return {name: [term.item()] for name, term in terms.items()}
 
@@ -94,7 +102,8 @@ class Recompression:
         self.student.load_state_dict(state["recompressed"])
         self.average.load(state["average"], state["updates"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.rng.bit_generator.state = state["rng"]
+        if self.processes.is_first:  # whose state it is; the others draw from the beginning
+            self.rng.bit_generator.state = state["rng"]
 
     @staticmethod
     def result(folder: Path) -> dict[str, Tensor]:

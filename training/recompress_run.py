@@ -9,6 +9,7 @@ from training.average_precision import class_names_of
 from training.photograph_run import input_size, train_on_photographs
 from training.photograph_settings import PhotographSettings
 from training.photographs import CropSpec, find_photographs
+from training.processes import joined
 from training.recompress import RecompressConfig, Recompression
 from training.teacher import read_teacher
 
@@ -21,8 +22,16 @@ class RecompressSettings(PhotographSettings):
 
 
 def train_recompressed(settings: RecompressSettings) -> None:
-    """Train to the last step; the run's folder has the result. ConfigError if something cannot be used."""
+    """Train to the last step; the run's folder has the result. Under `torchrun`, all processes train together.
+
+    ConfigError if something cannot be used.
+    """
     photographs = find_photographs(settings.photographs, settings.exclude)
     teacher = read_teacher(settings.teacher, settings.detector, class_names_of(settings.classes))
-    task = Recompression(RecompressConfig(settings.square, seed=settings.seed, device=settings.device_kind), teacher)
-    train_on_photographs(task, settings, photographs, CropSpec(settings.square, input_size(settings)))
+    config = RecompressConfig(
+        settings.square, seed=settings.seed, device=settings.device_kind, precision=settings.precision
+    )
+    crops = CropSpec(settings.square, input_size(settings))
+    with joined(settings.device_kind) as processes:
+        task = Recompression(config, teacher, processes)
+        train_on_photographs(task, settings, photographs, crops, processes=processes)

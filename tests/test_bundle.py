@@ -156,7 +156,7 @@ def test_a_manifest_that_is_not_json_is_refused(copy: Path, content: bytes) -> N
 
 
 def test_every_split_point_makes_a_working_bundle(tmp_path: Path) -> None:
-    for split_point in ("dark2", "dark3", "dark4"):
+    for split_point in ("stem", "dark2", "dark3", "dark4"):
         folder = tmp_path / split_point
         write_tiny_bundle(folder, split_point=split_point)
         half = load_server(folder).half

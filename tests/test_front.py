@@ -31,7 +31,7 @@ def manifest_of(spec: FrontSpec = FRONT, input_size: int = 128, split_point: str
     return Manifest("front", "yolox-nano", split_point, input_size, NAMES, 3, spec, DECODER, {})
 
 
-@pytest.mark.parametrize("split_point", ["dark2", "dark3"])
+@pytest.mark.parametrize("split_point", ["stem", "dark2", "dark3"])
 @torch.no_grad()
 def test_a_picture_becomes_a_latent_of_a_sixteenth_of_its_sides(split_point):
     latent = encoder_of(split_point=split_point)(torch.zeros(2, 3, 48, 64))
@@ -95,9 +95,9 @@ def test_another_kind_is_refused():
 
 
 def test_a_split_that_sends_several_tensors_is_refused():
-    with pytest.raises(ConfigError, match="choose dark2 or dark3"):
+    with pytest.raises(ConfigError, match="choose stem, dark2 or dark3"):
         encoder_of(split_point="dark4")
-    with pytest.raises(BundleError, match="choose dark2 or dark3"):
+    with pytest.raises(BundleError, match="choose stem, dark2 or dark3"):
         manifest_of(split_point="dark4")
 
 
@@ -111,7 +111,7 @@ def test_the_kind_makes_its_encoder_and_its_decoder():
     assert set(decoder.linear) == {"dark3"}
 
 
-@pytest.mark.parametrize("split_point", ["dark2", "dark3"])
+@pytest.mark.parametrize("split_point", ["stem", "dark2", "dark3"])
 @torch.no_grad()
 def test_the_decoder_adds_a_linear_transform_to_its_branch(split_point):
     decoder = make_decoder(DECODER, FRONT, "yolox-nano", split_point)

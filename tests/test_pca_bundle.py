@@ -58,7 +58,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, teacher: YOLOX, photographs
     return export(tmp_path_factory.mktemp("bundles") / "free", teacher, photographs, rank=64)
 
 
-@pytest.mark.parametrize("split_point", ["dark2", "dark3", "dark4"])
+@pytest.mark.parametrize("split_point", ["stem", "dark2", "dark3", "dark4"])
 def test_all_components_at_a_fine_step_say_what_the_whole_detector_says(teacher, photographs, tmp_path, split_point):
     folder = export(tmp_path / "free", teacher, photographs, split_point, rank=1024)
     device, server = load_device(folder), load_server(folder)

@@ -70,7 +70,6 @@ def test_projection_and_back_projection_have_the_same_weights_shape():
     ("components", "message"),
     [
         ({}, "nothing cannot be projected"),
-        ({"stem": 3}, "stem cannot be projected"),
         ({"dark5": 3}, "dark5 cannot be projected"),
         ({"dark3": 0}, "0 components of dark3, must be 1..1024"),
         ({"dark3": 1025}, "1025 components"),

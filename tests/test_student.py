@@ -11,7 +11,12 @@ from tests.tiny_student import CLASSES, ENCODER, SQUARE, make_teacher, student_s
 from training.student import MovingAverage, Student
 
 ANCHORS = (SQUARE // 8) ** 2 + (SQUARE // 16) ** 2 + (SQUARE // 32) ** 2
-FEATURE_STAGE = {"dark2": {"dark2", "dark3"}, "dark3": {"dark3", "dark4"}, "dark4": {"dark3", "dark4"}}
+FEATURE_STAGE = {
+    "stem": {"stem", "dark2", "dark3"},
+    "dark2": {"dark2", "dark3"},
+    "dark3": {"dark3", "dark4"},
+    "dark4": {"dark3", "dark4"},
+}
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def next_stage(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the features at a split point with the output of the stage behind it. For training."""
+        """Return the features at a split point with those of the next stage that the neck reads. For training."""
 
     @abstractmethod
     def fuse(self) -> Detector:

@@ -124,5 +124,5 @@ def check_single(detector: str, split_point: str) -> None:
     """Raise ConfigError if more than one tensor must be sent at a split point of a detector."""
     architecture = architecture_of(detector)
     if architecture.features_at(split_point) != (split_point,):
-        single = " or ".join(s for s in architecture.split_points if architecture.features_at(s) == (s,))
-        raise ConfigError(f"a split at {split_point} sends more than one tensor: choose {single}")
+        *most, last = (s for s in architecture.split_points if architecture.features_at(s) == (s,))
+        raise ConfigError(f"a split at {split_point} sends more than one tensor: choose {', '.join(most)} or {last}")

@@ -20,7 +20,7 @@ from splitnet.nn.layers import ConvBlock, CSPLayer, Focus, SPPBottleneck, spatia
 
 STAGES = ("stem", "dark2", "dark3", "dark4", "dark5")
 STAGE_STRIDES = {"stem": 2, "dark2": 4, "dark3": 8, "dark4": 16, "dark5": 32}
-SPLIT_POINTS = ("dark2", "dark3", "dark4")
+SPLIT_POINTS = ("stem", "dark2", "dark3", "dark4")
 NECK_INPUTS = ("dark3", "dark4", "dark5")
 HEAD_STRIDES = (8, 16, 32)
 
@@ -192,10 +192,13 @@ class YOLOX(Detector):
         return {**computed, "raw": cast(Tensor, raw)}
 
     def next_stage(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the features with the output of the stage behind the split point; dark5 only the neck reads."""
-        backbone = self.backbone.backbone
-        stage, before = backbone.stages[0], STAGES[STAGES.index(backbone.stages[0]) - 1]
-        return dict(features) if stage == "dark5" else {**features, stage: getattr(backbone, stage)(features[before])}
+        """Return the features, and those up to the next stage that the neck reads; dark5 is not run."""
+        backbone, computed = self.backbone.backbone, dict(features)
+        for stage in backbone.stages[:-1]:
+            computed[stage] = getattr(backbone, stage)(computed[STAGES[STAGES.index(stage) - 1]])
+            if stage in NECK_INPUTS:
+                break
+        return computed
 
     def fuse(self) -> YOLOX:
         """Fold every batch normalisation, in place; returns itself."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adapt_tables, endurance_tables, split_points_tables
+from benchmarks import adapt_tables, endurance_tables, kinds_tables, split_points_tables
 from benchmarks.benchmark import Benchmark
 from benchmarks.processes import PROJECT
 from benchmarks.rate_tables import failures, rate, rate_summary
@@ -25,6 +25,7 @@ DOCUMENTS = (
     Path("bundles/coco-nano/README.md"),
     Path("docs/testing.md"),
     Path("docs/split-points.md"),
+    Path("docs/training.md"),
 )
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 ACCURACY_COLUMNS = ("operating point", "KB a frame (p90)", "AP", "AP50", "encode ms, one core", "device MMACs")
@@ -48,6 +49,8 @@ LATER = frozenset(
         "failures",
         "fuzz",
         "soak",
+        "kinds",
+        "kinds-alone",
         *ADAPT,
         *CUTS,
     ]
@@ -221,6 +224,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "split-points-cuts": ("split-points.json", split_points_tables.cuts),
     "split-points-free": ("split-points-free.json", split_points_tables.bundle),
     "split-points-trained": ("split-points-trained.json", split_points_tables.bundle),
+    "kinds": ("slimmable.json", kinds_tables.kinds),
+    "kinds-alone": ("slimmable.json", kinds_tables.alone),
 }
 
 

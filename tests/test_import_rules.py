@@ -51,6 +51,8 @@ PURE = {
     "edge_client.table",
     "edge_client.prospect",
     "edge_client.controller",
+    "benchmarks.kinds_figures",
+    "benchmarks.kinds_tables",
     "benchmarks.rate_curve",
     "benchmarks.shaping",
     "benchmarks.token_bucket",

@@ -1,0 +1,119 @@
+"""Kinds of encoders at equal computation and bytes; what one training for all points loses to one for a single point.
+
+All bundles are measured on the same labelled pictures, through real bitstreams. AP at given bytes lies on the front of
+a bundle's points whose width costs no more than is given (3 % are forgiven: channels are whole numbers), straight over
+the logarithm of the bytes. Encode times are not compared: they hang on the machine, multiply-accumulates do not.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import torch
+
+from benchmarks.benchmark import Benchmark
+from benchmarks.kinds_figures import Split, alone_rows, equal_rows
+from benchmarks.kinds_plot import draw_kinds
+from benchmarks.rate_plot import require_matplotlib
+from splitnet.bundle import load_device, load_server
+from splitnet.errors import ConfigError
+from splitnet.manifest import Accuracy, Manifest, load_manifest
+from splitnet.nn.kinds import kind_of
+from training.answers import answers_of
+from training.average_precision import LabelledSet
+from training.dominated import dominated
+from training.evaluate import evaluate, operating_points
+
+SIZES_BYTES = (500, 1000, 2000, 3000, 4000)
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--bundles",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="what to compare; rows are the costs of the first one's widths",
+    )
+    add(
+        "--alone",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help="bundles of points that were trained alone (`distill --only`), to compare with the first bundle",
+    )
+    add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, never trained on")
+    add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
+    add("--limit", type=int, metavar="N", help="only the first N pictures: a quick look")
+    add("--bytes", type=int, nargs="+", default=SIZES_BYTES, metavar="N", help="sizes of a frame to compare at")
+    add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
+
+
+def run(options: Namespace) -> dict[str, object]:
+    """Return the figures, and draw them beside --out: FILE-light.png and FILE-dark.png."""
+    _check(options)
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(1)
+    folders = [*options.bundles, *options.alone]
+    manifests = [load_manifest(folder) for folder in folders]
+    _check_comparable(folders, manifests)
+    labelled = LabelledSet(options.images, options.annotations, manifests[0].class_names, options.limit)
+    measured = [_measured(folder, labelled) for folder in folders]
+    splits = [split for split, _ in measured]
+    compared, alone = splits[: len(options.bundles)], splits[len(options.bundles) :]
+    unsplit = measured[0][1]
+    result: dict[str, object] = {
+        "images": len(labelled.images),
+        "unsplit_ap": None if unsplit is None else round(unsplit.ap, 2),
+        "bundles": [{**split.row(), "dominated": len(dominated(split.points))} for split in compared],
+        "equal": equal_rows(compared, options.bytes),
+        "alone": alone_rows(compared[0], alone),
+        "points": [{"bundle": split.name, **asdict(point)} for split in splits for point in split.points],
+    }
+    if options.out is not None:
+        draw_kinds(options.out, compared)
+    return result
+
+
+BENCHMARK = Benchmark("kinds", "kinds of encoders at equal multiply-accumulates and bytes", _add_arguments, run)
+
+
+def _check(options: Namespace) -> None:
+    """Find now what would spoil the end of a long run. Raises ConfigError."""
+    for name in ("limit", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} must be at least 1, not {value}")
+    if min(options.bytes) < 1:
+        raise ConfigError(f"--bytes must be positive, not {min(options.bytes)}")
+    if options.out is not None:
+        require_matplotlib()
+        try:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--out {options.out}: {error}") from error
+
+
+def _check_comparable(folders: Sequence[Path], manifests: Sequence[Manifest]) -> None:
+    first = manifests[0]
+    for folder, manifest in zip(folders, manifests, strict=True):
+        if (manifest.input_size, manifest.class_names) != (first.input_size, first.class_names):
+            raise ConfigError(f"{folder} has another input size or other classes than {first.name}: not comparable")
+        if sum(other.name == manifest.name for other in manifests) > 1:
+            raise ConfigError(f"{folder} has the name of another bundle, {manifest.name}: rename one of them")
+
+
+def _measured(folder: Path, labelled: LabelledSet) -> tuple[Split, Accuracy | None]:
+    """Measure every split point of a bundle; returns them and what its unsplit detector reaches."""
+    device, server = load_device(folder), load_server(folder)
+    points = operating_points(device, with_images=False)
+    with answers_of(device.manifest.digest) as answers:
+        result = evaluate(device, server, labelled, points, answers)
+    return Split(device.manifest.name, kind_of(device.manifest.encoder), result.points), result.unsplit

@@ -94,7 +94,7 @@ def test_the_teacher_never_changes():
     assert all(parameter.grad is None for parameter in task.teacher.parameters())
 
 
-@pytest.mark.parametrize("split_point", ["dark2", "dark4"])
+@pytest.mark.parametrize("split_point", ["stem", "dark2", "dark4"])
 def test_other_split_points_are_trained_too(split_point):
     task = make(split_point=split_point)
     assert "dark3" in task.train(pictures(2), FEATURES)
@@ -169,6 +169,34 @@ def test_a_checkpoint_of_other_sizes_is_refused(tmp_path: Path):
 def test_a_seed_starts_from_the_same_weights():
     assert unchanged(make().student, parameters(make().student))
     assert not unchanged(make(replace(CONFIG, seed=1)).student, parameters(make().student))
+
+
+def test_first_weights_are_found_on_the_cpu_wherever_the_training_is():
+    seen: list[str] = []
+
+    def begin(student: torch.nn.Module, teacher: torch.nn.Module) -> None:
+        seen.extend(parameter.device.type for module in (student, teacher) for parameter in module.parameters())
+
+    task = Distillation(replace(CONFIG, device="meta", precision="single"), student_spec(), make_teacher(), begin)
+    assert set(seen) == {"cpu"}
+    assert {parameter.device.type for parameter in (*task.student.parameters(), *task.teacher.parameters())} == {"meta"}
+
+
+@pytest.mark.parametrize("progress", [FEATURES, TOGETHER])
+def test_in_bfloat16_the_losses_are_near_those_in_single_precision_and_all_that_is_kept_is_single(progress):
+    tasks = [make(replace(CONFIG, precision=precision)) for precision in ("single", "bfloat16")]
+    figures = []
+    for task in tasks:
+        torch.manual_seed(1)
+        figures.append(task.train(pictures(2), progress))
+    assert figures[0] != figures[1]
+    for name, values in figures[0].items():
+        exact = name.startswith("bpp")  # the encoder and the rate are in single precision
+        assert figures[1][name] == pytest.approx(values, rel=1e-6 if exact else 0.05), name
+    state = tasks[1].state()
+    kept = [*state["student"].values(), *state["average"].values()]
+    kept += [value for name in ("muon", "adam") for each in state[name]["state"].values() for value in each.values()]
+    assert {value.dtype for value in kept} <= {torch.float32, torch.int64}
 
 
 def test_there_must_be_a_price_for_each_quality():

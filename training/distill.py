@@ -9,7 +9,6 @@ quality (`rate.uniform_operating_points`); of a slimmable encoder, groups of pic
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,16 +24,16 @@ from splitnet.nn.layers import place
 from splitnet.nn.slimmable import SlimmableSpec
 from training.detector_family import family_of
 from training.losses import distillation_loss
-from training.muon import Muon, is_matrix
 from training.optimise import apply_gradients, set_learning_rate
 from training.photographs import check_square, on_grey_square
+from training.precision import in_single, is_mixed, mixed_precision
+from training.processes import ALONE, Processes
 from training.rate import sandwich_operating_points, uniform_operating_points
 from training.recipe import FRONT, Recipe
 from training.schedule import learning_rate
 from training.slimmable import SlimmableEncoder
 from training.student import MovingAverage, Student, StudentSpec
-
-log = logging.getLogger(__name__)
+from training.student_optimisers import load_optimiser, optimisers_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class DistillConfig:
     recipe: Recipe = FRONT
     seed: int = 0
     device: str = "cpu"
+    precision: str = "auto"  # one of precision.PRECISIONS; the student's encoder is in single precision in any case
     frozen_norm: bool = False  # the encoder's normalisation keeps the statistics it has
     train_front: bool = False  # the detector's own stages on the device learn, too: for a last run
     compile: bool = False  # fuse the networks: minutes to begin with, then half as fast again on a CPU
@@ -64,10 +64,12 @@ class Distillation:
         teacher: Detector,
         begin: Callable[[Student, Detector], None] | None = None,
         class_names: Sequence[str] = (),
+        processes: Processes = ALONE,
     ) -> None:
         """Take a whole, fused teacher. ConfigError if settings and sizes contradict one another.
 
-        begin: gives the student its first weights, if they are not random. class_names: kept in checkpoints.
+        begin: gives the student its first weights, on the CPU, if they are not random. class_names: kept in
+        checkpoints. processes: each is given its own part of every batch.
         """
         if config.recipe.qualities != spec.qualities:
             raise ConfigError(f"{config.recipe.qualities} prices for {spec.qualities} qualities")
@@ -78,19 +80,23 @@ class Distillation:
         torch.manual_seed(config.seed)
         self.class_names = list(class_names)
         self.config, self.spec, self.reading = config, spec, family_of(spec.detector).reading
-        self.device = torch.device(config.device)
-        self.teacher = place(teacher.eval().requires_grad_(False), self.device)
+        self.processes, self.device = processes, processes.device(config.device)
+        self.is_mixed = is_mixed(config.precision, self.device)
+        teacher = teacher.eval().requires_grad_(False)
         self.student = Student(spec)
         self.student.take_tail(teacher)
         if config.train_front:
             self.student.train_front()
-        if begin is not None:
-            begin(self.student, self.teacher)
-        place(self.student, self.device)
+        if begin is not None and processes.is_first:
+            begin(self.student, teacher)
+        self.teacher = place(teacher, self.device)
+        processes.agree(place(self.student, self.device))
+        if not processes.is_first:
+            torch.manual_seed(config.seed + processes.rank)  # another noise for other pictures
         self.average = MovingAverage(self.student)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.prices = torch.tensor(config.recipe.prices, device=self.device)
-        self.muon, self.adam = _optimisers(self.student, config)
+        self.muon, self.adam = optimisers_of(self.student, config.recipe)
         if config.compile:
             _compile(self.teacher, self.student)
 
@@ -102,19 +108,20 @@ class Distillation:
         for optimiser in (self.muon, self.adam):
             set_learning_rate(optimiser, learning_rate(progress))
         figures, loss = self._loss(batch, progress)
-        if apply_gradients(loss, self.student, self.muon, self.adam):
+        if apply_gradients(loss, self.student, self.muon, self.adam, processes=self.processes):
             self.average.update(self.student)
         return figures
 
     def _loss(self, batch: NDArray[Any], progress: float) -> tuple[dict[str, list[float]], Tensor]:
         canvas, square = on_grey_square(batch, self.config.square, self.device)
-        with torch.no_grad():
-            teacher = self.teacher.trace({"image": square})
         recipe = self.config.recipe
-        points = self.draw(len(canvas), self.spec.widths, self.spec.qualities, self.generator)
-        widths, qualities = (p.to(self.device) for p in points)
-        outputs, quantised = self.student(canvas, self.config.square, widths, qualities, recipe.is_joint(progress))
-        terms = distillation_loss(outputs, teacher, recipe.loss_weights(progress), self.reading)
+        widths, qualities = self._operating_points(len(canvas))
+        with mixed_precision(self.device, self.is_mixed):
+            with torch.no_grad():
+                teacher = self.teacher.trace({"image": square})
+            outputs, quantised = self.student(canvas, self.config.square, widths, qualities, recipe.is_joint(progress))
+        weights = recipe.loss_weights(progress)
+        terms = distillation_loss(in_single(outputs), in_single(teacher), weights, self.reading)
         bits_per_pixel = quantised.bits / (canvas.shape[2] * canvas.shape[3])
         price = (self.prices[qualities] * bits_per_pixel).mean() * recipe.price_factor(progress)
         figures: dict[str, list[float]] = defaultdict(list)
@@ -123,6 +130,13 @@ class Distillation:
         for quality, rate in zip(qualities.tolist(), bits_per_pixel.tolist(), strict=True):
             figures[f"bpp{quality}"].append(rate)
         return figures, torch.stack(list(terms.values())).sum() + price
+
+    def _operating_points(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return this process's part of what all of them draw alike: so a checkpoint is that of all."""
+        rank, processes = self.processes.rank, self.processes.count
+        points = self.draw(count * processes, self.spec.widths, self.spec.qualities, self.generator)
+        widths, qualities = (p[rank::processes].to(self.device) for p in points)
+        return widths, qualities
 
     def state(self) -> dict[str, Any]:
         """Return everything needed to go on (`run.Task`)."""
@@ -145,8 +159,8 @@ class Distillation:
             raise ConfigError("the checkpoint was made with other classes; give another --run")
         self.student.load_state_dict(state["student"])
         self.average.load(state["average"], state["updates"])
-        _load_optimiser(self.muon, state["muon"])
-        _load_optimiser(self.adam, state["adam"])
+        load_optimiser(self.muon, state["muon"])
+        load_optimiser(self.adam, state["adam"])
         self.generator.set_state(state["generator"])
 
     def result(self) -> Student:
@@ -154,38 +168,6 @@ class Distillation:
         student = Student(self.spec)
         student.load_state_dict(self.average.state)
         return student.cpu().eval()
-
-
-def _optimisers(student: Student, config: DistillConfig) -> tuple[Muon, torch.optim.AdamW]:
-    """Return Muon for the dense convolutions of encoder and decoder, AdamW for all the rest."""
-    recipe = config.recipe
-    linear, front, tail = student.linear_parameters(), student.front_parameters(), list(student.tail.parameters())
-    apart = {id(p) for p in (*linear, *front, *tail)}
-    trained = [(n, p) for n, p in student.named_parameters() if p.requires_grad and id(p) not in apart]
-    stacked = [p for n, p in trained if is_matrix(p) and n.startswith("encoder.")]
-    single = [p for n, p in trained if is_matrix(p) and n.startswith("decoder.")]
-    matrices_apart = apart | {id(p) for p in (*stacked, *single)}
-    others = [p for _, p in trained if id(p) not in matrices_apart]
-    matrices = [{"params": stacked, "stack": student.spec.stacked}, {"params": single, "stack": 1}]
-    muon = Muon([{**group, "peak": recipe.matrix_rate} for group in matrices], recipe.matrix_rate)
-    pretrained = ((front, recipe.front_rate), (tail, recipe.tail_rate))
-    groups = ((others, recipe.peak_rate), (linear, recipe.linear_rate), *pretrained)
-    rest = [{"params": parameters, "peak": rate} for parameters, rate in groups if parameters]
-    return muon, torch.optim.AdamW(rest, lr=recipe.peak_rate, weight_decay=1e-4)
-
-
-def _load_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Go on from a stored state; the settings of this run win over those of the one that stored it.
-
-    Where other parameters are trained than then, nothing is known of some of them, and all begin anew.
-    """
-    if [len(group["params"]) for group in optimiser.param_groups] != [len(g["params"]) for g in state["param_groups"]]:
-        log.info("other parameters are trained than before: their optimiser begins anew")
-        return
-    peaks = [group["peak"] for group in optimiser.param_groups]
-    optimiser.load_state_dict(state)
-    for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-        group["peak"] = peak
 
 
 def _compile(teacher: Detector, student: Student) -> None:

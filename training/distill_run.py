@@ -22,6 +22,7 @@ from training.export import export_bundle
 from training.front_start import start_front
 from training.photograph_run import input_size, train_on_photographs
 from training.photographs import CropSpec, CropStream, find_photographs, on_grey_square
+from training.processes import joined
 from training.recompress import Recompression
 from training.run import CHECKPOINT
 from training.slimmable import SlimmableEncoder, measure_statistics
@@ -37,10 +38,11 @@ ORIGIN = (
 )
 
 
-def train_split(settings: DistillSettings) -> Manifest:
+def train_split(settings: DistillSettings) -> Manifest | None:
     """Train to the last step, from the run's checkpoint if there is one, and write the bundle; returns its manifest.
 
-    ConfigError if something cannot be used, before anything is trained.
+    Under `torchrun`, all processes train together, and the first one writes; the others return None. ConfigError if
+    something cannot be used, before anything is trained.
     """
     photographs = find_photographs(settings.photographs, settings.exclude)
     names = class_names_of(settings.classes)
@@ -48,12 +50,15 @@ def train_split(settings: DistillSettings) -> Manifest:
     spec = student_spec(settings, len(names))
     learnt = _learnt(settings, spec, names)
     beginning = _beginning(settings, spec, photographs, learnt)
-    task = Distillation(_config(settings), spec, teacher, beginning, names)
     manifest = _manifest(settings, spec, names)
     unsplit = _unsplit(settings, teacher, names)
     low, high = recipe_of(settings).scales
     crops = CropSpec(settings.square, input_size(settings), low, high)
-    train_on_photographs(task, settings, photographs, crops, is_begun=learnt is not None)
+    with joined(settings.device_kind) as processes:
+        task = Distillation(_config(settings), spec, teacher, beginning, names, processes)
+        train_on_photographs(task, settings, photographs, crops, learnt is not None, processes)
+    if not processes.is_first:
+        return None
     every = -(-len(photographs) // settings.table_photographs)
     student = _with_statistics(task.result(), settings, photographs, crops)
     return export_bundle(settings.bundle, manifest, student, unsplit, photographs[::every])
@@ -80,6 +85,7 @@ def _config(settings: DistillSettings) -> DistillConfig:
         frozen_norm=settings.frozen_norm,
         train_front=settings.train_front,
         compile=settings.compile,
+        precision=settings.precision,
     )
 
 

@@ -16,6 +16,7 @@ from splitnet.nn.detector import Detector
 from splitnet.nn.encoder import EncoderSpec, EnsembleEncoder
 from splitnet.nn.front import FrontEncoder, FrontSpec
 from splitnet.nn.slimmable import SlimmableSpec, leading
+from training.precision import single_precision
 from training.rate import GainedQuantiser, Quantised, pad_to
 from training.slimmable import SlimmableEncoder
 
@@ -64,8 +65,10 @@ class Student(nn.Module):
         predictions; otherwise only to the stage after the split point. Returns outputs by name.
         """
         encoder = self.encoder
-        latents = encoder(canvas) if isinstance(encoder, FrontEncoder) else encoder.latents(canvas, widths)
-        quantised = self.quantiser(latents, widths, qualities)
+        # In eight bits a symbol of 64 might become another one before it is rounded.
+        with single_precision(canvas.device):
+            latents = encoder(canvas) if isinstance(encoder, FrontEncoder) else encoder.latents(canvas, widths)
+            quantised = self.quantiser(latents, widths, qualities)
         features = self.decoder(pad_to(quantised.y_hat, square // LATENT_STRIDE))
         if joint:
             return self.tail.trace(features), quantised

@@ -23,7 +23,7 @@ from benchmarks.picture_rivals import rivals
 from benchmarks.rate_figures import ANY, Measured, Row, bd_rows, lead_rows
 from benchmarks.rate_plot import draw_rate, require_matplotlib
 from benchmarks.resampling import Sample, draw
-from edge_client.encoder_runtime import BACKENDS, ONNXRUNTIME, TORCH
+from edge_client.backends import AUTO, BACKENDS, start_backend
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.manifest import Manifest
@@ -74,7 +74,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="other splits, such as those without training: each is a curve of its bundle's name",
     )
-    add("--backend", choices=BACKENDS, default=TORCH, help="what runs the bundle's encoder (%(default)s)")
+    add("--backend", choices=BACKENDS, default=AUTO, help="what runs the bundle's encoder (%(default)s)")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of the servers' parts (%(default)s)")
     add("--resamples", type=int, default=200, metavar="N", help="of the pictures, for the bands (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the resamples (%(default)s)")
@@ -86,8 +86,7 @@ def run(options: Namespace) -> dict[str, object]:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     device, server = load_device(options.bundle), load_server(options.bundle)
-    if options.backend == ONNXRUNTIME:
-        device.encoder.use_onnxruntime(threads=1)
+    backend = start_backend(device.encoder, options.backend, threads=1)
     manifest = device.manifest
     labelled = LabelledSet(options.images, options.annotations, manifest.class_names, options.limit)
     detectors = _detectors(server, manifest, options.public_detector)
@@ -101,7 +100,7 @@ def run(options: Namespace) -> dict[str, object]:
         points = _measure(entries, labelled, manifest.input_size, options, answers)
     result = {
         "bundle": f"{manifest.name} {manifest.digest[:12]}",
-        "backend": options.backend,
+        "backend": backend,
         "images": len(labelled.images),
         "resamples": options.resamples,
         "rivals_detector": list(detectors)[-1],

@@ -95,6 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
     pipeline = Pipeline(
         source, encoder, policy, sinks, settings, local=local, sampler=CpuSampler(), trace_out=config.trace_out
     )
+    _tell_what_runs(encoder)
     try:
         asyncio.run(_run_until_signal(pipeline))
     finally:
@@ -102,6 +103,10 @@ def _run(arguments: argparse.Namespace) -> int:
             tables = mode_tables(manifest, profile) if profile else {}
             _report(pipeline, config, tables)
     return 0
+
+
+def _tell_what_runs(encoder: EncoderRuntime) -> None:
+    print(f"bundle {encoder.manifest.name} {encoder.manifest.digest[:12]}, encoder by {encoder.backend}", flush=True)
 
 
 def _pipeline_settings(config: RunConfig) -> PipelineSettings:
@@ -116,7 +121,7 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
 
 def _profile_of_this_device(config: RunConfig, encoder: EncoderRuntime, local: LocalRuntime | None) -> DeviceProfile:
     """Return the profile that the user names, or the kept one, or a new one, measured in less time than usual."""
-    device, manifest = device_fingerprint(config.device, config.threads, config.backend), encoder.manifest
+    device, manifest = device_fingerprint(config.device, config.threads, encoder.backend), encoder.manifest
     if config.profile is not None:
         profile = read_profile(config.profile)
         profile.check(device, manifest.digest)
@@ -195,18 +200,19 @@ def _profile(arguments: argparse.Namespace) -> int:
     config = read_settings(ProfileConfig, arguments)
     encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
     manifest = encoder.manifest
+    _tell_what_runs(encoder)
     local = load_local(config.bundle, manifest, config.device)
     images = _profile_images(config)
     quality = manifest.qualities // 2 if config.quality is None else config.quality
     points = points_to_measure(manifest, quality, local is not None)
     measured = measure(encoder, local, images, points, Effort(config.frames, config.seconds), _show_progress)
-    profile = device_profile(manifest, device_fingerprint(config.device, config.threads, config.backend), measured)
+    profile = device_profile(manifest, device_fingerprint(config.device, config.threads, encoder.backend), measured)
     print(profile_table(measured))
     if (path := keep_profile(profile)) is not None:
         print(f"kept in {path}")
     if config.out is not None:
         size = images[0].shape[1], images[0].shape[0]
-        _write_json(config.out, profile_to_json(profile, manifest.name, size, measured))
+        _write_json(config.out, profile_to_json(profile, manifest.name, size, measured, encoder.backend))
         print(f"written to {config.out}")
     if config.server:
         _advise(config, encoder, images[0], profile)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_client.encoder_runtime import BACKENDS, TORCH
+from edge_client.backends import AUTO, BACKENDS
 from edge_client.servers import server_list
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
@@ -108,8 +108,12 @@ class RunConfig:
     device: str = field(default="cpu", metadata={"help": "where to encode", "choices": ("cpu", "cuda")})
     threads: int = field(default=1, metadata={"help": "CPU threads of the encoder"})
     backend: str = field(
-        default=TORCH,
-        metadata={"help": "what runs the encoder; onnxruntime needs the extra of that name", "choices": BACKENDS},
+        default=AUTO,
+        metadata={
+            "help": "what runs the encoder: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
+            "former where it is installed and the latter elsewhere (auto)",
+            "choices": BACKENDS,
+        },
     )
     fps: float = field(default=10.0, metadata={"help": "frames a second from a folder"})
     loop: bool = field(default=False, metadata={"help": "show a file or folder over and over"})
@@ -201,8 +205,12 @@ class ProfileConfig:
     device: str = field(default="cpu", metadata={"help": "where to encode", "choices": ("cpu", "cuda")})
     threads: int = field(default=1, metadata={"help": "CPU threads of the encoder"})
     backend: str = field(
-        default=TORCH,
-        metadata={"help": "what runs the encoder; onnxruntime needs the extra of that name", "choices": BACKENDS},
+        default=AUTO,
+        metadata={
+            "help": "what runs the encoder: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
+            "former where it is installed and the latter elsewhere (auto)",
+            "choices": BACKENDS,
+        },
     )
     server: str = field(
         default="",

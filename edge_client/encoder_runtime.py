@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from edge_client.backends import TORCH, start_backend
 from edge_client.memory import release_idle_memory
 from edge_client.source import Image
 from splitnet.codec.image_codec import compress_image
@@ -20,8 +21,6 @@ from splitnet.operating_point import Mode, OperatingPoint
 if TYPE_CHECKING:
     from splitnet.bundle import DeviceBundle
     from splitnet.manifest import Manifest
-
-BACKENDS = TORCH, ONNXRUNTIME = "torch", "onnxruntime"  # what may run the networks
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,11 @@ class EncodedFrame:
 class EncoderRuntime:
     """The device half of a bundle, ready to encode at any operating point. One thread at a time."""
 
-    def __init__(self, bundle: DeviceBundle, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, bundle: DeviceBundle, clock: Callable[[], float] = time.perf_counter, backend: str = TORCH
+    ) -> None:
+        """Take a device half. backend: what runs it already (see `backends`)."""
+        self.backend = backend
         self._bundle = bundle
         self._clock = clock
 
@@ -111,7 +114,7 @@ class EncoderRuntime:
 def load_encoder(folder: Path, device: str, threads: int, backend: str = TORCH) -> EncoderRuntime:
     """Load a bundle's device half onto "cpu" or "cuda", warmed up, to use at most `threads` CPU threads.
 
-    backend: one of BACKENDS. Raises BundleError, or ConfigError if there is no such device or back end.
+    backend: one of `backends.BACKENDS`. Raises BundleError, or ConfigError if there is no such device or back end.
     """
     import torch  # here, because a program that shows its help or profiles nothing can do without
 
@@ -123,9 +126,7 @@ def load_encoder(folder: Path, device: str, threads: int, backend: str = TORCH) 
     cv2.setNumThreads(1)  # a pool of its own costs more memory than resizing one picture gains
     bundle = load_device(folder)
     bundle.encoder.to(device)
-    if backend == ONNXRUNTIME:
-        bundle.encoder.use_onnxruntime(threads)
-    runtime = EncoderRuntime(bundle)
+    runtime = EncoderRuntime(bundle, backend=start_backend(bundle.encoder, backend, threads))
     runtime.warm_up()
     release_idle_memory()
     return runtime

@@ -9,7 +9,7 @@ import platform
 import re
 from pathlib import Path
 
-from edge_client.encoder_runtime import TORCH
+from edge_client.backends import TORCH
 from edge_client.profile import DeviceProfile
 from splitnet.environment import processor
 from splitnet.errors import ProfileError
@@ -24,7 +24,8 @@ MAX_FILE_BYTES = 1_000_000
 def device_fingerprint(device: str, threads: int, backend: str = TORCH) -> str:
     """Return what makes this device as fast as it is, as one word: "aarch64-raspberry-pi-5-4-cores-1-thread-cpu".
 
-    device: "cpu" or "cuda", where to encode. threads: CPU threads of the encoder. backend: what runs it.
+    device: "cpu" or "cuda", where to encode. threads: CPU threads of the encoder. backend: what runs it, as
+    `backends.start_backend` returns it.
     """
     parts = [platform.machine(), processor(), f"{os.cpu_count() or 1} cores {threads} threads", _accelerator(device)]
     parts += [backend] if backend != TORCH else []

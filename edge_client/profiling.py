@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_client.backends import TORCH
 from edge_client.encoder_runtime import EncodedFrame, EncoderRuntime
 from edge_client.latency import percentile
 from edge_client.local_runtime import LocalRuntime
@@ -137,12 +138,17 @@ def _summarised(
 
 
 def profile_to_json(
-    profile: DeviceProfile, bundle_name: str, frame_size: tuple[int, int], measured: Sequence[PointProfile]
+    profile: DeviceProfile,
+    bundle_name: str,
+    frame_size: tuple[int, int],
+    measured: Sequence[PointProfile],
+    backend: str = TORCH,
 ) -> dict[str, Any]:
-    """Return a profile with its details and all that it depends on: machine, bundle, frame size (width, height)."""
+    """Return a profile, its details and what it depends on: machine, bundle, back end, frame size (width, height)."""
     return {
         **environment(),
         "bundle": bundle_name,
+        "backend": backend,
         "frame": {"width": frame_size[0], "height": frame_size[1]},
         "points": [found.to_json() for found in measured],
         "profile": profile.to_json(),

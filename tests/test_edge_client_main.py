@@ -140,6 +140,21 @@ def test_the_profile_is_printed_kept_and_written(tiny_bundle, pictures, tmp_path
     assert f"kept in {kept}" in printed
 
 
+def test_each_back_end_has_a_profile_of_its_own(tiny_bundle, pictures, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    out, kept = tmp_path / "profile.json", set()
+    for backend in ("onnxruntime", "torch"):
+        if backend == "torch":
+            monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it had been removed
+        arguments = ["profile", "--bundle", tiny_bundle, "--frames", 1, "--source", pictures, "--out", out]
+        assert main([str(argument) for argument in arguments]) == 0
+        assert f"encoder by {backend}\n" in capsys.readouterr().out
+        assert json.loads(out.read_text())["backend"] == backend
+        kept |= {path.name for path in (tmp_path / "cache" / "slimsplit" / "profiles").iterdir()}
+    assert len(kept) == 2
+    assert sum("cpu-onnxruntime" in name for name in kept) == 1
+
+
 def test_a_device_with_the_detector_needs_no_server(tiny_bundle, pictures, tmp_path, capsys):
     out, trace, told = tmp_path / "out.jsonl", tmp_path / "trace.jsonl", tmp_path / "summary.json"
     files = ["--out", out, "--trace-out", trace, "--json-summary", told]

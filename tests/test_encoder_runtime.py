@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_client.encoder_runtime import ONNXRUNTIME, EncoderRuntime, load_encoder
+from edge_client.backends import ONNXRUNTIME, TORCH
+from edge_client.encoder_runtime import EncoderRuntime, load_encoder
 from splitnet.bundle import load_device
 from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import Letterbox
@@ -151,6 +152,7 @@ def test_onnx_runtime_gives_the_same_payload_on_request(tiny_bundle, encoder, ph
     pytest.importorskip("onnxruntime")
     point = OperatingPoint(Codec.RANS, 2, 1)
     other = load_encoder(tiny_bundle, device="cpu", threads=1, backend=ONNXRUNTIME)
+    assert (encoder.backend, other.backend) == (TORCH, ONNXRUNTIME)
     codec = load_device(tiny_bundle).codec
     ours, theirs = (codec.decompress(one.encode(photo, point).payload)[1] for one in (encoder, other))
     assert np.abs(ours.astype(int) - theirs).max() <= 1

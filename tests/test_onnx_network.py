@@ -159,3 +159,15 @@ def test_a_gpu_and_this_back_end_exclude_one_another(ensemble):
     half._device = torch.device("cuda")
     with pytest.raises(ConfigError, match="choose one of them"):
         half.use_onnxruntime(threads=1)
+
+
+def test_a_runtime_that_refuses_the_network_is_named_in_one_line(ensemble, monkeypatch):
+    import onnxruntime
+
+    def refused(*arguments, **keywords):
+        raise RuntimeError("[ONNXRuntimeError] : 9 :\n NOT_IMPLEMENTED")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refused)
+    with pytest.raises(ConfigError, match=r"cannot load the encoder .*NOT_IMPLEMENTED.*choose PyTorch") as caught:
+        OnnxNetwork(ensemble.materialise(1), 5, threads=1)
+    assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ any decoder takes either, since what must be equal at both ends, the tables, are
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 OPSET, IR_VERSION = 17, 8  # of 2022: what every runtime in use can read
-_INPUT = "canvas"
+INPUT = "canvas"  # of a model: (1, H, 3 * W) uint8
 _COLOURS = 3
 _FIRST_AXIS = np.zeros(1, np.int64)
 _FAR = 2**31 - 1  # a slice that ends here goes to the end
@@ -32,20 +32,32 @@ _FAR = 2**31 - 1  # a slice that ends here goes to the end
 class OnnxNetwork:
     """Maps a BGR canvas (H, W, 3) uint8 to the latent (C, H/16, W/16) float32."""
 
-    def __init__(self, network: nn.Module, latent_channels: int, threads: int) -> None:
-        """Build it for a number of CPU threads. ConfigError if ONNX or its runtime is not installed."""
+    def __init__(
+        self,
+        network: nn.Module,
+        latent_channels: int,
+        threads: int,
+        rewrite: Callable[[bytes], bytes] = lambda model: model,
+    ) -> None:
+        """Build it for a number of CPU threads. rewrite: what becomes of the ONNX model before it is loaded.
+
+        ConfigError if ONNX Runtime is missing or refuses it.
+        """
         runtime = _runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors
-        self._session = runtime.InferenceSession(
-            onnx_model(network, latent_channels), options, providers=["CPUExecutionProvider"]
-        )
+        model = rewrite(onnx_model(network, latent_channels))
+        try:
+            self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its own classes have no root in common
+            message = f"ONNX Runtime {runtime.__version__} cannot load the encoder ({' '.join(str(error).split())})"
+            raise ConfigError(f"{message}: choose PyTorch, or another release of it") from error
 
     def __call__(self, canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the latent of a canvas whose sides are multiples of 16."""
         pixels = canvas.reshape(1, len(canvas), -1)
-        return cast("NDArray[np.float32]", self._session.run(None, {_INPUT: pixels})[0])
+        return cast("NDArray[np.float32]", self._session.run(None, {INPUT: pixels})[0])
 
 
 def _runtime() -> Any:
@@ -69,9 +81,9 @@ def onnx_model(network: nn.Module, latent_channels: int) -> bytes:
     from onnx import TensorProto, checker, helper
 
     graph = _Graph()
-    pixels = graph.add("Cast", _INPUT, to=TensorProto.FLOAT)
+    pixels = graph.add("Cast", INPUT, to=TensorProto.FLOAT)
     latent = graph.add("Squeeze", _translate(_traced(network), pixels, graph), graph.constant(_FIRST_AXIS))
-    takes = helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, [1, "height", "triple_width"])
+    takes = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [1, "height", "triple_width"])
     makes = helper.make_tensor_value_info(latent, TensorProto.FLOAT, [latent_channels, None, None])
     body = helper.make_graph(graph.nodes, "encoder", [takes], [makes], graph.weights)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -129,7 +141,7 @@ class _Graph:
         from onnx import helper
 
         name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, [*inputs], [name], **attributes))
+        self.nodes.append(helper.make_node(operator, [*inputs], [name], name, **attributes))
         return name
 
     def constant(self, array: NDArray[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -39,12 +40,20 @@ class DeviceHalf:
         self._networks = [place(network, self._device) for network in self._networks]
         return self
 
+    @property
+    def device(self) -> str:
+        """Where the networks are: "cpu" or "cuda"."""
+        return self._device.type
+
     def use_onnxruntime(self, threads: int) -> DeviceHalf:
         """Run the networks by ONNX Runtime from now on; returns itself. ConfigError without it, or not on the CPU."""
         if self._device.type != "cpu":
             raise ConfigError(f"ONNX Runtime encodes on the CPU, not on {self._device.type}: choose one of them")
-        # Widths that are one network share its session.
-        made = {n: OnnxNetwork(n, self.spec.latent_channels, threads) for n in dict.fromkeys(self._networks)}
+        return self.run_by(lambda network: OnnxNetwork(network, self.spec.latent_channels, threads))
+
+    def run_by(self, runner: Callable[[nn.Module], OnnxNetwork]) -> DeviceHalf:
+        """Run each network by what `runner` makes of it from now on; returns itself. Raises what it raises."""
+        made = {network: runner(network) for network in dict.fromkeys(self._networks)}  # widths may share one
         self._sessions = [made[network] for network in self._networks]
         return self
 

@@ -8,14 +8,42 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import adapt, codec, document, failures, kinds, overhead, plot, rate, serve, soak, switch
+from benchmarks import (
+    adapt,
+    codec,
+    document,
+    failures,
+    guide,
+    kinds,
+    overhead,
+    plot,
+    rate,
+    serve,
+    soak,
+    split_points_verify,
+    switch,
+)
 from benchmarks.benchmark import Benchmark
 from benchmarks.report import as_text
 from splitnet.environment import environment
 from splitnet.errors import SplitError
 
 BENCHMARKS = tuple(
-    module.BENCHMARK for module in (codec, switch, overhead, rate, failures, kinds, adapt, serve, soak, document)
+    module.BENCHMARK
+    for module in (
+        codec,
+        switch,
+        overhead,
+        rate,
+        failures,
+        kinds,
+        adapt,
+        serve,
+        soak,
+        split_points_verify,
+        guide,
+        document,
+    )
 )
 
 

@@ -1,10 +1,11 @@
-"""The tables of docs/split-points.md, from split-points.json."""
+"""The tables of docs/split-points.md."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.split_points_verify import order
 from training.split_points_figures import CutStudy, cut_from_json
 
 BUDGETS_KB = (5, 10, 20, 40)
@@ -52,6 +53,22 @@ def _bundle_row(point: Result) -> str:
     size = f"{point['bytes_mean'] / 1e3:.2f} ({point['bytes_p90'] / 1e3:.2f})"
     name = f"w{point['width']} q{point['quality']}"
     return f"| {name} | {size} | {point['ap']:.1f} | {point['ap50']:.1f} | {point['mmacs']:.0f} |\n"
+
+
+def verified(result: Result) -> str:
+    """Return what short trainings give at each cut, beside what there was without, and both orders."""
+    cuts = list(dict.fromkeys(point["cut"] for point in result["points"]))
+    header = f"| KB a frame | {' | '.join(cuts)} | trained, best first | without training |\n"
+    rows = [_verified_row(row, cuts) for row in result["ranks"]]
+    batch = f"{result['steps']} steps of {result['batch_size']} crops of {result['square']} pixels"
+    below = f"\nAP after {batch} at each cut (in brackets: without training), on {result['images']} pictures.\n"
+    return f"{header}{'|---' * (3 + len(cuts))}|\n{''.join(rows)}{below}"
+
+
+def _verified_row(row: Result, cuts: Sequence[str]) -> str:
+    cells = [f"{row[f'trained {cut}']:.1f} ({row[f'free {cut}']:.1f})" for cut in cuts]
+    orders = [", ".join(order(row, how)) for how in ("trained", "free")]
+    return f"| {row['bytes'] / 1e3:g} | {' | '.join([*cells, *orders])} |\n"
 
 
 def _best(cut: CutStudy, size_bytes: float) -> str:

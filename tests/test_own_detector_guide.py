@@ -66,8 +66,9 @@ def test_the_guide_in_small(folder, capsys):
     small = {"threads": 1, "steps": 2, "batch_size": 2}
     assert main(command("convert", valid_share=0.25)) == 0
     start = {"init": None, "evaluate_every": 1}
+    afresh = {"start_from": None, "start_progress": None}  # it began with random weights, not with the bundle
     assert main(command("detector", square=SIDE, **start, **small)) == 0
-    assert main(command("distill", square=32, table_photographs=1, **small)) == 0
+    assert main(command("distill", square=32, table_photographs=1, **afresh, **small)) == 0
     assert main(command("evaluate", widths=1)) == 0
     assert "w1 q5" in capsys.readouterr().out
     figures = json.loads((folder / "figures.json").read_text())

@@ -16,8 +16,10 @@ from torch import nn
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.manifest import Manifest
+from splitnet.manifest import Manifest, load_manifest
+from splitnet.nn.front import FrontSpec
 from splitnet.nn.yolox import YOLOX
+from splitnet.settings import DEFAULT_BUNDLE
 from tests.labelled_pictures import annotations
 from tests.tiny_bundle import write_tiny_bundle
 from tests.tiny_student import (
@@ -41,6 +43,7 @@ from training.front_start import MIN_SPREAD, set_densities, start_front
 from training.recipe import FRONT as RECIPE
 from training.run import CHECKPOINT, JOURNAL, Run
 from training.student import Student, StudentSpec
+from training.student_plan import student_spec as student_spec_of
 from training.student_start import learnt_from, trained_gains
 
 INPUT_SIZE = 128
@@ -253,6 +256,21 @@ def test_a_checkpoint_of_other_classes_is_not_gone_on_with(run):
         Run(task, run, 2).resume()
 
 
+def test_the_bundle_that_comes_along_may_be_started_from_as_it_is():
+    manifest = load_manifest(DEFAULT_BUNDLE)
+    if not isinstance(manifest.encoder, FrontSpec):
+        pytest.skip("a bundle of another kind comes along, whose networks are merged")
+    needed = {name: Path(name) for name in ("teacher", "classes", "run", "bundle")}
+    spec = student_spec_of(DistillSettings(**needed, photographs=[Path("photographs")]), 2)
+    learnt = learnt_from(DEFAULT_BUNDLE, spec, ("car", "bus"))
+    assert learnt is not None
+    assert set(learnt.weights) == {
+        name
+        for name in Student(spec).state_dict()
+        if not name.startswith(("tail.", "quantiser.location", "quantiser.log_scale"))
+    }
+
+
 def test_a_detector_of_ones_own_begins_with_a_bundle_of_another(tmp_path):
     def split(names: tuple[str, ...], name: str, **more: object) -> Path:
         detector = YOLOX("yolox-nano", len(names))
@@ -283,6 +301,7 @@ def test_a_detector_of_ones_own_begins_with_a_bundle_of_another(tmp_path):
     assert torch.load(tmp_path / "second-run" / CHECKPOINT, weights_only=True)["updates"] == 1  # one step, the last
     old, new = (load_device(folder) for folder in (first, second))
     assert new.manifest.class_names == ("car", "bus", "van")
+    assert new.manifest.origin == "here Encoder and decoder began with those of the bundle first-bundle."
     assert new.encoder.qualities == old.encoder.qualities == 11
     picture = pictures(1, 48, 64)[0]
     latents = [half.encoder.latent(picture, half.encoder.widths) for half in (old, new)]

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from splitnet.errors import ConfigError
-from splitnet.manifest import Manifest
+from splitnet.manifest import FILE_NAME as MANIFEST
+from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.front import FrontSpec
@@ -107,8 +108,16 @@ def _beginning(
     return lambda student, teacher: start_front(student, teacher, photographs, input_size(settings))
 
 
-def _manifest(settings: DistillSettings, spec: StudentSpec, names: tuple[str, ...]) -> Manifest:
+def _origin(settings: DistillSettings) -> str:
+    """Return where the weights come from: the teacher's, and those of the bundle that was begun with, if one was."""
     public = ORIGIN.format(detector=settings.detector, source=family_of(settings.detector).source)
+    origin, start = origin_of(settings.teacher) or public, settings.start_from
+    if start is None or not (start / MANIFEST).is_file():
+        return origin
+    return f"{origin} Encoder and decoder began with those of the bundle {load_manifest(start).name}."
+
+
+def _manifest(settings: DistillSettings, spec: StudentSpec, names: tuple[str, ...]) -> Manifest:
     return Manifest(
         name=settings.bundle.resolve().name,
         detector=settings.detector,
@@ -119,7 +128,7 @@ def _manifest(settings: DistillSettings, spec: StudentSpec, names: tuple[str, ..
         encoder=spec.encoder,
         decoder=spec.decoder,
         files={},
-        origin=origin_of(settings.teacher) or public,
+        origin=_origin(settings),
         licence=settings.licence,
     )
 

@@ -22,6 +22,7 @@ from benchmarks import (
     soak,
     split_points_verify,
     switch,
+    training_cost,
 )
 from benchmarks.benchmark import Benchmark
 from benchmarks.report import as_text
@@ -41,6 +42,7 @@ BENCHMARKS = tuple(
         serve,
         soak,
         split_points_verify,
+        training_cost,
         guide,
         document,
     )

@@ -107,7 +107,8 @@ def _lay_out(work: Path, options: Namespace) -> int:
 
 def _follow(guide: str, name: str, work: Path) -> None:
     log = work / f"{name}.log"
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    # Threads that wait sleep: where cores are shared, spinning would count as work.
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_WAIT_POLICY": "passive"}
     command = [sys.executable, "-m", "training", *command_of(guide, name)]
     with log.open("w", encoding="utf-8") as output:
         done = subprocess.run(command, cwd=work, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adapt_tables, endurance_tables, kinds_tables, split_points_tables
+from benchmarks import adapt_tables, endurance_tables, kinds_tables, own_detector_tables, split_points_tables
 from benchmarks.benchmark import Benchmark
 from benchmarks.processes import PROJECT
 from benchmarks.rate_tables import failures, rate, rate_summary
@@ -25,6 +25,7 @@ DOCUMENTS = (
     Path("bundles/coco-nano/README.md"),
     Path("docs/testing.md"),
     Path("docs/split-points.md"),
+    Path("docs/own-detector.md"),
     Path("docs/training.md"),
 )
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -36,7 +37,7 @@ SHORT = frozenset(
 )
 
 ADAPT = ("adapt", "adapt-policies", "adapt-summary", "adapt-figures", "adapt-run", "adapt-real")
-CUTS = ("split-points", "split-points-cuts", "split-points-free", "split-points-trained")
+CUTS = ("split-points", "split-points-cuts", "split-points-free", "split-points-trained", "split-points-verified")
 # Tables that may lack their result.
 LATER = frozenset(
     [
@@ -53,6 +54,8 @@ LATER = frozenset(
         "kinds-alone",
         *ADAPT,
         *CUTS,
+        "guide",
+        "training-cost",
     ]
 )
 SERVE_PICTURE = (
@@ -224,6 +227,9 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "split-points-cuts": ("split-points.json", split_points_tables.cuts),
     "split-points-free": ("split-points-free.json", split_points_tables.bundle),
     "split-points-trained": ("split-points-trained.json", split_points_tables.bundle),
+    "split-points-verified": ("split-points-distilled.json", split_points_tables.verified),
+    "guide": ("guide.json", own_detector_tables.guide),
+    "training-cost": ("training-cost.json", own_detector_tables.training_cost),
     "kinds": ("slimmable.json", kinds_tables.kinds),
     "kinds-alone": ("slimmable.json", kinds_tables.alone),
 }

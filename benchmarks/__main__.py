@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import (
     adapt,
+    backends,
     codec,
     document,
     failures,
@@ -36,6 +37,7 @@ BENCHMARKS = tuple(
         switch,
         overhead,
         rate,
+        backends,
         failures,
         kinds,
         adapt,

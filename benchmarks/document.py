@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adapt_tables, endurance_tables, kinds_tables, own_detector_tables, split_points_tables
+from benchmarks import (
+    adapt_tables,
+    backends_tables,
+    endurance_tables,
+    kinds_tables,
+    own_detector_tables,
+    split_points_tables,
+)
 from benchmarks.benchmark import Benchmark
 from benchmarks.processes import PROJECT
 from benchmarks.rate_tables import failures, rate, rate_summary
@@ -47,6 +54,7 @@ LATER = frozenset(
         "highway-unsplit",
         "rate",
         "rate-short",
+        "backends",
         "failures",
         "fuzz",
         "soak",
@@ -220,6 +228,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "adapt-real": ("adapt-real.json", adapt_tables.real),
     "rate": ("rate.json", rate),
     "rate-short": ("rate.json", rate_summary),
+    "backends": ("backends.json", backends_tables.backends),
     "failures": ("failures.json", failures),
     "fuzz": ("fuzz.json", endurance_tables.fuzz),
     "soak": ("soak.json", endurance_tables.soak),

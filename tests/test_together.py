@@ -108,10 +108,12 @@ def torchrun(*words: object) -> None:
     run([*command, "-m", "--", *map(str, words)])
 
 
-def run(command: list[str]) -> None:
+def run(command: list[str]) -> str:
+    """Return what a command says on stderr."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
+    return done.stderr
 
 
 class _Halves(Distillation):
@@ -150,7 +152,8 @@ def test_the_command_starts_itself_for_each_gpu_and_one_process_writes(tmp_path)
     options = {**folders, "run": tmp_path / "run", "bundle": tmp_path / "bundle", "batch-size": 4, "square": 32}
     options |= {"steps": 2, "table-photographs": 1, "device": "cpu", "gpus": 2}
     words = ["distill", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
-    run([sys.executable, "-m", "training", *words])
+    said = run([sys.executable, "-m", "training", *words])
+    assert said.count("INFO 2 photographs, 0 excluded") == 1
     assert read_checkpoint(tmp_path / "run" / CHECKPOINT)["step"] == 2
     assert len((tmp_path / "run" / JOURNAL).read_text().splitlines()) == 1
     digest = load_manifest(tmp_path / "bundle").digest

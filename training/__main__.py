@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
     options.words = sys.argv[1:] if arguments is None else arguments
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that train together, one talks
+    logging.basicConfig(level=logging.INFO if is_first else logging.WARNING, format="%(levelname)s %(message)s")
     cv2.setNumThreads(1)
     torch.set_num_threads(getattr(options, "threads", 1) or torch.get_num_threads())
     try:

@@ -44,7 +44,14 @@ SHORT = frozenset(
 )
 
 ADAPT = ("adapt", "adapt-policies", "adapt-summary", "adapt-figures", "adapt-run", "adapt-real")
-CUTS = ("split-points", "split-points-cuts", "split-points-free", "split-points-trained", "split-points-verified")
+CUTS = (
+    "split-points",
+    "split-points-choices",
+    "split-points-cuts",
+    "split-points-free",
+    "split-points-trained",
+    "split-points-verified",
+)
 # Tables that may lack their result.
 LATER = frozenset(
     [
@@ -233,6 +240,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "fuzz": ("fuzz.json", endurance_tables.fuzz),
     "soak": ("soak.json", endurance_tables.soak),
     "split-points": ("split-points.json", split_points_tables.budgets),
+    "split-points-choices": ("split-points.json", split_points_tables.choices),
     "split-points-cuts": ("split-points.json", split_points_tables.cuts),
     "split-points-free": ("split-points-free.json", split_points_tables.bundle),
     "split-points-trained": ("split-points-trained.json", split_points_tables.bundle),

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.split_points_verify import order
-from training.split_points_figures import CutStudy, cut_from_json
+from training.split_points_figures import CutStudy, cut_from_json, recommend
 
-BUDGETS_KB = (5, 10, 20, 40)
+BUDGETS_KB = (2, 4, 8, 16, 32)
 
 Result = Mapping[str, Any]
 
@@ -37,6 +37,20 @@ def budgets(result: Result) -> str:
 def _budget_row(cut: CutStudy) -> str:
     cells = [_best(cut, 1000 * size) for size in BUDGETS_KB]
     return f"| {cut.cut} | {cut.mmacs_before:.0f} | {' | '.join(cells)} |\n"
+
+
+def choices(result: Result) -> str:
+    """Return which cut is best for what a device can compute and a link carry; a row for each that changes anything."""
+    studies = sorted((cut_from_json(cut) for cut in result["cuts"]), key=lambda cut: cut.mmacs_before)
+    header = "| MMACs of the device | " + " | ".join(f"{size} KB" for size in BUDGETS_KB) + " |\n"
+    rows = {tuple(_choice(studies, cut.mmacs_before, 1000 * size) for size in BUDGETS_KB): cut for cut in studies[::-1]}
+    body = [f"| from {cut.mmacs_before:.0f} on | {' | '.join(cells)} |\n" for cells, cut in rows.items()]
+    return f"{header}{'|---' * (1 + len(BUDGETS_KB))}|\n{''.join(body[::-1])}"
+
+
+def _choice(studies: Sequence[CutStudy], device_mmacs: float, size_bytes: float) -> str:
+    choice = recommend(studies, device_mmacs, size_bytes)
+    return "-" if choice is None else f"{choice.cut.cut} {choice.point.ap:.1f}"
 
 
 def bundle(result: Result) -> str:

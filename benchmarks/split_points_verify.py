@@ -22,6 +22,7 @@ from benchmarks.rate_curve import RateCurve, front
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.nn.architectures import SPLIT_POINTS
+from training.answers import answers_of
 from training.average_precision import LabelledSet
 from training.distill_run import train_split
 from training.distill_settings import DistillSettings
@@ -128,7 +129,8 @@ def _measured(cut: str, bundle: Path, options: Namespace, images: int) -> list[R
     """Return a row for each operating point of a cut's bundle, on the pictures of the study."""
     device, server = load_device(bundle), load_server(bundle)
     labelled = LabelledSet(options.images, options.annotations, device.manifest.class_names, images)
-    found = evaluate(device, server, labelled, operating_points(device, with_images=False))
+    with answers_of(device.manifest.digest) as answers:
+        found = evaluate(device, server, labelled, operating_points(device, with_images=False), answers)
     return [
         {"cut": cut, "quality": p.quality, "ap": p.ap, "ap50": p.ap50, "bytes_mean": p.bytes_mean, "mmacs": p.mmacs}
         for p in found.points

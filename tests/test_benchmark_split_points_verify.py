@@ -14,6 +14,7 @@ from benchmarks.split_points_verify import order, ranks
 from tests.cut_samples import DEEP, SHALLOW, cut, point
 from tests.labelled_pictures import write_labelled
 from tests.tiny_bundle import CLASSES, QUALITIES, WIDTHS, write_tiny_bundle
+from training import answers
 from training.split_points_figures import cut_to_json
 
 STUDY = {"model": "yolox-nano", "input_size": 64, "images": 1, "commit": "abc"}
@@ -65,6 +66,7 @@ def test_every_cut_is_trained_alike_and_measured(words, tmp_path, monkeypatch):
         write_tiny_bundle(settings.bundle, split_point=settings.split_point)
 
     monkeypatch.setattr(split_points_verify, "train_split", train)
+    monkeypatch.setattr(answers, "FOLDER", tmp_path / "answers")
     assert main([*words, "--cuts", "dark2", "dark4", "--steps", "7", "--out", str(tmp_path / "out.json")]) == 0
     assert [one.split_point for one in seen] == ["dark2", "dark4"]
     assert [one.run for one in seen] == [tmp_path / "runs" / "dark2", tmp_path / "runs" / "dark4"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.split_points_tables import budgets, bundle, cuts, verified
+from benchmarks.split_points_tables import budgets, bundle, choices, cuts, verified
 from tests.cut_samples import DEEP, SHALLOW
 from training.split_points_figures import cut_to_json
 
@@ -22,8 +22,8 @@ def test_a_cut_is_a_row_with_what_it_sends_and_costs():
 
 def test_the_best_that_fits_a_size_is_shown_with_its_own():
     assert budgets(RESULT).splitlines()[2:] == [
-        "| dark2 | 50 | 5.0 (2.0 KB) | 5.0 (2.0 KB) | 25.0 (20.0 KB) | 25.0 (20.0 KB) |",
-        "| dark4 | 150 | 20.0 (3.0 KB) | 21.0 (9.0 KB) | 21.0 (9.0 KB) | 21.0 (9.0 KB) |",
+        "| dark2 | 50 | 5.0 (2.0 KB) | 5.0 (2.0 KB) | 5.0 (2.0 KB) | 5.0 (2.0 KB) | 25.0 (20.0 KB) |",
+        "| dark4 | 150 | 10.0 (1.5 KB) | 20.0 (3.0 KB) | 20.0 (3.0 KB) | 21.0 (9.0 KB) | 21.0 (9.0 KB) |",
         "",
         "7 pictures; unsplit and uncompressed, AP 29.4 on them.",
     ]
@@ -32,7 +32,17 @@ def test_the_best_that_fits_a_size_is_shown_with_its_own():
 def test_a_size_that_no_point_fits_has_a_dash():
     small = {**RESULT, "cuts": [cut_to_json(SHALLOW)]}
     small["cuts"][0]["points"] = small["cuts"][0]["points"][1:]
-    assert budgets(small).splitlines()[2] == "| dark2 | 50 | - | - | 25.0 (20.0 KB) | 25.0 (20.0 KB) |"
+    assert budgets(small).splitlines()[2] == "| dark2 | 50 | - | - | - | - | 25.0 (20.0 KB) |"
+
+
+def test_the_choice_for_a_device_and_a_link_is_a_row_where_it_changes():
+    costly = {**cut_to_json(SHALLOW), "cut": "p5", "mmacs_before": 400.0}  # no better: never chosen
+    assert choices({"cuts": [costly, cut_to_json(DEEP), cut_to_json(SHALLOW)]}).splitlines() == [
+        "| MMACs of the device | 2 KB | 4 KB | 8 KB | 16 KB | 32 KB |",
+        "|---|---|---|---|---|---|",
+        "| from 50 on | dark2 5.0 | dark2 5.0 | dark2 5.0 | dark2 5.0 | dark2 25.0 |",
+        "| from 150 on | dark4 10.0 | dark4 20.0 | dark4 20.0 | dark4 21.0 | dark2 25.0 |",
+    ]
 
 
 def test_a_bundles_points_are_rows_without_times():

@@ -37,7 +37,10 @@ bench: $(VENV)/installed-dev
 	$(RUN) -m benchmarks overhead --bundle $(BUNDLE) --out docs/results/overhead.json
 	$(RUN) -m benchmarks serve --bundle $(BUNDLE) --out docs/results/serve.json
 	if [ -f $(LABELLED)/val.json ]; then $(RUN) -m benchmarks rate --bundle $(BUNDLE) \
-	    --images $(LABELLED)/val2017 --annotations $(LABELLED)/val.json --out docs/results/rate.json; fi
+	    --images $(LABELLED)/val2017 --annotations $(LABELLED)/val.json --out docs/results/rate.json && \
+	    $(RUN) -m benchmarks backends --bundle $(BUNDLE) --images $(LABELLED)/val2017 \
+	    --annotations $(LABELLED)/val.json --int8 --calibration $(LABELLED)/train2017 \
+	    --out docs/results/backends.json; fi
 	$(RUN) -m benchmarks failures --bundle $(BUNDLE) --out docs/results/failures.json
 	$(RUN) -m benchmarks document
 

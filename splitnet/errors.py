@@ -9,6 +9,10 @@ class ConfigError(SplitError):
     """A setting is out of range or contradicts another one."""
 
 
+class BackendError(ConfigError):
+    """What is to run a network is missing, or does not work here."""
+
+
 class BundleError(SplitError):
     """A bundle is missing, incomplete, damaged or of an unknown format."""
 

@@ -83,7 +83,7 @@ def test_an_encoder_that_it_cannot_run_is_run_by_pytorch(half, caplog, monkeypat
 
     monkeypatch.setattr(half, "use_onnxruntime", refused)
     assert start_backend(half, AUTO, threads=1) == TORCH
-    assert "cannot run Tanh" in caplog.text
+    assert caplog.text == ""  # nothing is wrong with the device
 
 
 def test_a_gpu_is_pytorchs(half, caplog):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from splitnet.errors import ConfigError
+from splitnet.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
@@ -41,7 +41,7 @@ class OnnxNetwork:
     ) -> None:
         """Build it for a number of CPU threads. rewrite: what becomes of the ONNX model before it is loaded.
 
-        ConfigError if ONNX Runtime is missing or refuses it.
+        BackendError if ONNX Runtime is missing or does not work, ConfigError if it cannot run such a network.
         """
         runtime = _runtime()
         options = runtime.SessionOptions()
@@ -52,7 +52,7 @@ class OnnxNetwork:
             self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its own classes have no root in common
             message = f"ONNX Runtime {runtime.__version__} cannot load the encoder ({' '.join(str(error).split())})"
-            raise ConfigError(f"{message}: choose PyTorch, or another release of it") from error
+            raise BackendError(f"{message}: choose PyTorch, or another release of it") from error
 
     def __call__(self, canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the latent of a canvas whose sides are multiples of 16."""
@@ -68,7 +68,7 @@ def _runtime() -> Any:
     except (ImportError, OSError) as error:  # OSError: a library of theirs that does not load
         reason = " ".join(str(error).split())
         message = f"ONNX Runtime is not installed ({reason}): pip install slimsplit[onnxruntime]"
-        raise ConfigError(message) from error
+        raise BackendError(message) from error
     return onnxruntime
 
 

@@ -28,14 +28,16 @@ def _step_row(step: str, seconds: float, cpu_seconds: float) -> str:
 
 
 def training_cost(result: Result) -> str:
-    """Return what training steps of larger detectors took, beside the estimates."""
+    """Return what training steps of larger detectors took, beside the estimates, which are those of the detector's."""
     header = "| | pictures a step | processor seconds | GFLOP, estimated | GB, measured | GB, estimated |\n"
     return f"{header}{'|---' * 6}|\n{''.join(map(_cost_row, result['steps']))}"
 
 
 def _cost_row(row: Result) -> str:
     name = f"{row['model']}, {row['training']}, {row['square']} pixels"
+    is_estimated = row["training"] == "detector"
+    gflop, memory_gb = (f"{row['estimated_gflop']:.0f}", f"{row['estimated_gb']:.1f}") if is_estimated else ("-", "-")
     return (
-        f"| {name} | {row['batch_size']} | {row['cpu_seconds']:.0f} | {row['estimated_gflop']:.0f} "
-        f"| {row['memory_gb']:.1f} | {row['estimated_gb']:.1f} |\n"
+        f"| {name} | {row['batch_size']} | {row['cpu_seconds']:.1f} | {gflop} | {row['memory_gb']:.1f} "
+        f"| {memory_gb} |\n"
     )

@@ -40,7 +40,8 @@ def test_every_step_of_the_guide_is_a_row_and_what_came_of_it_is_said():
     ]
 
 
-def test_a_step_stands_beside_its_estimate():
-    assert training_cost({"steps": [STEP]}).splitlines()[2:] == [
-        "| yolox-s, detector, 640 pixels | 2 | 8 | 160 | 1.2 | 0.9 |"
+def test_a_step_stands_beside_its_estimate_if_there_is_one():
+    assert training_cost({"steps": [STEP, {**STEP, "training": "distill"}]}).splitlines()[2:] == [
+        "| yolox-s, detector, 640 pixels | 2 | 8.4 | 160 | 1.2 | 0.9 |",
+        "| yolox-s, distill, 640 pixels | 2 | 8.4 | - | 1.2 | - |",
     ]

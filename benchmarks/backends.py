@@ -70,7 +70,7 @@ def run(options: Namespace) -> dict[str, object]:
     cv2.setNumThreads(1)
     server, halves = load_server(options.bundle), _halves(options)
     manifest = server.manifest
-    qualities = options.qualities or [manifest.qualities * share // 8 for share in (1, 4, 7)]
+    qualities = list(dict.fromkeys(options.qualities or [manifest.qualities * share // 8 for share in (1, 4, 7)]))
     if not all(0 <= quality < manifest.qualities for quality in qualities):
         raise ConfigError(f"--qualities must be 0..{manifest.qualities - 1}")
     labelled = LabelledSet(options.images, options.annotations, manifest.class_names, options.limit)

@@ -80,9 +80,13 @@ def verified(result: Result) -> str:
 
 
 def _verified_row(row: Result, cuts: Sequence[str]) -> str:
-    cells = [f"{row[f'trained {cut}']:.1f} ({row[f'free {cut}']:.1f})" for cut in cuts]
+    cells = [f"{_cell(row[f'trained {cut}'])} ({_cell(row[f'free {cut}'])})" for cut in cuts]
     orders = [", ".join(order(row, how)) for how in ("trained", "free")]
     return f"| {row['bytes'] / 1e3:g} | {' | '.join([*cells, *orders])} |\n"
+
+
+def _cell(ap: float | None) -> str:
+    return "-" if ap is None else f"{ap:.1f}"
 
 
 def _best(cut: CutStudy, size_bytes: float) -> str:

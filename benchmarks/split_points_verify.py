@@ -73,7 +73,7 @@ BENCHMARK = Benchmark("split-points-verify", "do short trainings rank cuts as th
 
 
 def ranks(points: Sequence[Row], free: Sequence[CutStudy]) -> list[Row]:
-    """Return what each cut gives at equal bytes, trained and without training, where all can be had.
+    """Return what each cut gives at equal bytes, trained and without training; None below its smallest point.
 
     AP is interpolated on a straight line over the logarithm of the bytes between points that no other beats.
     """
@@ -83,12 +83,12 @@ def ranks(points: Sequence[Row], free: Sequence[CutStudy]) -> list[Row]:
         {"bytes": size, **{f"{how} {cut}": curve.ap_at(size) for how, cut, curve in _all(trained, untrained)}}
         for size in SIZES_BYTES
     ]
-    return [{k: round(v, 2) for k, v in row.items()} for row in rows if not any(map(math.isnan, row.values()))]
+    return [{k: None if math.isnan(v) else round(v, 2) for k, v in row.items()} for row in rows]
 
 
-def order(row: Mapping[str, float], how: str) -> list[str]:
-    """Return the cuts of a row of `ranks`, best first. how: "trained" or "free"."""
-    found = {key.partition(" ")[2]: ap for key, ap in row.items() if key.startswith(f"{how} ")}
+def order(row: Mapping[str, float | None], how: str) -> list[str]:
+    """Return the cuts of a row of `ranks`, best first, without those that need more bytes. how: "trained" or "free"."""
+    found = {k.partition(" ")[2]: ap for k, ap in row.items() if k.startswith(f"{how} ") and ap is not None}
     return sorted(found, key=lambda cut: -found[cut])
 
 

@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_kind_is_refused():
 
 
 def test_biases_are_not_decayed_and_rates_follow_the_batch():
-    for optimiser, decay, rate in (("adamw", ADAM_DECAY, 5e-4), ("sgd", SGD_DECAY, 16 * SGD_RATE)):
+    for optimiser, decay, rate in (("adamw", ADAM_DECAY, ADAM_RATE), ("sgd", SGD_DECAY, 16 * SGD_RATE)):
         groups = make(optimiser=optimiser, batch_size=16).optimiser.param_groups
         assert [(group["weight_decay"], group["peak"]) for group in groups] == [(decay, rate), (0.0, rate)]
         assert [p.dim() for group in groups for p in group["params"]] == [4, 1]

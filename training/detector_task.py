@@ -23,7 +23,7 @@ from training.student import MovingAverage
 MAX_GRADIENT_NORM = 35.0
 SGD_RATE = 0.01 / 64  # per picture of a batch; momentum and decay too are those of YOLOX's paper
 SGD_DECAY, SGD_MOMENTUM = 5e-4, 0.9
-ADAM_RATE, ADAM_DECAY = 5e-4, 0.02
+ADAM_RATE, ADAM_DECAY = 2e-4, 0.02
 # Shares of the steps in which the rate rises. AdamW's first steps are as long as its later ones, whatever the gradient:
 # at their full length they would take from a pretrained network more than they give.
 SGD_WARM_UP, ADAM_WARM_UP = 0.02, 0.1

@@ -14,6 +14,7 @@ from tests.tiny_student import pictures
 from training.detector_family import FAMILIES, MODELS, family_of
 from training.detector_task import (
     ADAM_DECAY,
+    ADAM_RATE,
     ADAM_WARM_UP,
     SGD_DECAY,
     SGD_RATE,

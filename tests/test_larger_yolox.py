@@ -1,4 +1,4 @@
-"""Larger detectors with random weights: forward passes, training steps, bundles; the long ones at the published size."""
+"""Larger detectors with random weights: forward passes, training steps, bundles; long ones at the published size."""
 
 from __future__ import annotations
 

@@ -214,6 +214,7 @@ def test_cuda_where_there_is_none_is_said(labelled, tmp_path, monkeypatch):
         settings(labelled, tmp_path, device="cuda")
     assert settings(labelled, tmp_path).device_kind == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert settings(labelled, tmp_path).device_kind == "cuda"
     assert settings(labelled, tmp_path, device="cpu").device_kind == "cpu"
 

@@ -82,7 +82,7 @@ class DeviceHalf:
         scaled = np.multiply(latent.cpu().numpy(), self._gains[width - 1, quality])
         np.rint(scaled, out=scaled)
         np.clip(scaled, -MAX_SYMBOL, MAX_SYMBOL, out=scaled)
-        return cast("NDArray[np.int16]", scaled.astype(np.int16))
+        return cast("NDArray[np.int16]", scaled.astype(np.int16, order="C"))
 
     def _check_point(self, width: int, quality: int) -> None:
         if not (1 <= width <= self.widths and 0 <= quality < self.qualities):

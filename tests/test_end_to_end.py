@@ -200,7 +200,7 @@ def test_a_server_with_another_bundle_is_refused_in_one_line(start, tiny_bundle,
     assert len(complaints.splitlines()) == 1
     assert theirs.digest[:12] in complaints
     assert json.loads((tiny_bundle / "manifest.json").read_text())["digest"][:12] in complaints
-    assert printed == ""
+    assert len(printed.splitlines()) == 1  # which bundle, and what runs it
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

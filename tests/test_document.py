@@ -130,7 +130,7 @@ def test_every_table_can_be_made_from_the_committed_results():
     for file, make in measured:
         made = make(json.loads((PROJECT / RESULTS / file).read_text()))
         assert made.endswith("\n")
-        assert any(character.isdigit() for character in made)
+        assert "<picture>" in made or any(character.isdigit() for character in made)
 
 
 def test_the_documents_are_up_to_date(capsys):

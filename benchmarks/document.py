@@ -30,6 +30,7 @@ DOCUMENTS = (
     Path("README.md"),
     RESULTS / "README.md",
     Path("bundles/coco-nano/README.md"),
+    Path("bundles/highway-nano/README.md"),
     Path("docs/testing.md"),
     Path("docs/split-points.md"),
     Path("docs/own-detector.md"),

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.benchmark import Benchmark
 from benchmarks.int8_trial import Pick, at_the_latent, behind_the_stem, quantised
+from benchmarks.labelled_options import add_labelled
 from benchmarks.photographs import frames_from
 from edge_client.backends import ONNXRUNTIME, TORCH, start_backend
 from splitnet.bundle import DeviceBundle, load_device, load_server
@@ -50,9 +51,7 @@ Halves = Mapping[str, DeviceBundle]  # by what runs them, PyTorch first
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="bundle (%(default)s)")
-    add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, never trained on")
-    add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
-    add("--limit", type=int, metavar="N", help="only the first N pictures: a quick look")
+    add_labelled(parser)
     add("--qualities", type=int, nargs="+", metavar="Q", help="at full width (default: a low, middle and high one)")
     add("--int8", action="store_true", help="try 8-bit convolutions as well: on another processor they may pay")
     add(

@@ -18,7 +18,7 @@ import torch
 from benchmarks.benchmark import Benchmark
 from benchmarks.kinds_figures import Split, alone_rows, equal_rows
 from benchmarks.kinds_plot import draw_kinds
-from benchmarks.rate_plot import require_matplotlib
+from benchmarks.labelled_options import add_labelled, check_drawn
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy, Manifest, load_manifest
@@ -49,16 +49,16 @@ def _add_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="bundles of points that were trained alone (`distill --only`), to compare with the first bundle",
     )
-    add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, never trained on")
-    add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
-    add("--limit", type=int, metavar="N", help="only the first N pictures: a quick look")
+    add_labelled(parser)
     add("--bytes", type=int, nargs="+", default=SIZES_BYTES, metavar="N", help="sizes of a frame to compare at")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
 
 
 def run(options: Namespace) -> dict[str, object]:
     """Return the figures, and draw them beside --out: FILE-light.png and FILE-dark.png."""
-    _check(options)
+    check_drawn(options, "limit", "threads")
+    if min(options.bytes) < 1:
+        raise ConfigError(f"--bytes must be positive, not {min(options.bytes)}")
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
     folders = [*options.bundles, *options.alone]
@@ -83,22 +83,6 @@ def run(options: Namespace) -> dict[str, object]:
 
 
 BENCHMARK = Benchmark("kinds", "kinds of encoders at equal multiply-accumulates and bytes", _add_arguments, run)
-
-
-def _check(options: Namespace) -> None:
-    """Find now what would spoil the end of a long run. Raises ConfigError."""
-    for name in ("limit", "threads"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} must be at least 1, not {value}")
-    if min(options.bytes) < 1:
-        raise ConfigError(f"--bytes must be positive, not {min(options.bytes)}")
-    if options.out is not None:
-        require_matplotlib()
-        try:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out {options.out}: {error}") from error
 
 
 def _check_comparable(folders: Sequence[Path], manifests: Sequence[Manifest]) -> None:

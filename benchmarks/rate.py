@@ -19,9 +19,10 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.benchmark import Benchmark
+from benchmarks.labelled_options import add_labelled, check_drawn
 from benchmarks.picture_rivals import rivals
 from benchmarks.rate_figures import ANY, Measured, Row, bd_rows, lead_rows
-from benchmarks.rate_plot import draw_rate, require_matplotlib
+from benchmarks.rate_plot import draw_rate
 from benchmarks.resampling import Sample, draw
 from edge_client.backends import AUTO, BACKENDS, start_backend
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
@@ -56,9 +57,7 @@ class _Entry:
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="bundle (%(default)s)")
-    add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, never trained on")
-    add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
-    add("--limit", type=int, metavar="N", help="only the first N pictures: a quick look")
+    add_labelled(parser)
     add("--widths", type=int, nargs="*", default=[], metavar="W", help="only these widths (default: all)")
     add(
         "--public-detector",
@@ -82,7 +81,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> dict[str, object]:
     """Return the figures, and draw them beside --out: FILE-light.png and FILE-dark.png."""
-    _check(options)
+    check_drawn(options, "limit", "threads", "resamples")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     device, server = load_device(options.bundle), load_server(options.bundle)
@@ -113,20 +112,6 @@ def run(options: Namespace) -> dict[str, object]:
 
 
 BENCHMARK = Benchmark("rate", "accuracy against bytes, of a bundle and of picture codecs", _add_arguments, run)
-
-
-def _check(options: Namespace) -> None:
-    """Find now what would spoil the end of a long run. Raises ConfigError."""
-    for name in ("limit", "threads", "resamples"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} must be at least 1, not {value}")
-    if options.out is not None:
-        require_matplotlib()
-        try:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out {options.out}: {error}") from error
 
 
 def _detectors(server: ServerBundle, manifest: Manifest, public: Path | None) -> dict[str, Detector]:

@@ -80,3 +80,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the evaluation data (../shared/data) is not here")
     return SHARED_DATA
+
+
+@pytest.fixture
+def keep_threads() -> Iterator[None]:
+    """Give PyTorch back the number of threads that it had: commands set their own."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks import split_points_verify
 from benchmarks.__main__ import main
@@ -16,6 +15,8 @@ from tests.labelled_pictures import write_labelled
 from tests.tiny_bundle import CLASSES, QUALITIES, WIDTHS, write_tiny_bundle
 from training import answers
 from training.split_points_figures import cut_to_json
+
+pytestmark = pytest.mark.usefixtures("keep_threads")
 
 STUDY = {"model": "yolox-nano", "input_size": 64, "images": 1, "commit": "abc"}
 
@@ -38,13 +39,6 @@ def test_the_order_is_by_what_they_give():
     row = {"bytes": 2000, "trained dark2": 10, "trained dark3": 30, "free dark2": 20, "free dark3": None}
     assert order(row, "trained") == ["dark3", "dark2"]
     assert order(row, "free") == ["dark2"]
-
-
-@pytest.fixture(autouse=True)
-def _keep_threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

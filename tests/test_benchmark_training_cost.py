@@ -6,19 +6,13 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks import training_cost
 from benchmarks.__main__ import main
 from benchmarks.training_cost import TRAININGS, Load, measured, peak_gb
 from training.cost import detector_cost
 
-
-@pytest.fixture(autouse=True)
-def _keep_threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("keep_threads")
 
 
 def test_memory_is_counted_at_its_largest():

@@ -31,14 +31,9 @@ from training.scalars import curves
 from training.teacher import read_teacher
 from training.yolox_weights import read_yolox
 
+pytestmark = pytest.mark.usefixtures("keep_threads")
+
 NAMES = ("person", "cup", "cat")
-
-
-@pytest.fixture(autouse=True)
-def _keep_threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

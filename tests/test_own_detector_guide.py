@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from splitnet.bundle import load_device, load_server
 from splitnet.letterbox import Letterbox
@@ -18,15 +17,10 @@ from tests.conftest import PROJECT
 from tests.tiny_student import pictures
 from training.__main__ import _parser, main
 
+pytestmark = pytest.mark.usefixtures("keep_threads")
+
 GUIDE = (PROJECT / "docs" / "own-detector.md").read_text()
 SIDE = 64  # of the pictures, and of the detector's square
-
-
-@pytest.fixture(autouse=True)
-def _keep_threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         nargs="*",
         default=[],
         metavar="DIR",
-        help="bundles of points that were trained alone (`distill --only`), to compare with the first bundle",
+        help="bundles of points that were trained alone (`distill --only`), to compare with those of their kind",
     )
     add_labelled(parser)
     add("--bytes", type=int, nargs="+", default=SIZES_BYTES, metavar="N", help="sizes of a frame to compare at")
@@ -63,7 +63,7 @@ def run(options: Namespace) -> dict[str, object]:
     cv2.setNumThreads(1)
     folders = [*options.bundles, *options.alone]
     manifests = [load_manifest(folder) for folder in folders]
-    _check_comparable(folders, manifests)
+    _check_comparable(folders, manifests, len(options.bundles))
     labelled = LabelledSet(options.images, options.annotations, manifests[0].class_names, options.limit)
     measured = [_measured(folder, labelled) for folder in folders]
     splits = [split for split, _ in measured]
@@ -74,7 +74,7 @@ def run(options: Namespace) -> dict[str, object]:
         "unsplit_ap": None if unsplit is None else round(unsplit.ap, 2),
         "bundles": [{**split.row(), "dominated": len(dominated(split.points))} for split in compared],
         "equal": equal_rows(compared, options.bytes),
-        "alone": alone_rows(compared[0], alone),
+        "alone": alone_rows(compared, alone),
         "points": [{"bundle": split.name, **asdict(point)} for split in splits for point in split.points],
     }
     if options.out is not None:
@@ -85,10 +85,11 @@ def run(options: Namespace) -> dict[str, object]:
 BENCHMARK = Benchmark("kinds", "kinds of encoders at equal multiply-accumulates and bytes", _add_arguments, run)
 
 
-def _check_comparable(folders: Sequence[Path], manifests: Sequence[Manifest]) -> None:
+def _check_comparable(folders: Sequence[Path], manifests: Sequence[Manifest], compared: int) -> None:
+    """Raise ConfigError unless names differ, classes do not, and the first ones have the same detector's square."""
     first = manifests[0]
-    for folder, manifest in zip(folders, manifests, strict=True):
-        if (manifest.input_size, manifest.class_names) != (first.input_size, first.class_names):
+    for i, (folder, manifest) in enumerate(zip(folders, manifests, strict=True)):
+        if manifest.class_names != first.class_names or (i < compared and manifest.input_size != first.input_size):
             raise ConfigError(f"{folder} has another input size or other classes than {first.name}: not comparable")
         if sum(other.name == manifest.name for other in manifests) > 1:
             raise ConfigError(f"{folder} has the name of another bundle, {manifest.name}: rename one of them")

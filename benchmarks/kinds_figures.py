@@ -68,15 +68,22 @@ def equal_rows(splits: Sequence[Split], sizes_bytes: Iterable[float]) -> list[Ro
     ]
 
 
-def alone_rows(split: Split, alone: Iterable[Split]) -> list[Row]:
-    """Return for points that were trained alone what a split loses to each at its computation and its bytes."""
-    return [_alone_row(split, one.name, point) for one in alone for point in one.points]
+def alone_rows(splits: Iterable[Split], alone: Sequence[Split]) -> list[Row]:
+    """Return for points that were trained alone what splits of the same kind lose at their computation and bytes."""
+    return [
+        _alone_row(split, one.name, point)
+        for split in splits
+        for one in alone
+        if one.kind == split.kind
+        for point in one.points
+    ]
 
 
 def _alone_row(split: Split, name: str, point: MeasuredPoint) -> Row:
     ap = split.ap_at(point.mmacs, point.bytes_mean)
     return {
         "alone": name,
+        "bundle": split.name,
         "mmacs": point.mmacs,
         "bytes": point.bytes_mean,
         "ap_alone": round(point.ap, 2),

@@ -33,11 +33,11 @@ def _ranges(result: Result) -> str:
 
 def alone(result: Result) -> str:
     """Return what one training for all points loses to trainings for one point."""
-    columns = ("trained alone", "device MMACs", "KB a frame", "its AP", "AP of the training for all", "loss")
+    columns = ("trained alone", "for all", "device MMACs", "KB a frame", "AP alone", "AP for all", "loss")
     header = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
     return header + "".join(
-        f"| `{row['alone']}` | {row['mmacs']:.0f} | {row['bytes'] / 1000:.2f} | {row['ap_alone']:.1f} "
-        f"| {_ap(row['ap'])} | {_ap(row['loss'])} |\n"
+        f"| `{row['alone']}` | `{row['bundle']}` | {row['mmacs']:.0f} | {row['bytes'] / 1000:.2f} "
+        f"| {row['ap_alone']:.1f} | {_ap(row['ap'])} | {_ap(row['loss'])} |\n"
         for row in result["alone"]
     )
 

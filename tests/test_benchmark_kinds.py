@@ -67,10 +67,18 @@ def test_rows_are_the_costs_of_the_first_bundles_widths_at_each_size():
 
 
 def test_a_point_trained_alone_is_compared_at_its_own_computation_and_bytes():
-    row = {"alone": "w1-alone", "mmacs": 50, "bytes": 2000, "ap_alone": 15.5, "ap": 15.0, "loss": 0.5}
-    assert alone_rows(SLIM, [ALONE]) == [row]
+    row = {"alone": "w1-alone", "bundle": "slim", "mmacs": 50, "bytes": 2000, "ap_alone": 15.5, "ap": 15.0, "loss": 0.5}
+    assert alone_rows([SLIM], [ALONE]) == [row]
     smaller = replace(ALONE, points=(point(50, 300, 9.0),))
-    assert [(row["ap"], row["loss"]) for row in alone_rows(SLIM, [smaller])] == [(None, None)]
+    assert [(row["ap"], row["loss"]) for row in alone_rows([SLIM], [smaller])] == [(None, None)]
+
+
+def test_points_trained_alone_are_compared_with_every_bundle_of_their_kind_only():
+    longer = replace(SLIM, name="longer")
+    thin = replace(ALONE, name="thin-alone", kind="ensemble", points=THIN.points[:1])
+    rows = alone_rows([SLIM, THIN, longer], [ALONE, thin])
+    pairs = [("slim", "w1-alone"), ("thin", "thin-alone"), ("longer", "w1-alone")]
+    assert [(row["bundle"], row["alone"]) for row in rows] == pairs
 
 
 def test_a_bundle_says_over_which_range_it_goes():
@@ -85,14 +93,14 @@ def test_the_tables_name_kinds_and_bundles_and_leave_out_what_is_not_there():
         "unsplit_ap": 28.71,
         "bundles": [{**split.row(), "dominated": 1} for split in (SLIM, THIN)],
         "equal": [{"mmacs": 50.4, "bytes": 500, "slim": None, "thin": 8.04}],
-        "alone": alone_rows(SLIM, [ALONE]),
+        "alone": alone_rows([SLIM], [ALONE]),
     }
     table = kinds_table(result)
     assert "| device MMACs | KB a frame | slimmable (`slim`) | ensemble (`thin`) |" in table
     assert "| 50 | 0.5 | - | 8.0 |" in table
     assert "3 pictures; unsplit, AP 28.7 on them." in table
     assert "| slimmable (`slim`) | 50 to 100 (2.0 times) | 1.00 to 4.00 (4.0 times) | 1 |" in table
-    assert "| `w1-alone` | 50 | 2.00 | 15.5 | 15.0 | 0.5 |" in alone_table(result)
+    assert "| `w1-alone` | `slim` | 50 | 2.00 | 15.5 | 15.0 | 0.5 |" in alone_table(result)
 
 
 @pytest.fixture

@@ -54,6 +54,11 @@ def test_no_picture_is_in_both_files(folder):
     assert not names[0] & names[1]
 
 
+def test_frames_of_one_video_are_not_held_out_as_videos(folder):
+    with pytest.raises(ConfigError, match="does not look like several videos"):
+        convert(settings(folder, valid=folder / "valid.json", hold_out="videos"))
+
+
 def test_evaluation_pictures_without_an_object_are_refused(folder):
     for path in (folder / "labels").iterdir():
         if path.stem != "00":

@@ -12,7 +12,7 @@ from splitnet.errors import ConfigError
 from training import convert
 from training.class_names import read_class_names
 from training.coco import read_coco
-from training.convert import ConvertedPicture, hold_out, read_voc, read_yolo, to_coco, write_coco
+from training.convert import ConvertedPicture, read_voc, read_yolo, to_coco, write_coco
 
 
 def picture(path: Path, width: int = 100, height: int = 50) -> None:
@@ -165,27 +165,6 @@ def test_what_is_written_reads_back_without_findings(tmp_path):
     raw = json.loads((tmp_path / "out" / "train.json").read_text())
     assert [a["id"] for a in raw["annotations"]] == [1, 2]
     assert raw["annotations"][0]["area"] == 800
-
-
-def frames(count: int) -> list[ConvertedPicture]:
-    return [ConvertedPicture(f"{i:04}.png", 10, 10, ()) for i in range(count)]
-
-
-def test_whole_blocks_of_neighbours_are_held_out():
-    kept, held = hold_out(frames(100)[::-1], 0.2)
-    assert [p.name for p in held] == [f"{i:04}.png" for i in (*range(40, 50), *range(90, 100))]
-    assert len(kept) == 80
-
-
-@pytest.mark.parametrize("count", [2, 5, 11, 30, 200])
-def test_of_every_pair_about_the_share_is_held_out(count):
-    kept, held = hold_out(frames(count), 0.2)
-    assert len(kept) + len(held) == count
-    assert abs(len(held) - 0.2 * count) <= max(1, 0.1 * count)
-
-
-def test_nothing_is_held_out_unless_asked():
-    assert hold_out(frames(7), 0.0) == (frames(7), [])
 
 
 def test_ids_are_those_of_the_names_in_order():

@@ -208,7 +208,8 @@ def test_one_point_alone_is_a_network_and_a_price_of_its_own():
         ({"only": (0, 0)}, r"width 0 is not in 1\.\.4"),
         ({"only": (1, 6)}, r"quality 6 is not in 0\.\.5"),
         ({"only": (1, -1)}, "quality -1 is not in"),
-        ({"only": (1, 0), "encoder": "ensemble"}, "--only is for slimmable encoders"),
+        ({"only": (1, 0), "encoder": "ensemble"}, "--only is for encoders that share their weights"),
+        ({"only": (9, 0), "encoder": "front"}, r"width 9 is not in 1\.\.4"),
         ({"shares": (50, 100), "encoder": "front"}, "--shares is for slimmable encoders"),
     ],
 )

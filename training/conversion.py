@@ -9,7 +9,8 @@ from pathlib import Path
 
 from splitnet.errors import ConfigError
 from training.class_names import read_class_names
-from training.convert import ConvertedPicture, hold_out, read_voc, read_yolo, write_coco
+from training.convert import Converted, ConvertedPicture, read_voc, read_yolo, write_coco
+from training.hold_out import Halves, hold_out_blocks, hold_out_videos
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,14 @@ class ConvertSettings:
         },
     )
     valid_share: float = field(default=0.2, metadata={"help": "with --valid: share of the pictures that is held out"})
+    hold_out: str = field(
+        default="blocks",
+        metadata={
+            "choices": ("blocks", "videos"),
+            "type": str,
+            "help": "with --valid: hold out blocks of ten neighbours by name, or, of frames of videos, whole videos",
+        },
+    )
 
     def __post_init__(self) -> None:
         """Raise ConfigError on a share that leaves nothing on one side, or classes where they do not belong."""
@@ -61,10 +70,18 @@ def convert(settings: ConvertSettings) -> Conversion:
         converted = read_yolo(settings.labels, settings.images, read_class_names(settings.classes))
     for line in converted.findings.summary():
         log.warning(line)
-    kept, held = hold_out(converted.pictures, settings.valid_share if settings.valid else 0.0)
+    kept, held = _halves(settings, converted)
     write_coco(settings.out, converted, kept)
     if settings.valid is not None:
         if not any(picture.objects for picture in held):
             raise ConfigError(f"no object is left for {settings.valid}: label more pictures, or leave --valid out")
         write_coco(settings.valid, converted, held)
     return Conversion(converted.class_names, kept, held)
+
+
+def _halves(settings: ConvertSettings, converted: Converted) -> Halves:
+    if settings.valid is None:
+        return list(converted.pictures), []
+    if settings.hold_out == "videos":
+        return hold_out_videos(converted.pictures, settings.images, settings.valid_share)
+    return hold_out_blocks(converted.pictures, settings.valid_share)

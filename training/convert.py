@@ -22,7 +22,6 @@ from training.photographs import SUFFIXES
 from training.picture_check import UnfitPictureError, picture_header
 
 MAX_LABEL_BYTES = 4_000_000  # of one picture's labels
-BLOCK = 10  # consecutive pictures by name that stay together when some are held out
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
@@ -106,21 +105,6 @@ def write_coco(path: Path, converted: Converted, pictures: Sequence[ConvertedPic
     """Write some of the pictures as a COCO annotation file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(to_coco(converted, pictures)) + "\n")
-
-
-def hold_out(
-    pictures: Sequence[ConvertedPicture], share: float
-) -> tuple[list[ConvertedPicture], list[ConvertedPicture]]:
-    """Return pictures to train on and pictures to evaluate on, about `share` of all.
-
-    Whole blocks of neighbours by name are held out: the next frame of a video would give the answer away.
-    """
-    every = round(1 / share) if share else 0
-    ordered = sorted(pictures, key=lambda picture: picture.name)
-    block = max(1, min(BLOCK, len(ordered) // (2 * every))) if every else 1
-    held = [bool(every) and (i // block) % every == every - 1 for i in range(len(ordered))]
-    kept = [p for p, out in zip(ordered, held, strict=True) if not out]
-    return kept, [p for p, out in zip(ordered, held, strict=True) if out]
 
 
 def _label_files(folder: Path, suffix: str) -> list[Path]:

@@ -21,14 +21,14 @@ from training.distill import Distillation, DistillConfig
 from training.distill_settings import DistillSettings
 from training.export import export_bundle
 from training.front_start import start_front
-from training.photograph_run import input_size, train_on_photographs
+from training.photograph_run import train_on_photographs
 from training.photographs import CropSpec, CropStream, find_photographs, on_grey_square
 from training.processes import joined
 from training.recompress import Recompression
 from training.run import CHECKPOINT
 from training.slimmable import SlimmableEncoder, measure_statistics
 from training.student import Student, StudentSpec
-from training.student_plan import recipe_of, student_spec
+from training.student_plan import full_side, recipe_of, student_spec
 from training.student_start import Learnt, learnt_from
 from training.teacher import origin_of, read_teacher
 
@@ -54,7 +54,7 @@ def train_split(settings: DistillSettings) -> Manifest | None:
     manifest = _manifest(settings, spec, names)
     unsplit = _unsplit(settings, teacher, names)
     low, high = recipe_of(settings).scales
-    crops = CropSpec(settings.square, input_size(settings), low, high)
+    crops = CropSpec(settings.square, full_side(settings), low, high)
     with joined(settings.device_kind) as processes:
         task = Distillation(_config(settings), spec, teacher, beginning, names, processes)
         train_on_photographs(task, settings, photographs, crops, learnt is not None, processes)
@@ -102,10 +102,10 @@ def _beginning(
 ) -> Callable[[Student, Detector], None] | None:
     """Return what gives a student its first weights; None if those of a checkpoint follow, or random ones will do."""
     if learnt is not None:
-        return lambda student, _: learnt.give(student, photographs, input_size(settings))
+        return lambda student, _: learnt.give(student, photographs, full_side(settings))
     if not isinstance(spec.encoder, FrontSpec) or settings.start_from or (settings.run / CHECKPOINT).exists():
         return None
-    return lambda student, teacher: start_front(student, teacher, photographs, input_size(settings))
+    return lambda student, teacher: start_front(student, teacher, photographs, full_side(settings))
 
 
 def _origin(settings: DistillSettings) -> str:
@@ -122,7 +122,7 @@ def _manifest(settings: DistillSettings, spec: StudentSpec, names: tuple[str, ..
         name=settings.bundle.resolve().name,
         detector=settings.detector,
         split_point=settings.split_point,
-        input_size=input_size(settings),
+        input_size=full_side(settings),
         class_names=names,
         qualities=(spec.qualities - 1) * settings.finer + 1,
         encoder=spec.encoder,

@@ -91,8 +91,8 @@ class DistillSettings(PhotographSettings):
             "type": int,
             "nargs": 2,
             "metavar": ("WIDTH", "QUALITY"),
-            "help": "train a network for one width (from 1) and one trained quality (from 0) of a slimmable alone: "
-            "what the slimmable is measured against",
+            "help": "train a network for one width (from 1) and one trained quality (from 0) of a slimmable or a front "
+            "alone: what one training for all of them is measured against",
         },
     )
     finer: int = field(default=2, metadata=a_count("steps of the bundle's qualities for each step of the trained ones"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.encoder import EncoderSpec
+from splitnet.nn.front import KIND as FRONT
 from splitnet.nn.front import FrontSpec
 from splitnet.nn.slimmable import KIND as SLIMMABLE
 from splitnet.nn.slimmable import SlimmableSpec
@@ -19,7 +22,22 @@ SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a fr
 def recipe_of(settings: DistillSettings) -> Recipe:
     """Return how it is trained. ConfigError if there is no such quality."""
     recipe = RECIPES[settings.encoder]
-    return recipe.alone(settings.only[1]) if settings.only else recipe
+    if not settings.only:
+        return recipe
+    alone = recipe.alone(settings.only[1])
+    # Crops of one size of the picture instead of all of them.
+    smallest, largest = recipe.scales
+    return replace(alone, scales=(smallest / SHARES[0], largest)) if settings.encoder == FRONT else alone
+
+
+def full_side(settings: DistillSettings) -> int:
+    """Return the side of the square, in pixels, that frames are fitted into at full width.
+
+    It is the detector's own, or that of the only width of a front that is trained alone.
+    """
+    if settings.encoder == FRONT and settings.only:
+        return _only_side(settings)
+    return input_size(settings)
 
 
 def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
@@ -38,10 +56,13 @@ def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
 def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec | FrontSpec | SlimmableSpec:
     if settings.encoder == SLIMMABLE:
         return _slimmable(settings, qualities)
-    for name in ("only", "shares"):
-        if getattr(settings, name):
-            raise ConfigError(f"--{name} is for slimmable encoders: give --encoder {SLIMMABLE}, or leave it out")
-    return EncoderSpec() if settings.encoder == "ensemble" else FrontSpec(_sides(settings))
+    if settings.shares:
+        raise ConfigError(f"--shares is for slimmable encoders: give --encoder {SLIMMABLE}, or leave it out")
+    if settings.encoder == FRONT:
+        return FrontSpec((_only_side(settings),) if settings.only else _sides(settings))
+    if settings.only:
+        raise ConfigError("--only is for encoders that share their weights: leave it out for an ensemble")
+    return EncoderSpec()
 
 
 def _slimmable(settings: DistillSettings, qualities: int) -> SlimmableSpec:
@@ -64,3 +85,11 @@ def _sides(settings: DistillSettings) -> tuple[int, ...]:
         raise ConfigError(f"--sides must end with the detector's own, {size}")
     usual = (round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in SHARES)
     return tuple(settings.sides) or tuple(dict.fromkeys(usual))  # of a small square some shares are the same
+
+
+def _only_side(settings: DistillSettings) -> int:
+    """Return the side of the width that is trained alone. ConfigError if there is none."""
+    sides, width = _sides(settings), settings.only[0]
+    if not 1 <= width <= len(sides):
+        raise ConfigError(f"width {width} is not in 1..{len(sides)}")
+    return sides[width - 1]

@@ -80,6 +80,31 @@ def test_the_guide_in_small(folder, capsys):
     assert np.isfinite(found.boxes).all()
 
 
+def test_the_guide_from_python_in_small(folder, capsys):
+    start = GUIDE.index("```python\n") + len("```python\n")
+    example = GUIDE[start : GUIDE.index("```\n", start)]
+    few = "threads=1, batch_size=2"
+    changes = {  # as small as can be, and from random weights
+        "init=start,": "plain_share=0.0,",
+        "steps=300,": f"steps=1, {few},",
+        "square=320,": f"square={SIDE},",
+        "start_from=start,": "",
+        "start_progress=0.5,": "table_photographs=1,",
+        "square=256,": "square=32,",
+        "steps=1200,": f"steps=1, {few},",
+        "write_manifest=True": "limit=1, no_images=True, widths=(2,)",
+        "score_threshold=0.3": "score_threshold=0.0",
+    }
+    for usual, small in changes.items():
+        assert example.count(usual) == 1, usual
+        example = example.replace(usual, small)
+    exec(compile(example, "docs/own-detector.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert "step 1: AP" in said
+    assert "w2 q3" in said
+    assert any(line.startswith(("blue ", "red ")) and " from " in line for line in said.splitlines())
+
+
 @pytest.mark.parametrize("name", ["convert", "detector", "distill", "evaluate"])
 def test_every_command_of_the_guide_is_understood(name):
     """Parse every command line of the guide: an option that was renamed must not live on there."""

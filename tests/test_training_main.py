@@ -19,7 +19,7 @@ from tests.labelled_pictures import annotations, write_labelled
 from tests.tiny_bundle import write_tiny_bundle
 from tests.tiny_student import CLASSES, make_teacher, pictures
 from training import __main__ as module
-from training import answers
+from training import answers, evaluate_run
 from training.__main__ import main
 from training.dominated import name_of
 from training.run import CHECKPOINT, JOURNAL
@@ -287,7 +287,7 @@ def test_figures_of_a_quick_look_are_not_stored(bundle, labelled, capsys):
 
 
 def test_an_out_that_cannot_be_written_is_said_before_measuring(bundle, labelled, capsys, monkeypatch):
-    monkeypatch.setattr(module, "evaluate", lambda *_: pytest.fail("measured in vain"))
+    monkeypatch.setattr(evaluate_run, "evaluate", lambda *_: pytest.fail("measured in vain"))
     (bundle.parent / "out").touch()
     assert "out" in refusal(measuring(bundle, labelled), capsys)
 

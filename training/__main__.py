@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -14,22 +13,17 @@ from typing import Any
 import cv2
 import torch
 
-from splitnet.bundle import load_device, load_server
-from splitnet.environment import environment
-from splitnet.errors import ConfigError, SplitError
+from splitnet.errors import SplitError
 from splitnet.manifest import Manifest
 from splitnet.settings import add_settings, read_settings
-from training.answers import answers_of
-from training.arguments import count
-from training.average_precision import LabelledSet
 from training.conversion import ConvertSettings, convert
 from training.detector import train_detector
 from training.detector_record import write_record
 from training.detector_settings import DetectorSettings
 from training.distill_run import train_split
 from training.distill_settings import DistillSettings
-from training.dominated import dominated, name_of, rows_of, without_dominated
-from training.evaluate import Evaluation, evaluate, operating_points
+from training.dominated import dominated
+from training.evaluate_run import EvaluateSettings, as_table, evaluate_bundle
 from training.launch import is_launcher, launch
 from training.pca_bundle import PcaSettings, make_bundle
 from training.processes import processes_of
@@ -74,27 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     add("convert", ConvertSettings, _convert, "turn VOC XML or YOLO text labels into COCO files")
     add("split-points", SplitPointsSettings, _split_points, "measure where a detector is best cut")
     add("pca", PcaSettings, _pca, "split a detector in a minute, without training")
-    _evaluate_arguments(commands.add_parser("evaluate", help="measure AP, bytes and encode time of a bundle"))
+    add("evaluate", EvaluateSettings, _evaluate, "measure AP, bytes and encode time of a bundle")
     return parser
-
-
-def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--bundle", type=Path, required=True, metavar="DIR", help="the bundle to measure")
-    add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, never trained on")
-    add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
-    add("--out", type=Path, required=True, metavar="FILE.json", help="where the figures go")
-    add("--limit", type=count, metavar="N", help="only the first N pictures: a quick look")
-    add("--widths", type=int, nargs="*", default=[], metavar="W", help="only these widths (default: all)")
-    add("--no-images", action="store_true", help="leave the picture codecs out")
-    add("--write-manifest", action="store_true", help="store the figures in the bundle's manifest; not with --limit")
-    add(
-        "--prune",
-        action="store_true",
-        help="with --write-manifest: leave points out that another one beats in MMACs, bytes and AP at once",
-    )
-    add("--threads", type=count, default=1, metavar="N", help="CPU threads; encode times are quoted for the default 1")
-    parser.set_defaults(command=_evaluate)
 
 
 def _share_out(options: argparse.Namespace) -> None:
@@ -158,38 +133,12 @@ def _say_written(folder: Path, written: Manifest) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    device, server = load_device(options.bundle), load_server(options.bundle)
-    labelled = LabelledSet(options.images, options.annotations, device.manifest.class_names, options.limit)
-    points = operating_points(device, options.widths, not options.no_images)
-    if options.write_manifest and options.limit is not None:
-        raise ConfigError("--write-manifest stores figures of the whole set only: leave --limit out")
-    if options.prune and not options.write_manifest:
-        raise ConfigError("--prune is about what --write-manifest stores: give both")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with answers_of(device.manifest.digest) as answers:
-        result = evaluate(device, server, labelled, points, answers)
-    pruned = {"pruned": rows_of(dominated(result.points))} if options.prune else {}
-    record = {**result.to_json(), **pruned, "images": len(labelled.images), **environment()}
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
-    if options.write_manifest:
-        kept = without_dominated(result.points) if options.prune else result.points
-        device.manifest.with_measurements(result.unsplit, kept).write(options.bundle)
-    _print(result)
-    if options.prune:
-        print(
-            f"left out of the manifest: {len(pruned['pruned'])} of {len(result.points)} points, those beaten by others"
-        )
-
-
-def _print(result: Evaluation) -> None:
-    if result.unsplit is not None:
-        print(f"unsplit, uncompressed: AP {result.unsplit.ap:.1f}, AP50 {result.unsplit.ap50:.1f}")
-    print(f"{'point':>12} {'KB':>7} {'p90':>7} {'AP':>6} {'AP50':>6} {'encode ms':>10} {'MMACs':>7}  beaten by")
-    beaten = dominated(result.points)
-    for p in result.points:
-        sizes = f"{p.bytes_mean / 1e3:7.2f} {p.bytes_p90 / 1e3:7.2f}"
-        figures = f"{name_of(p):>12} {sizes} {p.ap:6.1f} {p.ap50:6.1f} {p.encode_ms_p50:10.2f} {p.mmacs:7.1f}"
-        print(f"{figures}  {name_of(beaten[p])}" if p in beaten else figures)
+    settings = read_settings(EvaluateSettings, options)
+    result = evaluate_bundle(settings)
+    print(as_table(result))
+    if settings.prune:
+        left_out = len(dominated(result.points))
+        print(f"left out of the manifest: {left_out} of {len(result.points)} points, those beaten by others")
 
 
 if __name__ == "__main__":

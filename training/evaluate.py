@@ -142,7 +142,7 @@ def _answer(one: Contender, payload: bytes, box: Letterbox, input_size: int, ans
     """Return what the server finds, known already or not."""
 
     def ask() -> Detections:
-        return _finish(one.detector_name, one.raw(payload, box), box, input_size)
+        return found_in_frame(one.detector_name, one.raw(payload, box), box, input_size)
 
     if answers is None or not isinstance(one, Repeatable):
         return ask()
@@ -154,7 +154,7 @@ def unsplit_detections(detector: Detector, path: Path, input_size: int) -> Detec
     """Return what the whole detector finds in an uncompressed picture, in its pixels."""
     frame = _read(path)
     box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
-    return _finish(detector.name, detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
+    return found_in_frame(detector.name, detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
@@ -164,8 +164,11 @@ def _read(path: Path) -> NDArray[np.uint8]:
     return frame
 
 
-def _finish(detector: str, raw: Tensor, box: Letterbox, input_size: int) -> Detections:
-    (found,) = architecture_of(detector).detections(raw, input_size, SCORE_THRESHOLD)
+def found_in_frame(
+    detector: str, raw: Tensor, box: Letterbox, input_size: int, score_threshold: float = SCORE_THRESHOLD
+) -> Detections:
+    """Return what a detector's raw predictions for one frame (1, A, 5 + classes) say, in pixels of the frame."""
+    (found,) = architecture_of(detector).detections(raw, input_size, score_threshold)
     return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
 
 

@@ -1,0 +1,80 @@
+"""The `evaluate` command: measure a bundle into a JSON file, and into its manifest, by which devices choose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from splitnet.bundle import load_device, load_server
+from splitnet.environment import environment
+from splitnet.errors import ConfigError
+from training.answers import answers_of
+from training.arguments import a_count, a_path
+from training.average_precision import LabelledSet
+from training.dominated import dominated, name_of, rows_of, without_dominated
+from training.evaluate import Evaluation, evaluate, operating_points
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Which bundle to measure on which pictures, and where the figures go."""
+
+    bundle: Path = field(metadata=a_path("DIR", "the bundle to measure"))
+    images: Path = field(metadata=a_path("DIR", "labelled pictures, never trained on"))
+    annotations: Path = field(metadata=a_path("FILE", "their COCO annotations"))
+    out: Path = field(metadata=a_path("FILE.json", "where the figures go"))
+    limit: int | None = field(default=None, metadata=a_count("only the first N pictures: a quick look"))
+    widths: Sequence[int] = field(
+        default=(), metadata={"type": int, "nargs": "*", "metavar": "W", "help": "only these widths (default: all)"}
+    )
+    no_images: bool = field(default=False, metadata={"help": "leave the picture codecs out"})
+    write_manifest: bool = field(
+        default=False, metadata={"help": "store the figures in the bundle's manifest; not with --limit"}
+    )
+    prune: bool = field(
+        default=False,
+        metadata={
+            "help": "with --write-manifest: leave points out that another one beats in MMACs, bytes and AP at once"
+        },
+    )
+    threads: int = field(default=1, metadata=a_count("CPU threads; encode times are quoted for one"))
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on what contradicts itself."""
+        if self.write_manifest and self.limit is not None:
+            raise ConfigError("--write-manifest stores figures of the whole set only: leave --limit out")
+        if self.prune and not self.write_manifest:
+            raise ConfigError("--prune is about what --write-manifest stores: give both")
+
+
+def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
+    """Measure a bundle and write the figures; returns them. ConfigError on whatever is wrong with the settings."""
+    device, server = load_device(settings.bundle), load_server(settings.bundle)
+    labelled = LabelledSet(settings.images, settings.annotations, device.manifest.class_names, settings.limit)
+    points = operating_points(device, settings.widths, not settings.no_images)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    with answers_of(device.manifest.digest) as answers:
+        result = evaluate(device, server, labelled, points, answers)
+    pruned = {"pruned": rows_of(dominated(result.points))} if settings.prune else {}
+    record = {**result.to_json(), **pruned, "images": len(labelled.images), **environment()}
+    settings.out.write_text(json.dumps(record, indent=1) + "\n")
+    if settings.write_manifest:
+        kept = without_dominated(result.points) if settings.prune else result.points
+        device.manifest.with_measurements(result.unsplit, kept).write(settings.bundle)
+    return result
+
+
+def as_table(result: Evaluation) -> str:
+    """Return what was measured as lines, with the point that beats each, if one does."""
+    lines = []
+    if result.unsplit is not None:
+        lines.append(f"unsplit, uncompressed: AP {result.unsplit.ap:.1f}, AP50 {result.unsplit.ap50:.1f}")
+    lines.append(f"{'point':>12} {'KB':>7} {'p90':>7} {'AP':>6} {'AP50':>6} {'encode ms':>10} {'MMACs':>7}  beaten by")
+    beaten = dominated(result.points)
+    for p in result.points:
+        sizes = f"{p.bytes_mean / 1e3:7.2f} {p.bytes_p90 / 1e3:7.2f}"
+        figures = f"{name_of(p):>12} {sizes} {p.ap:6.1f} {p.ap50:6.1f} {p.encode_ms_p50:10.2f} {p.mmacs:7.1f}"
+        lines.append(f"{figures}  {name_of(beaten[p])}" if p in beaten else figures)
+    return "\n".join(lines)

@@ -20,7 +20,7 @@ from training.photograph_run import input_size
 from training.photograph_settings import PhotographSettings
 from training.recipe import ENSEMBLE, FRONT
 from training.recompress_run import RecompressSettings
-from training.student_plan import full_side, recipe_of, student_spec
+from training.student_plan import crop_scales, full_side, recipe_of, student_spec
 
 NEEDED = {
     "teacher": Path("teacher.onnx"),
@@ -53,9 +53,15 @@ def test_one_size_alone_is_a_front_for_a_smaller_square_and_its_crops():
     spec, recipe = student_spec(settings, 80), recipe_of(settings)
     assert (spec.encoder, full_side(settings), full_side(SETTINGS)) == (FrontSpec((256,)), 256, 416)
     assert (spec.qualities, recipe.prices) == (1, FRONT.prices[3:4])
-    # Of all sizes' crops the smallest were 0.48 of the detector's square, for a width of a half of it.
-    assert recipe.scales == (pytest.approx(0.96), FRONT.scales[1])
     assert full_side(replace(settings, sides=[128, 192, 416])) == 192
+
+
+def test_crops_go_from_a_fronts_smallest_size_to_its_largest():
+    smallest, largest = FRONT.scales
+    assert crop_scales(SETTINGS) == (pytest.approx(smallest / 2), largest)
+    assert crop_scales(replace(SETTINGS, sides=[320, 416])) == (pytest.approx(smallest * 320 / 416), largest)
+    assert crop_scales(replace(SETTINGS, only=(2, 3))) == FRONT.scales
+    assert crop_scales(replace(SETTINGS, encoder="ensemble")) == ENSEMBLE.scales
 
 
 def test_an_ensemble_has_no_sides():

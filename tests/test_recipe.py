@@ -49,8 +49,3 @@ def test_a_front_learns_everything_at_full_price_from_the_first_step(progress):
 def test_fewer_bytes_cost_more_a_bit(recipe: Recipe):
     assert list(recipe.prices) == sorted(recipe.prices, reverse=True)
     assert recipe.qualities == len(recipe.prices) == 6
-
-
-def test_pictures_of_a_front_are_trained_at_all_sizes_that_its_widths_see():
-    smallest, largest = FRONT.scales
-    assert smallest < 0.5 < 1 < largest

@@ -28,7 +28,7 @@ from training.recompress import Recompression
 from training.run import CHECKPOINT
 from training.slimmable import SlimmableEncoder, measure_statistics
 from training.student import Student, StudentSpec
-from training.student_plan import full_side, recipe_of, student_spec
+from training.student_plan import crop_scales, full_side, recipe_of, student_spec
 from training.student_start import Learnt, learnt_from
 from training.teacher import origin_of, read_teacher
 
@@ -53,7 +53,7 @@ def train_split(settings: DistillSettings) -> Manifest | None:
     beginning = _beginning(settings, spec, photographs, learnt)
     manifest = _manifest(settings, spec, names)
     unsplit = _unsplit(settings, teacher, names)
-    low, high = recipe_of(settings).scales
+    low, high = crop_scales(settings)
     crops = CropSpec(settings.square, full_side(settings), low, high)
     with joined(settings.device_kind) as processes:
         task = Distillation(_config(settings), spec, teacher, beginning, names, processes)

@@ -31,7 +31,8 @@ class Recipe:
     first_price: float = 1.0  # share of the price in the beginning, so that the latent learns to say something
     joint_weights: Mapping[str, float] = field(default_factory=lambda: FRONT_JOINT)
     decoder: DecoderSpec = field(default_factory=DecoderSpec)
-    scales: tuple[float, float] = (0.6, 1.5)  # of the crops; at 1 a picture just fits the detector's square
+    # Of the crops; at 1 a picture just fits the detector's square, or for the smallest, a front's smallest one.
+    scales: tuple[float, float] = (0.6, 1.5)
 
     @property
     def qualities(self) -> int:
@@ -74,7 +75,7 @@ FRONT = Recipe(
     matrix_rate=1e-2,
     peak_rate=1e-3,
     decoder=DecoderSpec(channels=128, blocks=3, branch_channels=64),  # half of the usual one's work
-    scales=(0.48, 1.25),  # widths are sizes of the picture
+    scales=(0.96, 1.25),
 )
 # Random weights as well. A wider range of bytes: more than eight times, which go with the root of the price.
 SLIMMABLE = replace(ENSEMBLE, prices=(40.0, 16.0, 6.3, 2.5, 1.0, 0.4))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.encoder import EncoderSpec
@@ -22,12 +20,19 @@ SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a fr
 def recipe_of(settings: DistillSettings) -> Recipe:
     """Return how it is trained. ConfigError if there is no such quality."""
     recipe = RECIPES[settings.encoder]
-    if not settings.only:
-        return recipe
-    alone = recipe.alone(settings.only[1])
-    # Crops of one size of the picture instead of all of them.
-    smallest, largest = recipe.scales
-    return replace(alone, scales=(smallest / SHARES[0], largest)) if settings.encoder == FRONT else alone
+    return recipe.alone(settings.only[1]) if settings.only else recipe
+
+
+def crop_scales(settings: DistillSettings) -> tuple[float, float]:
+    """Return the scales of the crops, at 1 of which a picture just fits the full width's square.
+
+    A front's widths are sizes of the picture: it sees crops from its smallest to its largest one.
+    """
+    smallest, largest = RECIPES[settings.encoder].scales
+    if settings.encoder != FRONT or settings.only:
+        return smallest, largest
+    sides = _sides(settings)
+    return smallest * sides[0] / sides[-1], largest
 
 
 def full_side(settings: DistillSettings) -> int:

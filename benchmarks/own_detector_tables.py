@@ -18,7 +18,8 @@ def guide(result: Result) -> str:
     came = (
         f"The unsplit detector has AP {result['unsplit_ap']:.1f} on the {result['evaluated']} pictures that were held "
         f"out, the split one AP {result['best_ap']:.1f} at its best point, {result['best']}, with "
-        f"{result['best_bytes'] / 1e3:.1f} KB a frame. {result['answered']} frames were answered."
+        f"{result['best_bytes'] / 1e3:.1f} KB a frame. Of the {result['pictures']} frames {result['answered']} were "
+        "answered in time."
     )
     return f"{header}{''.join(rows)}{total}\n{result['pictures']} pictures, {machine}, {load}. {came}\n"
 

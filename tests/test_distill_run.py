@@ -62,6 +62,15 @@ def test_crops_go_from_a_fronts_smallest_size_to_its_largest():
     assert crop_scales(replace(SETTINGS, sides=[320, 416])) == (pytest.approx(smallest * 320 / 416), largest)
     assert crop_scales(replace(SETTINGS, only=(2, 3))) == FRONT.scales
     assert crop_scales(replace(SETTINGS, encoder="ensemble")) == ENSEMBLE.scales
+    assert crop_scales(replace(SETTINGS, crop_scales=[0.7, 1.25])) == (0.7, 1.25)
+
+
+def test_the_rest_of_the_detector_learns_as_fast_as_asked():
+    assert recipe_of(SETTINGS) == FRONT
+    assert recipe_of(replace(SETTINGS, tail_rate=1e-4)) == replace(FRONT, tail_rate=1e-4)
+    for rate in (0.0, -1e-4, 1.0, float("nan")):
+        with pytest.raises(ConfigError, match=r"--tail-rate is .* must be between 0 and 1"):
+            recipe_of(replace(SETTINGS, tail_rate=rate))
 
 
 def test_an_ensemble_has_no_sides():

@@ -10,7 +10,7 @@ from splitnet.nn.architectures import SPLIT_POINTS
 from splitnet.nn.slimmable import SlimmableSpec
 from training.arguments import a_count, a_path
 from training.photograph_settings import PhotographSettings
-from training.recipe import RECIPES
+from training.recipe import RECIPES, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,25 @@ class DistillSettings(PhotographSettings):
     )
     train_front: bool = field(
         default=False, metadata={"help": "train a front's own stages too: for a last run, a third slower"}
+    )
+    tail_rate: float | None = field(
+        default=None,
+        metadata={
+            "type": float,
+            "metavar": "X",
+            "help": "peak learning rate of the pretrained rest of the detector (default: "
+            f"{Recipe.tail_rate:g}, which keeps what it knows of much; a detector of few classes bears more)",
+        },
+    )
+    crop_scales: Sequence[float] = field(
+        default=(),
+        metadata={
+            "type": float,
+            "nargs": 2,
+            "metavar": ("LOW", "HIGH"),
+            "help": "scales of the crops, at 1 of which a picture just fits the detector's square (default: so that "
+            "all widths see their size): for a last run for the large widths",
+        },
     )
     compile: bool = field(
         default=False, metadata={"help": "fuse the networks (needs a C++ compiler): minutes first, then faster"}

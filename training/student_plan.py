@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.encoder import EncoderSpec
@@ -18,18 +20,22 @@ SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a fr
 
 
 def recipe_of(settings: DistillSettings) -> Recipe:
-    """Return how it is trained. ConfigError if there is no such quality."""
+    """Return how it is trained. ConfigError if there is no such quality, or on a learning rate that is none."""
     recipe = RECIPES[settings.encoder]
+    if settings.tail_rate is not None:
+        if not 0 < settings.tail_rate < 1:
+            raise ConfigError(f"--tail-rate is {settings.tail_rate}, must be between 0 and 1")
+        recipe = replace(recipe, tail_rate=settings.tail_rate)
     return recipe.alone(settings.only[1]) if settings.only else recipe
 
 
 def crop_scales(settings: DistillSettings) -> tuple[float, float]:
-    """Return the scales of the crops, at 1 of which a picture just fits the full width's square.
+    """Return the scales of the crops, at 1 of which a picture just fits the full width's square: as asked, or as usual.
 
     A front's widths are sizes of the picture: it sees crops from its smallest to its largest one.
     """
-    smallest, largest = RECIPES[settings.encoder].scales
-    if settings.encoder != FRONT or settings.only:
+    smallest, largest = settings.crop_scales or RECIPES[settings.encoder].scales
+    if settings.encoder != FRONT or settings.crop_scales or settings.only:
         return smallest, largest
     sides = _sides(settings)
     return smallest * sides[0] / sides[-1], largest

@@ -28,6 +28,12 @@ def _step_row(step: str, seconds: float, cpu_seconds: float) -> str:
     return f"| {step} | {seconds / 60:.1f} | {cpu_seconds / 60:.1f} |\n"
 
 
+def learning_curve(result: Result) -> str:
+    """Return what each evaluation of a detector's training gave."""
+    rows = [f"| {row['step']:,} | {row['ap']:.1f} | {row['ap50']:.1f} |\n" for row in result["evaluations"]]
+    return f"| steps | AP | AP50 |\n|---|---|---|\n{''.join(rows)}"
+
+
 def training_cost(result: Result) -> str:
     """Return what training steps of larger detectors took, beside the estimates, which are those of the detector's."""
     header = "| | pictures a step | processor seconds | GFLOP, estimated | GB, measured | GB, estimated |\n"

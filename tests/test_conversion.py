@@ -59,6 +59,11 @@ def test_frames_of_one_video_are_not_held_out_as_videos(folder):
         convert(settings(folder, valid=folder / "valid.json", hold_out="videos"))
 
 
+def test_what_is_held_out_needs_a_file(folder):
+    with pytest.raises(ConfigError, match="--hold-out is about what goes to --valid"):
+        settings(folder, hold_out="videos")
+
+
 def test_evaluation_pictures_without_an_object_are_refused(folder):
     for path in (folder / "labels").iterdir():
         if path.stem != "00":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.own_detector_tables import guide, training_cost
+from benchmarks.own_detector_tables import guide, learning_curve, training_cost
 
 GUIDE = {
     "pictures": 200,
@@ -37,6 +37,16 @@ def test_every_step_of_the_guide_is_a_row_and_what_came_of_it_is_said():
         "200 pictures, 2 cores of an Example 3000, which had other work: load 1.2 before and 2.0 after. The unsplit "
         "detector has AP 40.0 on the 40 pictures that were held out, the split one AP 39.5 at its best point, w4 q7, "
         "with 2.3 KB a frame. Of the 200 frames 198 were answered in time.",
+    ]
+
+
+def test_every_evaluation_of_a_training_is_a_row():
+    result = {"evaluations": [{"step": 500, "ap": 1.26, "ap50": 2.93}, {"step": 1000, "ap": 6.22, "ap50": 11.74}]}
+    assert learning_curve(result).splitlines() == [
+        "| steps | AP | AP50 |",
+        "|---|---|---|",
+        "| 500 | 1.3 | 2.9 |",
+        "| 1,000 | 6.2 | 11.7 |",
     ]
 
 

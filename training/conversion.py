@@ -49,6 +49,8 @@ class ConvertSettings:
         """Raise ConfigError on a share that leaves nothing on one side, or classes where they do not belong."""
         if not 0.01 <= self.valid_share <= 0.5:
             raise ConfigError(f"--valid-share is {self.valid_share}, must be from 0.01 to 0.5")
+        if self.hold_out == "videos" and self.valid is None:
+            raise ConfigError("--hold-out is about what goes to --valid: give both")
         if (self.format == "yolo") != (self.classes is not None):
             raise ConfigError("--classes belongs to --format yolo, which has no names of its own")
 

@@ -2,134 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import grpc
 import pytest
 
 from cloud_server import service as service_module
-from cloud_server.engine import Engine
-from cloud_server.service import SplitInferenceService
 from protos import split_inference_pb2 as pb
-from protos.split_inference_pb2_grpc import SplitInferenceStub, add_SplitInferenceServicer_to_server
 from splitnet.messages import (
     MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES,
     Ack,
-    Draining,
-    Frame,
     FrameDetections,
     FrameError,
-    InferRequest,
     OpenSession,
-    Reply,
     SessionOpened,
 )
-from splitnet.wire import (
-    detections_from_proto,
-    infer_request_to_proto,
-    reply_from_proto,
-    request_to_proto,
+from tests.fake_model import BAD, frame
+from tests.listening_service import (
+    DIGEST,
+    OPENING,
+    OTHER_DIGEST,
+    SECOND_DIGEST,
+    Daemon,
+    Stream,
+    close_gate,
+    listening,
+    until,
 )
-from tests.fake_model import BAD, FakeModel, FakeRegistry, frame
-
-DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
-IDENTITY = SessionOpened("coco-nano", DIGEST, "slimsplit test")
-SECOND_DIGEST = "ef" * 32
-OPENING = OpenSession("camera-1", DIGEST)
-
-
-@dataclass
-class Daemon:
-    """A service that listens."""
-
-    model: FakeModel
-    engine: Engine[bytes]
-    service: SplitInferenceService
-    address: str
-
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[SplitInferenceStub]:
-        options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(self.address, options=options) as channel:
-            yield SplitInferenceStub(channel)
-
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[Stream]:
-        async with self.client() as client:
-            stream = Stream(client.Detect())
-            await stream.send(OPENING)
-            assert await stream.next() == IDENTITY
-            yield stream
-            stream.call.cancel()
-
-
-class Stream:
-    """A client's side of a session."""
-
-    def __init__(self, call: grpc.aio.StreamStreamCall) -> None:
-        self.call = call
-
-    async def send(self, request: OpenSession | Frame | pb.DetectRequest) -> None:
-        await self.call.write(request if isinstance(request, pb.DetectRequest) else request_to_proto(request))
-
-    async def next(self) -> Reply | None:
-        message = await asyncio.wait_for(self.call.read(), timeout=10)
-        return None if message is grpc.aio.EOF else reply_from_proto(message)
-
-    async def answer(self, one: Frame) -> FrameDetections | FrameError:
-        """Send a frame and return what follows its ack."""
-        await self.send(one)
-        ack = await self.next()
-        assert isinstance(ack, Ack) and ack.frame_id == one.frame_id
-        answer = await self.next()
-        assert isinstance(answer, FrameDetections | FrameError) and answer.frame_id == one.frame_id
-        return answer
-
-    async def refusal(self) -> tuple[grpc.StatusCode, str]:
-        """Return status and message of a stream that the server has ended."""
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await self.next()
-        return caught.value.code(), caught.value.details() or ""
 
 
 @pytest.fixture
 async def daemon() -> AsyncIterator[Daemon]:
-    model = FakeModel()
-    engine: Engine[bytes] = Engine(max_batch_size=8, max_queue=3)
-    engine.start(asyncio.get_running_loop().call_soon_threadsafe)
-    await asyncio.to_thread(engine.adopt, model)
-    service = SplitInferenceService(engine, FakeRegistry(model, FakeModel(SECOND_DIGEST)), "slimsplit test")
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
-    add_SplitInferenceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield Daemon(model, engine, service, f"127.0.0.1:{port}")
-    model.gate.set()
-    await server.stop(None)
-    engine.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the event loop run until a condition holds."""
-
-    async def poll() -> None:
-        while not condition():
-            await asyncio.sleep(0)
-
-    await asyncio.wait_for(poll(), timeout=10)
-
-
-async def close_gate(daemon: Daemon, stream: Stream, frame_id: int = 0) -> None:
-    """Send a frame that occupies the engine until the gate opens."""
-    daemon.model.entered.clear()
-    daemon.model.gate.clear()
-    await stream.send(frame(frame_id))
-    assert isinstance(await stream.next(), Ack)
-    assert await asyncio.to_thread(daemon.model.entered.wait, 10)
+    async with listening() as one:
+        yield one
 
 
 async def test_a_frame_is_acknowledged_and_answered(daemon):
@@ -302,105 +209,6 @@ async def test_a_session_with_too_many_unanswered_frames_is_not_read(daemon, mon
     assert kinds[0] is FrameDetections and kinds.count(FrameDetections) == 3
 
 
-async def test_draining_tells_open_sessions_and_answers_what_was_on_its_way(daemon):
-    async with daemon.session() as stream:
-        await close_gate(daemon, stream)
-        daemon.service.drain(grace_s=5)
-        assert await stream.next() == Draining(5000)
-        await stream.send(frame(1))
-        assert isinstance(await stream.next(), Ack)
-        daemon.model.gate.set()
-        answers = [await stream.next() for _ in range(2)]
-        assert [(type(answer), answer.frame_id) for answer in answers] == [(FrameDetections, 0), (FrameDetections, 1)]
-        await stream.call.done_writing()
-        assert await stream.next() is None
-    await asyncio.wait_for(daemon.service.wait_idle(), timeout=10)
-
-
-async def test_a_drain_just_as_a_session_opens_is_told_to_it(daemon):
-    asked: list[object] = []
-
-    class Context:
-        """A stream whose server starts to drain while the opening is being written."""
-
-        def peer(self) -> str:
-            return "test"
-
-        async def read(self) -> object:
-            if asked:
-                await asyncio.Event().wait()
-            asked.append(True)
-            return request_to_proto(OPENING)
-
-        async def write(self, message: pb.DetectReply) -> None:
-            replies.put_nowait(reply_from_proto(message))
-            if replies.qsize() == 1:
-                daemon.service.drain(2.0)
-
-    replies: asyncio.Queue[Reply] = asyncio.Queue()
-    serving = asyncio.create_task(daemon.service.Detect(iter(()), Context()))
-    await until(lambda: replies.qsize() == 2 or serving.done())
-    assert [replies.get_nowait(), replies.get_nowait()] == [IDENTITY, Draining(2000)]
-    serving.cancel()
-
-
-async def test_draining_refuses_new_sessions_and_calls(daemon):
-    daemon.service.drain(grace_s=5)
-    async with daemon.client() as client:
-        stream = Stream(client.Detect())
-        await stream.send(OPENING)
-        assert (await stream.refusal())[0] is grpc.StatusCode.UNAVAILABLE
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await client.Infer(infer_request_to_proto(InferRequest(DIGEST, frame(1))))
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
-async def test_the_service_is_idle_only_without_sessions(daemon):
-    idle = asyncio.ensure_future(daemon.service.wait_idle())
-    await idle
-    async with daemon.session():
-        waiting = asyncio.ensure_future(daemon.service.wait_idle())
-        await asyncio.sleep(0)
-        assert not waiting.done()
-    await asyncio.wait_for(waiting, timeout=10)
-
-
-async def test_one_frame_is_answered_without_a_session(daemon):
-    async with daemon.client() as client:
-        reply = await client.Infer(infer_request_to_proto(InferRequest(DIGEST, frame(3, b"12345"))))
-    answer = detections_from_proto(reply.detections)
-    assert (answer.frame_id, answer.detections.labels.tolist()) == (3, [5])
-
-
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (InferRequest(DIGEST, frame(1, BAD)), grpc.StatusCode.INVALID_ARGUMENT),
-        (InferRequest(DIGEST, frame(1, b"")), grpc.StatusCode.INVALID_ARGUMENT),
-        (InferRequest(OTHER_DIGEST, frame(1)), grpc.StatusCode.FAILED_PRECONDITION),
-        (InferRequest(DIGEST, frame(1), protocol_version=9), grpc.StatusCode.FAILED_PRECONDITION),
-    ],
-    ids=["undecodable", "empty", "other bundle", "other version"],
-)
-async def test_what_is_wrong_with_a_single_call_is_its_status(daemon, request_, status):
-    async with daemon.client() as client:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await client.Infer(infer_request_to_proto(request_))
-    assert caught.value.code() is status
-
-
-async def test_a_single_call_given_up_by_its_client_is_forgotten(daemon):
-    async with daemon.session() as stream, daemon.client() as client:
-        await close_gate(daemon, stream)
-        call = client.Infer(infer_request_to_proto(InferRequest(DIGEST, frame(1, b"orphan"))))
-        await until(lambda: daemon.engine.depth == 1)
-        call.cancel()
-        await until(lambda: daemon.engine.depth == 0)
-        daemon.model.gate.set()
-        assert isinstance(await stream.next(), FrameDetections)
-    assert daemon.model.batches == [[b"x"]]
-
-
 async def test_a_session_gets_the_bundle_that_it_names(daemon):
     async with daemon.client() as client:
         stream = Stream(client.Detect())
@@ -419,20 +227,3 @@ async def test_a_session_outlives_the_retirement_of_its_bundle(daemon):
             late = Stream(client.Detect())
             await late.send(OPENING)
             assert (await late.refusal())[0] is grpc.StatusCode.FAILED_PRECONDITION
-
-
-async def test_queued_frames_of_all_sessions_are_answered_while_draining(daemon):
-    async with daemon.session() as first, daemon.session() as second:
-        await close_gate(daemon, first)
-        for number, stream in ((1, first), (2, second)):
-            await stream.send(frame(number))
-            assert isinstance(await stream.next(), Ack)
-        daemon.service.drain(grace_s=5)
-        for stream in (first, second):
-            assert await stream.next() == Draining(5000)
-            await stream.call.done_writing()
-        daemon.model.gate.set()
-        assert [(await first.next()).frame_id for _ in range(2)] == [0, 1]
-        assert (await second.next()).frame_id == 2
-        assert await first.next() is None and await second.next() is None
-    await asyncio.wait_for(daemon.service.wait_idle(), timeout=10)

@@ -1,0 +1,55 @@
+"""Single frames without a session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from splitnet.messages import FrameDetections, InferRequest
+from splitnet.wire import detections_from_proto, infer_request_to_proto
+from tests.fake_model import BAD, frame
+from tests.listening_service import DIGEST, OTHER_DIGEST, Daemon, close_gate, listening, until
+
+
+@pytest.fixture
+async def daemon() -> AsyncIterator[Daemon]:
+    async with listening() as one:
+        yield one
+
+
+async def test_one_frame_is_answered_without_a_session(daemon):
+    async with daemon.client() as client:
+        reply = await client.Infer(infer_request_to_proto(InferRequest(DIGEST, frame(3, b"12345"))))
+    answer = detections_from_proto(reply.detections)
+    assert (answer.frame_id, answer.detections.labels.tolist()) == (3, [5])
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (InferRequest(DIGEST, frame(1, BAD)), grpc.StatusCode.INVALID_ARGUMENT),
+        (InferRequest(DIGEST, frame(1, b"")), grpc.StatusCode.INVALID_ARGUMENT),
+        (InferRequest(OTHER_DIGEST, frame(1)), grpc.StatusCode.FAILED_PRECONDITION),
+        (InferRequest(DIGEST, frame(1), protocol_version=9), grpc.StatusCode.FAILED_PRECONDITION),
+    ],
+    ids=["undecodable", "empty", "other bundle", "other version"],
+)
+async def test_what_is_wrong_with_a_single_call_is_its_status(daemon, request_, status):
+    async with daemon.client() as client:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.Infer(infer_request_to_proto(request_))
+    assert caught.value.code() is status
+
+
+async def test_a_single_call_given_up_by_its_client_is_forgotten(daemon):
+    async with daemon.session() as stream, daemon.client() as client:
+        await close_gate(daemon, stream)
+        call = client.Infer(infer_request_to_proto(InferRequest(DIGEST, frame(1, b"orphan"))))
+        await until(lambda: daemon.engine.depth == 1)
+        call.cancel()
+        await until(lambda: daemon.engine.depth == 0)
+        daemon.model.gate.set()
+        assert isinstance(await stream.next(), FrameDetections)
+    assert daemon.model.batches == [[b"x"]]

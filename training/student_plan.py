@@ -99,8 +99,10 @@ def _sides(settings: DistillSettings) -> tuple[int, ...]:
 
 
 def _only_side(settings: DistillSettings) -> int:
-    """Return the side of the width that is trained alone. ConfigError if there is none."""
+    """Return the side of the width that is trained alone. ConfigError if there is none, or no detector's square."""
     sides, width = _sides(settings), settings.only[0]
     if not 1 <= width <= len(sides):
         raise ConfigError(f"width {width} is not in 1..{len(sides)}")
-    return sides[width - 1]
+    if (side := sides[width - 1]) % 32:
+        raise ConfigError(f"width {width} sees {side} pixels a side: a detector alone needs a multiple of 32")
+    return side

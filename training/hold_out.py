@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def hold_out_videos(pictures: Sequence[ConvertedPicture], images: Path, share: f
     train on. ConfigError if there are not at least two videos.
     """
     ordered = _by_name(pictures)
-    thumbnails = [thumbnail(images / picture.name) for picture in tqdm(ordered, "cuts", unit="picture", disable=None)]
+    thumbnails = (thumbnail(images / picture.name) for picture in tqdm(ordered, "cuts", unit="picture", disable=None))
     videos = [ordered[start:stop] for start, stop in find_videos(thumbnails)]
     if len(videos) < 2:
         raise ConfigError(
@@ -65,14 +65,15 @@ def thumbnail(path: Path) -> NDArray[np.float32]:
     return cv2.resize(picture, side, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def find_videos(thumbnails: Sequence[NDArray[np.float32]]) -> list[tuple[int, int]]:
-    """Return where each video starts and where it stops, the stop not included, given frames in order."""
+def find_videos(thumbnails: Iterable[NDArray[np.float32]]) -> list[tuple[int, int]]:
+    """Return where each video starts and where it stops, the stop not included, given one frame or more in order."""
     differences = [np.abs(other - one).mean() for one, other in pairwise(thumbnails)]
     jumps = [i for i, levels in enumerate(differences, start=1) if levels > CUT_LEVELS]
-    edges = [0, *jumps, len(thumbnails)]
+    end = len(differences) + 1
+    edges = [0, *jumps, end]
     # Frames after a flash are of the video before it: a jump close to another one is no cut.
     cuts = [at for i, at in enumerate(jumps, 1) if min(at - edges[i - 1], edges[i + 1] - at) >= MIN_VIDEO]
-    return list(zip([0, *cuts], [*cuts, len(thumbnails)], strict=True))
+    return list(zip([0, *cuts], [*cuts, end], strict=True))
 
 
 def choose_videos(videos: Sequence[Sequence[ConvertedPicture]], share: float) -> set[int]:

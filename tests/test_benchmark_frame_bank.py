@@ -33,7 +33,7 @@ def half_right(labelled: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:
         scores = rng.random(len(boxes))
         return Detections(boxes.astype(np.float32), scores.astype(np.float32), np.tile(found.labels, 2))
 
-    monkeypatch.setattr(evaluating, "_finish", shaken)
+    monkeypatch.setattr(evaluating, "found_in_frame", shaken)
 
 
 def test_every_picture_at_one_point_has_the_accuracy_that_was_measured_of_it(device, server, labelled, monkeypatch):

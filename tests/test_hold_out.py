@@ -39,6 +39,12 @@ def test_whole_blocks_of_neighbours_are_held_out():
     assert len(kept) == 80
 
 
+def test_numbers_in_names_are_counted_not_spelt():
+    pictures = [ConvertedPicture(f"clip 2/frame {i}.png", 20, 20, ()) for i in range(1, 101)]
+    _, held = hold_out_blocks(sorted(pictures, key=lambda picture: picture.name), 0.2)
+    assert held == [*pictures[40:50], *pictures[90:100]]
+
+
 @pytest.mark.parametrize("count", [2, 5, 11, 30, 200])
 def test_of_every_pair_about_the_share_is_held_out(count):
     kept, held = hold_out_blocks(frames(count), 0.2)

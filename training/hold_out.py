@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -16,6 +17,7 @@ from splitnet.errors import ConfigError
 from training.convert import ConvertedPicture
 from training.photographs import read_photograph
 
+DIGITS = re.compile(r"(\d+)")
 BLOCK = 10  # consecutive pictures by name that stay together
 THUMBNAIL_SIDE = 8  # pixels
 # Between frames of a video thumbnails differ by a few grey levels, in the mean of their values; a cut is beyond.
@@ -108,4 +110,5 @@ def _classes(picture: ConvertedPicture) -> set[str]:
 
 
 def _by_name(pictures: Sequence[ConvertedPicture]) -> list[ConvertedPicture]:
-    return sorted(pictures, key=lambda picture: picture.name)
+    """Return pictures in the order of their names, frame 10 after frame 9."""
+    return sorted(pictures, key=lambda picture: [int(x) if x.isdecimal() else x for x in DIGITS.split(picture.name)])

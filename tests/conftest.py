@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ import torch
 
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from tests.labelled_pictures import write_labelled
+from tests.listening_service import Daemon, listening
 from tests.tiny_bundle import write_tiny_bundle
 from training.average_precision import LabelledSet
 
@@ -36,6 +37,13 @@ def _logging_as_it_was() -> Iterator[None]:
         if handler not in before and type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
     root.setLevel(level)
+
+
+@pytest.fixture
+async def daemon() -> AsyncIterator[Daemon]:
+    """Return a service that listens, with a model without a network."""
+    async with listening() as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

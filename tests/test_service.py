@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import grpc
@@ -25,18 +24,10 @@ from tests.listening_service import (
     OPENING,
     OTHER_DIGEST,
     SECOND_DIGEST,
-    Daemon,
     Stream,
     close_gate,
-    listening,
     until,
 )
-
-
-@pytest.fixture
-async def daemon() -> AsyncIterator[Daemon]:
-    async with listening() as one:
-        yield one
 
 
 async def test_a_frame_is_acknowledged_and_answered(daemon):

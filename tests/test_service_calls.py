@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import grpc
 import pytest
 
 from splitnet.messages import FrameDetections, InferRequest
 from splitnet.wire import detections_from_proto, infer_request_to_proto
 from tests.fake_model import BAD, frame
-from tests.listening_service import DIGEST, OTHER_DIGEST, Daemon, close_gate, listening, until
-
-
-@pytest.fixture
-async def daemon() -> AsyncIterator[Daemon]:
-    async with listening() as one:
-        yield one
+from tests.listening_service import DIGEST, OTHER_DIGEST, close_gate, until
 
 
 async def test_one_frame_is_answered_without_a_session(daemon):

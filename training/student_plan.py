@@ -35,10 +35,10 @@ def crop_scales(settings: DistillSettings) -> tuple[float, float]:
     A front's widths are sizes of the picture: it sees crops from its smallest to its largest one.
     """
     smallest, largest = settings.crop_scales or RECIPES[settings.encoder].scales
-    if settings.encoder != FRONT or settings.crop_scales or settings.only:
+    if settings.encoder != FRONT or settings.crop_scales:
         return smallest, largest
     sides = _sides(settings)
-    return smallest * sides[0] / sides[-1], largest
+    return smallest * (sides[0] / sides[-1]), largest
 
 
 def full_side(settings: DistillSettings) -> int:
@@ -46,9 +46,7 @@ def full_side(settings: DistillSettings) -> int:
 
     It is the detector's own, or that of the only width of a front that is trained alone.
     """
-    if settings.encoder == FRONT and settings.only:
-        return _only_side(settings)
-    return input_size(settings)
+    return _sides(settings)[-1] if settings.encoder == FRONT else input_size(settings)
 
 
 def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
@@ -70,7 +68,7 @@ def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec | FrontSp
     if settings.shares:
         raise ConfigError(f"--shares is for slimmable encoders: give --encoder {SLIMMABLE}, or leave it out")
     if settings.encoder == FRONT:
-        return FrontSpec((_only_side(settings),) if settings.only else _sides(settings))
+        return FrontSpec(_sides(settings))
     if settings.only:
         raise ConfigError("--only is for encoders that share their weights: leave it out for an ensemble")
     return EncoderSpec()
@@ -90,17 +88,17 @@ def _from_half(count: int) -> tuple[int, ...]:
 
 
 def _sides(settings: DistillSettings) -> tuple[int, ...]:
-    """Return the sides of a front's widths, as asked or as usual: shares of the detector's square."""
+    """Return the sides of a front's widths: as asked, or as usual, or only that of the one that is trained alone."""
     size = input_size(settings)
     if settings.sides and settings.sides[-1] != size:
         raise ConfigError(f"--sides must end with the detector's own, {size}")
     usual = (round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in SHARES)
-    return tuple(settings.sides) or tuple(dict.fromkeys(usual))  # of a small square some shares are the same
+    sides = tuple(settings.sides) or tuple(dict.fromkeys(usual))  # of a small square some shares are the same
+    return (_only(sides, settings.only[0]),) if settings.only else sides
 
 
-def _only_side(settings: DistillSettings) -> int:
+def _only(sides: tuple[int, ...], width: int) -> int:
     """Return the side of the width that is trained alone. ConfigError if there is none, or no detector's square."""
-    sides, width = _sides(settings), settings.only[0]
     if not 1 <= width <= len(sides):
         raise ConfigError(f"width {width} is not in 1..{len(sides)}")
     if (side := sides[width - 1]) % 32:

@@ -8,25 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import (
-    adapt,
-    backends,
-    codec,
-    document,
-    failures,
-    guide,
-    kinds,
-    overhead,
-    plot,
-    rate,
-    serve,
-    soak,
-    split_points_verify,
-    switch,
-    training_cost,
-)
-from benchmarks.benchmark import Benchmark
-from benchmarks.report import as_text
+from benchmarks import document
+from benchmarks.accuracy import backends, failures, kinds, rate, split_points_verify
+from benchmarks.adaptation import adapt
+from benchmarks.costs import codec, guide, overhead, switch, training_cost
+from benchmarks.harness import plot
+from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.report import as_text
+from benchmarks.serving import serve, soak
 from splitnet.environment import environment
 from splitnet.errors import SplitError
 

@@ -12,17 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    adapt_tables,
-    backends_tables,
-    endurance_tables,
-    kinds_tables,
-    own_detector_tables,
-    split_points_tables,
-)
-from benchmarks.benchmark import Benchmark
-from benchmarks.processes import PROJECT
-from benchmarks.rate_tables import failures, rate, rate_summary
+from benchmarks.accuracy import backends_tables, kinds_tables, own_detector_tables, split_points_tables
+from benchmarks.accuracy.rate_tables import failures, rate, rate_summary
+from benchmarks.adaptation import tables as adapt_tables
+from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.processes import PROJECT
+from benchmarks.serving import endurance_tables
 from splitnet.errors import ConfigError
 
 RESULTS = Path("docs/results")

@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cloud_server.bundle_table import as_text, describe, find_bundles
+from cloud_server.compute.tune import TuneConfig, tune
+from cloud_server.compute.tuning import Tuning, in_words, write_tuning
 from cloud_server.config import ServeConfig
 from cloud_server.log import start_logging
 from cloud_server.server import serve
-from cloud_server.tune import TuneConfig, tune
-from cloud_server.tuning import Tuning, in_words, write_tuning
 from splitnet.errors import SplitError
 from splitnet.settings import add_settings, read_settings
 

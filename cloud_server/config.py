@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cloud_server.tuning import UNMEASURED, Tuning, read_tuning
+from cloud_server.compute.tuning import UNMEASURED, Tuning, read_tuning
 from splitnet.errors import ConfigError
 from splitnet.settings import DEFAULT_BUNDLE
 

@@ -16,9 +16,6 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from cloud_server.agenda import Agenda
-from cloud_server.batcher import Batch, Batcher, Phase
-from cloud_server.cost import CostModel
 from cloud_server.job import (
     Answer,
     Job,
@@ -29,8 +26,11 @@ from cloud_server.job import (
     hand_over,
     hopeless_answer,
 )
-from cloud_server.spare_time import Step, Verdict
-from cloud_server.warm_up import WarmUpRun, warm_up_runs
+from cloud_server.scheduling.agenda import Agenda
+from cloud_server.scheduling.batch_cost import CostModel
+from cloud_server.scheduling.batcher import Batch, Batcher, Phase
+from cloud_server.scheduling.spare_time import Step, Verdict
+from cloud_server.scheduling.warm_up import WarmUpRun, warm_up_runs
 from splitnet.errors import DrainingError, ShedError
 from splitnet.messages import Frame
 from splitnet.operating_point import Mode

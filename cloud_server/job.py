@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from cloud_server.batcher import Request
+from cloud_server.scheduling.batcher import Request
 from splitnet.detections import Detections
 from splitnet.errors import DeadlineExceededError, ShedError, SplitError
 from splitnet.messages import Frame, FrameDetections, FrameError, ServerTiming

@@ -16,8 +16,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
 from cloud_server.config import ServeConfig, split_address
-from cloud_server.detection import BundleModel, DecodedFrame, choose_device
 from cloud_server.engine import Engine
 from cloud_server.registry import Changes, Registry
 from cloud_server.service import SplitInferenceService

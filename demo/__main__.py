@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drawing import LIGHT
-from benchmarks.photographs import photographs
-from benchmarks.plot import draw_run
-from benchmarks.processes import ServerProcess, server_process
-from benchmarks.run_trace import link_beside, read_run
-from benchmarks.traces import read_trace
+from benchmarks.harness.drawing import LIGHT
+from benchmarks.harness.images import photographs
+from benchmarks.harness.plot import draw_run
+from benchmarks.harness.processes import ServerProcess, server_process
+from benchmarks.harness.run_trace import link_beside, read_run
+from benchmarks.harness.traces import read_trace
 from demo.adapting import phase_rows, run_ordeal
 from demo.answers import read_answers
 from demo.chart import draw_chart

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.processes import Process, ServerProcess, address_of, child_process
-from benchmarks.run_trace import DETECTED, FrameRecord, link_beside, read_run
+from benchmarks.harness.processes import Process, ServerProcess, address_of, child_process
+from benchmarks.harness.run_trace import DETECTED, FrameRecord, link_beside, read_run
 from demo.client import POLL_S, ClientFiles, end_client
 from demo.ordeal import FREE_MBPS, Ordeal, Phase
 from splitnet.errors import LinkError, SplitError
@@ -41,7 +41,15 @@ class Relay:
 @contextmanager
 def relay_to(server: str, log: Path) -> Iterator[Relay]:
     """Run a relay to a server until the block ends. Raises LinkError if it does not start."""
-    command = ["benchmarks.delay_relay", "--to", server, "--delay-ms", f"{DELAY_MS:g}", "--mbps", f"{FREE_MBPS:g}"]
+    command = [
+        "benchmarks.harness.delay_relay",
+        "--to",
+        server,
+        "--delay-ms",
+        f"{DELAY_MS:g}",
+        "--mbps",
+        f"{FREE_MBPS:g}",
+    ]
     pipe = subprocess.PIPE
     with log.open("w", encoding="utf-8") as stderr, child_process(command, pipe, stderr, stdin=pipe) as process:
         yield Relay(address_of(process, "relay", log, RELAY_PATIENCE_S), process)
@@ -127,7 +135,13 @@ def _hold(phase: Phase, relay: Relay, client: Process, server: ServerProcess) ->
     until = time.monotonic() + phase.seconds
     with ExitStack() as competing:
         if phase.load:
-            command = ["benchmarks.cpu_load", "--processes", str(os.cpu_count() or 1), "--schedule", f"0:{phase.load}"]
+            command = [
+                "benchmarks.harness.cpu_load",
+                "--processes",
+                str(os.cpu_count() or 1),
+                "--schedule",
+                f"0:{phase.load}",
+            ]
             competing.enter_context(child_process(command))
         while time.monotonic() < until:
             if client.poll() is not None:

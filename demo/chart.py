@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.drawing import colours
+from benchmarks.harness.drawing import colours
 from demo.answers import Answer
 
 

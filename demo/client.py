@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Process, ServerProcess, child_process
+from benchmarks.harness.processes import Process, ServerProcess, child_process
 from demo.schedule import FILM_FPS, frames_each
 from splitnet.errors import LinkError, SourceError, SplitError
 from splitnet.operating_point import OperatingPoint

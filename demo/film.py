@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from benchmarks.photographs import Image
+from benchmarks.harness.images import Image
 from demo.viewport import viewport_at
 
 FRAME_SIZE = (640, 480)  # width, height of what the "camera" sees

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.photographs import Image
+from benchmarks.harness.images import Image
 from demo.answers import Answer
 from demo.schedule import ROUNDS
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import table
+from benchmarks.harness.report import table
 from demo.answers import Answer, frames_with, point_rows
 from splitnet.environment import environment
 from splitnet.manifest import Manifest

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from benchmarks.photographs import Image
+from benchmarks.harness.images import Image
 
 CLOSEST = 0.75  # side of the smallest viewport, where the largest that fits is 1
 LOWEST = 0.3  # of the way down that there is room for; heads are at the top

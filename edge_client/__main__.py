@@ -18,19 +18,18 @@ from threading import Event
 
 import cv2
 
-from edge_client.advice import Conditions, advice, conditions_of_run, offers, with_times_of_run
-from edge_client.annotation import annotation_sink
-from edge_client.choosing import adapts, make_policy, mode_tables, needs_local
+from edge_client.adaptation.load import CpuSampler
+from edge_client.adaptation.point_table import Table
+from edge_client.adaptation.profile import DeviceProfile
+from edge_client.build import adapts, make_policy, mode_tables, needs_local
+from edge_client.capture.source import Image, Source, open_source
 from edge_client.config import ProfileConfig, RunConfig
-from edge_client.cpu import CpuSampler
-from edge_client.encoder_runtime import EncoderRuntime, load_encoder
-from edge_client.link_probe import measure_link, probe_frames
-from edge_client.local_runtime import LocalRuntime, load_local
-from edge_client.memory import release_idle_memory
-from edge_client.pipeline import Pipeline, PipelineSettings
-from edge_client.profile import DeviceProfile
-from edge_client.profile_cache import cached_profile, device_fingerprint, keep_profile, read_profile
-from edge_client.profiling import (
+from edge_client.encoding.encoder import EncoderRuntime, load_encoder
+from edge_client.encoding.idle_memory import release_idle_memory
+from edge_client.encoding.local_detector import LocalRuntime, load_local
+from edge_client.measuring.link_probe import measure_link, probe_frames
+from edge_client.measuring.profile_cache import cached_profile, device_fingerprint, keep_profile, read_profile
+from edge_client.measuring.profiling import (
     Effort,
     device_profile,
     drawn_images,
@@ -39,10 +38,11 @@ from edge_client.profiling import (
     profile_table,
     profile_to_json,
 )
-from edge_client.sinks import JsonLinesSink, Sink
-from edge_client.source import Image, Source, open_source
-from edge_client.status import status_line, summary, to_json
-from edge_client.table import Table
+from edge_client.output.advice import Conditions, advice, conditions_of_run, offers, with_times_of_run
+from edge_client.output.annotation import annotation_sink
+from edge_client.output.report import status_line, summary, to_json
+from edge_client.output.sinks import JsonLinesSink, Sink
+from edge_client.pipeline import Pipeline, PipelineSettings
 from splitnet.errors import ConfigError, SourceError, SplitError
 from splitnet.messages import MAX_DEVICE_ID_CHARS, OpenSession
 from splitnet.operating_point import Mode

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_client.backends import AUTO, BACKENDS
-from edge_client.servers import server_list
+from edge_client.encoding.backends import AUTO, BACKENDS
+from edge_client.transport.servers import server_list
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
 from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint

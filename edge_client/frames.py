@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from edge_client.encoder_runtime import EncodedFrame
-from edge_client.pacer import CapturedFrame
-from edge_client.policy import Decision, Estimates, Terms
+from edge_client.adaptation.policy import Decision, Estimates, Terms
+from edge_client.capture.pacer import CapturedFrame
+from edge_client.encoding.encoder import EncodedFrame
 from edge_client.result import FrameResult
 
 if TYPE_CHECKING:
-    from edge_client.cpu import CpuSample
+    from edge_client.adaptation.load import CpuSample
 
 
 @dataclass(frozen=True)

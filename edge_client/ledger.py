@@ -7,19 +7,19 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from edge_client.controller import UNATTAINABLE
-from edge_client.encoder_runtime import EncodedFrame
+from edge_client.adaptation.controller import UNATTAINABLE
+from edge_client.adaptation.policy import Circumstances, Decision, Policy
+from edge_client.capture.pacer import CapturedFrame
+from edge_client.encoding.encoder import EncodedFrame
 from edge_client.frames import ChosenFrame, Fate, Outcome, SentFrame
-from edge_client.pacer import CapturedFrame
-from edge_client.policy import Circumstances, Decision, Policy
+from edge_client.output.statistics import RunStatistics
 from edge_client.result import FrameResult
-from edge_client.run_statistics import RunStatistics
 from splitnet.detections import Detections
 from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
 from splitnet.operating_point import LOCAL, SKIP
 
 if TYPE_CHECKING:
-    from edge_client.cpu import CpuSample
+    from edge_client.adaptation.load import CpuSample
 
 logger = logging.getLogger(__name__)
 

@@ -23,29 +23,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_client.attempts import staggered
-from edge_client.background import in_thread
+from edge_client.adaptation.policy import Circumstances, Policy
 from edge_client.backoff import Backoff
-from edge_client.encoder_runtime import EncoderRuntime
+from edge_client.capture.mailbox import Mailbox
+from edge_client.capture.pacer import CapturedFrame, Pacer
+from edge_client.capture.source import Source
+from edge_client.encoding.encoder import EncoderRuntime
+from edge_client.encoding.local_detector import LocalResult, LocalRuntime, LocalThread
 from edge_client.frames import ChosenFrame, SentFrame
 from edge_client.ledger import FrameLedger
-from edge_client.local_runtime import LocalResult, LocalRuntime, LocalThread
-from edge_client.mailbox import Mailbox
-from edge_client.pacer import CapturedFrame, Pacer
-from edge_client.policy import Circumstances, Policy
-from edge_client.run_statistics import RunStatistics
-from edge_client.servers import server_list
-from edge_client.session import open_session
-from edge_client.sinks import Sink, SinkThread
-from edge_client.source import Source
-from edge_client.trace import TraceFile
+from edge_client.output.sinks import Sink, SinkThread
+from edge_client.output.statistics import RunStatistics
+from edge_client.output.trace import TraceFile
+from edge_client.threads import in_thread
+from edge_client.transport.dialing import staggered
+from edge_client.transport.servers import server_list
+from edge_client.transport.session import open_session
 from edge_client.uplink import Uplink, UplinkSettings
 from splitnet.errors import ConfigError
 from splitnet.messages import OpenSession
 from splitnet.operating_point import LOCAL
 
 if TYPE_CHECKING:
-    from edge_client.cpu import CpuSampler
+    from edge_client.adaptation.load import CpuSampler
 
 SAMPLE_INTERVAL_S = 1.0
 URGENT_BACKOFF_S = 0.5  # the longest pause between attempts while the device detects alone, or has a deadline

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge_client.encoder_runtime import EncodedFrame
-from edge_client.pacer import CapturedFrame
+from edge_client.capture.pacer import CapturedFrame
+from edge_client.encoding.encoder import EncodedFrame
 from splitnet.detections import Detections
 from splitnet.messages import ServerTiming
 

@@ -7,15 +7,15 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge_client.attempts import FirstOpener
 from edge_client.backoff import Backoff
-from edge_client.connection import Connection
+from edge_client.capture.mailbox import Mailbox
+from edge_client.capture.pacer import CapturedFrame
 from edge_client.frames import SentFrame
-from edge_client.in_flight import InFlight
 from edge_client.ledger import FrameLedger
-from edge_client.mailbox import Mailbox
-from edge_client.pacer import CapturedFrame
 from edge_client.result import FrameResult
+from edge_client.transport.connection import Connection
+from edge_client.transport.dialing import FirstOpener
+from edge_client.transport.in_flight import InFlight
 from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, OpenSession, Reply
 
 logger = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import FileEntry, Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
-from splitnet.nn.kinds import AnyEncoder, make_decoder, make_encoder
+from splitnet.nn.encoder_kinds import AnyEncoder, make_decoder, make_encoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
 
 ENCODER_FILE = "encoder.safetensors"

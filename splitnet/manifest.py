@@ -15,14 +15,14 @@ from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import INPUT_SIZES, architecture_of
 from splitnet.nn.decoder import DecoderSpec
-from splitnet.nn.encoder import EncoderSpec
-from splitnet.nn.front import KIND as FRONT
-from splitnet.nn.front import FrontSpec, check_single
-from splitnet.nn.kinds import AnyEncoderSpec
-from splitnet.nn.projection import KIND as PROJECTION
-from splitnet.nn.projection import ProjectionSpec
-from splitnet.nn.slimmable import KIND as SLIMMABLE
-from splitnet.nn.slimmable import SlimmableSpec
+from splitnet.nn.encoder.ensemble import EncoderSpec
+from splitnet.nn.encoder.front import KIND as FRONT
+from splitnet.nn.encoder.front import FrontSpec, check_single
+from splitnet.nn.encoder.projection import KIND as PROJECTION
+from splitnet.nn.encoder.projection import ProjectionSpec
+from splitnet.nn.encoder.slimmable import KIND as SLIMMABLE
+from splitnet.nn.encoder.slimmable import SlimmableSpec
+from splitnet.nn.encoder_kinds import AnyEncoderSpec
 from splitnet.operating_point import Codec, Mode
 
 FORMAT_VERSION = 2  # 1: other activations; such bundles were never published

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_client.encoder_runtime import EncodedFrame
+from edge_client.adaptation.policy import Decision, Estimates, Terms
+from edge_client.capture.pacer import CapturedFrame
+from edge_client.encoding.encoder import EncodedFrame
 from edge_client.frames import ChosenFrame, SentFrame
-from edge_client.pacer import CapturedFrame
-from edge_client.policy import Decision, Estimates, Terms
 from edge_client.result import FrameResult
 from splitnet.detections import Detections
 from splitnet.messages import ServerTiming

@@ -15,7 +15,7 @@ from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from tests.labelled_pictures import write_labelled
 from tests.listening_service import Daemon, listening
 from tests.tiny_bundle import write_tiny_bundle
-from training.average_precision import LabelledSet
+from training.evaluation.average_precision import LabelledSet
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_client.link import LinkEstimate
-from edge_client.policy import Circumstances
-from edge_client.prospect import Situation, Spread
-from edge_client.table import Row, Table
+from edge_client.adaptation.link import LinkEstimate
+from edge_client.adaptation.point_table import Row, Table
+from edge_client.adaptation.policy import Circumstances
+from edge_client.adaptation.prediction import Situation, Spread
 from splitnet.operating_point import Codec, OperatingPoint
 
 SMALL = Row(OperatingPoint(Codec.RANS, 1, 0), 16.0, 900, 1100, 20.0)

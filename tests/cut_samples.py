@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.split_points_figures import CutPoint, CutStudy, TensorStudy
+from training.cuts.figures import CutPoint, CutStudy, TensorStudy
 
 
 def point(size: float, ap: float, step: float = 1.0) -> CutPoint:

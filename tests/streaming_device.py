@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import sys
 
-from edge_client.session import open_session
+from edge_client.transport.session import open_session
 from splitnet.messages import Frame, FrameDetections, OpenSession
 from splitnet.operating_point import Codec, OperatingPoint
 

@@ -22,7 +22,7 @@ ALLOWED = {  # package: the packages of ours that it may import, besides itself
     # The demo starts the two commands as processes, as a user does.
     "demo": {"splitnet", "benchmarks"},
 }
-MAY_USE_MESSAGES = {"splitnet.wire", "edge_client.session", "cloud_server.service", "cloud_server.server"}
+MAY_USE_MESSAGES = {"splitnet.wire", "edge_client.transport.session", "cloud_server.service", "cloud_server.server"}
 PURE = {
     "splitnet.codec.rans",
     "splitnet.codec.rans_reference",
@@ -31,42 +31,47 @@ PURE = {
     "splitnet.codec.byte_cap",
     "splitnet.codec.contexts",
     "splitnet.codec.table_fit",
-    "splitnet.nn.anchors",
-    "splitnet.nn.boxes",
-    "cloud_server.agenda",
-    "cloud_server.batcher",
-    "cloud_server.cost",
-    "cloud_server.plan",
-    "cloud_server.spare_time",
-    "cloud_server.turns",
-    "cloud_server.warm_up",
+    "splitnet.nn.efficientdet.anchors",
+    "splitnet.nn.suppression",
+    "cloud_server.scheduling.agenda",
+    "cloud_server.scheduling.batcher",
+    "cloud_server.scheduling.batch_cost",
+    "cloud_server.scheduling.lookahead",
+    "cloud_server.scheduling.spare_time",
+    "cloud_server.scheduling.fair_queue",
+    "cloud_server.scheduling.warm_up",
     "edge_client.backoff",
-    "edge_client.servers",
-    "edge_client.latency",
-    "edge_client.policy",
-    "edge_client.capacity",
-    "edge_client.round_trip",
-    "edge_client.link",
-    "edge_client.recent",
-    "edge_client.table",
-    "edge_client.prospect",
-    "edge_client.controller",
-    "benchmarks.kinds_figures",
-    "benchmarks.kinds_tables",
-    "benchmarks.rate_curve",
-    "benchmarks.shaping",
-    "benchmarks.token_bucket",
-    "training.assign",
-    "training.augment",
-    "training.batch_norm",
-    "training.cost",
-    "training.detection_losses",
-    "training.dominated",
-    "training.findings",
-    "training.focal_losses",
-    "training.mosaic",
+    "edge_client.transport.servers",
+    "edge_client.percentiles",
+    "edge_client.adaptation.policy",
+    "edge_client.adaptation.capacity",
+    "edge_client.adaptation.round_trip",
+    "edge_client.adaptation.link",
+    "edge_client.adaptation.recent_values",
+    "edge_client.adaptation.point_table",
+    "edge_client.adaptation.prediction",
+    "edge_client.adaptation.controller",
+    "benchmarks.accuracy.kinds_figures",
+    "benchmarks.accuracy.kinds_tables",
+    "benchmarks.accuracy.rate_curve",
+    "benchmarks.adaptation.shaping",
+    "benchmarks.harness.token_bucket",
+    "training.detectors.yolox.simota",
+    "training.data.augment",
+    "training.detectors.yolox.batch_norm",
+    "training.detectors.cost",
+    "training.detectors.yolox.losses",
+    "training.evaluation.dominated",
+    "training.data.data_problems",
+    "training.detectors.efficientdet.losses",
+    "training.data.mosaic",
 }
-COMMANDS = {"protos.generate", "benchmarks.delay_relay", "benchmarks.cpu_load"}  # run as processes of their own
+# Run as processes of their own.
+COMMANDS = {
+    "protos.generate",
+    "benchmarks.harness.delay_relay",
+    "benchmarks.harness.cpu_load",
+}
 IMPURE_MODULES = {"time", "logging", "socket", "os", "random", "asyncio", "threading", "subprocess", "datetime"}
 
 
@@ -138,7 +143,7 @@ def test_the_client_drags_nothing_in_that_a_device_does_not_need():
 def test_a_loaded_bundle_drags_in_no_training_either(tiny_bundle):
     unwanted = ("cloud_server", "training", "benchmarks", "demo", "matplotlib", "onnx", "skimage")
     probe = (
-        "import sys; from pathlib import Path; from edge_client.encoder_runtime import load_encoder\n"
+        "import sys; from pathlib import Path; from edge_client.encoding.encoder import load_encoder\n"
         "sys.modules['onnxruntime'] = None\n"  # as on a device that does not have it
         f"load_encoder(Path({str(tiny_bundle)!r}), 'cpu', 1, 'auto')\n"
         f"print([m for m in sys.modules if m.partition('.')[0] in {unwanted}])"

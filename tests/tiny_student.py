@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from splitnet.nn.decoder import DecoderSpec
-from splitnet.nn.encoder import EncoderSpec
-from splitnet.nn.front import FrontSpec
-from splitnet.nn.slimmable import SlimmableSpec
-from splitnet.nn.yolox import YOLOX
-from training.student import StudentSpec
+from splitnet.nn.encoder.ensemble import EncoderSpec
+from splitnet.nn.encoder.front import FrontSpec
+from splitnet.nn.encoder.slimmable import SlimmableSpec
+from splitnet.nn.yolox.network import YOLOX
+from training.distillation.student import StudentSpec
 
 CLASSES, SQUARE = 3, 64
 ENCODER = EncoderSpec(members=2, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=6)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tests.tiny_student import SQUARE, front_spec, make_teacher, pictures
-from training.distill import Distillation, DistillConfig
-from training.processes import ALONE, Processes, joined
-from training.recipe import FRONT
+from training.distillation.recipe import FRONT
+from training.distillation.task import Distillation, DistillConfig
+from training.loop.processes import ALONE, Processes, joined
 
 # One quality and no price: nothing is drawn that counts. What is trained together begins half-way.
 RECIPE = replace(FRONT, prices=(0.0,), joint_from=0.5)

@@ -16,21 +16,21 @@ import torch
 from splitnet.errors import SplitError
 from splitnet.manifest import Manifest
 from splitnet.settings import add_settings, read_settings
-from training.conversion import ConvertSettings, convert
+from training.convert import ConvertSettings, convert
+from training.cuts.plot import can_draw, draw_study
+from training.cuts.text import as_text
 from training.detector import train_detector
-from training.detector_record import write_record
-from training.detector_settings import DetectorSettings
-from training.distill_run import train_split
-from training.distill_settings import DistillSettings
-from training.dominated import dominated
-from training.evaluate_run import EvaluateSettings, as_table, evaluate_bundle
+from training.detectors.record import write_record
+from training.detectors.settings import DetectorSettings
+from training.distill import train_split
+from training.distillation.settings import DistillSettings
+from training.evaluate import EvaluateSettings, as_table, evaluate_bundle
+from training.evaluation.dominated import dominated
 from training.launch import is_launcher, launch
-from training.pca_bundle import PcaSettings, make_bundle
-from training.processes import processes_of
-from training.recompress_run import RecompressSettings, train_recompressed
-from training.split_points_plot import can_draw, draw_study
-from training.split_points_run import SplitPointsSettings, run_study
-from training.split_points_text import as_text
+from training.loop.processes import processes_of
+from training.pca import PcaSettings, make_bundle
+from training.recompress import RecompressSettings, train_recompressed
+from training.split_points import SplitPointsSettings, run_study
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

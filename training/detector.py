@@ -11,18 +11,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.average_precision import LabelledSet
-from training.coco import LabelledPictures, read_coco
-from training.detector_evaluation import detector_accuracy
-from training.detector_family import DetectorFamily, family_of
-from training.detector_file import DETECTOR_FILE, DetectorNote, read_note, write_detector
-from training.detector_settings import DetectorSettings
-from training.detector_start import Start, start_network
-from training.detector_task import DetectorConfig, DetectorTraining
-from training.labelled_stream import LabelledBatch, LabelledStream, StreamSpec
-from training.processes import Processes, joined
-from training.run import CHECKPOINT, Run, writing_to
-from training.scalars import curves
+from training.data.coco import LabelledPictures, read_coco
+from training.data.labelled_stream import LabelledBatch, LabelledStream, StreamSpec
+from training.detectors.detector_file import DETECTOR_FILE, DetectorNote, read_note, write_detector
+from training.detectors.evaluation import detector_accuracy
+from training.detectors.family import DetectorFamily, family_of
+from training.detectors.settings import DetectorSettings
+from training.detectors.start import Start, start_network
+from training.detectors.task import DetectorConfig, DetectorTraining
+from training.evaluation.average_precision import LabelledSet
+from training.loop.processes import Processes, joined
+from training.loop.run import CHECKPOINT, Run, writing_to
+from training.loop.scalars import curves
 
 FINDINGS_FILE = "findings.txt"  # everything odd in the data, a line each
 # Plain pictures from which normalisation is restored that a checkpoint lacks.

@@ -1,196 +1,80 @@
-"""Measure a bundle: accuracy, bytes and encode time of every operating point, through the real bitstream."""
+"""The `evaluate` command: measure a bundle into a JSON file, and into its manifest, by which devices choose."""
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from tqdm import tqdm
-
-from splitnet.bundle import DeviceBundle, ServerBundle
-from splitnet.detections import Detections
+from splitnet.bundle import load_device, load_server
+from splitnet.environment import environment
 from splitnet.errors import ConfigError
-from splitnet.letterbox import Letterbox
-from splitnet.manifest import Accuracy, MeasuredPoint
-from splitnet.nn.architectures import architecture_of
-from splitnet.nn.detector import Detector
-from splitnet.nn.split_detector import image_input
-from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
-from training.answers import Answers
-from training.average_precision import LabelledSet
-from training.contenders import Contender, Repeatable, contender
-from training.photographs import read_photograph
-
-# As COCO's average precision is usually taken: nearly every box counts, the score ranks them.
-SCORE_THRESHOLD = 0.01
-IMAGE_POINTS = tuple(
-    OperatingPoint(codec, 0, quality)
-    for codec, qualities in ((Codec.JPEG, (10, 20, 30, 50, 75, 90)), (Codec.WEBP, (5, 20, 40, 60, 80)))
-    for quality in qualities
-)
+from training.arguments import a_count, a_path
+from training.evaluation.average_precision import LabelledSet
+from training.evaluation.detection_cache import answers_of
+from training.evaluation.dominated import dominated, name_of, rows_of, without_dominated
+from training.evaluation.measure import Evaluation, evaluate, operating_points
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What was measured."""
+class EvaluateSettings:
+    """Which bundle to measure on which pictures, and where the figures go."""
 
-    unsplit: Accuracy | None
-    points: tuple[MeasuredPoint, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-
-@dataclass
-class Tally:
-    """What one contender has gathered so far, a value for each picture."""
-
-    sizes: list[int] = field(default_factory=list)  # bytes
-    encode_ms: list[float] = field(default_factory=list)  # all that the device does
-    found: list[Detections] = field(default_factory=list)  # in pixels of the frame
-
-
-def operating_points(
-    device: DeviceBundle, widths: Sequence[int] = (), with_images: bool = True
-) -> list[OperatingPoint]:
-    """Return every operating point of a bundle, or those of some widths; with the picture codecs' if asked."""
-    chosen = widths or range(1, device.manifest.widths + 1)
-    split = [OperatingPoint(Codec.RANS, w, q) for w in chosen for q in range(device.manifest.qualities)]
-    return split + (list(IMAGE_POINTS) if with_images else [])
-
-
-def evaluate(
-    device: DeviceBundle,
-    server: ServerBundle,
-    labelled: LabelledSet,
-    points: Sequence[OperatingPoint],
-    answers: Answers | None = None,
-) -> Evaluation:
-    """Run every picture through every operating point. One thread, so that times compare."""
-    points = with_local(server, points)
-    tallies = measure_points(device, server, labelled, points, answers)
-    unsplit = [labelled.accuracy(t.found) for p, t in zip(points, tallies, strict=True) if p == LOCAL]
-    figures = [_point(device, labelled, p, t) for p, t in zip(points, tallies, strict=True) if p != LOCAL]
-    return Evaluation(unsplit[0] if unsplit else None, tuple(figures))
-
-
-def with_local(server: ServerBundle, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    """Return the points that a bundle can serve, and LOCAL last, for which it must have the unsplit detector."""
-    if server.detector is None:
-        return [point for point in points if point.mode is Mode.SPLIT]
-    return [*points, LOCAL]
-
-
-def measure_points(
-    device: DeviceBundle,
-    server: ServerBundle,
-    labelled: LabelledSet,
-    points: Sequence[OperatingPoint],
-    answers: Answers | None = None,
-) -> list[Tally]:
-    """Run every picture through operating points of a bundle; returns what each has gathered."""
-    device.codec.warm_up()
-    contenders = [contender(device, server, point) for point in points]
-    return measure(contenders, labelled, device.manifest.input_size, answers=answers)
-
-
-@torch.inference_mode()
-def measure(
-    contenders: Sequence[Contender],
-    labelled: LabelledSet,
-    input_size: int,
-    server_threads: int | None = None,
-    answers: Answers | None = None,
-) -> list[Tally]:
-    """Run every picture through every contender; returns what each has gathered.
-
-    server_threads: how many the servers' parts run with, if not with as many as the devices' parts. answers: of the
-    bundle's server part, where they are to be looked up and kept. Raises ConfigError if a picture cannot be read.
-    """
-    tallies = [Tally() for _ in contenders]
-    threads = torch.get_num_threads()
-    for image in tqdm(labelled.images, unit="picture"):
-        frame = _read(image.path)
-        boxes = [Letterbox.fit(frame.shape[1], frame.shape[0], one.input_size) for one in contenders]
-        entries = list(zip(contenders, boxes, tallies, strict=True))
-        payloads = [_compress(one, frame, box, tally) for one, box, tally in entries]
-        torch.set_num_threads(server_threads or threads)
-        for (one, box, tally), payload in zip(entries, payloads, strict=True):
-            tally.found.append(_answer(one, payload, box, input_size, answers))
-        torch.set_num_threads(threads)
-    return tallies
-
-
-def _compress(one: Contender, frame: NDArray[np.uint8], box: Letterbox, tally: Tally) -> bytes:
-    """Do all that the device does for a frame, and note its time and bytes."""
-    start = time.perf_counter()
-    payload = one.compress(frame, box)
-    tally.encode_ms.append(1e3 * (time.perf_counter() - start))
-    tally.sizes.append(len(payload))
-    return payload
-
-
-def _answer(one: Contender, payload: bytes, box: Letterbox, input_size: int, answers: Answers | None) -> Detections:
-    """Return what the server finds, known already or not."""
-
-    def ask() -> Detections:
-        return found_in_frame(one.detector_name, one.raw(payload, box), box, input_size)
-
-    if answers is None or not isinstance(one, Repeatable):
-        return ask()
-    return answers.get(f"{one.part} {box} ".encode() + payload, ask)
-
-
-@torch.inference_mode()
-def unsplit_detections(detector: Detector, path: Path, input_size: int) -> Detections:
-    """Return what the whole detector finds in an uncompressed picture, in its pixels."""
-    frame = _read(path)
-    box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
-    return found_in_frame(detector.name, detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    frame = read_photograph(path)
-    if frame is None:
-        raise ConfigError(f"{path} is not a readable picture")
-    return frame
-
-
-def found_in_frame(
-    detector: str, raw: Tensor, box: Letterbox, input_size: int, score_threshold: float = SCORE_THRESHOLD
-) -> Detections:
-    """Return what a detector's raw predictions for one frame (1, A, 5 + classes) say, in pixels of the frame."""
-    (found,) = architecture_of(detector).detections(raw, input_size, score_threshold)
-    return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
-
-
-def _point(device: DeviceBundle, labelled: LabelledSet, point: OperatingPoint, tally: Tally) -> MeasuredPoint:
-    accuracy = labelled.accuracy(tally.found)
-    return MeasuredPoint(
-        mode=point.mode,
-        codec=point.codec,
-        width=point.width,
-        quality=point.quality,
-        ap=accuracy.ap,
-        ap50=accuracy.ap50,
-        bytes_mean=round(float(np.mean(tally.sizes)), 1),
-        bytes_p90=round(float(np.percentile(tally.sizes, 90)), 1),
-        encode_ms_p50=round(float(np.median(tally.encode_ms)), 3),
-        mmacs=round(mmacs(device, point), 2),
+    bundle: Path = field(metadata=a_path("DIR", "the bundle to measure"))
+    images: Path = field(metadata=a_path("DIR", "labelled pictures, never trained on"))
+    annotations: Path = field(metadata=a_path("FILE", "their COCO annotations"))
+    out: Path = field(metadata=a_path("FILE.json", "where the figures go"))
+    limit: int | None = field(default=None, metadata=a_count("only the first N pictures: a quick look"))
+    widths: Sequence[int] = field(
+        default=(), metadata={"type": int, "nargs": "*", "metavar": "W", "help": "only these widths (default: all)"}
     )
+    no_images: bool = field(default=False, metadata={"help": "leave the picture codecs out"})
+    write_manifest: bool = field(
+        default=False, metadata={"help": "store the figures in the bundle's manifest; not with --limit"}
+    )
+    prune: bool = field(
+        default=False,
+        metadata={
+            "help": "with --write-manifest: leave points out that another one beats in MMACs, bytes and AP at once"
+        },
+    )
+    threads: int = field(default=1, metadata=a_count("CPU threads; encode times are quoted for one"))
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on what contradicts itself."""
+        if self.write_manifest and self.limit is not None:
+            raise ConfigError("--write-manifest stores figures of the whole set only: leave --limit out")
+        if self.prune and not self.write_manifest:
+            raise ConfigError("--prune is about what --write-manifest stores: give both")
 
 
-def mmacs(device: DeviceBundle, point: OperatingPoint) -> float:
-    """Return the millions of multiply-accumulates of an operating point on the device, for a 4:3 frame."""
-    if point.mode is not Mode.SPLIT:
-        return 0.0
-    usual = Letterbox.fit(640, 480, device.manifest.side(point.width))
-    return device.encoder.mmacs(point.width, usual.canvas_height, usual.canvas_width)
+def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
+    """Measure a bundle and write the figures; returns them. ConfigError on whatever is wrong with the settings."""
+    device, server = load_device(settings.bundle), load_server(settings.bundle)
+    labelled = LabelledSet(settings.images, settings.annotations, device.manifest.class_names, settings.limit)
+    points = operating_points(device, settings.widths, not settings.no_images)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    with answers_of(device.manifest.digest) as answers:
+        result = evaluate(device, server, labelled, points, answers)
+    pruned = {"pruned": rows_of(dominated(result.points))} if settings.prune else {}
+    record = {**result.to_json(), **pruned, "images": len(labelled.images), **environment()}
+    settings.out.write_text(json.dumps(record, indent=1) + "\n")
+    if settings.write_manifest:
+        kept = without_dominated(result.points) if settings.prune else result.points
+        device.manifest.with_measurements(result.unsplit, kept).write(settings.bundle)
+    return result
+
+
+def as_table(result: Evaluation) -> str:
+    """Return what was measured as lines, with the point that beats each, if one does."""
+    lines = []
+    if result.unsplit is not None:
+        lines.append(f"unsplit, uncompressed: AP {result.unsplit.ap:.1f}, AP50 {result.unsplit.ap50:.1f}")
+    lines.append(f"{'point':>12} {'KB':>7} {'p90':>7} {'AP':>6} {'AP50':>6} {'encode ms':>10} {'MMACs':>7}  beaten by")
+    beaten = dominated(result.points)
+    for p in result.points:
+        sizes = f"{p.bytes_mean / 1e3:7.2f} {p.bytes_p90 / 1e3:7.2f}"
+        figures = f"{name_of(p):>12} {sizes} {p.ap:6.1f} {p.ap50:6.1f} {p.encode_ms_p50:10.2f} {p.mmacs:7.1f}"
+        lines.append(f"{figures}  {name_of(beaten[p])}" if p in beaten else figures)
+    return "\n".join(lines)

@@ -1,189 +1,178 @@
-"""Where to cut a detector: what each cut costs a device, how compressible it is, and what it gives for its bytes."""
+"""The `split-points` command: study the cuts of a detector into a JSON file, going on where it was interrupted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from splitnet.detections import Detections
+from splitnet.codec.bitstream import NEIGHBOURS
+from splitnet.environment import environment
 from splitnet.errors import ConfigError
-from splitnet.letterbox import LATENT_STRIDE, Letterbox
 from splitnet.manifest import Accuracy
-from splitnet.nn.architectures import STRIDES, architecture_of
-from splitnet.nn.detector import Detector, Step
-from splitnet.nn.macs import count_macs
-from splitnet.nn.steps import needed_after, run_front, run_rest, steps_of
-from training.average_precision import LabelledSet
-from training.evaluate import SCORE_THRESHOLD, unsplit_detections
-from training.pca import Basis, bases_of, canvas_of, canvases
-from training.pca_codec import CutCodec, ranks_of
-from training.photographs import read_photograph
-from training.split_points_figures import CutPoint, CutStudy, TensorStudy
+from splitnet.nn.architectures import CUTS, INPUT_SIZES
+from splitnet.nn.detector import Detector
+from training.cuts.components import spread
+from training.cuts.figures import CutStudy, cut_from_json, cut_to_json
+from training.cuts.study import StudyConfig, study_cuts, unsplit_accuracy
+from training.data.images import find_photographs
+from training.detectors.family import family_of
+from training.evaluation.average_precision import LabelledSet, class_names_of
+from training.evaluation.measure import unsplit_detections
 
-SHOWN_ENERGIES = (0.90, 0.95, 0.99)
-LARGEST_STRIDE = 32
+BELIEVED = 0.3  # score from which on a detection counts as the truth where nobody has annotated any
 
 
 @dataclass(frozen=True)
-class StudyConfig:
-    """What is measured at each cut."""
+class SplitPointsSettings:
+    """What to study, and on which pictures."""
 
-    input_size: int
-    cuts: tuple[str, ...] = ()  # none: all that the detector has
-    energies: tuple[float, ...] = (0.90, 0.99, 0.999)  # a rank for each: the fewest components that hold so much
-    steps: tuple[float, ...] = (8.0, 5.0, 3.2, 2.0, 1.25)  # in standard deviations of a tensor's channels
+    weights: Path = field(metadata={"type": Path, "metavar": "FILE", "help": "the detector: .onnx, .pth, .safetensors"})
+    images: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "pictures to measure accuracy and bytes on"})
+    out: Path = field(
+        metadata={
+            "type": Path,
+            "metavar": "FILE.json",
+            "help": "where the figures go; with matplotlib, also FILE-light.png and FILE-dark.png",
+        }
+    )
+    model: str = field(default="yolox-nano", metadata={"choices": sorted(INPUT_SIZES), "help": "which detector it is"})
+    annotations: Path | None = field(
+        default=None,
+        metadata={
+            "type": Path,
+            "metavar": "FILE.json",
+            "help": "COCO annotations of the pictures; without, what the unsplit detector finds counts as the truth",
+        },
+    )
+    photographs: Path | None = field(
+        default=None,
+        metadata={
+            "type": Path,
+            "metavar": "DIR",
+            "help": "other pictures to find components and entropy tables on; without, those of --images",
+        },
+    )
+    fit_photographs: int = field(default=200, metadata={"help": "how many of these at most"})
+    limit: int = field(default=0, metadata={"help": "measure on the first N pictures only; 0: on all"})
+    cuts: Sequence[str] = field(
+        default=(), metadata={"type": str, "nargs": "+", "choices": CUTS, "help": "only these cuts of its own"}
+    )
+    input_size: int = field(default=0, metadata={"help": "pixels a side of the detector's square; 0: as published"})
+    device_mmacs: float = field(default=0.0, metadata={"help": "recommend a cut for so many MMACs a frame; 0: for any"})
+    bytes: float = field(default=0.0, metadata={"help": "recommend a cut for so many bytes a frame; 0: for any"})
+    threads: int = field(default=1, metadata={"help": "CPU threads"})
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on numbers that cannot be."""
+        if min(self.limit, self.input_size, self.device_mmacs, self.bytes) < 0:
+            raise ConfigError("--limit, --input-size, --device-mmacs and --bytes must not be negative")
+        if min(self.fit_photographs, self.threads) < 1:
+            raise ConfigError("--fit-photographs and --threads must be at least 1")
+
+    @property
+    def config(self) -> StudyConfig:
+        """What is measured."""
+        return StudyConfig(self.input_size or INPUT_SIZES[self.model], tuple(dict.fromkeys(self.cuts)))
 
 
-def study_cuts(
-    detector: Detector,
-    labelled: LabelledSet,
-    photographs: Sequence[Path],
-    config: StudyConfig,
-    known: Sequence[CutStudy] = (),
-) -> Iterator[CutStudy]:
-    """Yield the study of each cut as it is finished, those already known first; one thread is enough.
+def run_study(settings: SplitPointsSettings) -> dict[str, Any]:
+    """Study every cut and write the figures; returns them. ConfigError on whatever is wrong with the settings.
 
-    labelled: pictures on which accuracy and bytes are measured. photographs: those that components and entropy tables
-    are fitted on, letterboxed as frames are. ConfigError on an unknown cut or if no photograph can be read.
+    After each cut the figures so far are in FILE.json.partial, and the same command goes on from there.
     """
-    steps, architecture = steps_of(detector), architecture_of(detector.name)
-    yield from known
-    wanted = config.cuts or architecture.cuts
-    cuts = [cut for cut in wanted if cut not in {one.cut for one in known}]
-    if not cuts:
-        return
-    bases = bases_of(steps, cuts, photographs, config.input_size, LARGEST_STRIDE)
-
-    def find(raw: Tensor) -> list[Detections]:
-        return architecture.detections(raw, config.input_size, SCORE_THRESHOLD)
-
-    for cut in cuts:
-        codec = _codec(steps, cut, bases, photographs, config, architecture.floor)
-        points = _points(steps, cut, codec, labelled, config.input_size, find)
-        before, after = mmacs_of(detector, cut, config.input_size)
-        tensors = tuple(_tensor(name, bases[name], config.input_size) for name in needed_after(steps, cut))
-        yield CutStudy(cut, before, after, tensors, tuple(points))
-
-
-def _codec(
-    steps: Sequence[Step],
-    cut: str,
-    bases: Mapping[str, Basis],
-    photographs: Sequence[Path],
-    config: StudyConfig,
-    floor: float,
-) -> CutCodec:
-    """Return the codec of a cut, its tables fitted."""
-    needed = needed_after(steps, cut)
-    stride = latent_stride(needed)
-    own, sides = {name: bases[name] for name in needed}, {name: stride // STRIDES[name] for name in needed}
-    codec = CutCodec(own, sides, ranks_of(own, config.energies), config.steps, floor)
-
-    def pictures() -> Iterator[Mapping[str, Tensor]]:
-        for image in canvases(photographs, config.input_size, LARGEST_STRIDE, f"{cut}: entropy tables"):
-            yield run_front(steps, cut, image)
-
-    codec.fit(pictures, (config.input_size // stride,) * 2)
-    return codec
+    detector = family_of(settings.model).load(settings.weights, settings.model).eval().fuse()
+    config = settings.config
+    with tempfile.TemporaryDirectory() as scratch:
+        labelled = _labelled(settings, detector, Path(scratch))
+    photographs = _photographs(settings)
+    partial = settings.out.with_name(f"{settings.out.name}.partial")
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    head = {
+        "model": settings.model,
+        "weights": hashlib.sha256(settings.weights.read_bytes()).hexdigest() if settings.weights.is_file() else "",
+        "input_size": config.input_size,
+        "images": len(labelled.images),
+        "photographs": len(photographs),
+        "truth": "annotations" if settings.annotations else "the unsplit detector",
+        "energies": list(config.energies),
+        "steps": list(config.steps),
+        "context_model": NEIGHBOURS,
+        "fitted_on": "other pictures" if settings.photographs else "the same pictures",
+    }
+    known, unsplit = _known(partial, head)
+    unsplit = unsplit or unsplit_accuracy(detector, labelled, config.input_size)
+    cuts: list[CutStudy] = []
+    for cut in study_cuts(detector, labelled, photographs, config, known):
+        cuts.append(cut)
+        _write(partial, {**head, "unsplit": asdict(unsplit), "cuts": [cut_to_json(one) for one in cuts]})
+    record = {**head, "unsplit": asdict(unsplit), "cuts": [cut_to_json(one) for one in cuts], **environment()}
+    _write(settings.out, record)
+    partial.unlink(missing_ok=True)
+    return record
 
 
-def _points(
-    steps: Sequence[Step],
-    cut: str,
-    codec: CutCodec,
-    labelled: LabelledSet,
-    input_size: int,
-    find: Callable[[Tensor], list[Detections]],
-) -> list[CutPoint]:
-    """Send every labelled picture through each rank and step of a cut."""
-    stride = latent_stride(needed_after(steps, cut))
-    size, cells = input_size, input_size // stride
-    places = [(rank, step) for rank in range(len(codec.ranks)) for step in range(len(codec.steps))]
-    found: list[list[Detections]] = [[] for _ in places]
-    sizes: list[list[int]] = [[] for _ in places]
+def _photographs(settings: SplitPointsSettings) -> list[Path]:
+    """Return the pictures to fit on, spread evenly over their folder."""
+    if settings.photographs is None:
+        return spread(find_photographs([settings.images]), settings.fit_photographs)
+    exclude = [settings.annotations] if settings.annotations else []
+    return spread(find_photographs([settings.photographs], exclude), settings.fit_photographs)
 
-    def server(features: Mapping[str, Tensor]) -> list[Detections]:
-        return find(run_rest(steps, cut, features))
 
-    for image in tqdm(labelled.images, unit="picture", desc=f"{cut}: accuracy and bytes"):
-        frame = _read(image.path)
-        with torch.inference_mode():
-            symbols = codec.symbols(run_front(steps, cut, canvas_of(frame, size, stride)))
-        box = Letterbox.fit(frame.shape[1], frame.shape[0], size)
-        for rank, at_rank in groupby(range(len(places)), key=lambda i: places[i][0]):
-            payloads = [(i, codec.compress(symbols, rank, places[i][1])) for i in at_rank]
-            decoded = [codec.decompress(payload, rank, cells) for _, payload in payloads]
-            for (i, payload), one in zip(payloads, _detect(decoded, server, box), strict=True):
-                sizes[i].append(len(payload))
-                found[i].append(one)
-    rows = zip(places, found, sizes, strict=True)
-    return [_point(codec, place, labelled.accuracy(one), payloads) for place, one, payloads in rows]
+def _labelled(settings: SplitPointsSettings, detector: Detector, scratch: Path) -> LabelledSet:
+    """Return the pictures to measure on with what is to be found in them."""
+    limit, classes = settings.limit or None, family_of(settings.model).classes(detector)
+    if settings.annotations is not None:
+        names = class_names_of(settings.annotations)
+        if len(names) != classes:
+            found = f"{settings.annotations} names {len(names)} classes"
+            raise ConfigError(f"{found}, {settings.weights} knows {classes}: give annotations of its own")
+        return LabelledSet(settings.images, settings.annotations, names, limit)
+    names = tuple(f"class {i}" for i in range(classes))
+    paths = find_photographs([settings.images])[:limit]
+    path = scratch / "believed.json"
+    path.write_text(json.dumps(believed_truth(detector, paths, settings.images, names, settings.config.input_size)))
+    return LabelledSet(settings.images, path, names)
 
 
 @torch.inference_mode()
-def _detect(
-    features: Sequence[Mapping[str, Tensor]],
-    server: Callable[[Mapping[str, Tensor]], list[Detections]],
-    box: Letterbox,
-) -> list[Detections]:
-    """Return what is found in versions of one frame, which go through the rest of the detector together."""
-    batch = {name: torch.cat([one[name] for one in features]) for name in features[0]}
-    return [Detections(box.boxes_to_frame(one.boxes), one.scores, one.labels) for one in server(batch)]
+def believed_truth(
+    detector: Detector, paths: Sequence[Path], folder: Path, class_names: Sequence[str], input_size: int
+) -> dict[str, Any]:
+    """Return COCO annotations of what a detector is sure of in pictures below a folder, which they are named from."""
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
+    for number, path in enumerate(paths, start=1):
+        images.append({"id": number, "file_name": str(path.relative_to(folder))})
+        found = unsplit_detections(detector, path, input_size)
+        for box, score, label in zip(found.boxes.tolist(), found.scores, found.labels, strict=True):
+            x, y, width, height = box[0], box[1], box[2] - box[0], box[3] - box[1]
+            if score >= BELIEVED and min(width, height) > 0:
+                place = {"bbox": [x, y, width, height], "area": width * height, "iscrowd": 0}
+                objects.append({"id": len(objects) + 1, "image_id": number, "category_id": int(label) + 1, **place})
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(class_names)]
+    return {"images": images, "annotations": objects, "categories": categories}
 
 
-def _point(codec: CutCodec, place: tuple[int, int], accuracy: Accuracy, payloads: Sequence[int]) -> CutPoint:
-    rank = codec.ranks[place[0]]
-    return CutPoint(
-        energy=rank.energy,
-        components=dict(rank.components),
-        step=codec.steps[place[1]],
-        ap=accuracy.ap,
-        ap50=accuracy.ap50,
-        bytes_mean=round(float(np.mean(payloads)), 1),
-        bytes_p90=round(float(np.percentile(payloads, 90)), 1),
-    )
+def _known(partial: Path, head: Mapping[str, Any]) -> tuple[list[CutStudy], Accuracy | None]:
+    """Return what an interrupted run of the same study has left."""
+    try:
+        left = json.loads(partial.read_text())
+        if any(left[key] != value for key, value in head.items()):
+            return [], None
+        return [cut_from_json(cut) for cut in left["cuts"]], Accuracy(**left["unsplit"])
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
+        return [], None  # none, damaged, or of another study: it is measured anew
 
 
-def _tensor(name: str, basis: Basis, input_size: int) -> TensorStudy:
-    side = input_size // STRIDES[name]
-    components = {f"{100 * energy:.0f}": basis.components_for(energy) for energy in SHOWN_ENERGIES}
-    total = float(basis.variances.sum()) or 1.0
-    spectrum = tuple(round(float(variance) / total, 6) for variance in basis.variances)
-    return TensorStudy(name, (basis.channels, side, side), components, spectrum)
-
-
-def _read(path: Path) -> Any:
-    frame = read_photograph(path)
-    if frame is None:
-        raise ConfigError(f"{path} is not a readable picture")
-    return frame
-
-
-def latent_stride(names: Iterable[str]) -> int:
-    """Return the pixels a side of a position of a latent that holds these tensors: a bundle's, or the coarsest's."""
-    return max(LATENT_STRIDE, *(STRIDES[name] for name in names))
-
-
-def mmacs_of(detector: Detector, cut: str, input_size: int) -> tuple[float, float]:
-    """Return the millions of multiply-accumulates before a cut, for a 4:3 frame, and behind it, for a square."""
-    steps = steps_of(detector)
-    usual = Letterbox.fit(640, 480, input_size)
-    canvas = [-(-side // LARGEST_STRIDE) * LARGEST_STRIDE for side in (usual.canvas_height, usual.canvas_width)]
-    square = run_front(steps, cut, torch.zeros(1, 3, input_size, input_size))
-    before = count_macs(detector, lambda: run_front(steps, cut, torch.zeros(1, 3, *canvas)))
-    after = count_macs(detector, lambda: run_rest(steps, cut, square))
-    return round(before / 1e6, 2), round(after / 1e6, 2)
-
-
-def unsplit_accuracy(detector: Detector, labelled: LabelledSet, input_size: int) -> Accuracy:
-    """Return the accuracy of the whole detector on the uncompressed pictures."""
-    images = tqdm(labelled.images, unit="picture", desc="unsplit")
-    return labelled.accuracy([unsplit_detections(detector, image.path, input_size) for image in images])
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    whole = path.with_name(f"{path.name}.writing")
+    whole.write_text(json.dumps(record, indent=1) + "\n")
+    whole.replace(path)

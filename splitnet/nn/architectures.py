@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from splitnet.errors import ConfigError
 from splitnet.nn.detector import Architecture
-from splitnet.nn.efficientdet_architecture import EfficientDetArchitecture
-from splitnet.nn.yolox_architecture import YOLOXArchitecture
+from splitnet.nn.efficientdet.architecture import EfficientDetArchitecture
+from splitnet.nn.yolox.architecture import YOLOXArchitecture
 
 ARCHITECTURES: tuple[Architecture, ...] = (YOLOXArchitecture(), EfficientDetArchitecture())
 INPUT_SIZES: Mapping[str, int] = {name: size for one in ARCHITECTURES for name, size in one.input_sizes.items()}

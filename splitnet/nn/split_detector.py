@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
+from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
-from splitnet.nn.kinds import AnyDecoder, AnyEncoder
-from splitnet.nn.layers import place
+from splitnet.nn.encoder_kinds import AnyDecoder, AnyEncoder
 from splitnet.nn.macs import count_macs
 from splitnet.nn.onnx_network import OnnxNetwork
 

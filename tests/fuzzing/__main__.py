@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.report import as_text
+from benchmarks.harness.report import as_text
 from splitnet.environment import environment
 from splitnet.errors import SplitError
 from tests.fuzzing.runner import Budget, fuzz, with_earlier

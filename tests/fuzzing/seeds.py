@@ -13,8 +13,8 @@ import cv2
 import grpc
 import numpy as np
 
-from cloud_server.tuning import Tuning, write_tuning
-from edge_client.profile import DeviceProfile
+from cloud_server.compute.tuning import Tuning, write_tuning
+from edge_client.adaptation.profile import DeviceProfile
 from splitnet.bundle import ENCODER_FILE, load_device
 from splitnet.codec import rans
 from splitnet.codec.contexts import CONTEXTS, TableChoice

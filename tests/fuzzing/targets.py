@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from google.protobuf.message import DecodeError, Message
 
-from benchmarks.traces import read_csv, read_mahimahi
-from cloud_server.detection import BundleModel, DecodedFrame
-from cloud_server.tuning import read_tuning
-from edge_client.profile_cache import read_profile
+from benchmarks.harness.traces import read_csv, read_mahimahi
+from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from cloud_server.compute.tuning import read_tuning
+from edge_client.measuring.profile_cache import read_profile
 from protos import split_inference_pb2 as pb
 from splitnet.bundle import ENCODER_FILE, load_device, load_server
 from splitnet.codec import rans, rans_reference
@@ -32,7 +32,7 @@ from splitnet.errors import BitstreamError, SplitError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import FILE_NAME, load_manifest
 from splitnet.messages import MAX_DETECTIONS, FrameDetections
-from splitnet.nn.boxes import anchor_grid, detections_from_raw
+from splitnet.nn.suppression import anchor_grid, detections_from_raw
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from splitnet.wire import (
     frame_from_proto,

@@ -1,0 +1,127 @@
+"""Average precision of a whole run, in which a frame that comes late or never counts as one without detections.
+
+Every labelled picture goes once through every operating point, by the real bitstream, and its detections are
+matched against its boxes once (`training.evaluation.matches`). To average precision, a picture at an operating point
+is a picture of its own, and so is the picture at which nobody has looked: a run is then only a number of times that
+each of them was seen. Detections of all frames are ranked together, and the boxes of all of them are to be
+found, those of late and dropped frames too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_client.config import parse_point
+from splitnet.errors import ConfigError
+from splitnet.manifest import Accuracy
+from splitnet.operating_point import LOCAL, OperatingPoint
+from training.evaluation.matches import THRESHOLDS, ClassMatches, Evaluated, Floats, Matches, matches_from_coco
+
+FORMAT_VERSION = 2  # 1: detections of all classes in one list
+DETECTIONS = ("pictures", "hits", "ignored")  # fields of ClassMatches with a column for each detection
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBank:
+    """What every picture costs and gives at every operating point. N is the number of pictures, P that of points."""
+
+    points: tuple[OperatingPoint, ...]
+    payload: NDArray[np.int64]  # (N, P) bytes; 0 for LOCAL
+    matches: Matches  # of N * (P + 1) pictures: of each its points in order, then unseen
+
+    @property
+    def pictures(self) -> int:
+        """The number of pictures."""
+        return len(self.payload)
+
+    def payload_bytes(self, position: int, point: OperatingPoint) -> int:
+        """Return the size of a frame; positions beyond the last picture start over."""
+        return int(self.payload[position % self.pictures, self._column(point)])
+
+    def effective_ap(self, outcomes: Sequence[tuple[int, OperatingPoint | None]]) -> Accuracy:
+        """Return the accuracy of frames given as (position, operating point); None: late, or never detected."""
+        precision = self.precision(outcomes)
+        return Accuracy(round(float(precision.mean()), 2), round(float(precision[0]), 2))
+
+    def precision(self, outcomes: Sequence[tuple[int, OperatingPoint | None]]) -> Floats:
+        """Return the average precision of such frames in percent at each threshold (THRESHOLDS,)."""
+        seen = np.zeros((self.pictures, len(self.points) + 1))
+        for (position, point), count in Counter(outcomes).items():
+            seen[position % self.pictures, self._column(point)] += count
+        (precision,) = self.matches.average_precision(seen.reshape(1, -1))
+        return np.asarray(precision)
+
+    @cached_property
+    def _columns(self) -> dict[OperatingPoint | None, int]:
+        return {point: column for column, point in enumerate((*self.points, None))}
+
+    def _column(self, point: OperatingPoint | None) -> int:
+        try:
+            return self._columns[point]
+        except KeyError:
+            raise ConfigError(f"the frame bank lacks {point}; delete its file under runs/ to make it anew") from None
+
+    def save(self, path: Path) -> None:
+        """Write the bank to a file (.npz), whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        classes = self.matches.classes
+        names = json.dumps({"version": FORMAT_VERSION, "points": [str(point) for point in self.points]})
+        arrays: dict[str, Any] = {
+            "names": np.array(names),
+            "payload": self.payload,
+            "counts": np.array([len(one.pictures) for one in classes]),
+            "objects": np.stack([one.objects for one in classes]),
+            **{name: np.concatenate([getattr(one, name) for one in classes], axis=-1) for name in DETECTIONS},
+        }
+        unfinished = path.with_suffix(".unfinished.npz")
+        np.savez_compressed(unfinished, **arrays)
+        unfinished.replace(path)
+
+
+def load_bank(path: Path) -> FrameBank:
+    """Read what `FrameBank.save` has written. Raises ConfigError if it is something else."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names, payload, objects = json.loads(str(stored["names"])), stored["payload"], stored["objects"]
+            ends = np.cumsum(stored["counts"])[:-1]
+            detections = [np.split(stored[name], ends, axis=-1) for name in DETECTIONS]
+        if names["version"] != FORMAT_VERSION:
+            raise ValueError(f"version {names['version']}")
+        points = tuple(LOCAL if name == str(LOCAL) else parse_point(name) for name in names["points"])
+        classes = tuple(ClassMatches(*fields) for fields in zip(*detections, objects, strict=True))
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
+        raise ConfigError(f"{path} is not a frame bank ({error}); delete it to make it anew") from error
+    return FrameBank(points, payload, Matches(objects.shape[1], classes))
+
+
+def assemble(
+    points: Sequence[OperatingPoint],
+    payload: NDArray[np.int64],
+    evaluated: Sequence[Sequence[Evaluated]],
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+) -> FrameBank:
+    """Return the bank of points.
+
+    payload: (N, P) bytes. evaluated: for each point what pycocotools has noted of its detections, for one range of
+    areas. image_ids: of the N pictures.
+    """
+    columns = len(points) + 1
+    row = {image_id: index * columns for index, image_id in enumerate(image_ids)}
+    seen = [{**o, "image_id": row[o["image_id"]] + i} for i, every in enumerate(evaluated) for o in every]
+    unseen = [{**o, "image_id": row[o["image_id"]] + len(points), **_NOTHING} for o in evaluated[0]]
+    matches = matches_from_coco([*seen, *unseen], range(len(image_ids) * columns), category_ids)
+    return FrameBank(tuple(points), payload, matches)
+
+
+_NOTHING = {"dtScores": [], "dtMatches": np.zeros((THRESHOLDS, 0)), "dtIgnore": np.zeros((THRESHOLDS, 0))}

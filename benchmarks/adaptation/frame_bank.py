@@ -1,0 +1,59 @@
+"""Make the frame bank of a bundle: every labelled picture through every operating point, once, and keep it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.adaptation.effective_accuracy import FrameBank, assemble, load_bank
+from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
+from splitnet.errors import ConfigError
+from splitnet.operating_point import OperatingPoint
+from training.evaluation.average_precision import LabelledSet
+from training.evaluation.detection_cache import FOLDER, Answers, answers_of, code_digest
+from training.evaluation.measure import measure_points, with_local
+
+
+def frame_bank(bundle: Path, images: Path, annotations: Path, limit: int | None = None) -> FrameBank:
+    """Return the bank of a bundle and labelled pictures; made on the first call, read from runs/ afterwards.
+
+    An interrupted call is no loss: the next one goes on, by what it knows the server's part to answer. Raises
+    ConfigError if pictures and annotations do not fit together, BundleError if the bundle is damaged.
+    """
+    device = load_device(bundle)
+    manifest = device.manifest
+    points = [OperatingPoint(p.codec, p.width, p.quality) for p in manifest.points]
+    if not points:
+        raise ConfigError(f"bundle {manifest.name} has no measured points: run `python -m training evaluate` on it")
+    labelled = LabelledSet(images, annotations, manifest.class_names, limit)
+    labels = hashlib.sha256(annotations.read_bytes()).hexdigest()
+    content = f"{manifest.digest} {code_digest()} {images.resolve()} {labels} {limit} {' '.join(map(str, points))}"
+    path = FOLDER / f"frame-bank-{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz"
+    if path.exists():
+        return load_bank(path)
+    with answers_of(manifest.digest, FOLDER) as answers:
+        bank = make_bank(device, load_server(bundle), labelled, points, answers)
+    bank.save(path)
+    return bank
+
+
+def make_bank(
+    device: DeviceBundle,
+    server: ServerBundle,
+    labelled: LabelledSet,
+    points: Sequence[OperatingPoint],
+    answers: Answers | None = None,
+) -> FrameBank:
+    """Return the bank of these points and, if the bundle has the detector, of LOCAL."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    points = with_local(server, points)
+    tallies = measure_points(device, server, labelled, points, answers)
+    payload = np.array([tally.sizes for tally in tallies], np.int64).T
+    evaluated = [labelled.evaluated(tally.found) for tally in tallies]
+    return assemble(points, payload, evaluated, labelled.image_ids, labelled.category_ids)

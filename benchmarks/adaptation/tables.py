@@ -1,0 +1,159 @@
+"""The adaptation benchmark as Markdown, for README and docs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.adaptation.summary import FORESIGHT, ORACLE, OURS
+
+RIVALS = ("image", "see", "local")
+NAMES = {
+    OURS: "SlimSplit",
+    "split": "features alone",
+    "image": "pictures alone",
+    "see": "SEE",
+    "local": "device alone",
+    ORACLE: "oracle",
+}
+
+Result = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+def compared(result: Result) -> str:
+    """Return a row for each trace and deadline: the controller, as a share of the oracle, and its best rival."""
+    return _table(
+        ("trace", "deadline ms", "met (of the oracle's)", "AP (of the oracle's)", "best rival, its AP", "lead, AP"),
+        [
+            (
+                row["trace"],
+                f"{row['deadline_ms']:g}",
+                f"{row['met_share']:.1%} ({_percent(row['met_share_of_oracle'])})",
+                f"{row['ap']:.1f} ({_percent(row['ap_of_oracle'])})",
+                "-" if row["best_rival"] is None else f"{_name(row['best_rival'])}, {row['best_rival_ap']:.1f}",
+                "-" if row["ap_lead"] is None else f"{row['ap_lead']:+.1f}",
+            )
+            for row in result["compared"]
+        ],
+    )
+
+
+def policies(result: Result) -> str:
+    """Return a row for each trace, deadline and policy; of the fixed points only the best one."""
+    return _policies([row for group in _groups(result["runs"]) for row in _chosen(group)])
+
+
+def real(result: Result) -> str:
+    """Return a row for each run over real TCP."""
+    return _policies([row for row in result["runs"] if "ap" in row])
+
+
+def summary(result: Result) -> str:
+    """Return the worst case over traces by each deadline, and how quickly the controller reacts."""
+    worst = _table(
+        ("traces", "deadline ms", "met, of the oracle's", "AP, of the oracle's", "AP, lead over the best rival"),
+        [
+            (
+                row["traces"],
+                f"{row['deadline_ms']:g}",
+                _at(_percent(row["met_share_of_oracle"]), row["met_share_of_oracle_at"]),
+                _at(_percent(row["ap_of_oracle"]), row["ap_of_oracle_at"]),
+                _at("-" if row["ap_lead"] is None else f"{row['ap_lead']:+.1f}", row["ap_lead_at"]),
+            )
+            for row in result["worst"]
+        ],
+    )
+    reactions = _table(
+        (
+            "deadline ms",
+            "late frames after a link 4 times slower",
+            "s to 90 % of the new best after one 4 times faster",
+            "frames until the width follows twice the load",
+            "µs a decision",
+        ),
+        [
+            (
+                f"{row['deadline_ms']:g}",
+                str(row["late_frames_after_step_down"]),
+                _number(row["seconds_to_new_best_after_step_up"], 1),
+                str(row["frames_until_width_follows_load"]),
+                f"{row['decision_us_p50']:.0f}",
+            )
+            for row in result["reactions"]
+        ],
+    )
+    return f"{worst}\n{reactions}"
+
+
+def figures(result: Result) -> str:
+    """Return the comparisons of all families and the time line, as docs/results shows them."""
+    families = dict.fromkeys(row["family"] for row in result["runs"])
+    shown = [picture(f"adapt-{family}", f"Effective AP of every policy on {family} links") for family in families]
+    return "\n".join([*shown, time_line(result, "")])
+
+
+def time_line(result: Result, folder: str) -> str:
+    """Return one run of the controller over its time, as a page shows it that has the pictures in a folder."""
+    return picture(f"{folder}adapt-run", "A run over a changing link: capacity, bytes, mode and width, latency")
+
+
+def picture(path: str, words: str) -> str:
+    """Return a picture in the page's theme: PATH-light.png or PATH-dark.png."""
+    dark = f'<source media="(prefers-color-scheme: dark)" srcset="{path}-dark.png">'
+    return f'<picture>{dark}<img src="{path}-light.png" alt="{words}"></picture>\n'
+
+
+def _policies(rows: Sequence[Row]) -> str:
+    header = ("trace", "deadline ms", "policy", "met", "AP", "p50 / p95 / p99 ms", "KB", "switches a minute", "frames")
+    return _table(header, [_policy(row) for row in rows])
+
+
+def _policy(row: Row) -> tuple[str, ...]:
+    latency = " / ".join(_number(row[f"latency_ms_p{p}"], 0) for p in (50, 95, 99))
+    return (
+        row["trace"],
+        f"{row['deadline_ms']:g}",
+        _name(row["policy"]),
+        f"{row['met_share']:.1%}",
+        f"{row['ap']:.1f}",
+        latency,
+        f"{row['kilobytes_mean']:.1f}",
+        f"{row['switches_per_min']:.0f}",
+        ", ".join(f"{mode} {count}" for mode, count in row["frames"].items()),
+    )
+
+
+def _groups(rows: Sequence[Row]) -> list[list[Row]]:
+    places = dict.fromkeys((row["trace"], row["deadline_ms"]) for row in rows)
+    return [[row for row in rows if (row["trace"], row["deadline_ms"]) == place] for place in places]
+
+
+def _chosen(group: Sequence[Row]) -> list[Row]:
+    by_name = {row["policy"]: row for row in group}
+    fixed = [row for row in group if row["policy"] not in {OURS, *RIVALS, *FORESIGHT}]
+    best = sorted(fixed, key=lambda row: -float(row["ap"]))[:1]
+    return [*(by_name[name] for name in (OURS, *RIVALS) if name in by_name), *best] + (
+        [by_name[ORACLE]] if ORACLE in by_name else []
+    )
+
+
+def _name(policy: str) -> str:
+    return NAMES.get(policy, f"always {policy}")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _at(figure: str, trace: str | None) -> str:
+    return figure if trace is None else f"{figure} ({trace})"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(line)} |\n" for line in (header, *rows)]
+    return "".join([lines[0], f"{'|---' * len(header)}|\n", *lines[1:]])

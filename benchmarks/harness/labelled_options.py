@@ -1,0 +1,31 @@
+"""What every benchmark on labelled pictures is told, and what must be right before a long one begins."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from benchmarks.accuracy.rate_plot import require_matplotlib
+from splitnet.errors import ConfigError
+
+
+def add_labelled(parser: ArgumentParser) -> None:
+    """Add --images, --annotations and --limit."""
+    add = parser.add_argument
+    add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, never trained on")
+    add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
+    add("--limit", type=int, metavar="N", help="only the first N pictures: a quick look")
+
+
+def check_drawn(options: Namespace, *counts: str) -> None:
+    """Raise ConfigError if an option that counts is below 1, or if what --out asks for cannot be drawn or written."""
+    for name in counts:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} must be at least 1, not {value}")
+    if options.out is not None:
+        require_matplotlib()
+        try:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"--out {options.out}: {error}") from error

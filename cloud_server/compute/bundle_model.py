@@ -1,0 +1,217 @@
+"""A bundle's server half as the engine's model: payloads in, detections in pixels of the frame out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cloud_server.compute.cuda_graphs import GraphedNetwork
+from cloud_server.compute.onnx_module import RuntimeNetwork
+from cloud_server.compute.tuning import Tuning
+from splitnet.bundle import ServerBundle
+from splitnet.codec.image_codec import decompress_image
+from splitnet.detections import Detections
+from splitnet.errors import BitstreamError, ConfigError
+from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox
+from splitnet.messages import Frame
+from splitnet.nn.architectures import architecture_of
+from splitnet.operating_point import Codec, Mode, OperatingPoint
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """What a payload held, and where the picture lies in the detector's square."""
+
+    data: NDArray[Any]  # split: symbols (C, h, w) int16; image: canvas (H, W, 3) uint8
+    point: OperatingPoint
+    letterbox: Letterbox
+
+
+class BundleModel:
+    """Runs a bundle. `decode` may be called on any thread, the rest on the engine's only."""
+
+    def __init__(self, bundle: ServerBundle, device: torch.device, tuning: Tuning = Tuning()) -> None:  # noqa: B008
+        """Take a loaded bundle, the device to run on, and how. Raises ConfigError if this way does not exist here."""
+        self._bundle = bundle
+        self._device = device
+        self._tuning = tuning
+        self._input_size = bundle.manifest.input_size
+        self._dtype = _dtype(tuning, device)
+        self._gains = bundle.half.inverse_gains
+        self._modules: dict[Mode, nn.Module] = {Mode.SPLIT: bundle.half}
+        if bundle.detector is not None:
+            self._modules[Mode.IMAGE] = bundle.detector
+        self._networks: dict[Mode, Callable[[Tensor], Tensor]] = dict(self._modules)
+        if tuning.onnxruntime and device.type == "cpu":  # here, since it takes seconds that no batch should wait for
+            self._networks = {mode: self._exported(mode, module) for mode, module in self._modules.items()}
+
+    @property
+    def digest(self) -> str:
+        """The bundle's digest."""
+        return self._bundle.manifest.digest
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self._bundle.manifest.name
+
+    @property
+    def tuning(self) -> Tuning:
+        """How it is computed."""
+        return self._tuning
+
+    @property
+    def modes(self) -> Sequence[Mode]:
+        """The modes that the bundle can serve."""
+        return list(self._modules)
+
+    @property
+    def each_size_differs(self) -> bool:
+        """Whether every batch size is slow the first time: on a GPU, for its kernels and graphs."""
+        return self._device.type != "cpu"
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the weights take in memory."""
+        modules = self._modules.values()
+        return sum(tensor.nbytes for module in modules for tensor in (*module.parameters(), *module.buffers()))
+
+    def prepare(self) -> None:
+        """Compile the codec, and move the networks to the device in the form that was chosen."""
+        if self._tuning.threads:
+            torch.set_num_threads(self._tuning.threads)
+        self._bundle.codec.warm_up()
+        self._gains = self._gains.to(self._device)
+        for mode, network in self._networks.items():
+            if isinstance(network, nn.Module):
+                self._networks[mode] = self._placed(network)
+
+    def _exported(self, mode: Mode, module: nn.Module) -> RuntimeNetwork:
+        return RuntimeNetwork(module, self._input(mode, [self.blank(mode)]), self._tuning.threads)
+
+    def _placed(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
+        module.to(self._device, self._dtype)
+        if self._tuning.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return GraphedNetwork(module) if self._tuning.cuda_graphs and self._device.type == "cuda" else module
+
+    def decode(self, frame: Frame) -> DecodedFrame:
+        """Undo the entropy or picture coding. Raises BitstreamError."""
+        letterbox = Letterbox.fit(frame.frame_width, frame.frame_height, self._side(frame.operating_point))
+        decode = self._symbols if frame.operating_point.mode is Mode.SPLIT else self._canvas
+        return DecodedFrame(decode(frame, letterbox), frame.operating_point, letterbox)
+
+    @torch.inference_mode()
+    def raw(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Return the raw predictions (N, A, ...) of frames of one mode."""
+        return self._networks[mode](self._input(mode, batch)).float()
+
+    @torch.inference_mode()
+    def infer(self, mode: Mode, batch: Sequence[DecodedFrame]) -> list[Detections]:
+        """Return the detections of each frame of one mode."""
+        raw = self.raw(mode, batch)
+        found = architecture_of(self._bundle.manifest.detector).detections(raw, self._input_size)
+        return [_to_frame(one, frame.letterbox) for one, frame in zip(found, batch, strict=True)]
+
+    def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Return a batch as the network takes it, on the device: one transfer, of integers."""
+        whole = self._latents(batch) if mode is Mode.SPLIT else self._squares(batch)
+        whole = whole.to(self._dtype)
+        return whole.contiguous(memory_format=torch.channels_last) if self._tuning.channels_last else whole
+
+    def _latents(self, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Undo gains and cropping: what lies outside a canvas was never sent and is zero."""
+        cells = self._input_size // LATENT_STRIDE
+        symbols = np.zeros((len(batch), self._bundle.manifest.latent_channels, cells, cells), np.int16)
+        for one, frame in zip(symbols, batch, strict=True):
+            one[:, : frame.data.shape[1], : frame.data.shape[2]] = frame.data
+        widths = [frame.point.width - 1 for frame in batch]
+        gains = self._gains[widths, [frame.point.quality for frame in batch]]
+        return self._transfer(symbols).float() * gains[:, :, None, None]
+
+    def _squares(self, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Pad canvases with grey."""
+        size = self._input_size
+        images = np.full((len(batch), size, size, 3), PADDING_VALUE, np.uint8)
+        for one, frame in zip(images, batch, strict=True):
+            one[: frame.data.shape[0], : frame.data.shape[1]] = frame.data
+        return self._transfer(images).permute(0, 3, 1, 2).float().contiguous()
+
+    def _transfer(self, array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self._tuning.pinned_memory and self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
+
+    def _side(self, point: OperatingPoint) -> int:
+        """Return the side of the square that the device fitted its frame into."""
+        try:
+            return self._bundle.manifest.side(point.width)
+        except ConfigError as error:
+            raise BitstreamError(f"the frame says {point}, but {error}") from None
+
+    def _symbols(self, frame: Frame, letterbox: Letterbox) -> NDArray[np.int16]:
+        header, symbols = self._bundle.codec.decompress(frame.payload)
+        sent = (header.codec, header.width, header.quality)
+        point = frame.operating_point
+        if sent != (point.codec, point.width, point.quality):
+            inside = OperatingPoint(*sent)
+            raise BitstreamError(f"the frame says {point}, its bitstream {inside}: send what you encoded")
+        height, width = letterbox.canvas_height // LATENT_STRIDE, letterbox.canvas_width // LATENT_STRIDE
+        _check_shape(frame, symbols.shape, (self._bundle.manifest.latent_channels, height, width))
+        return symbols
+
+    def _canvas(self, frame: Frame, letterbox: Letterbox) -> NDArray[np.uint8]:
+        if self._bundle.detector is None:
+            name = self._bundle.manifest.name
+            raise BitstreamError(f"bundle {name} has no detector for pictures: use a split operating point")
+        codec = frame.operating_point.codec
+        canvas = decompress_image(frame.payload, codec, self._input_size, self._input_size)
+        _check_shape(frame, canvas.shape, (letterbox.canvas_height, letterbox.canvas_width, 3))
+        return canvas
+
+    def blank(self, mode: Mode) -> DecodedFrame:
+        """Return a frame that shows nothing."""
+        manifest = self._bundle.manifest
+        size = self._input_size
+        letterbox = Letterbox.fit(size, size, size)
+        if mode is Mode.IMAGE:
+            return DecodedFrame(np.zeros((size, size, 3), np.uint8), OperatingPoint(Codec.JPEG, 0, 0), letterbox)
+        cells = size // LATENT_STRIDE
+        symbols = np.zeros((manifest.latent_channels, cells, cells), np.int16)
+        return DecodedFrame(symbols, OperatingPoint(Codec.RANS, 1, 0), letterbox)
+
+
+def _dtype(tuning: Tuning, device: torch.device) -> torch.dtype:
+    """Return what the networks compute with. The gains stay in single precision."""
+    if device.type == "cuda":
+        return torch.half if tuning.half_precision else torch.float
+    return torch.bfloat16 if tuning.bfloat16 else torch.float
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for "auto", "cpu" or "cuda". Raises ConfigError if there is no CUDA device."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no CUDA device is usable here: install a CUDA build of torch, or use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _check_shape(frame: Frame, actual: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if actual != expected:
+        raise BitstreamError(
+            f"the payload has shape {actual}, but a frame of {frame.frame_width}x{frame.frame_height} pixels "
+            f"gives {expected} in this bundle: check the frame's size"
+        )
+
+
+def _to_frame(detections: Detections, letterbox: Letterbox) -> Detections:
+    boxes = letterbox.boxes_to_frame(detections.boxes)
+    return Detections(boxes, detections.scores, detections.labels)

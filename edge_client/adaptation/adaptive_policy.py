@@ -1,0 +1,133 @@
+"""The policy that adapts: estimators of link, processor, sizes and server around the table controller."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from edge_client.adaptation.controller import UNATTAINABLE, Controller, ControlSettings
+from edge_client.adaptation.link import LinkEstimator
+from edge_client.adaptation.load import LoadFactor
+from edge_client.adaptation.point_table import Table, work_kind
+from edge_client.adaptation.policy import Circumstances, Decision, Estimates, Policy
+from edge_client.adaptation.prediction import Situation, Spread
+from edge_client.adaptation.recent_values import FramePace, RecentValues
+from splitnet.messages import Ack, ServerTiming
+from splitnet.operating_point import LOCAL, OperatingPoint
+
+if TYPE_CHECKING:
+    from edge_client.adaptation.load import CpuSample
+
+
+class AdaptivePolicy(Policy):
+    """Chooses each frame's operating point from what became of the frames before it. Thread-safe."""
+
+    def __init__(self, table: Table, settings: ControlSettings) -> None:
+        self._table = table
+        self._rows = {row.point: row for row in table.rows}
+        self._kinds = {row.kind for row in table.rows} | {work_kind(LOCAL)}
+        self._settings = settings
+        self._lock = Lock()
+        self._controller = Controller(table, settings)
+        self._link = LinkEstimator()
+        self._load = LoadFactor()
+        self._pace = FramePace()
+        self._sizes: defaultdict[str, RecentValues] = defaultdict(RecentValues)  # by codec, over the table's median
+        self._server_ms = RecentValues(rises=True)
+        self._unattainable = False
+
+    @property
+    def bridges(self) -> bool:
+        """Whether the device can detect alone while the link is away."""
+        return self._settings.has_local and self._table.local_ms is not None
+
+    @property
+    def unattainable(self) -> bool:
+        """Whether there was a frame whose deadline no operating point could have met."""
+        return self._unattainable
+
+    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+        """Return the decision for the frame that is encoded next."""
+        with self._lock:
+            self._pace.add(circumstances.frame_id, circumstances.capture_time)
+            decision = self._controller.choose(now, circumstances, self._situation(now))
+            self._unattainable = self._unattainable or decision.reason == UNATTAINABLE
+            return decision
+
+    def encoded(self, now: float, frame_id: int, point: OperatingPoint, encode_ms: float, payload_bytes: int) -> None:
+        """Learn what encoding has cost."""
+        row = self._rows.get(point)
+        if row is None:
+            return
+        with self._lock:
+            self._load.measured(now, row.kind, encode_ms / row.encode_ms)
+            self._sizes[point.codec.value].add(payload_bytes / row.bytes_p50)
+
+    def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
+        """Learn that a frame is on its way."""
+        with self._lock:
+            self._link.sent(now, frame_id, payload_bytes)
+
+    def acked(self, now: float, ack: Ack) -> None:
+        """Learn that the server has a frame."""
+        with self._lock:
+            self._link.acked(now, ack)
+
+    def answered(self, now: float, frame_id: int, timing: ServerTiming) -> None:
+        """Learn that a frame's detections have arrived."""
+        with self._lock:
+            self._link.forget(now, frame_id)
+            self._server_ms.add(timing.wait_ms + timing.decode_ms + timing.infer_ms)
+
+    def failed(self, now: float, frame_id: int) -> None:
+        """Learn that a frame was refused, or lost."""
+        with self._lock:
+            self._link.forget(now, frame_id)
+
+    def link_up(self, now: float) -> None:
+        """Learn that a session is open: its link may be another one."""
+        with self._lock:
+            self._link.reset(now)
+
+    def link_down(self, now: float) -> None:
+        """Learn that there is none any more; frames under way are lost."""
+        with self._lock:
+            self._link.reset(now)
+
+    def detected_locally(self, now: float, frame_id: int, duration_ms: float) -> None:
+        """Learn how long the device took to detect by itself."""
+        if self._table.local_ms:
+            with self._lock:
+                self._load.measured(now, work_kind(LOCAL), duration_ms / self._table.local_ms)
+
+    def sampled(self, now: float, sample: CpuSample) -> None:
+        """Learn how busy the device is."""
+        with self._lock:
+            self._load.warn(sample)
+
+    def estimates(self, now: float) -> Estimates:
+        """Return what it believes."""
+        with self._lock:
+            link = self._link.estimate(now)
+            return Estimates(
+                capacity_bps=link.capacity_bps,
+                capacity_low_bps=link.capacity_low_bps,
+                rtt_min_ms=link.rtt_min_ms,
+                in_flight_bytes=link.in_flight_bytes,
+                overusing=link.overusing,
+                load_factor=self._load.common,
+            )
+
+    def _situation(self, now: float) -> Situation:
+        return Situation(
+            link=self._link.estimate(now),
+            encode_load={kind: self._encode_load(now, kind) for kind in self._kinds},
+            size_load={codec: known.spread for codec, known in self._sizes.items() if known.spread is not None},
+            server_ms=self._server_ms.spread or Situation.server_ms,
+            frame_interval_ms=self._pace.interval_ms,
+        )
+
+    def _encode_load(self, now: float, kind: str) -> Spread:
+        expected = self._load.factor(now, kind)
+        return Spread(expected, expected * self._load.spread_p90)

@@ -1,0 +1,122 @@
+"""The operating points that a controller chooses from: what each one gives, and costs on this device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from edge_client.adaptation.profile import DeviceProfile
+from edge_client.percentiles import percentile
+from splitnet.errors import ConfigError
+from splitnet.operating_point import Mode, OperatingPoint
+
+if TYPE_CHECKING:  # it needs torch, which a program that shows its help can do without
+    from splitnet.manifest import Manifest, MeasuredPoint
+
+Choice = Literal["auto", "split", "image", "local"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operating point as measured."""
+
+    point: OperatingPoint
+    ap: float  # percent
+    bytes_p50: float
+    bytes_p90: float
+    encode_ms: float  # on this device, with nothing else to do
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on figures that no measurement gives."""
+        if not (min(self.bytes_p50, self.bytes_p90, self.encode_ms) > 0 and self.ap >= 0):
+            raise ConfigError(f"{self.point}: bytes and times must be positive; measure bundle and device again")
+
+    @cached_property
+    def kind(self) -> str:
+        """What rows with the same computation share; see `work_kind`."""
+        return work_kind(self.point)
+
+    @cached_property
+    def codec(self) -> str:
+        """What rows share whose sizes vary together."""
+        return self.point.codec.value
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every operating point worth choosing, the smallest first; and the device's own detector, if it has one."""
+
+    rows: tuple[Row, ...]
+    local_ap: float | None = None
+    local_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError if there is nothing to choose."""
+        if not self.rows and self.local_ms is None:
+            raise ConfigError("no operating point can be chosen: run `python -m training evaluate` on the bundle")
+
+
+def work_kind(point: OperatingPoint) -> str:
+    """Return a name for what a point lets the device compute: its width, its picture codec, or the detector."""
+    return f"w{point.width}" if point.mode is Mode.SPLIT else point.codec.value
+
+
+def build_table(manifest: Manifest, profile: DeviceProfile, mode: Choice = "auto") -> Table:
+    """Return what a mode may choose from, with the bundle's accuracies and bytes and the device's times.
+
+    Raises ConfigError if nothing is left.
+    """
+    wanted = {"auto": (Mode.SPLIT, Mode.IMAGE), "split": (Mode.SPLIT,), "image": (Mode.IMAGE,), "local": ()}[mode]
+    rows = [_row(point, manifest, profile) for point in manifest.points if point.mode in wanted]
+    has_local = mode in ("auto", "local") and profile.local_ms is not None and manifest.unsplit is not None
+    return Table(
+        rows=without_dominated(rows),
+        local_ap=manifest.unsplit.ap if has_local and manifest.unsplit else None,
+        local_ms=profile.local_ms if has_local else None,
+    )
+
+
+def without_dominated(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows that no other row beats or equals in everything, the smallest first."""
+    kept: list[Row] = []
+    for row in sorted(rows, key=lambda r: (-r.ap, r.bytes_p50, r.encode_ms)):
+        if not any(_at_most(other, row) for other in kept):
+            kept.append(row)
+    return tuple(sorted(kept, key=lambda r: (r.bytes_p50, r.encode_ms)))
+
+
+def _at_most(other: Row, row: Row) -> bool:
+    """Return whether another row, of at least the same accuracy, costs no more of anything."""
+    return other.bytes_p50 <= row.bytes_p50 and other.bytes_p90 <= row.bytes_p90 and other.encode_ms <= row.encode_ms
+
+
+def _row(point: MeasuredPoint, manifest: Manifest, profile: DeviceProfile) -> Row:
+    chosen = OperatingPoint(point.codec, point.width, point.quality)
+    encode_ms = _encode_ms(chosen, point.encode_ms_p50, manifest, profile)
+    return Row(chosen, point.ap, point.bytes_mean, point.bytes_p90, encode_ms)
+
+
+def _encode_ms(point: OperatingPoint, elsewhere_ms: float, manifest: Manifest, profile: DeviceProfile) -> float:
+    """Return the device's time for a point: measured, or that of the same work, or scaled from the bundle's machine."""
+    measured = profile.encode_ms
+    if str(point) in measured:
+        return measured[str(point)]
+    alike = [
+        measured[str(other)] * elsewhere_ms / known.encode_ms_p50
+        for known in manifest.points
+        if str(other := OperatingPoint(known.codec, known.width, known.quality)) in measured
+        and work_kind(other) == work_kind(point)
+    ]
+    return percentile(alike, 50) or elsewhere_ms * _slowdown(manifest, profile)
+
+
+def _slowdown(manifest: Manifest, profile: DeviceProfile) -> float:
+    """Return how many times slower than the bundle's machine the device is; 1 if nothing compares."""
+    ratios = [
+        profile.encode_ms[name] / known.encode_ms_p50
+        for known in manifest.points
+        if (name := str(OperatingPoint(known.codec, known.width, known.quality))) in profile.encode_ms
+    ]
+    return percentile(ratios, 50) or 1.0

@@ -1,0 +1,145 @@
+"""Who chooses the operating point. The pipeline asks once for every frame, just before encoding it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from splitnet.errors import ConfigError
+from splitnet.messages import Ack, ServerTiming
+from splitnet.operating_point import OperatingPoint
+
+if TYPE_CHECKING:
+    from edge_client.adaptation.load import CpuSample
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a policy may look at when it chooses. Times in seconds of the device's monotonic clock."""
+
+    frame_id: int
+    capture_time: float
+    deadline_ms: float  # from capture, 0 for none
+    in_flight: int  # frames under way, this one included
+    can_send: bool = True  # False: the link is down or silent, only LOCAL and SKIP are left
+    local_pending: int = 0  # frames that the device's own detector has still to finish
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Where the time between capture and detections goes, in milliseconds; predicted, or as it was."""
+
+    wait_ms: float = 0.0  # from capture until encoding begins
+    encode_ms: float = 0.0  # or, in local mode, the whole detection
+    transmit_ms: float = 0.0  # until the link has taken the payload and what lies before it
+    propagate_ms: float = 0.0  # there and back, for a message of no size
+    server_ms: float = 0.0  # waiting, decoding and detecting
+
+    @property
+    def total_ms(self) -> float:
+        """Their sum."""
+        return self.wait_ms + self.encode_ms + self.transmit_ms + self.propagate_ms + self.server_ms
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An operating point, and why it was chosen."""
+
+    point: OperatingPoint
+    reason: str = "fixed"
+    predicted: Terms | None = None
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a policy believes at one moment, for the status line and the trace; None where it knows nothing."""
+
+    capacity_bps: float | None = None
+    capacity_low_bps: float | None = None  # what it counts on
+    rtt_min_ms: float | None = None
+    in_flight_bytes: int = 0
+    overusing: bool = False
+    load_factor: float | None = None  # encode times as measured, over those of the profile
+
+
+class Policy:
+    """Chooses one operating point for each frame, and may learn from what becomes of it.
+
+    `choose`, `encoded` and `estimates` are called in the encoding thread, the others in the event loop's: a
+    policy that learns guards its state, and all of them are quick. Times are seconds of the device's monotonic
+    clock.
+    """
+
+    @property
+    def bridges(self) -> bool:
+        """Whether it can do without the link: then it is asked even when nothing can be sent, else frames wait."""
+        return False
+
+    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+        """Return the decision for the frame that is encoded next."""
+        raise NotImplementedError
+
+    def encoded(self, now: float, frame_id: int, point: OperatingPoint, encode_ms: float, payload_bytes: int) -> None:
+        """Learn what encoding has cost."""
+
+    def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
+        """Learn that a frame is on its way."""
+
+    def acked(self, now: float, ack: Ack) -> None:
+        """Learn that the server has a frame."""
+
+    def answered(self, now: float, frame_id: int, timing: ServerTiming) -> None:
+        """Learn that a frame's detections have arrived."""
+
+    def failed(self, now: float, frame_id: int) -> None:
+        """Learn that a frame was refused, or lost."""
+
+    def link_up(self, now: float) -> None:
+        """Learn that a session is open."""
+
+    def link_down(self, now: float) -> None:
+        """Learn that there is none any more; frames under way are lost."""
+
+    def detected_locally(self, now: float, frame_id: int, duration_ms: float) -> None:
+        """Learn how long the device took to detect by itself."""
+
+    def sampled(self, now: float, sample: CpuSample) -> None:
+        """Learn how busy the device is, about once a second."""
+
+    def estimates(self, now: float) -> Estimates:
+        """Return what it believes."""
+        return Estimates()
+
+
+@dataclass(frozen=True)
+class FixedPolicy(Policy):
+    """Always the same operating point."""
+
+    point: OperatingPoint
+
+    @property
+    def bridges(self) -> bool:
+        """Whether its point needs no link."""
+        return not self.point.travels
+
+    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+        """Return the operating point."""
+        return Decision(self.point)
+
+
+class SchedulePolicy(Policy):
+    """Goes through a list of operating points, a number of frames on each, and starts over."""
+
+    def __init__(self, points: Sequence[OperatingPoint], frames_each: int) -> None:
+        if not points or frames_each < 1:
+            raise ConfigError("a schedule needs at least one operating point and one frame on each")
+        self._points = tuple(points)
+        self._frames_each = frames_each
+        self._chosen = 0
+
+    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+        """Return the next operating point of the list."""
+        point = self._points[self._chosen // self._frames_each % len(self._points)]
+        self._chosen += 1
+        return Decision(point, "schedule")

@@ -1,0 +1,136 @@
+"""A frame becomes a payload: letterbox, network and quantiser, entropy coder; or a picture codec."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from edge_client.capture.source import Image
+from edge_client.encoding.backends import TORCH, start_backend
+from edge_client.encoding.idle_memory import release_idle_memory
+from splitnet.codec.image_codec import compress_image
+from splitnet.errors import ConfigError
+from splitnet.letterbox import Letterbox
+from splitnet.operating_point import Mode, OperatingPoint
+
+if TYPE_CHECKING:
+    from splitnet.bundle import DeviceBundle
+    from splitnet.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class EncodedFrame:
+    """A payload and what it cost, step by step."""
+
+    point: OperatingPoint  # really encoded at; its quality may be below what was asked
+    payload: bytes
+    letterbox_ms: float
+    network_ms: float  # encoder, gains and quantiser; 0 for pictures
+    entropy_ms: float  # symbols to bytes, or the picture codec
+
+    @property
+    def encode_ms(self) -> float:
+        """The whole, from frame to payload."""
+        return self.letterbox_ms + self.network_ms + self.entropy_ms
+
+
+class EncoderRuntime:
+    """The device half of a bundle, ready to encode at any operating point. One thread at a time."""
+
+    def __init__(
+        self, bundle: DeviceBundle, clock: Callable[[], float] = time.perf_counter, backend: str = TORCH
+    ) -> None:
+        """Take a device half. backend: what runs it already (see `backends`)."""
+        self.backend = backend
+        self._bundle = bundle
+        self._clock = clock
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself."""
+        return self._bundle.manifest
+
+    def encode(self, image: Image, point: OperatingPoint) -> EncodedFrame:
+        """Encode a frame (H, W, 3) uint8 BGR of any size at an operating point of this bundle.
+
+        A frame that would be far larger than pictures are at this point is sent at a lower quality: the result's
+        point is the one that it was encoded at.
+        """
+        begin = self._clock()
+        height, width = image.shape[:2]
+        canvas = Letterbox.fit(width, height, self.manifest.side(point.width)).apply(image)
+        fitted = self._clock()
+        if point.mode is Mode.IMAGE:
+            payload = compress_image(canvas, point.codec, point.quality)
+            coded = self._clock()
+            return EncodedFrame(point, payload, _ms(begin, fitted), 0.0, _ms(fitted, coded))
+        latent = self._bundle.encoder.latent(canvas, point.width)
+        symbols = self._bundle.encoder.quantise(latent, point.width, point.quality)
+        encoded = self._clock()
+        payload, quality = self._bundle.codec.compress_capped(
+            symbols,
+            point.width,
+            point.quality,
+            lambda coarser: self._bundle.encoder.quantise(latent, point.width, coarser),
+            point.codec,
+        )
+        coded = self._clock()
+        sent = replace(point, quality=quality)
+        return EncodedFrame(sent, payload, _ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
+
+    def check(self, point: OperatingPoint) -> None:
+        """Raise ConfigError if the bundle has no such operating point."""
+        manifest = self.manifest
+        if point.mode is Mode.SPLIT and (point.width > manifest.widths or point.quality >= manifest.qualities):
+            raise ConfigError(
+                f"bundle {manifest.name} has widths 1..{manifest.widths} and qualities "
+                f"0..{manifest.qualities - 1}, not width {point.width} quality {point.quality}"
+            )
+
+    def warm_up(self, frame_size: tuple[int, int] | None = None) -> None:
+        """Compile and allocate what the first frame would otherwise wait for. frame_size: (width, height)."""
+        side = self.manifest.input_size
+        width, height = frame_size or (side, side)
+        self._bundle.codec.warm_up()
+        for index, own in enumerate(self.manifest.sides):
+            letterbox = Letterbox.fit(width, height, own)
+            self._bundle.encoder.warm_up(index + 1, letterbox.canvas_height, letterbox.canvas_width)
+
+    def byte_cap(self, point: OperatingPoint) -> int | None:
+        """Return the most bytes of a frame at an operating point; None for pictures."""
+        return self._bundle.codec.byte_cap(point.width, point.quality) if point.mode is Mode.SPLIT else None
+
+    def mmacs(self, width: int, frame_size: tuple[int, int]) -> float:
+        """Return the millions of multiply-accumulates that a width spends on a frame of (width, height)."""
+        letterbox = Letterbox.fit(*frame_size, self.manifest.side(width))
+        return self._bundle.encoder.mmacs(width, letterbox.canvas_height, letterbox.canvas_width)
+
+
+def load_encoder(folder: Path, device: str, threads: int, backend: str = TORCH) -> EncoderRuntime:
+    """Load a bundle's device half onto "cpu" or "cuda", warmed up, to use at most `threads` CPU threads.
+
+    backend: one of `backends.BACKENDS`. Raises BundleError, or ConfigError if there is no such device or back end.
+    """
+    import torch  # here, because a program that shows its help or profiles nothing can do without
+
+    from splitnet.bundle import load_device
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("this PyTorch sees no CUDA device; use --device cpu")
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)  # a pool of its own costs more memory than resizing one picture gains
+    bundle = load_device(folder)
+    bundle.encoder.to(device)
+    runtime = EncoderRuntime(bundle, backend=start_backend(bundle.encoder, backend, threads))
+    runtime.warm_up()
+    release_idle_memory()
+    return runtime
+
+
+def _ms(begin: float, end: float) -> float:
+    return (end - begin) * 1000

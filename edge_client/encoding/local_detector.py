@@ -1,0 +1,123 @@
+"""The device detects by itself: the bundle's whole detector, in a thread of its own that yields to the encoder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_client.capture.mailbox import Mailbox
+from edge_client.capture.source import Image
+from edge_client.encoding.encoder import EncodedFrame
+from edge_client.encoding.idle_memory import release_idle_memory
+from edge_client.frames import ChosenFrame
+from edge_client.threads import lower_priority
+from splitnet.detections import Detections
+from splitnet.letterbox import Letterbox
+from splitnet.operating_point import LOCAL
+
+if TYPE_CHECKING:
+    from splitnet.manifest import Manifest
+    from splitnet.nn.detector import Detector
+
+LocalResult = tuple[EncodedFrame, Detections]
+
+
+class LocalRuntime:
+    """The whole detector, ready to run on the device. One thread at a time."""
+
+    def __init__(
+        self, detector: Detector, input_size: int, device: str = "cpu", clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._detector = detector
+        self._input_size = input_size
+        self._device = device
+        self._clock = clock
+
+    def detect(self, image: Image) -> LocalResult:
+        """Find the objects in a frame (H, W, 3) uint8 BGR; returns what it cost, without a payload, and them."""
+        import torch  # here, because a program that shows its help can do without
+
+        from splitnet.nn.architectures import architecture_of
+        from splitnet.nn.split_detector import image_input
+
+        begin = self._clock()
+        letterbox = Letterbox.fit(image.shape[1], image.shape[0], self._input_size)
+        canvas = letterbox.apply(image)
+        fitted = self._clock()
+        with torch.inference_mode():
+            raw = self._detector(image_input(canvas, self._input_size)[None].to(self._device))
+            found = architecture_of(self._detector.name).detections(raw, self._input_size)[0]
+        detections = Detections(letterbox.boxes_to_frame(found.boxes), found.scores, found.labels)
+        done = self._clock()
+        return EncodedFrame(LOCAL, b"", (fitted - begin) * 1000, (done - fitted) * 1000, 0.0), detections
+
+
+class LocalThread:
+    """Feeds a `LocalRuntime` one frame at a time; of those that wait the newest wins."""
+
+    def __init__(
+        self,
+        runtime: LocalRuntime,
+        on_detected: Callable[[ChosenFrame, LocalResult], None],
+        on_overtaken: Callable[[ChosenFrame], None],
+    ) -> None:
+        """Take what to call, in this thread, with each result; `release` then lets the next frame come."""
+        self._runtime = runtime
+        self._on_detected = on_detected
+        self._on_overtaken = on_overtaken
+        self._mailbox: Mailbox[ChosenFrame] = Mailbox(1, on_overtaken)
+        self._mailbox.resume()
+
+    @property
+    def pending(self) -> int:
+        """Frames that wait or are being looked at."""
+        return self._mailbox.pending
+
+    def run(self) -> None:
+        """Detect until `finish` or `close`."""
+        lower_priority()
+        while (taken := self._mailbox.take()) is not None:
+            chosen, _ = taken
+            self._on_detected(chosen, self._runtime.detect(chosen.frame.image))
+
+    def submit(self, chosen: ChosenFrame, wait: bool) -> None:
+        """Hand a frame over; with `wait`, once the one before has been taken, so that none is overtaken."""
+        if not self._mailbox.put(chosen, wait):
+            self._on_overtaken(chosen)  # by the end
+
+    def release(self) -> None:
+        """Let the next frame come: the last result has found its place."""
+        self._mailbox.release()
+
+    def finish(self) -> None:
+        """End `run` after the frame that may still wait."""
+        self._mailbox.finish()
+
+    def close(self) -> None:
+        """End `run` after the frame it has in hand."""
+        self._mailbox.close()
+
+
+def load_local(folder: Path, manifest: Manifest, device: str) -> LocalRuntime | None:
+    """Load a bundle's whole detector onto "cpu" or "cuda", warmed up; None if it is not on this device.
+
+    It runs on as many threads as torch has been given for the encoder. Raises BundleError if it is damaged.
+    """
+    import numpy as np
+    import torch
+
+    from splitnet.bundle import DETECTOR_FILE, load_detector
+    from splitnet.nn.blocks import place
+
+    if not (folder / DETECTOR_FILE).exists():
+        return None
+    detector = load_detector(folder, manifest)
+    if detector is None:
+        return None
+    size = manifest.input_size
+    runtime = LocalRuntime(place(detector, torch.device(device)), size, device)
+    runtime.detect(np.zeros((size, size, 3), np.uint8))
+    release_idle_memory()
+    return runtime

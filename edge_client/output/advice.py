@@ -1,0 +1,141 @@
+"""Which mode would serve best, and by how much: from measured figures, in plain sentences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edge_client.adaptation.point_table import Row, Table
+from edge_client.output.statistics import RunStatistics
+from splitnet.operating_point import LOCAL, Mode, OperatingPoint
+
+NOISE_AP = 1.0  # smaller differences mean nothing
+PLACES = 2  # frames under way at once
+WIRE_BYTES = 120  # that a frame costs on the link beside its payload
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which a mode has to serve, as measured."""
+
+    deadline_ms: float  # from capture to detections
+    fps: float  # of the source
+    capacity_bps: float
+    rtt_ms: float
+    server_ms: Mapping[Mode, float]  # wait, decode and infer, of the modes that were tried
+
+    def server_ms_of(self, mode: Mode) -> float:
+        """Return the server's time for a mode; for one that was not tried, the longest of the others."""
+        return self.server_ms.get(mode, max(self.server_ms.values(), default=0.0))
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The best that one mode can do, or, if it cannot be in time, the quickest."""
+
+    point: OperatingPoint
+    ap: float  # percent, of the frames that it gets to
+    share: float  # of the source's frames that it gets to
+    kilobytes: float
+    total_ms: float
+    in_time: bool
+
+    @property
+    def effective_ap(self) -> float:
+        """Accuracy over all frames, where those without detections in time count as missed."""
+        return self.ap * self.share if self.in_time else 0.0
+
+
+def conditions_of_run(run: RunStatistics, now: float, deadline_ms: float) -> Conditions | None:
+    """Return the conditions that a run has met; None if it has seen too little of the link."""
+    estimates, seconds = run.estimates, run.seconds(now)
+    if not (estimates.capacity_bps and run.captured > 1 and seconds and run.answered):
+        return None
+    server_ms: dict[Mode, float] = {}
+    for point, found in sorted(run.points.items(), key=lambda item: item[1].frames):
+        if point.travels:
+            server_ms[point.mode] = found.server.percentile_ms(50)  # the point with the most frames has the last word
+    return Conditions(
+        deadline_ms, run.captured / seconds, estimates.capacity_bps, estimates.rtt_min_ms or 0.0, server_ms
+    )
+
+
+def with_times_of_run(tables: Mapping[Mode, Table], run: RunStatistics) -> dict[Mode, Table]:
+    """Return the tables with the device's times as the run has seen them, where it has, instead of the profile's."""
+    seen = {point: found.encode.percentile_ms(50) for point, found in run.points.items()}
+    return {
+        mode: replace(
+            table,
+            rows=tuple(replace(row, encode_ms=seen.get(row.point, row.encode_ms)) for row in table.rows),
+            local_ms=None if table.local_ms is None else seen.get(LOCAL, table.local_ms),
+        )
+        for mode, table in tables.items()
+    }
+
+
+def offers(tables: Mapping[Mode, Table], conditions: Conditions) -> list[Offer]:
+    """Return the best offer of each mode that has one, the best first. Tables: one for each mode."""
+    found = []
+    for mode, table in tables.items():
+        if mode is Mode.LOCAL:
+            candidates = _local(table, conditions)
+        else:
+            candidates = [_remote(row, conditions.server_ms_of(mode), conditions) for row in table.rows]
+        if candidates:
+            found.append(max(candidates, key=lambda offer: (offer.effective_ap, -offer.total_ms)))
+    return sorted(found, key=lambda offer: (-offer.effective_ap, offer.total_ms))
+
+
+def advice(found: Sequence[Offer], conditions: Conditions) -> list[str]:
+    """Return the sentences: the conditions, the best mode, and how far behind each other one is."""
+    lines = [_conditions(conditions)]
+    if not found:
+        return [*lines, "no mode can be judged: the bundle has no measured operating points"]
+    best, *others = found
+    if not best.in_time:
+        needed = f"{best.point} in {best.total_ms:.0f} ms"
+        return [*lines, f"no mode meets the deadline here; the quickest is {needed}: allow at least that"]
+    return [*lines, f"{best.point.mode.value} serves best: {_said(best)}", *(_behind(o, best) for o in others)]
+
+
+def _conditions(conditions: Conditions) -> str:
+    servers = ", ".join(f"{time:.0f} ms for {mode.value}" for mode, time in conditions.server_ms.items())
+    return (
+        f"with {conditions.capacity_bps / 1e6:.2f} Mbps, a round trip of {conditions.rtt_ms:.1f} ms, "
+        f"the server's {servers}, {conditions.fps:.3g} frames a second and a deadline of {conditions.deadline_ms:g} ms:"
+    )
+
+
+def _said(offer: Offer) -> str:
+    where = "on the device" if offer.point == LOCAL else f"with {offer.point}, {offer.kilobytes:.1f} KB"
+    if offer.share > 0.995:
+        return f"AP {offer.ap:.1f} {where} in {offer.total_ms:.0f} ms"
+    return (
+        f"AP {offer.ap:.1f} {where} in {offer.total_ms:.0f} ms, but for {offer.share:.0%} of the frames: "
+        f"{offer.effective_ap:.1f} over all"
+    )
+
+
+def _behind(offer: Offer, best: Offer) -> str:
+    name = offer.point.mode.value
+    if not offer.in_time:
+        return f"{name} cannot be in time: its quickest, {offer.point}, takes {offer.total_ms:.0f} ms"
+    less = best.effective_ap - offer.effective_ap
+    verdict = "as good, within the noise" if less < NOISE_AP else f"{less:.1f} AP less"
+    return f"{name} is {verdict}: {_said(offer)}"
+
+
+def _local(table: Table, conditions: Conditions) -> list[Offer]:
+    if table.local_ms is None or table.local_ap is None:
+        return []
+    share = min(1.0, 1000 / (conditions.fps * table.local_ms))
+    in_time = table.local_ms <= conditions.deadline_ms
+    return [Offer(LOCAL, table.local_ap, share, 0.0, table.local_ms, in_time)]
+
+
+def _remote(row: Row, server_ms: float, conditions: Conditions) -> Offer:
+    transmit_ms = 8000 * (row.bytes_p90 + WIRE_BYTES) / conditions.capacity_bps
+    total_ms = row.encode_ms + transmit_ms + conditions.rtt_ms + server_ms
+    cycle_ms = max(row.encode_ms, transmit_ms, total_ms / PLACES)
+    share = min(1.0, 1000 / (conditions.fps * cycle_ms))
+    return Offer(row.point, row.ap, share, row.bytes_p50 / 1000, total_ms, total_ms <= conditions.deadline_ms)

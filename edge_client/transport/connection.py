@@ -1,0 +1,135 @@
+"""Keeps a session with one of the servers open: reopens it with back-off, for as long as the run lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from edge_client.backoff import Backoff
+from edge_client.transport.dialing import FirstOpener
+from edge_client.transport.servers import Servers
+from edge_client.transport.session import Session
+from splitnet.errors import LinkError
+from splitnet.messages import Frame, FrameDetections, OpenSession, Reply
+
+logger = logging.getLogger(__name__)
+
+FINISH_TIMEOUT_S = 1.0  # how long the server may take to close a finished stream
+
+
+class Listener(Protocol):
+    """Is told what happens on the link, in the event loop's thread."""
+
+    def link_up(self, server: str) -> None:
+        """Learn that a session is open, and with whom."""
+        ...
+
+    def link_down(self) -> None:
+        """Learn that the session is over, and with it every frame under way."""
+        ...
+
+    def receive(self, reply: Reply) -> None:
+        """Take a reply."""
+        ...
+
+
+class Connection:
+    """At most one session at a time. Use it from the event loop's thread only."""
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        opening: OpenSession,
+        listener: Listener,
+        backoff: Backoff,
+        opener: FirstOpener,
+    ) -> None:
+        """Take the servers, the preferred one first, and what opens a session with the first that can be reached."""
+        self._servers = Servers(servers)
+        self._used = servers[0]  # by the latest session
+        self._tried = ""  # whom a failure is about
+        self._opening = opening
+        self._listener = listener
+        self._backoff = backoff
+        self._opener = opener
+        self._session: Session | None = None
+        self._ended = asyncio.Event()
+        self._reported = False
+
+    async def run(self) -> None:
+        """Keep a session open until `end`. Raises a ProtocolError when no server will ever take us."""
+        while not self._ended.is_set():
+            try:
+                await self._hold_session()
+            except LinkError as error:
+                self._report(error)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), self._backoff.next_delay_s())
+
+    def send(self, frame: Frame) -> bool:
+        """Send a frame; return False if no session is open."""
+        if self._session is None:
+            return False
+        self._session.send(frame)
+        return True
+
+    def break_session(self) -> None:
+        """Give the session up, because the server no longer answers; another one is opened, elsewhere if possible."""
+        if self._session is not None:
+            self._session.abort()
+
+    def leave_session(self, grace_s: float) -> None:
+        """Finish the session, because the server is shutting down; another one is opened after its last answer."""
+        session = self._session
+        if session is not None:
+            self._reported = True  # by whoever has called this
+            session.finish()
+            asyncio.get_running_loop().call_later(grace_s + FINISH_TIMEOUT_S, session.abort)
+
+    async def end(self, running: asyncio.Task[None]) -> None:
+        """Finish the session politely and end `run`, which is running as this task."""
+        self._ended.set()
+        if self._session is not None:
+            self._session.finish()
+            await asyncio.wait({running}, timeout=FINISH_TIMEOUT_S)
+        running.cancel()
+        await asyncio.wait({running})
+
+    async def _hold_session(self) -> None:
+        self._tried = " or ".join(self._servers.order)
+        async with self._opener(self._servers.order, self._opening) as session:
+            self._session = session
+            self._say_up(session.server)
+            self._listener.link_up(session.server)
+            try:
+                await self._listen(session)
+            finally:
+                self._session = None
+                self._servers.failed(session.server)
+                self._listener.link_down()
+        if not self._ended.is_set():
+            raise LinkError("the server has closed the session")
+
+    async def _listen(self, session: Session) -> None:
+        async for reply in session.replies():
+            if isinstance(reply, FrameDetections):
+                self._backoff.reset()  # a server that only opens sessions does not count as well
+                self._servers.served()
+            self._listener.receive(reply)
+
+    def _say_up(self, server: str) -> None:
+        if server != self._used:
+            logger.warning("connected to %s instead of %s", server, self._used)
+        elif self._reported:
+            logger.warning("connected to %s again", server)
+        self._used = self._tried = server
+        self._reported = False
+
+    def _report(self, error: LinkError) -> None:
+        """Warn once an outage, not once an attempt."""
+        if not self._reported and not self._ended.is_set():
+            logger.warning("no link to %s, trying again: %s", self._tried, error)
+        self._reported = True

@@ -1,0 +1,128 @@
+"""An encoder that begins with the detector's own first stages.
+
+A linear transform of their features, patch by patch, carries what principal components would; a residual network beside
+it learns the rest. The decoder mirrors both (`splitnet.nn.decoder`). Its widths are sizes of the canvas: one network,
+which a smaller picture makes cheaper with the square of its side. The rest of the detector's square is grey then, which
+is what a latent of zeros says: server and decoder know nothing of widths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitnet.errors import ConfigError
+from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.architectures import architecture_of
+from splitnet.nn.blocks import Focus
+from splitnet.nn.detector import Detector
+from splitnet.nn.encoder.projection import patch_side
+
+KIND = "front"
+
+
+@dataclass(frozen=True)
+class FrontSpec:
+    """Shape of what follows the detector's own stages, and the squares that frames are fitted into."""
+
+    sides: tuple[int, ...] = (208, 256, 320, 416)  # pixels, one for each width; the last is the detector's own
+    latent_channels: int = 96
+    channels: int = 96  # of the residual network, at the latent's stride
+    blocks: int = 2
+    kind: str = KIND
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on a size that no encoder has."""
+        if self.kind != KIND:
+            raise ConfigError(f"unknown encoder kind {self.kind!r}; expected {KIND!r}")
+        for name in ("latent_channels", "channels", "blocks"):
+            if not 1 <= getattr(self, name) <= 1024:
+                raise ConfigError(f"encoder: {name} is {getattr(self, name)}, must be 1..1024")
+        if not self.sides or list(self.sides) != sorted(set(self.sides)):
+            raise ConfigError(f"encoder: the sides {list(self.sides)} must rise")
+        if any(side < LATENT_STRIDE or side % LATENT_STRIDE for side in self.sides):
+            raise ConfigError(f"encoder: the sides {list(self.sides)} must be multiples of {LATENT_STRIDE}")
+
+    @property
+    def members(self) -> int:
+        """Number of widths."""
+        return len(self.sides)
+
+
+class AnalysisBlock(nn.Module):
+    """3x3 depthwise, rectifier, pointwise, added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.pointwise = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        return x + cast(Tensor, self.pointwise(F.relu(self.depthwise(x))))
+
+
+class Analysis(nn.Module):
+    """Features at the split point to the latent: a linear transform of patches and a residual network, added up."""
+
+    def __init__(self, spec: FrontSpec, channels_in: int, side: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(channels_in, spec.latent_channels, side, stride=side)
+        self.reduce = nn.Conv2d(channels_in, spec.channels, side, stride=side)
+        self.blocks = nn.Sequential(*(AnalysisBlock(spec.channels) for _ in range(spec.blocks)))
+        self.out = nn.Conv2d(spec.channels, spec.latent_channels, 1)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (N, C, h, w) to the latent (N, L, h/side, w/side)."""
+        x = self.blocks(self.reduce(features))
+        return cast(Tensor, self.linear(features) + self.out(F.relu(x)))
+
+
+class FrontEncoder(nn.Module):
+    """The detector's stages up to the split point, and the analysis: what is trained, and what the device runs."""
+
+    def __init__(self, spec: FrontSpec, detector: str, split_point: str) -> None:
+        super().__init__()
+        check_single(detector, split_point)
+        architecture = architecture_of(detector)
+        self.spec = spec
+        self.stages = architecture.stages_to(detector, split_point)
+        for name, stage in self.stages.items():
+            if isinstance(stage, Focus):
+                self.stages[name] = stage.merged()
+        self.analysis = Analysis(spec, architecture.channels(detector, split_point), patch_side(split_point))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map BGR pictures (N, 3, H, W) float32 0..255 to the latent (N, L, H/16, W/16)."""
+        return cast(Tensor, self.analysis(self.features(image)))
+
+    def features(self, image: Tensor) -> Tensor:
+        """Map pictures to the detector's own features at the split point."""
+        x = image
+        for stage in self.stages.values():
+            x = stage(x)
+        return x
+
+    def take_stages(self, detector: Detector) -> None:
+        """Give the stages the weights of a whole, fused detector of the same name."""
+        for name, stage in self.stages.items():
+            theirs = architecture_of(detector.name).stage_of(detector, name)
+            stage.load_state_dict((theirs.merged() if isinstance(theirs, Focus) else theirs).state_dict())
+
+    def narrow(self, width: int) -> FrontEncoder:
+        """Return itself: a width is a size of the canvas. ConfigError on one that is not there."""
+        if not 1 <= width <= self.spec.members:
+            raise ConfigError(f"width {width} is not in 1..{self.spec.members}")
+        return self
+
+
+def check_single(detector: str, split_point: str) -> None:
+    """Raise ConfigError if more than one tensor must be sent at a split point of a detector."""
+    architecture = architecture_of(detector)
+    if architecture.features_at(split_point) != (split_point,):
+        *most, last = (s for s in architecture.split_points if architecture.features_at(s) == (s,))
+        raise ConfigError(f"a split at {split_point} sends more than one tensor: choose {', '.join(most)} or {last}")

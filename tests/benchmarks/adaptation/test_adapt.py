@@ -1,0 +1,135 @@
+"""The adaptation benchmark in simulated time, on a tiny bundle and a few drawn pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import _parser, main
+from benchmarks.adaptation import frame_bank
+from benchmarks.adaptation import tables as adapt_tables
+from benchmarks.adaptation.adapt import BENCHMARK, TUNED_ON, _real, _traces
+from benchmarks.adaptation.figures import frames_until_width, late_frames_after, seconds_until_best
+from benchmarks.adaptation.simulation import FrameLog, Outcome
+from edge_client.adaptation.policy import Decision
+from splitnet.errors import ConfigError
+from splitnet.operating_point import Codec, OperatingPoint
+from tests.control_samples import LARGE, MIDDLE, PICTURE, SMALL
+
+AP = {row.point: row.ap for row in (SMALL, MIDDLE, LARGE, PICTURE)}
+
+
+def log(second: float, point: OperatingPoint, total_ms: float = 100.0, deadline_ms: float = 200.0) -> FrameLog:
+    outcome = Outcome.LATE if total_ms > deadline_ms else Outcome.MET
+    return FrameLog(round(10 * second), second, outcome, Decision(point), second, 1000, total_ms)
+
+
+def test_late_frames_are_counted_until_one_is_in_time():
+    frames = [log(9.9, LARGE.point, 150.0), log(10.0, LARGE.point, 300.0), log(10.1, LARGE.point, 250.0)]
+    frames += [log(10.2 + i / 10, SMALL.point) for i in range(10)]
+    assert late_frames_after(frames, 10.0) == 2
+    assert late_frames_after(frames[3:], 10.0) == 0
+
+
+def test_the_new_best_is_reached_with_nine_tenths_of_its_accuracy():
+    frames = [log(i / 10, SMALL.point) for i in range(100, 107)] + [log(i / 10, PICTURE.point) for i in range(107, 200)]
+    assert seconds_until_best(frames, AP, 10.0, 20.0) == pytest.approx(0.7)
+    assert seconds_until_best([], AP, 10.0, 20.0) == float("inf")
+
+
+def test_the_width_follows_when_it_is_that_of_the_end():
+    frames = [log(i / 10, LARGE.point) for i in range(100, 104)] + [log(i / 10, MIDDLE.point) for i in range(104, 200)]
+    assert frames_until_width(frames, 10.0, 20.0) == 4
+
+
+@pytest.fixture
+def measured_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """Return a tiny bundle with measured points."""
+    import shutil
+
+    from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
+
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, folder)
+    manifest = load_manifest(folder)
+    points = tuple(
+        MeasuredPoint(codec.mode, codec, width, quality, ap, 2 * ap, size, 1.2 * size, encode_ms, 1.0)
+        for codec, width, quality, ap, size, encode_ms in (
+            (Codec.RANS, 1, 0, 10.0, 400.0, 2.0),
+            (Codec.RANS, manifest.widths, 1, 14.0, 900.0, 4.0),
+            (Codec.JPEG, 0, 75, 20.0, 4000.0, 1.0),
+        )
+    )
+    manifest.with_measurements(Accuracy(25.0, 40.0), points).write(folder)
+    return folder
+
+
+def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, monkeypatch):
+    from splitnet.manifest import load_manifest
+    from tests.labelled_pictures import write_labelled
+
+    monkeypatch.setattr(frame_bank, "FOLDER", tmp_path / "runs")
+    annotations = write_labelled(tmp_path / "pictures", load_manifest(measured_bundle).class_names)
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    (traces / "drive.csv").write_text("0,2\n3,0.5\n6,0\n")
+    (traces / "README.md").write_text("no trace")
+    out = tmp_path / "out" / "adapt.json"
+    arguments = ["adapt", "--out", str(out), "--bundle", str(measured_bundle), "--traces", str(traces)]
+    arguments += ["--images", str(annotations.parent), "--annotations", str(annotations), "--slowdown", "2"]
+    chosen = ["--no-synthetic", "--deadlines", "200", "--policies", "oracle", "adaptive", "image", "fixed"]
+    drawn = ["--line-trace", "drive", "--line-seconds", "4"]
+    assert main([*arguments, *chosen, *drawn]) == 0
+    result = json.loads(out.read_text())
+    assert [row["policy"] for row in result["runs"]][:3] == ["oracle", "adaptive", "image"]
+    assert len(result["runs"]) == 6  # two features and a picture
+    assert {(row["trace"], row["family"]) for row in result["runs"]} == {("drive", "recorded")}
+    ours = result["runs"][1]
+    assert 0.5 < ours["met_share"] <= 1
+    assert sum(ours["outcomes"].values()) == 60
+    (compared,) = result["compared"]
+    assert compared["met_share_of_oracle"] == ours["met_share_of_oracle"]
+    assert [row["traces"] for row in result["worst"]] == ["all", "not tuned on"]
+    (reaction,) = result["reactions"]
+    assert reaction["late_frames_after_step_down"] <= 3
+    assert reaction["decision_us_p50"] > 0
+    pictures = {f"adapt-{what}-{theme}.png" for what in ("recorded", "run") for theme in ("light", "dark")}
+    assert {path.name for path in out.parent.iterdir()} == {"adapt.json", *pictures}
+    for make in (adapt_tables.compared, adapt_tables.policies, adapt_tables.summary, adapt_tables.figures):
+        assert make(result)
+    quick = BENCHMARK.run(_parser().parse_args([*arguments[:1], *arguments[3:], "--quick", "--no-synthetic"]))
+    assert [row["policy"] for row in quick["runs"]] == ["adaptive", "image", "see", "local", "oracle"]
+    assert quick["pictures"] == 3
+
+
+def test_by_default_every_trace_is_run_whole_by_the_deadlines_of_the_issue():
+    options = _parser().parse_args(["adapt"])
+    assert options.deadlines == [100.0, 200.0, 300.0, 600.0]
+    assert (options.seconds, options.policies, options.synthetic) == (None, None, True)
+
+
+def test_a_folder_stands_for_its_traces_and_a_made_up_link_for_itself(tmp_path):
+    (tmp_path / "b.csv").write_text("0,2\n9,0\n")
+    (tmp_path / "a.up").write_text("0\n4\n1000\n")
+    options = _parser().parse_args(["adapt", "--traces", str(tmp_path), "--seconds", "5"])
+    found = [(family, trace.name, trace.duration_s) for family, trace in _traces(options)]
+    assert found[:2] == [("recorded", "a", 1.0), ("recorded", "b", 5.0)]
+    assert [name for family, name, _ in found if family == "made-up"] == ["steps", "ramp", "steps-outages"]
+    assert {name for family, name, _ in found if family == "made-up"} <= TUNED_ON
+
+
+@pytest.mark.parametrize("wrong", [["--seconds", "0"], ["--start", "1000"]])
+def test_traces_without_a_length_are_refused(tmp_path, wrong):
+    (tmp_path / "b.csv").write_text("0,2\n9,0\n")
+    options = _parser().parse_args(["adapt", "--traces", str(tmp_path), *wrong])
+    with pytest.raises(ConfigError):
+        list(_traces(options))
+
+
+def test_a_real_link_has_defaults_of_its_own(tmp_path):
+    options = _real(_parser().parse_args(["adapt", "--real", "--traces", str(tmp_path / "one.up")]))
+    assert options.seconds == 60.0
+    assert options.policies == ["adaptive", "split", "image", "local"]
+    assert options.traces == [tmp_path / "one.up"]

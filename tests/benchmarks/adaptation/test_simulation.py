@@ -1,0 +1,155 @@
+"""A run in virtual time, its rivals and its oracles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.adaptation.greedy_oracle import OraclePolicy
+from benchmarks.adaptation.oracle import ClairvoyantPolicy
+from benchmarks.adaptation.rivals import LocalOnlyPolicy, SeePolicy
+from benchmarks.adaptation.simulation import Device, FrameLog, Outcome, World, simulate
+from benchmarks.harness.traces import Trace, steps, with_outages
+from edge_client.adaptation.adaptive_policy import AdaptivePolicy
+from edge_client.adaptation.controller import ControlSettings
+from edge_client.adaptation.policy import FixedPolicy, Policy
+from splitnet.errors import ConfigError
+from splitnet.messages import Ack
+from splitnet.operating_point import LOCAL, Mode, OperatingPoint
+from tests.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE, circumstances
+
+ROWS = {row.point: row for row in TABLE.rows}
+AP = {**{row.point: row.ap for row in TABLE.rows}, LOCAL: 29.0}
+
+
+class Pictures:
+    """All of the same size."""
+
+    def payload_bytes(self, position: int, point: OperatingPoint) -> int:
+        return int(ROWS[point].bytes_p50)
+
+
+DEVICE = Device(lambda point: ROWS[point].encode_ms, local_ms=400.0, slowdown=1.0)
+
+
+def world(trace: Trace, seconds: float = 20.0, deadline_ms: float = 200.0) -> World:
+    return World(trace, Pictures(), DEVICE, deadline_ms, seconds)
+
+
+def adaptive(table=TABLE, **settings) -> AdaptivePolicy:
+    return AdaptivePolicy(table, ControlSettings(**settings))
+
+
+def value(logs: list[FrameLog]) -> float:
+    """Return AP per frame of the source."""
+    return sum(AP[log.point] for log in logs if log.outcome is Outcome.MET) / len(logs)
+
+
+def met(logs: list[FrameLog]) -> float:
+    return sum(log.outcome is Outcome.MET for log in logs) / len(logs)
+
+
+def test_a_fixed_point_on_a_rich_link_takes_what_its_way_takes():
+    logs = simulate(world(steps([10.0], 20.0)), FixedPolicy(MIDDLE.point))
+    assert met(logs) == 1.0
+    assert [log.frame_id for log in logs] == list(range(1, 201))
+    expected_ms = 40 + 8 * 3000 / 10_000 + 30 + 15
+    assert sum(log.total_ms for log in logs) / len(logs) == pytest.approx(expected_ms, rel=0.05)
+
+
+def test_every_frame_has_one_fate_and_every_run_the_same():
+    first, second = (simulate(world(steps([2.0, 0.2], 5.0)), adaptive(has_local=True)) for _ in range(2))
+    assert first == second
+    assert len({log.frame_id for log in first}) == len(first) == 200
+
+
+def test_what_does_not_fit_the_link_is_overtaken_or_late():
+    logs = simulate(world(steps([0.5], 20.0)), FixedPolicy(PICTURE.point))
+    outcomes = {log.outcome for log in logs}
+    assert Outcome.OVERTAKEN in outcomes
+    assert met(logs) == 0.0
+
+
+def test_two_frames_at_most_are_under_way():
+    class Counting(FixedPolicy):
+        most, now = 0, 0
+
+        def sent(self, now, frame_id, payload_bytes):
+            Counting.now += 1
+            Counting.most = max(Counting.most, Counting.now)
+
+        def answered(self, now, frame_id, timing):
+            Counting.now -= 1
+
+    simulate(world(steps([0.3], 20.0)), Counting(LARGE.point))
+    assert Counting.most == 2
+
+
+def test_load_slows_the_device_down():
+    loaded = replace(world(steps([10.0], 20.0)), device=replace(DEVICE, load=((0.0, 1.0), (10.0, 2.0))))
+    logs = simulate(loaded, FixedPolicy(MIDDLE.point))
+    assert logs[150].total_ms - logs[50].total_ms > 25
+
+
+def test_the_controller_follows_a_link_that_becomes_four_times_slower():
+    logs = simulate(world(steps([4.0, 1.0], 10.0)), adaptive())
+    sent = [log for log in logs if log.payload_bytes and log.capture_time >= 10.0]
+    late = [log.outcome is Outcome.LATE for log in sent]
+    assert sum(late) <= 3
+    assert not any(late[3:])
+
+
+def test_the_controller_is_at_the_new_best_within_two_seconds_of_a_step_up():
+    logs = simulate(world(steps([0.5, 10.0], 10.0)), adaptive())
+    after = [log for log in logs if log.capture_time >= 12.0]
+    assert {log.point for log in after} == {PICTURE.point}
+
+
+def test_an_outage_is_bridged_by_the_device_and_left_within_a_second():
+    logs = simulate(world(with_outages(steps([5.0], 30.0), [(5.0, 14.0)]), 30.0), adaptive(has_local=True))
+    during = [log for log in logs if 5.5 <= log.capture_time < 19.0]
+    modes = [log.point.mode for log in during if log.point is not None]
+    assert modes.count(Mode.LOCAL) >= 13.5 / 0.5 - 1
+    assert all(log.outcome is Outcome.MET for log in logs if log.capture_time >= 20.0)
+
+
+def test_the_controller_beats_every_fixed_point_and_sees_controller_on_a_link_that_changes():
+    changing = world(with_outages(steps([4.0, 0.5, 2.0, 8.0], 5.0), [(7.0, 1.0)]))
+    rivals: list[Policy] = [*(FixedPolicy(row.point) for row in TABLE.rows), SeePolicy(SPLIT_TABLE.rows)]
+    rivals.append(LocalOnlyPolicy())
+    ours = simulate(changing, adaptive(has_local=True))
+    assert value(ours) > max(value(simulate(changing, rival)) for rival in rivals)
+
+
+def test_the_oracles_are_ahead_of_the_controller_and_the_clairvoyant_of_the_oracle():
+    changing = world(steps([4.0, 0.5, 2.0, 0.2], 5.0))
+    ours = simulate(changing, adaptive())
+    table = replace(TABLE, local_ap=None, local_ms=None)
+    oracle = simulate(changing, OraclePolicy(changing, table))
+    clairvoyant = simulate(changing, ClairvoyantPolicy(changing, table))
+    assert value(ours) < value(oracle) <= value(clairvoyant)
+    assert met(clairvoyant) >= met(oracle)
+
+
+def test_the_clairvoyant_sends_nothing_in_vain():
+    changing = world(steps([4.0, 0.5, 2.0, 0.2], 5.0))
+    logs = simulate(changing, ClairvoyantPolicy(changing, TABLE))
+    assert not any(log.outcome is Outcome.LATE for log in logs)
+
+
+def test_sees_controller_smooths_with_weight_0_4_and_knows_no_queue():
+    see = SeePolicy(SPLIT_TABLE.rows)
+    frame = circumstances(deadline_ms=125.0)
+    assert see.choose(0.0, frame).point == SMALL.point
+    for frame_id, seconds in ((1, 0.10), (2, 0.05)):
+        see.sent(float(frame_id), frame_id, 1000)
+        see.acked(frame_id + seconds, Ack(frame_id, 1000, 0, 1))
+    # 80 and 160 kbit/s become 112: 2900 bytes take 207 ms, 900 bytes 64 ms.
+    assert see.choose(3.0, frame).point == SMALL.point
+    assert see.choose(3.0, circumstances(deadline_ms=250.0)).point == MIDDLE.point
+
+
+def test_sees_controller_needs_rows():
+    with pytest.raises(ConfigError, match="operating points"):
+        SeePolicy(())

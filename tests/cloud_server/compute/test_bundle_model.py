@@ -1,0 +1,225 @@
+"""A bundle as the engine's model: real bitstreams and pictures in, boxes in pixels of the frame out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cloud_server.compute.bundle_model import BundleModel, choose_device
+from cloud_server.compute.onnx_module import is_installed
+from cloud_server.compute.tuning import Tuning
+from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
+from splitnet.codec.image_codec import compress_image
+from splitnet.errors import BitstreamError, ConfigError
+from splitnet.letterbox import Letterbox
+from splitnet.messages import Frame
+from splitnet.nn.yolox.architecture import YOLOXArchitecture
+from splitnet.operating_point import Codec, Mode, OperatingPoint
+from tests.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
+
+SPLIT_POINTS = [OperatingPoint(Codec.RANS, 1, 0), OperatingPoint(Codec.RANS, WIDTHS, QUALITIES - 1)]
+PICTURES = [OperatingPoint(Codec.JPEG, 0, 80), OperatingPoint(Codec.WEBP, 0, 80)]
+
+MODES = {Mode.SPLIT: SPLIT_POINTS, Mode.IMAGE: PICTURES}
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path) -> ServerBundle:
+    return load_server(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def model(bundle: ServerBundle) -> BundleModel:
+    return BundleModel(bundle, torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def _keep_every_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower the threshold: a network with random weights is never sure."""
+    monkeypatch.setattr(YOLOXArchitecture.detections, "__defaults__", (0.0,))
+
+
+def encoded(device: DeviceBundle, photo: np.ndarray, point: OperatingPoint) -> Frame:
+    height, width = photo.shape[:2]
+    canvas = Letterbox.fit(width, height, INPUT_SIZE).apply(photo)
+    if point.mode is Mode.IMAGE:
+        payload = compress_image(canvas, point.codec, point.quality)
+    else:
+        symbols = device.encoder.encode(canvas, point.width, point.quality)
+        payload = device.codec.compress(symbols, point.width, point.quality, point.codec)
+    return Frame(1, 0, point, payload, width, height)
+
+
+@pytest.mark.parametrize("point", [*SPLIT_POINTS, OperatingPoint(Codec.ZSTD, 2, 1), *PICTURES], ids=str)
+def test_every_operating_point_gives_boxes_inside_the_frame(model, device, photo, point):
+    decoded = model.decode(encoded(device, photo, point))
+    (found,) = model.infer(point.mode, [decoded])
+    assert len(found) > 0
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 0::2] <= 640).all() and (found.boxes[:, 1::2] <= 480).all()
+    assert found.boxes[:, 2].max() > INPUT_SIZE  # pixels of the frame, not of the square
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_a_frame_in_a_batch_gets_what_it_gets_alone(model, device, photo, mode):
+    points = MODES[mode]
+    batch = [
+        model.decode(encoded(device, picture, point))
+        for picture, point in ((photo, points[0]), (photo[:, :300], points[1]), (photo[:100], points[0]))
+    ]
+    together = model.infer(mode, batch)
+    for one, found in zip(batch, together, strict=True):
+        (alone,) = model.infer(mode, [one])
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-5)
+        assert found.boxes.shape == alone.boxes.shape
+
+
+def test_the_symbols_of_the_device_arrive_unchanged(model, device, photo):
+    point = SPLIT_POINTS[1]
+    canvas = Letterbox.fit(640, 480, INPUT_SIZE).apply(photo)
+    decoded = model.decode(encoded(device, photo, point))
+    np.testing.assert_array_equal(decoded.data, device.encoder.encode(canvas, point.width, point.quality))
+
+
+@pytest.mark.parametrize("point", [SPLIT_POINTS[1], PICTURES[0], PICTURES[1]], ids=str)
+def test_a_truncated_payload_is_refused_or_decoded_but_never_breaks(model, device, photo, point):
+    frame = encoded(device, photo, point)
+    for length in range(len(frame.payload)):
+        truncated = replace(frame, payload=frame.payload[:length])
+        if point.mode is Mode.SPLIT:
+            with pytest.raises(BitstreamError):
+                model.decode(truncated)
+        else:
+            decode_or_refuse(model, truncated)
+
+
+@pytest.mark.parametrize("point", [SPLIT_POINTS[1], PICTURES[0], PICTURES[1]], ids=str)
+def test_a_flipped_byte_is_refused_or_decoded_but_never_breaks(model, device, photo, point):
+    frame = encoded(device, photo, point)
+    for position in range(len(frame.payload)):
+        payload = bytearray(frame.payload)
+        payload[position] ^= 0xFF
+        decode_or_refuse(model, replace(frame, payload=bytes(payload)))
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def decode_or_refuse(model: BundleModel, frame: Frame) -> None:
+    try:
+        decoded = model.decode(frame)
+    except BitstreamError:
+        return
+    assert decoded.data.size <= 3 * INPUT_SIZE * INPUT_SIZE
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [OperatingPoint(Codec.RANS, 2, 2), OperatingPoint(Codec.RANS, 4, 1), OperatingPoint(Codec.ZSTD, 4, 2)],
+    ids=["width", "quality", "codec"],
+)
+def test_an_operating_point_that_is_not_the_bitstreams_is_refused(model, device, photo, claimed):
+    frame = encoded(device, photo, SPLIT_POINTS[1])
+    with pytest.raises(BitstreamError, match=r"the frame says .*, its bitstream w4 q2"):
+        model.decode(replace(frame, operating_point=claimed))
+
+
+@pytest.mark.parametrize("point", [SPLIT_POINTS[1], PICTURES[0]], ids=str)
+def test_a_frame_size_that_does_not_fit_the_payload_is_refused(model, device, photo, point):
+    frame = encoded(device, photo, point)
+    with pytest.raises(BitstreamError, match="a frame of 480x640 pixels gives"):
+        model.decode(replace(frame, frame_width=480, frame_height=640))
+
+
+def test_a_bitstream_of_another_bundle_is_refused(model, photo, tmp_path):
+    write_tiny_bundle(tmp_path, seed=1)
+    frame = encoded(load_device(tmp_path), photo, SPLIT_POINTS[0])
+    with pytest.raises(BitstreamError, match="bundle"):
+        model.decode(frame)
+
+
+def test_a_picture_said_to_be_of_another_codec_is_refused(model, device, photo):
+    frame = encoded(device, photo, PICTURES[0])
+    with pytest.raises(BitstreamError):
+        model.decode(replace(frame, operating_point=PICTURES[1]))
+
+
+def test_a_bundle_without_detector_refuses_pictures(bundle, device, photo):
+    model = BundleModel(replace(bundle, detector=None), torch.device("cpu"))
+    with pytest.raises(BitstreamError, match="use a split operating point"):
+        model.decode(encoded(device, photo, PICTURES[0]))
+
+
+def test_the_number_of_threads_is_set(tiny_bundle):
+    with threads_kept():
+        BundleModel(load_server(tiny_bundle), torch.device("cpu"), Tuning(threads=2)).prepare()
+        assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_channels_last_gives_the_same_predictions(model, tiny_bundle, device, photo, mode):
+    other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), Tuning(channels_last=True))
+    other.prepare()
+    batch = [model.decode(encoded(device, photo[:, :side], MODES[mode][0])) for side in (640, 300)]
+    torch.testing.assert_close(other.raw(mode, batch), model.raw(mode, batch), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not is_installed(), reason="needs the extra onnxruntime")
+def test_onnx_runtime_gives_the_same_predictions(model, tiny_bundle, device, photo):
+    other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), Tuning(threads=1, onnxruntime=True))
+    with threads_kept():
+        other.prepare()
+    for mode, points in MODES.items():
+        batch = [model.decode(encoded(device, photo[:, :side], points[0])) for side in (640, 300)]
+        torch.testing.assert_close(other.raw(mode, batch), model.raw(mode, batch), rtol=1e-3, atol=1e-4)
+    assert other.memory_bytes == model.memory_bytes
+
+
+def test_bfloat16_gives_nearly_the_same_predictions(model, tiny_bundle, device, photo):
+    other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), Tuning(bfloat16=True))
+    other.prepare()
+    batch = [model.decode(encoded(device, photo, SPLIT_POINTS[0]))]
+    raw = other.raw(Mode.SPLIT, batch)
+    assert raw.dtype == torch.float
+    torch.testing.assert_close(raw, model.raw(Mode.SPLIT, batch), rtol=0.1, atol=0.1)
+
+
+def test_what_is_for_cuda_changes_nothing_on_a_cpu(model, tiny_bundle):
+    tuning = Tuning(half_precision=True, pinned_memory=True, cuda_graphs=True)
+    other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), tuning)
+    other.prepare()
+    blank = [model.blank(Mode.SPLIT)]
+    torch.testing.assert_close(other.raw(Mode.SPLIT, blank), model.raw(Mode.SPLIT, blank))
+
+
+def test_a_blank_frame_is_a_frame(model):
+    for mode in model.modes:
+        assert len(model.infer(mode, [model.blank(mode)] * 2)) == 2
+
+
+def test_memory_is_that_of_the_weights_of_both_networks(bundle, model):
+    parameters = sum(one.numel() for network in (bundle.half, bundle.detector) for one in network.parameters())
+    assert model.memory_bytes >= 4 * parameters
+    without = BundleModel(replace(bundle, detector=None), torch.device("cpu"))
+    assert without.memory_bytes < model.memory_bytes and list(without.modes) == [Mode.SPLIT]
+
+
+def test_cuda_is_taken_if_present_and_refused_clearly_if_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(ConfigError, match="use --device cpu"):
+        choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"

@@ -1,0 +1,76 @@
+"""What `tune` writes is what `serve` reads, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cloud_server.compute.tuning import UNMEASURED, Tuning, in_words, read_tuning, write_tuning
+from cloud_server.config import ServeConfig
+from splitnet.errors import ConfigError
+
+
+def test_a_choice_comes_back_as_it_was_written(tmp_path):
+    tuning = Tuning(threads=3, channels_last=True, pinned_memory=True)
+    write_tuning(tmp_path / "tuning.json", tuning, {"machine": "this one"})
+    assert read_tuning(tmp_path / "tuning.json") == tuning
+    assert json.loads((tmp_path / "tuning.json").read_text())["machine"] == "this one"
+
+
+def test_a_choice_of_fewer_settings_leaves_the_others_as_they_are(tmp_path):
+    path = tmp_path / "tuning.json"
+    path.write_text('{"format_version": 1, "choice": {"threads": 2}}')
+    assert read_tuning(path) == Tuning(threads=2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format_version": 2, "choice": {}}',
+        '{"format_version": 1, "choice": []}',
+        '{"format_version": 1, "choice": {"threads": "2"}}',
+        '{"format_version": 1, "choice": {"threads": true}}',
+        '{"format_version": 1, "choice": {"threads": -1}}',
+        '{"format_version": 1, "choice": {"warp": true}}',
+        '{"format_version": 1, "choice": {"onnxruntime": true, "channels_last": true}}',
+    ],
+)
+def test_what_is_no_tuning_is_refused(tmp_path, text):
+    path = tmp_path / "tuning.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        read_tuning(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_tuning(tmp_path / "nothing.json")
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_tuning(tmp_path / "nowhere" / "tuning.json", Tuning(), {})
+
+
+def test_threads_on_the_command_line_win_over_the_file(tmp_path):
+    path = tmp_path / "tuning.json"
+    write_tuning(path, Tuning(threads=3, channels_last=True), {})
+    assert ServeConfig(tuning=path).chosen_tuning() == Tuning(threads=3, channels_last=True)
+    assert ServeConfig(tuning=path, threads=1).chosen_tuning() == Tuning(threads=1, channels_last=True)
+    assert ServeConfig().chosen_tuning() == UNMEASURED
+
+
+@pytest.mark.parametrize(
+    ("tuning", "words"),
+    [
+        (Tuning(), "threads as they come, plain"),
+        (Tuning(threads=1), "1 thread, plain"),
+        (Tuning(threads=2, channels_last=True, bfloat16=True), "2 threads, channels last, bfloat16"),
+    ],
+)
+def test_a_choice_can_be_said(tuning, words):
+    assert in_words(tuning) == words

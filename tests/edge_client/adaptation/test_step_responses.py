@@ -1,0 +1,75 @@
+"""How quickly the policy follows what changes around it, in virtual time: link, processor, silence."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.adaptation.simulation import Device, FrameLog, Outcome, World, simulate
+from benchmarks.harness.traces import steps, with_outages
+from edge_client.adaptation.adaptive_policy import AdaptivePolicy
+from edge_client.adaptation.controller import ControlSettings
+from edge_client.adaptation.link import CARRIED_S
+from splitnet.operating_point import LOCAL, OperatingPoint
+from tests.control_samples import PICTURE, SPLIT_TABLE, TABLE
+
+CHANGE_S = 10.0
+ROWS = {row.point: row for row in TABLE.rows}
+DEVICE = Device(lambda point: ROWS[point].encode_ms, local_ms=400.0, slowdown=1.0)
+DEADLINES_MS = pytest.mark.parametrize("deadline_ms", [200.0, 300.0])
+
+
+class Pictures:
+    """All of the same size."""
+
+    def payload_bytes(self, position: int, point: OperatingPoint) -> int:
+        return int(ROWS[point].bytes_p50)
+
+
+def after_change(world: World, policy: AdaptivePolicy) -> list[FrameLog]:
+    """Return the frames captured from CHANGE_S on that were sent, or detected on the device."""
+    return [log for log in simulate(world, policy) if log.capture_time >= CHANGE_S and log.total_ms is not None]
+
+
+@DEADLINES_MS
+def test_after_a_link_becomes_four_times_slower_no_more_than_three_frames_are_late(deadline_ms):
+    world = World(steps([4.0, 1.0], CHANGE_S), Pictures(), DEVICE, deadline_ms, 2 * CHANGE_S)
+    late = [log.outcome is Outcome.LATE for log in after_change(world, AdaptivePolicy(TABLE, ControlSettings()))]
+    assert len(late) > 50
+    assert sum(late) <= 3 and not any(late[3:])
+
+
+@DEADLINES_MS
+def test_two_seconds_after_a_link_becomes_richer_the_best_point_is_reached(deadline_ms):
+    world = World(steps([0.5, 10.0], CHANGE_S), Pictures(), DEVICE, deadline_ms, 2 * CHANGE_S)
+    logs = after_change(world, AdaptivePolicy(TABLE, ControlSettings()))
+    assert {log.point for log in logs if log.capture_time >= CHANGE_S + 2} == {PICTURE.point}
+
+
+def test_the_width_follows_a_doubled_load_within_five_frames():
+    loaded = replace(DEVICE, load=((0.0, 1.0), (CHANGE_S, 2.0)))
+    world = World(steps([8.0], 2 * CHANGE_S), Pictures(), loaded, 200.0, 2 * CHANGE_S)
+    logs = simulate(world, AdaptivePolicy(SPLIT_TABLE, ControlSettings()))
+    before = {log.point.width for log in logs if CHANGE_S - 2 <= log.capture_time < CHANGE_S and log.point}
+    widths = [log.point.width for log in logs if log.capture_time >= CHANGE_S and log.point]
+    assert before == {4}
+    assert max(widths[5:]) < 4
+    assert all(log.outcome is Outcome.MET for log in logs if log.capture_time >= CHANGE_S + 0.5)
+
+
+def test_through_94_silent_seconds_the_device_detects_and_the_link_is_back_within_one():
+    silence_s = 94.0
+    end_s = CHANGE_S + silence_s
+    trace = with_outages(steps([5.0], end_s + 20), [(CHANGE_S, silence_s)])
+    policy = AdaptivePolicy(TABLE, ControlSettings(has_local=True))
+    logs = simulate(World(trace, Pictures(), DEVICE, 600.0, end_s + 10), policy)
+    silent = [log for log in logs if CHANGE_S + 1 <= log.capture_time < end_s - 1]
+    detected = [log.capture_time for log in silent if log.point == LOCAL and log.outcome is Outcome.MET]
+    pauses_s = [b - a for a, b in itertools.pairwise(detected)]
+    assert max(pauses_s) <= (DEVICE.local_ms + 200) / 1000  # back to back, but for the next frame's capture
+    assert not any(log.payload_bytes for log in silent)  # nothing piles up in front of a dead link
+    back = [log for log in logs if log.capture_time >= end_s + 1]
+    assert all(log.outcome is Outcome.MET and log.point != LOCAL for log in back)
+    assert policy.estimates(end_s + 10 + CARRIED_S).in_flight_bytes == 0

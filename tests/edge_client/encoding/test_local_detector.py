@@ -1,0 +1,146 @@
+"""The device's own detector: what it finds, and how its thread is fed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+
+from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from edge_client.encoding.encoder import EncodedFrame
+from edge_client.encoding.local_detector import LocalRuntime, LocalThread, load_local
+from edge_client.threads import LOW_PRIORITY, in_thread
+from splitnet.bundle import DETECTOR_FILE, load_detector, load_server
+from splitnet.detections import Detections
+from splitnet.errors import DigestMismatchError
+from splitnet.letterbox import Letterbox
+from splitnet.manifest import load_manifest
+from splitnet.nn.yolox.architecture import YOLOXArchitecture
+from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
+from tests.client_samples import chosen_frame
+
+
+class FakeRuntime:
+    """Looks at frames only while its gate is open, and remembers who looked."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.niceness: list[int] = []
+
+    def detect(self, image):
+        self.entered.set()
+        assert self.gate.wait(10)
+        self.niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return EncodedFrame(LOCAL, b"", 0.1, 0.2, 0.0), Detections.empty()
+
+
+@pytest.fixture
+def runtime():
+    return FakeRuntime()
+
+
+@pytest.fixture
+def seen():
+    return {"detected": [], "overtaken": []}
+
+
+@pytest.fixture
+def thread(runtime, seen):
+    def detected(chosen, found):
+        seen["detected"].append(chosen.frame.frame_id)
+        fed.release()
+
+    fed = LocalThread(runtime, detected, lambda chosen: seen["overtaken"].append(chosen.frame.frame_id))
+    return fed
+
+
+async def test_one_frame_at_a_time_and_of_those_that_wait_the_newest(thread, runtime, seen):
+    running = in_thread(thread.run, "test")
+    thread.submit(chosen_frame(1, LOCAL), wait=False)
+    await asyncio.to_thread(runtime.entered.wait, 10)
+    for frame_id in (2, 3, 4):
+        thread.submit(chosen_frame(frame_id, LOCAL), wait=False)
+    assert thread.pending == 2
+    runtime.gate.set()
+    thread.finish()
+    await running
+    assert seen == {"detected": [1, 4], "overtaken": [2, 3]}
+    assert thread.pending == 0
+
+
+async def test_closing_drops_the_frame_that_waits(thread, runtime, seen):
+    running = in_thread(thread.run, "test")
+    thread.submit(chosen_frame(1, LOCAL), wait=False)
+    await asyncio.to_thread(runtime.entered.wait, 10)
+    thread.submit(chosen_frame(2, LOCAL), wait=False)
+    thread.close()
+    thread.submit(chosen_frame(3, LOCAL), wait=False)
+    runtime.gate.set()
+    await running
+    assert seen == {"detected": [1], "overtaken": [2, 3]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a thread a priority of its own")
+async def test_it_yields_to_other_threads(thread, runtime):
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    runtime.gate.set()
+    running = in_thread(thread.run, "test")
+    thread.submit(chosen_frame(1, LOCAL), wait=False)
+    thread.finish()
+    await running
+    assert runtime.niceness == [max(before, LOW_PRIORITY)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+def test_the_steps_add_up(tiny_bundle, photo):
+    manifest = load_manifest(tiny_bundle)
+    ticks = count()  # the clock is read at the borders of two steps, a millisecond apart
+    detector = load_detector(tiny_bundle, manifest)
+    assert detector is not None
+    encoded, _ = LocalRuntime(detector, manifest.input_size, clock=lambda: next(ticks) / 1000).detect(photo)
+    assert (encoded.point, encoded.payload) == (LOCAL, b"")
+    assert (encoded.letterbox_ms, encoded.network_ms, encoded.entropy_ms) == pytest.approx((1.0, 1.0, 0.0))
+
+
+def in_order(boxes):
+    """Return boxes from left to right and from top to bottom: equal scores have no order of their own."""
+    return boxes[np.lexsort(boxes.round(1).T[::-1])]
+
+
+def test_it_finds_what_the_server_finds_in_the_same_picture(tiny_bundle, photo, monkeypatch):
+    # Random weights are never sure of anything.
+    monkeypatch.setattr(YOLOXArchitecture.detections, "__defaults__", (0.01,))
+    manifest = load_manifest(tiny_bundle)
+    local = load_local(tiny_bundle, manifest, "cpu")
+    assert local is not None
+    _, found = local.detect(photo)
+    server = BundleModel(load_server(tiny_bundle), torch.device("cpu"))
+    letterbox = Letterbox.fit(640, 480, manifest.input_size)
+    sent = DecodedFrame(letterbox.apply(photo), OperatingPoint(Codec.JPEG, 0, 100), letterbox)
+    (expected,) = server.infer(Mode.IMAGE, [sent])
+    assert len(found) == len(expected) > 0
+    assert in_order(found.boxes) == pytest.approx(in_order(expected.boxes), abs=0.01)
+    assert found.scores == pytest.approx(expected.scores, abs=1e-4)
+
+
+def test_a_device_without_the_weights_has_no_detector(tiny_bundle, tmp_path):
+    for name in ("manifest.json", "encoder.safetensors"):
+        (tmp_path / name).write_bytes((tiny_bundle / name).read_bytes())
+    assert load_local(tmp_path, load_manifest(tmp_path), "cpu") is None
+
+
+def test_damaged_weights_are_refused(tiny_bundle, tmp_path):
+    for path in tiny_bundle.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    data = bytearray((tmp_path / DETECTOR_FILE).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / DETECTOR_FILE).write_bytes(data)
+    with pytest.raises(DigestMismatchError, match="copy the bundle again"):
+        load_local(tmp_path, load_manifest(tmp_path), "cpu")

@@ -1,0 +1,192 @@
+"""The command line: what it takes, what it says, how it exits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edge_client.__main__ import main
+from edge_client.config import ProfileConfig, RunConfig, parse_point, parse_schedule
+from splitnet.errors import ConfigError
+from splitnet.operating_point import LOCAL, SKIP, Codec, OperatingPoint
+
+PROJECT = Path(__file__).resolve().parents[2]
+NOWHERE = ["--server", "127.0.0.1:1"]
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging():
+    before = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = before
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def pictures(tmp_path, photo):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.jpg"), photo)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--server", "nonsense", "--source", "{pictures}"], 2, "HOST:PORT"),
+        ([*NOWHERE, "--source", "/nowhere"], 1, "no such file or folder"),
+        ([*NOWHERE, "--source", "{empty}"], 1, "no pictures in this folder"),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{empty}"], 2, "not a bundle"),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--width", "9"], 2, "widths 1..4"),
+        ([*NOWHERE, "--source", "{pictures}", "--mode", "split", "--codec", "jpeg"], 2, "does not belong"),
+        ([*NOWHERE, "--source", "{pictures}", "--schedule", "w4"], 2, "not an operating point"),
+        ([*NOWHERE, "--source", "{pictures}", "--threads", "0"], 2, "must be positive"),
+        ([*NOWHERE, "--source", "{pictures}", "--deadline-ms", "-1"], 2, "cannot be negative"),
+        (["--source", "{pictures}"], 2, "give --server HOST:PORT"),
+        ([*NOWHERE, "--source", "{pictures}", "--mode", "auto", "--width", "2"], 2, "leaves no operating point to fix"),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--mode", "auto"], 2, "needs --deadline-ms"),
+        (
+            [*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--mode", "auto", "--deadline-ms", "200"],
+            2,
+            "training evaluate",
+        ),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--max-kbps", "500"], 2, "--deadline-ms as well"),
+        (["--source", "{pictures}", "--bundle", "{alone}", "--mode", "local"], 2, "copy detector.safetensors"),
+        ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--out", "/nowhere/x"], 2, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(arguments, code, message, pictures, tiny_bundle, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    alone = tmp_path / "alone"  # a device that has not been given the detector
+    alone.mkdir()
+    for name in ("manifest.json", "encoder.safetensors"):
+        (alone / name).write_bytes((tiny_bundle / name).read_bytes())
+    filled = [a.format(pictures=pictures, empty=empty, tiny=tiny_bundle, alone=alone) for a in arguments]
+    assert main(["run", *filled]) == code
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("edge-client: ")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_the_usual_point_is_full_width_and_middle_quality():
+    config = RunConfig(server="h:1", source="0")
+    assert config.point(widths=4, qualities=5) == OperatingPoint(Codec.RANS, 4, 2)
+
+
+def test_several_servers_are_given_one_by_one(pictures, capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert "may be given several times" in " ".join(capsys.readouterr().out.split())
+    assert main(["run", "--server", "a:1,b:2", "--source", str(pictures)]) == 2
+    assert "several as several --server" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "point"),
+    [
+        ({"width": 2, "quality": 0}, OperatingPoint(Codec.RANS, 2, 0)),
+        ({"codec": "zstd"}, OperatingPoint(Codec.ZSTD, 4, 2)),
+        ({"mode": "image"}, OperatingPoint(Codec.JPEG, 0, 50)),
+        ({"codec": "webp", "quality": 7}, OperatingPoint(Codec.WEBP, 0, 7)),
+    ],
+)
+def test_options_choose_the_point(given, point):
+    assert RunConfig(server="h:1", source="0", **given).point(4, 5) == point
+
+
+@pytest.mark.parametrize("point", ["w4 q2", "w1 q0 zstd", "jpeg 30", "webp 0", "local", "skip"])
+def test_points_are_written_as_they_are_read(point):
+    assert str(parse_point(point)) == point
+
+
+@pytest.mark.parametrize("text", ["", "w4", "w0 q0", "q2 w4", "jpeg", "jpeg 101", "png 5", "w4 q2 brotli"])
+def test_what_is_no_point_is_refused(text):
+    with pytest.raises(ConfigError):
+        parse_point(text)
+
+
+def test_a_schedule_is_a_list_of_points():
+    points = (OperatingPoint(Codec.RANS, 4, 2), OperatingPoint(Codec.JPEG, 0, 30), LOCAL, SKIP)
+    assert parse_schedule("w4 q2, jpeg 30, local, skip") == points
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 0}, {"seconds": 0.0}, {"threads": 0}, {"fps": -1.0}])
+def test_settings_of_the_profile_are_checked(wrong):
+    with pytest.raises(ConfigError):
+        ProfileConfig(**wrong)
+
+
+def test_the_profile_is_printed_kept_and_written(tiny_bundle, pictures, tmp_path, capsys):
+    out = tmp_path / "profile.json"
+    arguments = ["profile", "--bundle", tiny_bundle, "--frames", 2, "--source", pictures, "--out", out]
+    assert main([str(argument) for argument in arguments]) == 0
+    assert [found["point"] for found in json.loads(out.read_text())["points"]][-1] == "local"
+    (kept,) = (tmp_path / "cache" / "slimsplit" / "profiles").iterdir()
+    printed = capsys.readouterr().out
+    assert "entropy" in printed
+    assert f"kept in {kept}" in printed
+
+
+def test_each_back_end_has_a_profile_of_its_own(tiny_bundle, pictures, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    out, kept = tmp_path / "profile.json", set()
+    for backend in ("onnxruntime", "torch"):
+        if backend == "torch":
+            monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it had been removed
+        arguments = ["profile", "--bundle", tiny_bundle, "--frames", 1, "--source", pictures, "--out", out]
+        assert main([str(argument) for argument in arguments]) == 0
+        assert f"encoder by {backend}\n" in capsys.readouterr().out
+        assert json.loads(out.read_text())["backend"] == backend
+        kept |= {path.name for path in (tmp_path / "cache" / "slimsplit" / "profiles").iterdir()}
+    assert len(kept) == 2
+    assert sum("cpu-onnxruntime" in name for name in kept) == 1
+
+
+def test_a_device_with_the_detector_needs_no_server(tiny_bundle, pictures, tmp_path, capsys):
+    out, trace, told = tmp_path / "out.jsonl", tmp_path / "trace.jsonl", tmp_path / "summary.json"
+    files = ["--out", out, "--trace-out", trace, "--json-summary", told]
+    arguments = ["run", "--mode", "local", "--source", pictures, "--bundle", tiny_bundle, "--as-fast-as-possible"]
+    assert main([str(argument) for argument in [*arguments, *files]]) == 0
+    (record,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (record["mode"], record["bytes"], record["server"]["infer_ms"]) == ("local", 0, 0.0)
+    (fate,) = [json.loads(line) for line in trace.read_text().splitlines()]
+    assert (fate["outcome"], fate["point"], fate["position"]) == ("local", "local", 0)
+    run = json.loads(told.read_text())
+    assert (run["captured"], run["local"], run["answered"], run["sessions"]) == (1, 1, 0, 0)
+    assert "1 of 1 frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["profile"]])
+def test_help_is_given_without_loading_torch(command):
+    probe = (
+        "import sys; from edge_client.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", probe, *command, "--help"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "usage: edge-client" in ran.stdout
+
+
+def test_ctrl_c_while_loading_leaves_no_traceback(pictures, tiny_bundle, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edge_client.__main__.load_encoder", interrupted)
+    assert main(["run", *NOWHERE, "--source", str(pictures), "--bundle", str(tiny_bundle)]) == 130
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,209 @@
+"""VOC and YOLO folders become COCO files with the same boxes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from splitnet.errors import ConfigError
+from training.data import label_folders as convert
+from training.data.class_names import read_class_names
+from training.data.coco import read_coco
+from training.data.label_folders import ConvertedPicture, read_voc, read_yolo, to_coco, write_coco
+
+
+def picture(path: Path, width: int = 100, height: int = 50) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, height)).save(path)
+
+
+def voc(name: str, *objects: tuple[str, tuple[object, ...]]) -> str:
+    boxes = "".join(
+        f"<object><name>{label}</name><bndbox><xmin>{b[0]}</xmin><ymin>{b[1]}</ymin>"
+        f"<xmax>{b[2]}</xmax><ymax>{b[3]}</ymax></bndbox></object>"
+        for label, b in objects
+    )
+    return f"<annotation><filename>{name}</filename>{boxes}</annotation>"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_voc_box_of_the_whole_picture_is_the_whole_picture(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    write(tmp_path / "xml" / "a.xml", voc("a.png", ("cat", (1, 1, 100, 50)), ("ant", (11, 21, 11, 22))))
+    found = read_voc(tmp_path / "xml", tmp_path / "images")
+    assert found.class_names == ("ant", "cat")
+    assert found.pictures == (ConvertedPicture("a.png", 100, 50, (("cat", (0, 0, 100, 50)), ("ant", (10, 20, 1, 2)))),)
+
+
+def test_a_voc_file_may_leave_the_suffix_or_the_name_out(tmp_path):
+    for name in ("a", "b"):
+        picture(tmp_path / "images" / "deep" / f"{name}.png")
+    write(tmp_path / "xml" / "deep" / "a.xml", voc("a", ("cat", (1, 1, 9, 9))))
+    write(tmp_path / "xml" / "deep" / "b.xml", voc("", ("cat", (1, 1, 9, 9))))
+    found = read_voc(tmp_path / "xml", tmp_path / "images")
+    assert [p.name for p in found.pictures] == ["deep/a.png", "deep/b.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("<annotation>", "unreadable XML"),
+        ("", "unreadable XML"),
+        ('<!DOCTYPE x [<!ENTITY a "aa">]><annotation/>', "unreadable XML"),
+        (voc("nowhere.png", ("cat", (1, 1, 9, 9))), "picture is missing, left out"),
+        (voc("../b.png", ("cat", (1, 1, 9, 9))), "picture outside the folder, left out"),
+        (voc("/etc/passwd", ("cat", (1, 1, 9, 9))), "picture outside the folder, left out"),
+    ],
+)
+def test_a_voc_file_of_no_use_is_counted(tmp_path, text, kind):
+    picture(tmp_path / "images" / "a.png")
+    write(tmp_path / "xml" / "a.xml", voc("a.png", ("cat", (1, 1, 9, 9))))
+    bad = write(tmp_path / "xml" / "b.xml", text)
+    found = read_voc(tmp_path / "xml", tmp_path / "images")
+    assert len(found.pictures) == 1
+    assert found.findings.summary() == [f"1 x {kind}: {bad}"]
+
+
+@pytest.mark.parametrize("box", [("x", 1, 9, 9), ("nan", 1, 9, 9), ("", 1, 9, 9)])
+def test_a_voc_object_without_box_or_name_is_counted(tmp_path, box):
+    picture(tmp_path / "images" / "a.png")
+    objects = (("cat", (1, 1, 9, 9)), ("cat", box), (" ", (1, 1, 9, 9)))
+    write(tmp_path / "xml" / "a.xml", voc("a.png", *objects))
+    found = read_voc(tmp_path / "xml", tmp_path / "images")
+    assert len(found.pictures[0].objects) == 1
+    assert found.findings.counts == {"object without name and box, left out": 2}
+
+
+def test_a_huge_label_file_is_not_read(tmp_path, monkeypatch):
+    picture(tmp_path / "images" / "a.png")
+    write(tmp_path / "xml" / "a.xml", voc("a.png", ("cat", (1, 1, 9, 9))))
+    monkeypatch.setattr(convert, "MAX_LABEL_BYTES", 10)
+    with pytest.raises(ConfigError, match=r"names no object in a readable picture \(1 x unreadable XML"):
+        read_voc(tmp_path / "xml", tmp_path / "images")
+
+
+def test_yolo_shares_become_pixels(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    write(tmp_path / "txt" / "a.txt", "1 0.5 0.5 1 1\n\n0 0.25 0.5 0.1 0.2\n")
+    found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant", "cat"))
+    (one,) = found.pictures
+    assert one.objects[0] == ("cat", (0, 0, 100, 50))
+    assert one.objects[1][0] == "ant"
+    assert one.objects[1][1] == pytest.approx((20, 20, 10, 10))
+
+
+def test_a_picture_without_yolo_text_has_no_object(tmp_path):
+    for name in ("a", "b"):
+        picture(tmp_path / "images" / f"{name}.png")
+    write(tmp_path / "txt" / "b.txt", "0 0.5 0.5 1 1")
+    found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant",))
+    assert [len(p.objects) for p in found.pictures] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("0 0.5 0.5 1", "line that is not a class and four numbers, left out"),
+        ("0 0.5 0.5 1 1 0.9", "line that is not a class and four numbers, left out"),
+        ("0 0.5 0.5 1 nan", "line that is not a class and four numbers, left out"),
+        ("0 0.5 0.5 1 wide", "line that is not a class and four numbers, left out"),
+        ("1 0.5 0.5 1 1", "unknown class number, left out"),
+        ("-1 0.5 0.5 1 1", "unknown class number, left out"),
+        ("ant 0.5 0.5 1 1", "unknown class number, left out"),
+    ],
+)
+def test_a_yolo_line_of_no_use_is_named(tmp_path, line, kind):
+    picture(tmp_path / "images" / "a.png")
+    path = write(tmp_path / "txt" / "a.txt", f"0 0.5 0.5 1 1\n{line}\n")
+    found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant",))
+    assert len(found.pictures[0].objects) == 1
+    assert found.findings.summary() == [f"1 x {kind}: {path} line 2"]
+
+
+def test_a_damaged_picture_or_text_is_counted(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    picture(tmp_path / "images" / "c.png")
+    (tmp_path / "images" / "b.png").write_bytes(b"nothing")
+    write(tmp_path / "txt" / "a.txt", "0 0.5 0.5 1 1")
+    (tmp_path / "txt" / "c.txt").write_bytes(b"\xff\xfe")
+    found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant",))
+    assert len(found.pictures) == 1
+    assert found.findings.counts == {"picture is unreadable, left out": 1, "unreadable text": 1}
+
+
+@pytest.mark.parametrize("read", [read_voc, lambda labels, images: read_yolo(labels, images, ("ant",))])
+def test_folders_without_labels_are_refused(tmp_path, read):
+    with pytest.raises(ConfigError, match="not a folder of labels"):
+        read(tmp_path / "nowhere", tmp_path)
+    with pytest.raises(ConfigError, match=r"has no \.(xml|txt) files"):
+        read(tmp_path, tmp_path)
+    write(tmp_path / "labels" / "a.txt", "")
+    write(tmp_path / "labels" / "a.xml", "<annotation/>")
+    with pytest.raises(ConfigError, match=r"names no object|not a folder of pictures"):
+        read(tmp_path / "labels", tmp_path / "nowhere")
+
+
+def test_what_is_written_reads_back_without_findings(tmp_path):
+    picture(tmp_path / "images" / "a.png")
+    picture(tmp_path / "images" / "b.png")
+    write(tmp_path / "txt" / "a.txt", "1 0.5 0.5 0.4 0.4\n0 0.25 0.5 0.1 0.2\n")
+    found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant", "cat"))
+    write_coco(tmp_path / "out" / "train.json", found, found.pictures)
+    result = read_coco(tmp_path / "out" / "train.json", tmp_path / "images")
+    assert result.findings.summary() == []
+    assert result.class_names == ("ant", "cat")
+    assert [p.labels.tolist() for p in result.pictures] == [[1, 0], []]
+    assert result.pictures[0].boxes.round(3).tolist() == [[30, 15, 70, 35], [20, 20, 30, 30]]
+    raw = json.loads((tmp_path / "out" / "train.json").read_text())
+    assert [a["id"] for a in raw["annotations"]] == [1, 2]
+    assert raw["annotations"][0]["area"] == 800
+
+
+def test_ids_are_those_of_the_names_in_order():
+    assert to_coco(convert.Converted(("b", "a"), (), convert.Findings()), [])["categories"] == [
+        {"id": 1, "name": "b"},
+        {"id": 2, "name": "a"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("classes.txt", "ant\n\ncat \n"),
+        ("data.yaml", "nc: 2\nnames: ['ant', \"cat\"]\n"),
+        ("data.yaml", "train: x\nnames:\n- ant\n- cat\nnc: 2\n"),
+        ("data.yml", "names:\n  0: ant\n  1: 'cat'\n"),
+    ],
+)
+def test_class_names_are_read_in_their_usual_forms(tmp_path, name, text):
+    assert read_class_names(write(tmp_path / name, text)) == ("ant", "cat")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("classes.txt", "\n", "has no classes; write one name a line"),
+        ("classes.txt", "ant\nant\n", "has a class twice"),
+        ("data.yaml", "nc: 2\n", "has no classes"),
+        ("data.yaml", "names: &x\n  - ant\n", "has no classes"),
+        ("data.yaml", "names:\n  1: ant\n  2: cat\n", "has no classes"),
+    ],
+)
+def test_other_lists_of_classes_are_refused(tmp_path, name, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read_class_names(write(tmp_path / name, text))
+
+
+def test_class_names_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_class_names(tmp_path / "nowhere.txt")
+    with pytest.raises(ConfigError, match="over 1000000 bytes"):
+        read_class_names(write(tmp_path / "big.txt", "x" * 1_000_001))

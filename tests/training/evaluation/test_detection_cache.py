@@ -1,0 +1,141 @@
+"""Answers of a server part: looked up once they are known, exact, and never those of other weights or code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitnet.bundle import load_device, load_server
+from splitnet.detections import Detections
+from splitnet.errors import ConfigError
+from splitnet.operating_point import LOCAL, Codec, OperatingPoint
+from tests.labelled_pictures import write_labelled
+from training.evaluation import detection_cache as module
+from training.evaluation.average_precision import LabelledSet
+from training.evaluation.detection_cache import DECIDING, PROJECT, Answers, answers_of, code_digest
+from training.evaluation.measure import measure_points
+from training.evaluation.systems import ImageContender, SplitContender
+
+POINTS = [OperatingPoint(Codec.RANS, 2, 1), OperatingPoint(Codec.JPEG, 0, 30), LOCAL]
+
+
+def detections(count: int, seed: int = 0) -> Detections:
+    rng = np.random.default_rng(seed)
+    boxes, scores = rng.uniform(0, 640, (count, 4)), rng.random(count)
+    return Detections(boxes.astype(np.float32), scores.astype(np.float32), rng.integers(0, 80, count, dtype=np.int32))
+
+
+def same(one: Detections, other: Detections) -> bool:
+    fields = ("boxes", "scores", "labels")
+    return all(np.array_equal(getattr(one, f), getattr(other, f)) for f in fields) and all(
+        getattr(one, f).dtype == getattr(other, f).dtype for f in fields
+    )
+
+
+def never() -> Detections:
+    raise AssertionError("asked again")
+
+
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_an_answer_is_asked_for_once_and_kept_exactly(tmp_path: Path, count: int):
+    found = detections(count)
+    with Answers(tmp_path / "runs" / "a.sqlite") as answers:
+        assert answers.get(b"question", lambda: found) is found
+        assert same(answers.get(b"question", never), found)
+    with Answers(tmp_path / "runs" / "a.sqlite") as again:
+        assert same(again.get(b"question", never), found)
+
+
+def test_another_question_has_another_answer(tmp_path: Path):
+    with Answers(tmp_path / "a.sqlite") as answers:
+        answers.get(b"one", lambda: detections(3))
+        assert len(answers.get(b"other", lambda: detections(5))) == 5
+
+
+def test_what_asking_raises_is_raised_and_nothing_kept(tmp_path: Path):
+    def fail() -> Detections:
+        raise ConfigError("no such picture")
+
+    with Answers(tmp_path / "a.sqlite") as answers:
+        with pytest.raises(ConfigError, match="no such picture"):
+            answers.get(b"question", fail)
+        assert len(answers.get(b"question", lambda: detections(2))) == 2
+
+
+def test_another_file_is_refused_and_named(tmp_path: Path):
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(b"not a database, but long enough to be taken for the header of one" * 20)
+    with pytest.raises(ConfigError, match=r"a\.sqlite holds no answers .* delete it"):
+        Answers(path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
+    (tmp_path / "runs").touch()
+    with pytest.raises(ConfigError, match=r"a\.sqlite holds no answers"):
+        Answers(tmp_path / "runs" / "a.sqlite")
+
+
+def test_a_damaged_answer_is_refused(tmp_path: Path):
+    with Answers(tmp_path / "a.sqlite") as answers:
+        answers.get(b"question", lambda: detections(2))
+        answers._execute("UPDATE answers SET rows = ?", (b"12345",))
+        with pytest.raises(ConfigError, match=r"a\.sqlite holds no answers"):
+            answers.get(b"question", never)
+
+
+def test_other_weights_and_other_code_have_answers_of_their_own(tmp_path: Path, monkeypatch):
+    paths = []
+    monkeypatch.setattr(module, "Answers", paths.append)
+    for digest, code in (("a", "1"), ("b", "1"), ("a", "2"), ("a", "1")):
+        monkeypatch.setattr(module, "code_digest", lambda code=code: code)
+        answers_of(digest, tmp_path)
+    assert len(set(paths)) == 3
+    assert paths[0] == paths[3]
+    assert paths[0].parent == tmp_path
+
+
+def test_all_code_that_decides_is_where_it_is_looked_for():
+    assert all((PROJECT / name).exists() for name in DECIDING)
+    assert len(code_digest()) == 64
+
+
+@pytest.fixture
+def labelled(tiny_bundle: Path, tmp_path: Path) -> LabelledSet:
+    names = load_device(tiny_bundle).manifest.class_names
+    annotations = write_labelled(tmp_path / "labelled", names)
+    return LabelledSet(annotations.parent, annotations, names)
+
+
+def test_known_answers_change_nothing_and_spare_the_server_its_part(tiny_bundle, labelled, tmp_path, monkeypatch):
+    device, server = load_device(tiny_bundle), load_server(tiny_bundle)
+    plain = measure_points(device, server, labelled, POINTS)
+    with Answers(tmp_path / "a.sqlite") as answers:
+        first = measure_points(device, server, labelled, POINTS, answers)
+        for part in (SplitContender, ImageContender):
+            monkeypatch.setattr(part, "raw", lambda *_: pytest.fail("asked again"))
+        again = measure_points(device, server, labelled, POINTS, answers)
+    for one, two, three in zip(plain, first, again, strict=True):
+        assert one.sizes == two.sizes == three.sizes
+        assert all(len(tally.encode_ms) == len(labelled.images) for tally in (one, two, three))
+        found = zip(one.found, two.found, three.found, strict=True)
+        assert all(same(a, b) and same(a, c) for a, b, c in found)
+
+
+def test_an_interrupted_measurement_goes_on(tiny_bundle, labelled, tmp_path, monkeypatch):
+    device, server = load_device(tiny_bundle), load_server(tiny_bundle)
+    asked, raw = [], SplitContender.raw
+
+    def interrupted(self, payload, box):
+        asked.append(payload)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return raw(self, payload, box)
+
+    monkeypatch.setattr(SplitContender, "raw", interrupted)
+    with Answers(tmp_path / "a.sqlite") as answers, pytest.raises(KeyboardInterrupt):
+        measure_points(device, server, labelled, POINTS[:1], answers)
+    with Answers(tmp_path / "a.sqlite") as answers:
+        measure_points(device, server, labelled, POINTS[:1], answers)
+    assert len(asked) == 2 + (len(labelled.images) - 1)  # the first picture is known

@@ -1,0 +1,101 @@
+"""From a trained student to a bundle: fold, fit the integer tables on real symbols, store."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from splitnet.bundle import BundleParts, save_bundle
+from splitnet.errors import ConfigError
+from splitnet.letterbox import Letterbox
+from splitnet.manifest import Manifest
+from splitnet.nn.detector import Detector
+from splitnet.nn.encoder.ensemble import EnsembleEncoder
+from splitnet.nn.encoder_kinds import AnyEncoder
+from splitnet.nn.split_detector import DeviceHalf, ServerHalf
+from training.data.images import read_photograph
+from training.distillation.slimmable import SlimmableEncoder
+from training.distillation.student import Student
+from training.entropy_tables import fit_tables
+
+
+def export_bundle(
+    folder: Path, manifest: Manifest, student: Student, detector: Detector | None, photographs: Sequence[Path]
+) -> Manifest:
+    """Write a bundle and return its manifest.
+
+    photographs: training pictures on which the entropy tables are fitted, whole and letterboxed as frames
+    will be. detector: the unsplit one for the `image` mode. ConfigError if no picture is readable.
+    """
+    encoder = materialised(student)
+    _round_to_half_precision(encoder)  # the tables must see the weights that will run
+    gains, inverse_gains = (refined(each, manifest.widths, manifest.qualities) for each in student.quantiser.gains())
+    gains = gains * sent_at(student.quantiser.sent, manifest.qualities)
+    device = DeviceHalf(encoder, gains)
+    latents = photograph_latents(device, manifest.sides, photographs)
+    model = fit_tables(latents, device.qualities, device.quantise)
+    server = ServerHalf(student.decoder, student.tail, inverse_gains, manifest.input_size)
+    parts = BundleParts(manifest, encoder, gains, model, server, detector)
+    return save_bundle(folder, parts)
+
+
+def materialised(student: Student) -> AnyEncoder:
+    """Return the full-width encoder as it will run, with weights of its own."""
+    if isinstance(student.encoder, EnsembleEncoder):
+        return student.encoder.materialise(student.encoder.spec.members)
+    if isinstance(student.encoder, SlimmableEncoder):
+        return student.encoder.shared()
+    return copy.deepcopy(student.encoder).requires_grad_(False).eval()
+
+
+def refined(gains: Tensor, widths: int, qualities: int) -> Tensor:
+    """Return gains (1 or widths, trained qualities, L) for all widths, and for as many qualities as are wanted.
+
+    Between two trained qualities lie geometric means of their gains, whose rates lie between theirs (Cui et al., arXiv
+    2003.02012). ConfigError if the trained qualities are not evenly among those wanted.
+    """
+    trained = gains.shape[1]
+    if qualities != trained and (trained < 2 or (qualities - 1) % (trained - 1)):
+        raise ConfigError(f"{qualities} qualities do not lie evenly between {trained} trained ones")
+    finer = F.interpolate(gains.log().transpose(1, 2), qualities, mode="linear", align_corners=True)
+    return finer.transpose(1, 2).exp().expand(widths, -1, -1).contiguous()
+
+
+def sent_at(sent: Tensor, qualities: int) -> Tensor:
+    """Return what is sent (1 or widths, qualities, L), 0 or 1: between two trained qualities as at the coarser one."""
+    steps = sent.shape[1] - 1
+    coarser = [quality * steps // max(1, qualities - 1) for quality in range(qualities)]
+    return sent[:, coarser]
+
+
+def photograph_latents(
+    device: DeviceHalf, sides: Sequence[int], photographs: Sequence[Path]
+) -> tuple[list[Tensor], ...]:
+    """Return the latents (C, h, w) of photographs for each width, unreadable ones left out.
+
+    sides: of the square that photographs are fitted into at each width.
+    ConfigError if there are none: tables of nothing would code anything badly.
+    """
+    latents: tuple[list[Tensor], ...] = tuple([] for _ in sides)
+    for path in tqdm(photographs, unit="picture", desc="entropy tables"):
+        frame = read_photograph(path)
+        if frame is None:
+            continue
+        for width, side in enumerate(sides):
+            canvas = Letterbox.fit(frame.shape[1], frame.shape[0], side).apply(frame)
+            latents[width].append(device.latent(canvas, width + 1))
+    if not latents[0]:
+        raise ConfigError(f"none of {len(photographs)} photographs can be read to fit the entropy tables on")
+    return latents
+
+
+@torch.no_grad()
+def _round_to_half_precision(encoder: AnyEncoder) -> None:
+    for tensor in encoder.state_dict().values():
+        tensor.copy_(tensor.half().float())

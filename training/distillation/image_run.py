@@ -1,0 +1,43 @@
+"""The run of any training on photographs: crops in, steps, a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from training.data.images import CropSpec, CropStream
+from training.detectors.teacher import input_size_of
+from training.distillation.image_settings import PhotographSettings
+from training.loop.processes import ALONE, Processes
+from training.loop.run import Run, Task
+
+
+def input_size(settings: PhotographSettings) -> int:
+    """Return the side of the detector's square in pixels: as asked, or as its teacher's."""
+    return settings.input_size or input_size_of(settings.teacher, settings.detector)
+
+
+def train_on_photographs(
+    task: Task[NDArray[Any]],
+    settings: PhotographSettings,
+    photographs: Sequence[Path],
+    crops: CropSpec,
+    is_begun: bool = False,
+    processes: Processes = ALONE,
+) -> None:
+    """Train to the last step, from the run's checkpoint if there is one. ConfigError if something cannot be used.
+
+    is_begun: the task has what it takes of `start_from` already.
+    """
+    run = Run(task, settings.run, settings.steps, is_writer=processes.is_first)
+    if not run.resume() and settings.start_from is not None:
+        if is_begun:
+            run.skip(settings.start_progress)
+        else:
+            run.start_from(settings.start_from, settings.start_progress)
+    share, seed = processes.share(settings.batch_size), (settings.seed + run.step, processes.rank)
+    with CropStream(photographs, crops, share, seed, settings.loaders) as stream:
+        run.go(stream)

@@ -1,0 +1,106 @@
+"""What the settings of `distill` want trained: the student's shape, and the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from splitnet.errors import ConfigError
+from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.encoder.ensemble import EncoderSpec
+from splitnet.nn.encoder.front import KIND as FRONT
+from splitnet.nn.encoder.front import FrontSpec
+from splitnet.nn.encoder.slimmable import KIND as SLIMMABLE
+from splitnet.nn.encoder.slimmable import SlimmableSpec
+from training.distillation.image_run import input_size
+from training.distillation.recipe import RECIPES, Recipe
+from training.distillation.settings import DistillSettings
+from training.distillation.student import StudentSpec
+
+SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a front's widths
+
+
+def recipe_of(settings: DistillSettings) -> Recipe:
+    """Return how it is trained. ConfigError if there is no such quality, or on a learning rate that is none."""
+    recipe = RECIPES[settings.encoder]
+    if settings.tail_rate is not None:
+        if not 0 < settings.tail_rate < 1:
+            raise ConfigError(f"--tail-rate is {settings.tail_rate}, must be between 0 and 1")
+        recipe = replace(recipe, tail_rate=settings.tail_rate)
+    return recipe.alone(settings.only[1]) if settings.only else recipe
+
+
+def crop_scales(settings: DistillSettings) -> tuple[float, float]:
+    """Return the scales of the crops, at 1 of which a picture just fits the full width's square: as asked, or as usual.
+
+    A front's widths are sizes of the picture: it sees crops from its smallest to its largest one.
+    """
+    smallest, largest = settings.crop_scales or RECIPES[settings.encoder].scales
+    if settings.encoder != FRONT or settings.crop_scales:
+        return smallest, largest
+    sides = _sides(settings)
+    return smallest * (sides[0] / sides[-1]), largest
+
+
+def full_side(settings: DistillSettings) -> int:
+    """Return the side of the square, in pixels, that frames are fitted into at full width.
+
+    It is the detector's own, or that of the only width of a front that is trained alone.
+    """
+    return _sides(settings)[-1] if settings.encoder == FRONT else input_size(settings)
+
+
+def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
+    """Return what is trained. ConfigError if its sizes cannot be, or if settings are of another kind of encoder."""
+    recipe = recipe_of(settings)
+    return StudentSpec(
+        settings.detector,
+        classes,
+        settings.split_point,
+        recipe.qualities,
+        encoder=_encoder(settings, recipe.qualities),
+        decoder=recipe.decoder,
+    )
+
+
+def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec | FrontSpec | SlimmableSpec:
+    if settings.encoder == SLIMMABLE:
+        return _slimmable(settings, qualities)
+    if settings.shares:
+        raise ConfigError(f"--shares is for slimmable encoders: give --encoder {SLIMMABLE}, or leave it out")
+    if settings.encoder == FRONT:
+        return FrontSpec(_sides(settings))
+    if settings.only:
+        raise ConfigError("--only is for encoders that share their weights: leave it out for an ensemble")
+    return EncoderSpec()
+
+
+def _slimmable(settings: DistillSettings, qualities: int) -> SlimmableSpec:
+    shares = tuple(settings.shares) or SlimmableSpec.shares
+    of_widths = _from_half(len(shares)) if settings.slice_latent == "width" else ()
+    if settings.only:
+        return SlimmableSpec(shares, of_widths).alone(settings.only[0])
+    return SlimmableSpec(shares, of_widths, _from_half(qualities) if settings.slice_latent == "quality" else ())
+
+
+def _from_half(count: int) -> tuple[int, ...]:
+    """Return so many percentages, evenly from a half to the whole."""
+    return (*(50 + 50 * i // (count - 1) for i in range(count - 1)), 100)
+
+
+def _sides(settings: DistillSettings) -> tuple[int, ...]:
+    """Return the sides of a front's widths: as asked, or as usual, or only that of the one that is trained alone."""
+    size = input_size(settings)
+    if settings.sides and settings.sides[-1] != size:
+        raise ConfigError(f"--sides must end with the detector's own, {size}")
+    usual = (round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in SHARES)
+    sides = tuple(settings.sides) or tuple(dict.fromkeys(usual))  # of a small square some shares are the same
+    return (_only(sides, settings.only[0]),) if settings.only else sides
+
+
+def _only(sides: tuple[int, ...], width: int) -> int:
+    """Return the side of the width that is trained alone. ConfigError if there is none, or no detector's square."""
+    if not 1 <= width <= len(sides):
+        raise ConfigError(f"width {width} is not in 1..{len(sides)}")
+    if (side := sides[width - 1]) % 32:
+        raise ConfigError(f"width {width} sees {side} pixels a side: a detector alone needs a multiple of 32")
+    return side

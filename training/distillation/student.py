@@ -1,0 +1,148 @@
+"""Everything that is trained, in one module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from splitnet.errors import ConfigError
+from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.architectures import architecture_of
+from splitnet.nn.decoder import Decoder, DecoderSpec
+from splitnet.nn.detector import Detector
+from splitnet.nn.encoder.ensemble import EncoderSpec, EnsembleEncoder
+from splitnet.nn.encoder.front import FrontEncoder, FrontSpec
+from splitnet.nn.encoder.slimmable import SlimmableSpec, leading
+from training.distillation.rate import GainedQuantiser, Quantised, pad_to
+from training.distillation.slimmable import SlimmableEncoder
+from training.loop.precision import single_precision
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """What to build."""
+
+    detector: str = "yolox-nano"
+    classes: int = 80
+    split_point: str = "dark3"
+    qualities: int = 6
+    encoder: EncoderSpec | FrontSpec | SlimmableSpec = field(default_factory=EncoderSpec)
+    decoder: DecoderSpec = field(default_factory=DecoderSpec)
+
+    @property
+    def widths(self) -> int:
+        """Number of widths that are trained one by one; those of a front share everything."""
+        return 1 if isinstance(self.encoder, FrontSpec) else self.encoder.members
+
+    @property
+    def stacked(self) -> int:
+        """How many matrices of their own lie in one weight of the encoder: an ensemble's members."""
+        return self.encoder.members if isinstance(self.encoder, EncoderSpec) else 1
+
+
+class Student(nn.Module):
+    """Encoder, quantiser, decoder and the rest of the detector ("tail")."""
+
+    def __init__(self, spec: StudentSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.encoder = _encoder(spec)
+        channels, is_front = spec.encoder.latent_channels, isinstance(spec.encoder, FrontSpec)
+        sent = _sent(spec.encoder, spec.qualities) if isinstance(spec.encoder, SlimmableSpec) else None
+        self.quantiser = GainedQuantiser(spec.widths, spec.qualities, channels, sent)
+        self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point, linear=is_front)
+        self.tail = architecture_of(spec.detector).build(spec.detector, spec.classes, spec.split_point)
+
+    def forward(
+        self, canvas: Tensor, square: int, widths: Tensor, qualities: Tensor, joint: bool
+    ) -> tuple[dict[str, Tensor], Quantised]:
+        """Run canvases (N, 3, h, w) float32 0..255 through both halves.
+
+        square: side of the padded square in pixels. widths, qualities: (N,) int64. joint: on to the raw
+        predictions; otherwise only to the stage after the split point. Returns outputs by name.
+        """
+        encoder = self.encoder
+        # In eight bits a symbol of 64 might become another one before it is rounded.
+        with single_precision(canvas.device):
+            latents = encoder(canvas) if isinstance(encoder, FrontEncoder) else encoder.latents(canvas, widths)
+            quantised = self.quantiser(latents, widths, qualities)
+        features = self.decoder(pad_to(quantised.y_hat, square // LATENT_STRIDE))
+        if joint:
+            return self.tail.trace(features), quantised
+        return self.tail.next_stage(features), quantised
+
+    def take_tail(self, detector: Detector) -> None:
+        """Start the tail from a whole, fused detector. ConfigError if it is another than the spec's."""
+        theirs = detector.state_dict()
+        try:
+            self.tail.load_state_dict({name: theirs[name] for name in self.tail.state_dict()})
+        except (KeyError, RuntimeError) as error:
+            wanted = f"{self.spec.detector} of {self.spec.classes} classes"
+            raise ConfigError(f"the teacher is not a whole, fused {wanted}") from error
+
+    def train_front(self) -> None:
+        """Let the detector's own stages on the device learn. ConfigError if the encoder has none."""
+        if not isinstance(self.encoder, FrontEncoder):
+            raise ConfigError("only an encoder of the kind front begins with the detector's own stages")
+        self.encoder.stages.requires_grad_(True)
+
+    def front_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the detector's own stages on the device that are trained."""
+        if not isinstance(self.encoder, FrontEncoder):
+            return []
+        return [p for p in self.encoder.stages.parameters() if p.requires_grad]
+
+    def linear_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that begin as principal components: none of an ensemble."""
+        if not isinstance(self.encoder, FrontEncoder):
+            return []
+        return [*self.encoder.analysis.linear.parameters(), *self.decoder.linear.parameters()]
+
+
+def _encoder(spec: StudentSpec) -> EnsembleEncoder | FrontEncoder | SlimmableEncoder:
+    if isinstance(spec.encoder, SlimmableSpec):
+        return SlimmableEncoder(spec.encoder)
+    if isinstance(spec.encoder, EncoderSpec):
+        return EnsembleEncoder(spec.encoder)
+    encoder = FrontEncoder(spec.encoder, spec.detector, spec.split_point)
+    encoder.stages.requires_grad_(False)
+    return encoder
+
+
+def _sent(encoder: SlimmableSpec, qualities: int) -> Tensor:
+    """Return which channels of the latent are filled and sent at each width and quality, (widths, qualities, L)."""
+    shares = encoder.quality_shares or (100,) * qualities
+    if len(shares) != qualities:
+        raise ConfigError(f"encoder: shares of the latent for {len(shares)} qualities, but {qualities} are trained")
+    filled = torch.tensor([encoder.at(width).latent_channels for width in range(1, encoder.members + 1)])
+    sent = torch.tensor([leading(encoder.latent_channels, share) for share in shares])
+    counts = torch.minimum(filled[:, None], sent)[..., None]
+    return (torch.arange(encoder.latent_channels) < counts).float()
+
+
+class MovingAverage:
+    """An exponential moving average of a module's parameters and buffers."""
+
+    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
+        self.decay, self.updates = decay, 0
+        self.state = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    def load(self, state: Mapping[str, Tensor], updates: int) -> None:
+        """Go on from a stored average, on the devices of this one."""
+        for name, value in self.state.items():
+            value.copy_(state[name])
+        self.updates = updates
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move towards the module, faster in the beginning."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 10))
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)

@@ -1,0 +1,196 @@
+"""Measure a bundle: accuracy, bytes and encode time of every operating point, through the real bitstream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from splitnet.bundle import DeviceBundle, ServerBundle
+from splitnet.detections import Detections
+from splitnet.errors import ConfigError
+from splitnet.letterbox import Letterbox
+from splitnet.manifest import Accuracy, MeasuredPoint
+from splitnet.nn.architectures import architecture_of
+from splitnet.nn.detector import Detector
+from splitnet.nn.split_detector import image_input
+from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
+from training.data.images import read_photograph
+from training.evaluation.average_precision import LabelledSet
+from training.evaluation.detection_cache import Answers
+from training.evaluation.systems import Contender, Repeatable, contender
+
+# As COCO's average precision is usually taken: nearly every box counts, the score ranks them.
+SCORE_THRESHOLD = 0.01
+IMAGE_POINTS = tuple(
+    OperatingPoint(codec, 0, quality)
+    for codec, qualities in ((Codec.JPEG, (10, 20, 30, 50, 75, 90)), (Codec.WEBP, (5, 20, 40, 60, 80)))
+    for quality in qualities
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured."""
+
+    unsplit: Accuracy | None
+    points: tuple[MeasuredPoint, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+@dataclass
+class Tally:
+    """What one contender has gathered so far, a value for each picture."""
+
+    sizes: list[int] = field(default_factory=list)  # bytes
+    encode_ms: list[float] = field(default_factory=list)  # all that the device does
+    found: list[Detections] = field(default_factory=list)  # in pixels of the frame
+
+
+def operating_points(
+    device: DeviceBundle, widths: Sequence[int] = (), with_images: bool = True
+) -> list[OperatingPoint]:
+    """Return every operating point of a bundle, or those of some widths; with the picture codecs' if asked."""
+    chosen = widths or range(1, device.manifest.widths + 1)
+    split = [OperatingPoint(Codec.RANS, w, q) for w in chosen for q in range(device.manifest.qualities)]
+    return split + (list(IMAGE_POINTS) if with_images else [])
+
+
+def evaluate(
+    device: DeviceBundle,
+    server: ServerBundle,
+    labelled: LabelledSet,
+    points: Sequence[OperatingPoint],
+    answers: Answers | None = None,
+) -> Evaluation:
+    """Run every picture through every operating point. One thread, so that times compare."""
+    points = with_local(server, points)
+    tallies = measure_points(device, server, labelled, points, answers)
+    unsplit = [labelled.accuracy(t.found) for p, t in zip(points, tallies, strict=True) if p == LOCAL]
+    figures = [_point(device, labelled, p, t) for p, t in zip(points, tallies, strict=True) if p != LOCAL]
+    return Evaluation(unsplit[0] if unsplit else None, tuple(figures))
+
+
+def with_local(server: ServerBundle, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """Return the points that a bundle can serve, and LOCAL last, for which it must have the unsplit detector."""
+    if server.detector is None:
+        return [point for point in points if point.mode is Mode.SPLIT]
+    return [*points, LOCAL]
+
+
+def measure_points(
+    device: DeviceBundle,
+    server: ServerBundle,
+    labelled: LabelledSet,
+    points: Sequence[OperatingPoint],
+    answers: Answers | None = None,
+) -> list[Tally]:
+    """Run every picture through operating points of a bundle; returns what each has gathered."""
+    device.codec.warm_up()
+    contenders = [contender(device, server, point) for point in points]
+    return measure(contenders, labelled, device.manifest.input_size, answers=answers)
+
+
+@torch.inference_mode()
+def measure(
+    contenders: Sequence[Contender],
+    labelled: LabelledSet,
+    input_size: int,
+    server_threads: int | None = None,
+    answers: Answers | None = None,
+) -> list[Tally]:
+    """Run every picture through every contender; returns what each has gathered.
+
+    server_threads: how many the servers' parts run with, if not with as many as the devices' parts. answers: of the
+    bundle's server part, where they are to be looked up and kept. Raises ConfigError if a picture cannot be read.
+    """
+    tallies = [Tally() for _ in contenders]
+    threads = torch.get_num_threads()
+    for image in tqdm(labelled.images, unit="picture"):
+        frame = _read(image.path)
+        boxes = [Letterbox.fit(frame.shape[1], frame.shape[0], one.input_size) for one in contenders]
+        entries = list(zip(contenders, boxes, tallies, strict=True))
+        payloads = [_compress(one, frame, box, tally) for one, box, tally in entries]
+        torch.set_num_threads(server_threads or threads)
+        for (one, box, tally), payload in zip(entries, payloads, strict=True):
+            tally.found.append(_answer(one, payload, box, input_size, answers))
+        torch.set_num_threads(threads)
+    return tallies
+
+
+def _compress(one: Contender, frame: NDArray[np.uint8], box: Letterbox, tally: Tally) -> bytes:
+    """Do all that the device does for a frame, and note its time and bytes."""
+    start = time.perf_counter()
+    payload = one.compress(frame, box)
+    tally.encode_ms.append(1e3 * (time.perf_counter() - start))
+    tally.sizes.append(len(payload))
+    return payload
+
+
+def _answer(one: Contender, payload: bytes, box: Letterbox, input_size: int, answers: Answers | None) -> Detections:
+    """Return what the server finds, known already or not."""
+
+    def ask() -> Detections:
+        return found_in_frame(one.detector_name, one.raw(payload, box), box, input_size)
+
+    if answers is None or not isinstance(one, Repeatable):
+        return ask()
+    return answers.get(f"{one.part} {box} ".encode() + payload, ask)
+
+
+@torch.inference_mode()
+def unsplit_detections(detector: Detector, path: Path, input_size: int) -> Detections:
+    """Return what the whole detector finds in an uncompressed picture, in its pixels."""
+    frame = _read(path)
+    box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
+    return found_in_frame(detector.name, detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    frame = read_photograph(path)
+    if frame is None:
+        raise ConfigError(f"{path} is not a readable picture")
+    return frame
+
+
+def found_in_frame(
+    detector: str, raw: Tensor, box: Letterbox, input_size: int, score_threshold: float = SCORE_THRESHOLD
+) -> Detections:
+    """Return what a detector's raw predictions for one frame (1, A, 5 + classes) say, in pixels of the frame."""
+    (found,) = architecture_of(detector).detections(raw, input_size, score_threshold)
+    return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
+
+
+def _point(device: DeviceBundle, labelled: LabelledSet, point: OperatingPoint, tally: Tally) -> MeasuredPoint:
+    accuracy = labelled.accuracy(tally.found)
+    return MeasuredPoint(
+        mode=point.mode,
+        codec=point.codec,
+        width=point.width,
+        quality=point.quality,
+        ap=accuracy.ap,
+        ap50=accuracy.ap50,
+        bytes_mean=round(float(np.mean(tally.sizes)), 1),
+        bytes_p90=round(float(np.percentile(tally.sizes, 90)), 1),
+        encode_ms_p50=round(float(np.median(tally.encode_ms)), 3),
+        mmacs=round(mmacs(device, point), 2),
+    )
+
+
+def mmacs(device: DeviceBundle, point: OperatingPoint) -> float:
+    """Return the millions of multiply-accumulates of an operating point on the device, for a 4:3 frame."""
+    if point.mode is not Mode.SPLIT:
+        return 0.0
+    usual = Letterbox.fit(640, 480, device.manifest.side(point.width))
+    return device.encoder.mmacs(point.width, usual.canvas_height, usual.canvas_width)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
-from tests.labelled_pictures import write_labelled
-from tests.listening_service import Daemon, listening
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.labelled_images import write_labelled
+from tests.support.listening_service import Daemon, listening
+from tests.support.tiny_bundle import write_tiny_bundle
 from training.evaluation.average_precision import LabelledSet
 
 PROJECT = Path(__file__).resolve().parent.parent

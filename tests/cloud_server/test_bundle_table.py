@@ -14,7 +14,7 @@ from cloud_server.bundle_table import as_text, describe, find_bundles
 from splitnet.errors import BundleError
 from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
 from splitnet.operating_point import Codec, Mode
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture

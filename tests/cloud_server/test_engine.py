@@ -11,8 +11,8 @@ from cloud_server.engine import Engine
 from splitnet.errors import ShedError
 from splitnet.messages import FrameDetections, FrameError
 from splitnet.operating_point import Mode
-from tests.fake_model import BAD, BUG, IMAGE_POINT, POISON, SPLIT_POINT, FakeModel, frame
-from tests.running_engine import Answers, FakeClock, busy, decoded, queued, running
+from tests.cloud_server.running_engine import Answers, FakeClock, busy, decoded, queued, running
+from tests.support.fake_model import BAD, BUG, IMAGE_POINT, POISON, SPLIT_POINT, FakeModel, frame
 
 
 async def test_a_frame_is_answered_with_its_detections():

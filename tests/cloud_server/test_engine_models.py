@@ -12,8 +12,8 @@ from cloud_server.scheduling.spare_time import Step
 from splitnet.errors import DrainingError
 from splitnet.messages import Frame, FrameDetections
 from splitnet.operating_point import Mode
-from tests.fake_model import BAD, FakeModel, frame
-from tests.running_engine import FakeClock, busy, decoded, running
+from tests.cloud_server.running_engine import FakeClock, busy, decoded, running
+from tests.support.fake_model import BAD, FakeModel, frame
 
 
 async def test_a_model_is_warmed_up_at_every_size_and_on_the_engines_thread():

@@ -12,8 +12,8 @@ from cloud_server.engine import Engine
 from cloud_server.registry import Registry
 from splitnet.errors import BundleError, BundleMismatchError
 from splitnet.manifest import load_manifest
-from tests.fake_model import FakeModel
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.fake_model import FakeModel
+from tests.support.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture

@@ -46,8 +46,8 @@ from splitnet.messages import (
 from splitnet.operating_point import Codec, OperatingPoint
 from splitnet.wire import reply_from_proto, request_to_proto
 from tests.conftest import PROJECT
-from tests.fake_model import DIGEST, FakeModel, frame
-from tests.tiny_bundle import INPUT_SIZE, WIDTHS, write_tiny_bundle
+from tests.support.fake_model import DIGEST, FakeModel, frame
+from tests.support.tiny_bundle import INPUT_SIZE, WIDTHS, write_tiny_bundle
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 READY = re.compile(r"cloud-server ready: listening on (\S+:\d+), bundle (\S+) \(([0-9a-f]{12})\), device cpu\n")

@@ -18,8 +18,8 @@ from splitnet.messages import (
     OpenSession,
     SessionOpened,
 )
-from tests.fake_model import BAD, frame
-from tests.listening_service import (
+from tests.support.fake_model import BAD, frame
+from tests.support.listening_service import (
     DIGEST,
     OPENING,
     OTHER_DIGEST,

@@ -7,8 +7,8 @@ import pytest
 
 from splitnet.messages import FrameDetections, InferRequest
 from splitnet.wire import detections_from_proto, infer_request_to_proto
-from tests.fake_model import BAD, frame
-from tests.listening_service import DIGEST, OTHER_DIGEST, close_gate, until
+from tests.support.fake_model import BAD, frame
+from tests.support.listening_service import DIGEST, OTHER_DIGEST, close_gate, until
 
 
 async def test_one_frame_is_answered_without_a_session(daemon):

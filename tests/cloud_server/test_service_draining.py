@@ -10,8 +10,8 @@ import pytest
 from protos import split_inference_pb2 as pb
 from splitnet.messages import Ack, Draining, FrameDetections, InferRequest, Reply
 from splitnet.wire import infer_request_to_proto, reply_from_proto, request_to_proto
-from tests.fake_model import frame
-from tests.listening_service import DIGEST, IDENTITY, OPENING, Stream, close_gate, until
+from tests.support.fake_model import frame
+from tests.support.listening_service import DIGEST, IDENTITY, OPENING, Stream, close_gate, until
 
 
 async def test_draining_tells_open_sessions_and_answers_what_was_on_its_way(daemon):

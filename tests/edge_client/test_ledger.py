@@ -14,7 +14,7 @@ from edge_client.ledger import FrameLedger
 from splitnet.detections import Detections
 from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
 from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
-from tests.client_samples import POINT, captured_frame, chosen_frame, sent_frame
+from tests.support.client_samples import POINT, captured_frame, chosen_frame, sent_frame
 
 TIMING = ServerTiming(2.0, 1.0, 20.0)
 

@@ -21,7 +21,7 @@ from edge_client.transport.dialing import staggered
 from splitnet.errors import BundleMismatchError, ConfigError, SourceError
 from splitnet.messages import Draining, FrameError
 from splitnet.operating_point import Codec, OperatingPoint
-from tests.fake_server import DIGEST, FakeService, ack_and_detect, serving
+from tests.support.fake_server import DIGEST, FakeService, ack_and_detect, serving
 
 POINT = OperatingPoint(Codec.RANS, 4, 2)
 EVERY_FRAME = PipelineSettings(server="127.0.0.1:1", live=False)

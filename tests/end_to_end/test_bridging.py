@@ -24,7 +24,7 @@ from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, SKIP, Mode
 from tests.edge_client.test_pipeline import POINT, EndlessSource, FakeEncoder, FakeSource
-from tests.fake_server import FakeService, serving
+from tests.support.fake_server import FakeService, serving
 
 NOBODY = "127.0.0.1:1"
 CAMERA = PipelineSettings(server=NOBODY)

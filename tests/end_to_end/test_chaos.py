@@ -44,8 +44,8 @@ from splitnet.messages import (
     OpenSession,
 )
 from splitnet.wire import infer_request_to_proto, request_to_proto
-from tests.streaming_device import FRAME_SIZE, POINT
-from tests.tiny_bundle import CHANNELS
+from tests.end_to_end.streaming_device import FRAME_SIZE, POINT
+from tests.support.tiny_bundle import CHANNELS
 
 PATIENCE_S = 240.0  # for what takes seconds on an idle machine: nothing here measures speed
 POLL_S = 0.02
@@ -134,7 +134,7 @@ async def device(daemon: Daemon, name: str) -> AsyncIterator[Device]:
 @contextmanager
 def streaming(daemon: Daemon, name: str, namespace: str | None = None) -> Iterator[Process]:
     """Run a device in a process of its own until the block ends; it has got an answer when the block begins."""
-    command = ["tests.streaming_device", daemon.address, name, daemon.digest]
+    command = ["tests.end_to_end.streaming_device", daemon.address, name, daemon.digest]
     with child_process(command, subprocess.PIPE, stdin=subprocess.PIPE, namespace=namespace) as process:
         assert process.stdin is not None
         process.stdin.buffer.write(daemon.frame.payload)

@@ -25,9 +25,9 @@ from splitnet.nn.efficientdet.network import EfficientDet
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from tests.end_to_end.test_end_to_end import serve, start  # noqa: F401
-from tests.labelled_pictures import annotations, write_labelled
-from tests.named_weights import named_weights
-from tests.tiny_student import DECODER, ENCODER, FRONT, pictures
+from tests.support.labelled_images import annotations, write_labelled
+from tests.support.named_weights import named_weights
+from tests.support.tiny_student import DECODER, ENCODER, FRONT, pictures
 from training.distillation.export import export_bundle
 from training.distillation.front_start import start_front
 from training.distillation.recipe import ENSEMBLE

@@ -18,7 +18,7 @@ import pytest
 from edge_client.pipeline import PipelineSettings
 from splitnet.manifest import Accuracy, MeasuredPoint
 from splitnet.operating_point import Codec, Mode
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_bundle import write_tiny_bundle
 
 PROJECT = Path(__file__).resolve().parents[2]
 FRAMES = 40

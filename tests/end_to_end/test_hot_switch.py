@@ -25,7 +25,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import FILE_NAME
 from splitnet.messages import Frame, FrameDetections, FrameError
 from splitnet.operating_point import Codec, OperatingPoint
-from tests.tiny_bundle import INPUT_SIZE, WIDTHS, write_tiny_bundle
+from tests.support.tiny_bundle import INPUT_SIZE, WIDTHS, write_tiny_bundle
 
 POINT = OperatingPoint(Codec.RANS, WIDTHS, 1)
 

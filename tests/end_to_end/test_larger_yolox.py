@@ -15,7 +15,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.nn.encoder.front import FrontSpec
 from splitnet.nn.yolox.network import YOLOX
-from tests.tiny_student import DECODER, ENCODER, pictures, write_pictures
+from tests.support.tiny_student import DECODER, ENCODER, pictures, write_pictures
 from training.data.labelled_stream import LabelledBatch
 from training.detectors.task import DetectorConfig, DetectorTraining
 from training.detectors.yolox.family import YOLOXFamily

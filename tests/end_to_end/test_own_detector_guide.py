@@ -14,7 +14,7 @@ from splitnet.bundle import load_device, load_server
 from splitnet.letterbox import Letterbox
 from splitnet.nn.suppression import detections_from_raw
 from tests.conftest import PROJECT
-from tests.tiny_student import pictures
+from tests.support.tiny_student import pictures
 from training.__main__ import _parser, main
 
 pytestmark = pytest.mark.usefixtures("keep_threads")

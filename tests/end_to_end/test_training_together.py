@@ -17,9 +17,9 @@ from splitnet.errors import ConfigError
 from splitnet.manifest import load_manifest
 from splitnet.nn.yolox.network import YOLOX
 from tests.conftest import PROJECT
-from tests.labelled_pictures import annotations
-from tests.tiny_student import SQUARE, make_teacher, pictures, student_spec, write_pictures
-from tests.training_pair import PROGRESS, RECIPE, SPEC, batch, make, weights_of
+from tests.end_to_end.training_pair import PROGRESS, RECIPE, SPEC, batch, make, weights_of
+from tests.support.labelled_images import annotations
+from tests.support.tiny_student import SQUARE, make_teacher, pictures, student_spec, write_pictures
 from training.__main__ import main
 from training.data.images import CropSpec
 from training.detectors.detector_file import DetectorNote, write_detector
@@ -126,7 +126,7 @@ class _Halves(Distillation):
 
 @pytest.mark.long
 def test_two_processes_end_with_the_same_weights_and_those_of_one(tmp_path):
-    torchrun("tests.training_pair", tmp_path)
+    torchrun("tests.end_to_end.training_pair", tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name

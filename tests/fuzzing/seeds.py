@@ -36,8 +36,8 @@ from splitnet.messages import (
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from splitnet.wire import frame_to_proto, infer_request_to_proto, reply_to_proto, request_to_proto
 from tests.fuzzing.targets import CORPUS, PICTURE_SIDE
-from tests.golden_bitstreams import golden_bitstream, golden_codec, golden_symbols
-from tests.tiny_bundle import CHANNELS, write_tiny_bundle
+from tests.support.golden_bitstreams import golden_bitstream, golden_codec, golden_symbols
+from tests.support.tiny_bundle import CHANNELS, write_tiny_bundle
 
 DIGEST = "ab" * 32
 Seed = tuple[str, str, bytes]  # target, name, content

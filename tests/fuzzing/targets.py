@@ -42,8 +42,8 @@ from splitnet.wire import (
     request_from_proto,
     request_to_proto,
 )
-from tests.golden_bitstreams import SHAPE, golden_codec_of
-from tests.tiny_bundle import CHANNELS, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
+from tests.support.golden_bitstreams import SHAPE, golden_codec_of
+from tests.support.tiny_bundle import CHANNELS, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
 
 Target = Callable[[bytes], None]
 Proto = TypeVar("Proto", bound=Message)

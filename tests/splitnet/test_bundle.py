@@ -13,7 +13,7 @@ from splitnet.errors import BundleError, DigestMismatchError
 from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Codec, Mode
-from tests.tiny_bundle import CHANNELS, CLASSES, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
+from tests.support.tiny_bundle import CHANNELS, CLASSES, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import torch
 from splitnet.errors import ConfigError
 from splitnet.nn.yolox.network import YOLOX
 from tests.conftest import PROJECT
-from tests.labelled_pictures import write_labelled
-from tests.tiny_family import TinyFamily
+from tests.support.labelled_images import write_labelled
+from tests.training.detectors.tiny_family import TinyFamily
 from training import detector
 from training.__main__ import main
 from training.detector import FINDINGS_FILE, train_detector

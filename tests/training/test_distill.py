@@ -12,7 +12,7 @@ import torch
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import EncoderSpec
 from splitnet.nn.encoder.front import FrontSpec
-from tests.tiny_student import CLASSES, make_teacher
+from tests.support.tiny_student import CLASSES, make_teacher
 from training.arguments import count, share
 from training.detectors.detector_file import DetectorNote, write_detector
 from training.distillation.image_run import input_size

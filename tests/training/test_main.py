@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from splitnet.bundle import load_device, load_server
 from splitnet.manifest import load_manifest
 from splitnet.nn.yolox.network import YOLOX
-from tests.labelled_pictures import annotations, write_labelled
-from tests.tiny_bundle import write_tiny_bundle
-from tests.tiny_student import CLASSES, make_teacher, pictures
+from tests.support.labelled_images import annotations, write_labelled
+from tests.support.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_student import CLASSES, make_teacher, pictures
 from training import __main__ as module
 from training import evaluate as evaluate_run
 from training.__main__ import main

@@ -22,9 +22,9 @@ from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.operating_point import Codec, OperatingPoint
 from tests.end_to_end.test_end_to_end import serve, start  # noqa: F401
-from tests.labelled_pictures import annotations
-from tests.tiny_bundle import DECODER, ENCODER
-from tests.tiny_student import CLASSES, make_teacher, pictures
+from tests.support.labelled_images import annotations
+from tests.support.tiny_bundle import DECODER, ENCODER
+from tests.support.tiny_student import CLASSES, make_teacher, pictures
 from training.evaluation.systems import SplitContender
 from training.pca import PcaPlan, PcaSettings, export_pca, make_bundle
 

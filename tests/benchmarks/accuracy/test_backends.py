@@ -21,8 +21,8 @@ from benchmarks.accuracy.backends_tables import backends
 from benchmarks.accuracy.int8_trial import at_the_latent, behind_the_stem
 from splitnet.nn.encoder.front import FrontEncoder
 from splitnet.nn.onnx_network import onnx_model
-from tests.labelled_pictures import write_labelled
-from tests.tiny_student import FRONT
+from tests.support.labelled_images import write_labelled
+from tests.support.tiny_student import FRONT
 from training.evaluation import detection_cache as answers
 
 RESULT = {

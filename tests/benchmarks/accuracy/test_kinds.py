@@ -16,8 +16,8 @@ from benchmarks.accuracy.kinds_tables import alone as alone_table
 from benchmarks.accuracy.kinds_tables import kinds as kinds_table
 from splitnet.manifest import MeasuredPoint, load_manifest
 from splitnet.operating_point import Codec, Mode
-from tests.labelled_pictures import write_labelled
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.labelled_images import write_labelled
+from tests.support.tiny_bundle import write_tiny_bundle
 from training.evaluation import detection_cache as answers
 
 BASE = MeasuredPoint(Mode.SPLIT, Codec.RANS, 1, 0, 10.0, 20.0, 1000.0, 1100.0, 5.0, 50.0)

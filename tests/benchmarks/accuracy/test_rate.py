@@ -19,8 +19,8 @@ from benchmarks.accuracy.resampling import Sample, draw, interval
 from splitnet.bundle import load_server
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import load_manifest
-from tests.labelled_pictures import write_labelled
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.labelled_images import write_labelled
+from tests.support.tiny_bundle import write_tiny_bundle
 from training.evaluation import detection_cache as answers
 from training.evaluation.matches import ClassMatches, Matches
 from training.evaluation.measure import Tally

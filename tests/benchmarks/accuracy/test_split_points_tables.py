@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.accuracy.split_points_tables import budgets, bundle, choices, cuts, verified
-from tests.cut_samples import DEEP, SHALLOW
+from tests.support.cut_samples import DEEP, SHALLOW
 from training.cuts.figures import cut_to_json
 
 RESULT = {

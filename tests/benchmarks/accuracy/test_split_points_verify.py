@@ -10,9 +10,9 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.accuracy import split_points_verify
 from benchmarks.accuracy.split_points_verify import order, ranks
-from tests.cut_samples import DEEP, SHALLOW, cut, point
-from tests.labelled_pictures import write_labelled
-from tests.tiny_bundle import CLASSES, QUALITIES, WIDTHS, write_tiny_bundle
+from tests.support.cut_samples import DEEP, SHALLOW, cut, point
+from tests.support.labelled_images import write_labelled
+from tests.support.tiny_bundle import CLASSES, QUALITIES, WIDTHS, write_tiny_bundle
 from training.cuts.figures import cut_to_json
 from training.evaluation import detection_cache as answers
 

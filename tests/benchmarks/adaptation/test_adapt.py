@@ -16,7 +16,7 @@ from benchmarks.adaptation.simulation import FrameLog, Outcome
 from edge_client.adaptation.policy import Decision
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Codec, OperatingPoint
-from tests.control_samples import LARGE, MIDDLE, PICTURE, SMALL
+from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL
 
 AP = {row.point: row.ap for row in (SMALL, MIDDLE, LARGE, PICTURE)}
 
@@ -68,7 +68,7 @@ def measured_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, monkeypatch):
     from splitnet.manifest import load_manifest
-    from tests.labelled_pictures import write_labelled
+    from tests.support.labelled_images import write_labelled
 
     monkeypatch.setattr(frame_bank, "FOLDER", tmp_path / "runs")
     annotations = write_labelled(tmp_path / "pictures", load_manifest(measured_bundle).class_names)

@@ -17,7 +17,7 @@ from edge_client.adaptation.policy import FixedPolicy, Policy
 from splitnet.errors import ConfigError
 from splitnet.messages import Ack
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
-from tests.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE, circumstances
+from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE, circumstances
 
 ROWS = {row.point: row for row in TABLE.rows}
 AP = {**{row.point: row.ap for row in TABLE.rows}, LOCAL: 29.0}

@@ -14,7 +14,7 @@ from benchmarks.__main__ import main
 from benchmarks.costs import guide
 from benchmarks.costs.guide import COMMANDS, GUIDE, command_of, timed
 from splitnet.errors import ConfigError
-from tests.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_bundle import write_tiny_bundle
 
 TEXT = """
 python -m training convert --format yolo --images "my pictures" \\

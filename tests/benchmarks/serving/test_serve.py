@@ -29,8 +29,8 @@ from splitnet.bundle import load_server
 from splitnet.errors import LinkError
 from splitnet.manifest import load_manifest
 from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
-from tests.fake_model import frame, one_object
-from tests.fake_server import DIGEST, FakeService, ack_and_detect, serving
+from tests.support.fake_model import frame, one_object
+from tests.support.fake_server import DIGEST, FakeService, ack_and_detect, serving
 
 LOAD = Load(devices=3, frames_per_s=60.0, deadline_ms=200, seconds=0.4)
 

@@ -14,8 +14,8 @@ from benchmarks.serving.endurance_tables import fuzz, soak
 from benchmarks.serving.load import Load, Tally
 from benchmarks.serving.soak import Sample, Visit, held, outcome, visiting
 from benchmarks.serving.usage import thinned
-from tests.fake_model import frame
-from tests.fake_server import DIGEST, FakeService, serving
+from tests.support.fake_model import frame
+from tests.support.fake_server import DIGEST, FakeService, serving
 
 LOAD = Load(devices=3, frames_per_s=60.0, deadline_ms=100, seconds=0.1)
 RESULT = {

@@ -21,7 +21,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.messages import Frame
 from splitnet.nn.yolox.architecture import YOLOXArchitecture
 from splitnet.operating_point import Codec, Mode, OperatingPoint
-from tests.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
+from tests.support.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
 
 SPLIT_POINTS = [OperatingPoint(Codec.RANS, 1, 0), OperatingPoint(Codec.RANS, WIDTHS, QUALITIES - 1)]
 PICTURES = [OperatingPoint(Codec.JPEG, 0, 80), OperatingPoint(Codec.WEBP, 0, 80)]

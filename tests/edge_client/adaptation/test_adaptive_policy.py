@@ -13,7 +13,7 @@ from edge_client.adaptation.point_table import Table
 from edge_client.adaptation.policy import Circumstances
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
-from tests.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE
+from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE
 
 RTT_S = 0.03
 

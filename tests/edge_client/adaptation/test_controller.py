@@ -14,7 +14,7 @@ from edge_client.adaptation.point_table import Table
 from edge_client.adaptation.prediction import Spread
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, SKIP
-from tests.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE, circumstances, situation
+from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE, circumstances, situation
 
 WITH_LOCAL = ControlSettings(has_local=True)
 

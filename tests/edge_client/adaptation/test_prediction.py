@@ -6,7 +6,7 @@ import pytest
 
 from edge_client.adaptation.point_table import Row
 from edge_client.adaptation.prediction import CAUTION, Prospect, Situation, Spread, predict
-from tests.control_samples import LARGE, MIDDLE, PICTURE, situation
+from tests.support.control_samples import LARGE, MIDDLE, PICTURE, situation
 
 
 def of(row: Row, wait_ms: float, known: Situation, budget_ms: float = 1000.0) -> Prospect:

@@ -13,7 +13,7 @@ from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.link import CARRIED_S
 from splitnet.operating_point import LOCAL, OperatingPoint
-from tests.control_samples import PICTURE, SPLIT_TABLE, TABLE
+from tests.support.control_samples import PICTURE, SPLIT_TABLE, TABLE
 
 CHANGE_S = 10.0
 ROWS = {row.point: row for row in TABLE.rows}

@@ -23,7 +23,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import load_manifest
 from splitnet.nn.yolox.architecture import YOLOXArchitecture
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
-from tests.client_samples import chosen_frame
+from tests.support.client_samples import chosen_frame
 
 
 class FakeRuntime:

@@ -10,7 +10,7 @@ from edge_client.measuring.link_probe import MOST_BPS, capacity, measure_link
 from splitnet.errors import LinkError, ProtocolError
 from splitnet.messages import Ack, Draining, FrameError, OpenSession
 from splitnet.operating_point import Codec, Mode, OperatingPoint
-from tests.fake_server import DIGEST, FakeService, detections_of, serving
+from tests.support.fake_server import DIGEST, FakeService, detections_of, serving
 
 OPENING = OpenSession("test", DIGEST)
 SMALL = EncodedFrame(OperatingPoint(Codec.RANS, 1, 0), b"x" * 500, 1.0, 2.0, 0.5)

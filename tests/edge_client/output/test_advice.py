@@ -9,7 +9,7 @@ from edge_client.adaptation.policy import Estimates
 from edge_client.output.advice import Conditions, advice, conditions_of_run, offers, with_times_of_run
 from edge_client.output.statistics import RunStatistics
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
-from tests.client_samples import result
+from tests.support.client_samples import result
 
 W4 = OperatingPoint(Codec.RANS, 4, 2)
 JPEG = OperatingPoint(Codec.JPEG, 0, 50)

@@ -8,7 +8,7 @@ import pytest
 
 from edge_client.output.annotation import PictureFolderSink, VideoSink, annotated, annotation_sink, fitted
 from splitnet.errors import ConfigError
-from tests.client_samples import NAMES, result
+from tests.support.client_samples import NAMES, result
 
 
 def frames_of(path) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from edge_client.adaptation.policy import Estimates, Terms
 from edge_client.output.report import status_line, summary, to_json
 from edge_client.output.statistics import RunStatistics
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
-from tests.client_samples import POINT, result
+from tests.support.client_samples import POINT, result
 
 
 @pytest.fixture

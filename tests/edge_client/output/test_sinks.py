@@ -10,7 +10,7 @@ import pytest
 
 from edge_client.output.sinks import CallbackSink, JsonLinesSink, SinkThread
 from splitnet.errors import ConfigError
-from tests.client_samples import NAMES, result
+from tests.support.client_samples import NAMES, result
 
 
 class ListSink:

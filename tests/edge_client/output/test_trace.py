@@ -14,7 +14,7 @@ from edge_client.frames import Fate, Outcome
 from edge_client.output.trace import TraceFile, trace_record
 from splitnet.errors import ConfigError
 from splitnet.operating_point import SKIP, Codec, OperatingPoint
-from tests.client_samples import captured_frame, chosen_frame, result
+from tests.support.client_samples import captured_frame, chosen_frame, result
 
 ESTIMATES = Estimates(2_000_000.0, 1_500_000.0, 12.5, 1500, overusing=True, load_factor=1.25)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from edge_client.transport.in_flight import InFlight
-from tests.client_samples import sent_frame
+from tests.support.client_samples import sent_frame
 
 LONG = 60.0  # seconds, that no test waits for
 

@@ -11,7 +11,7 @@ from edge_client.transport.session import CHANNEL_OPTIONS, open_session
 from splitnet.errors import BundleMismatchError, LinkError, ProtocolError, ProtocolVersionError
 from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, OpenSession, SessionOpened
 from splitnet.operating_point import Codec, OperatingPoint
-from tests.fake_server import DIGEST, FakeService, ack_and_detect, serving
+from tests.support.fake_server import DIGEST, FakeService, ack_and_detect, serving
 
 OPENING = OpenSession("test device", DIGEST)
 

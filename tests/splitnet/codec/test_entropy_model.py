@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from splitnet.codec.contexts import CONTEXTS, NEIGHBOURHOODS, contexts
 from splitnet.codec.entropy_model import MAX_SHARED_TABLES, PRECISION_BITS, TOTAL, EntropyModel
 from splitnet.errors import BundleError, ConfigError
-from tests.golden_bitstreams import golden_model, golden_symbols
+from tests.support.golden_bitstreams import golden_model, golden_symbols
 
 
 def histograms(symbols: np.ndarray, radius: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from splitnet.codec.bitstream import HEADER_BYTES, Header, pack
 from splitnet.codec.feature_codec import FeatureCodec, compress_zstd, decompress_zstd
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
-from tests.golden_bitstreams import (
+from tests.support.golden_bitstreams import (
     DIGEST,
     NAMES,
     QUALITY,

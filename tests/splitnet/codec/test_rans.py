@@ -12,7 +12,7 @@ from splitnet.codec import rans, rans_reference
 from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.entropy_model import SYMBOL_MAX, SYMBOL_MIN, TOTAL, EntropyModel
 from splitnet.errors import BitstreamError
-from tests.golden_bitstreams import golden_model, golden_symbols
+from tests.support.golden_bitstreams import golden_model, golden_symbols
 
 FIRST_TABLES = TableChoice.alone(np.zeros(48, np.uint16))
 

@@ -13,7 +13,7 @@ from splitnet.nn.efficientdet.anchors import anchor_boxes
 from splitnet.nn.efficientdet.network import EfficientDet
 from splitnet.nn.graph import needed_after, run_front, run_rest, steps_of
 from splitnet.nn.yolox.network import YOLOX
-from tests.named_weights import named_weights
+from tests.support.named_weights import named_weights
 
 NAMES = ("yolox-nano", "efficientdet-d0")
 CLASSES = 3

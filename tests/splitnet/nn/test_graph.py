@@ -9,7 +9,7 @@ from splitnet.errors import ConfigError
 from splitnet.nn.architectures import STRIDES, architecture_of
 from splitnet.nn.graph import needed_after, run_front, run_rest, steps_of
 from splitnet.nn.yolox.network import SPLIT_POINTS, YOLOX, features_at
-from tests.tiny_student import CLASSES, make_teacher
+from tests.support.tiny_student import CLASSES, make_teacher
 
 
 @pytest.fixture(scope="module")

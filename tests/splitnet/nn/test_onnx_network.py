@@ -18,7 +18,7 @@ from splitnet.nn.encoder.front import FrontEncoder
 from splitnet.nn.onnx_network import OnnxNetwork, onnx_model
 from splitnet.nn.split_detector import DeviceHalf
 from splitnet.settings import DEFAULT_BUNDLE
-from tests.tiny_student import FRONT
+from tests.support.tiny_student import FRONT
 
 SPEC = EncoderSpec(members=3, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=5)
 LARGEST_SHARE = 1e-4  # of symbols that fall on the other side of a rounding border; measured: none of 569,000

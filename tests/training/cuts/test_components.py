@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.projection import BackProjection, Patch, Projection
 from splitnet.nn.graph import run_front, steps_of
-from tests.tiny_student import make_teacher, pictures
+from tests.support.tiny_student import make_teacher, pictures
 from training.cuts.components import (
     Basis,
     Moments,

@@ -17,9 +17,9 @@ from splitnet.errors import ConfigError
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.macs import count_macs
 from splitnet.nn.yolox.network import FAMILY, YOLOX
-from tests.cut_samples import DEEP, SHALLOW, cut, point
-from tests.labelled_pictures import SIZES, write_labelled
-from tests.tiny_student import CLASSES, make_teacher, pictures
+from tests.support.cut_samples import DEEP, SHALLOW, cut, point
+from tests.support.labelled_images import SIZES, write_labelled
+from tests.support.tiny_student import CLASSES, make_teacher, pictures
 from training import split_points as split_points_run
 from training.__main__ import main
 from training.cuts.figures import cut_from_json, cut_to_json, recommend

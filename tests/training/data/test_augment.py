@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splitnet.letterbox import PADDING_VALUE, Letterbox
-from tests.tiny_student import pictures
+from tests.support.tiny_student import pictures
 from training.data.augment import Sample, letterboxed, mirrored, recoloured, scaled, varied, visible, window
 from training.data.mosaic import mosaic, single
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from splitnet.errors import ConfigError
-from tests.labelled_pictures import annotations
+from tests.support.labelled_images import annotations
 from training.data import coco
 from training.data import image_check as picture_check
 from training.data.coco import LabelledPictures, read_coco

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from splitnet.errors import ConfigError
-from tests.tiny_student import pictures
+from tests.support.tiny_student import pictures
 from training.data import labelled_stream
 from training.data.coco import LabelledPicture, LabelledPictures
 from training.data.data_problems import Findings

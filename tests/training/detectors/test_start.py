@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from splitnet.errors import ConfigError
-from tests.tiny_family import TinyFamily
-from tests.tiny_student import make_teacher
+from tests.support.tiny_student import make_teacher
+from tests.training.detectors.tiny_family import TinyFamily
 from training.detectors.detector_file import DetectorNote, write_detector
 from training.detectors.start import Start, start_network
 from training.detectors.yolox.family import YOLOXFamily

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from splitnet.errors import ConfigError
-from tests.tiny_family import TinyFamily
-from tests.tiny_student import pictures
+from tests.support.tiny_student import pictures
+from tests.training.detectors.tiny_family import TinyFamily
 from training.data.labelled_stream import LabelledBatch
 from training.detectors.family import FAMILIES, MODELS, family_of
 from training.detectors.task import (

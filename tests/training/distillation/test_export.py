@@ -17,7 +17,7 @@ from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.split_detector import DeviceHalf, image_input
 from splitnet.nn.yolox.network import YOLOX
 from tests.splitnet.nn.yolox.test_network import randomise_norms
-from tests.tiny_student import CLASSES, DECODER, ENCODER, make_teacher, student_spec, write_pictures
+from tests.support.tiny_student import CLASSES, DECODER, ENCODER, make_teacher, student_spec, write_pictures
 from training.distillation.export import export_bundle, photograph_latents
 from training.distillation.student import Student
 

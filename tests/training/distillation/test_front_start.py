@@ -17,7 +17,7 @@ from splitnet.manifest import Manifest
 from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.operating_point import Codec, OperatingPoint
-from tests.tiny_student import (
+from tests.support.tiny_student import (
     CLASSES,
     DECODER,
     FRONT,

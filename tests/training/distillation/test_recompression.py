@@ -11,7 +11,7 @@ import torch
 
 from splitnet.errors import ConfigError
 from splitnet.nn.yolox.network import YOLOX
-from tests.tiny_student import SQUARE, forever, make_teacher, pictures
+from tests.support.tiny_student import SQUARE, forever, make_teacher, pictures
 from training.distillation.recompression import CLEAN_SHARE, RecompressConfig, Recompression, recompressed
 from training.loop.run import CHECKPOINT, Run
 

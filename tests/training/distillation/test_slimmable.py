@@ -17,8 +17,8 @@ from splitnet.errors import ConfigError
 from splitnet.manifest import Manifest
 from splitnet.nn.encoder.slimmable import SharedEncoder, SlimmableSpec
 from splitnet.nn.split_detector import DeviceHalf
-from tests.labelled_pictures import annotations
-from tests.tiny_student import CLASSES, DECODER, SQUARE, make_teacher, pictures, slimmable_spec, write_pictures
+from tests.support.labelled_images import annotations
+from tests.support.tiny_student import CLASSES, DECODER, SQUARE, make_teacher, pictures, slimmable_spec, write_pictures
 from training import distill as distill_run
 from training.detectors.detector_file import DetectorNote, write_detector
 from training.distill import train_split

@@ -20,9 +20,9 @@ from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.encoder.front import FrontSpec
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.settings import DEFAULT_BUNDLE
-from tests.labelled_pictures import annotations
-from tests.tiny_bundle import write_tiny_bundle
-from tests.tiny_student import (
+from tests.support.labelled_images import annotations
+from tests.support.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_student import (
     CLASSES,
     DECODER,
     ENCODER,

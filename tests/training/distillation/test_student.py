@@ -7,7 +7,7 @@ import torch
 
 from splitnet.errors import ConfigError
 from splitnet.nn.yolox.network import SPLIT_POINTS, YOLOX, features_at
-from tests.tiny_student import CLASSES, ENCODER, SQUARE, make_teacher, student_spec
+from tests.support.tiny_student import CLASSES, ENCODER, SQUARE, make_teacher, student_spec
 from training.distillation.student import MovingAverage, Student
 
 ANCHORS = (SQUARE // 8) ** 2 + (SQUARE // 16) ** 2 + (SQUARE // 32) ** 2

@@ -13,7 +13,7 @@ import torch
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import EncoderSpec
 from splitnet.nn.yolox.network import YOLOX
-from tests.tiny_student import CLASSES, SQUARE, forever, make_teacher, pictures, student_spec
+from tests.support.tiny_student import CLASSES, SQUARE, forever, make_teacher, pictures, student_spec
 from training.distillation.recipe import ENSEMBLE
 from training.distillation.task import Distillation, DistillConfig
 from training.loop.run import CHECKPOINT, Run

@@ -13,7 +13,7 @@ import pytest
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
-from tests.labelled_pictures import annotations, write_labelled
+from tests.support.labelled_images import annotations, write_labelled
 from training.evaluation.average_precision import LabelledSet, class_names_of
 
 NAMES = ("person", "cup", "cat")

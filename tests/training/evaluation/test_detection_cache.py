@@ -11,7 +11,7 @@ from splitnet.bundle import load_device, load_server
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
-from tests.labelled_pictures import write_labelled
+from tests.support.labelled_images import write_labelled
 from training.evaluation import detection_cache as module
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import DECIDING, PROJECT, Answers, answers_of, code_digest

@@ -17,8 +17,8 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy
 from splitnet.nn.yolox.architecture import YOLOXArchitecture
 from splitnet.operating_point import Codec, Mode, OperatingPoint
-from tests.labelled_pictures import SIZES, write_labelled
-from tests.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS
+from tests.support.labelled_images import SIZES, write_labelled
+from tests.support.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.measure import (
     IMAGE_POINTS,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.tiny_student import SQUARE, make_teacher
+from tests.support.tiny_student import SQUARE, make_teacher
 from training.distillation.recompression import RecompressConfig, Recompression
 from training.loop.precision import in_single, is_mixed, mixed_precision, native_bfloat16, single_precision
 

@@ -14,8 +14,8 @@ from splitnet.nn.efficientdet.bifpn import nodes
 from splitnet.nn.efficientdet.efficientnet import STAGE_STRIDES, STAGES, normalised, rounded
 from splitnet.nn.efficientdet.network import FAMILY, PYRAMID, SPLIT_POINTS, EfficientDet, features_at
 from splitnet.nn.macs import count_macs, parameter_count
-from tests.efficientdet_names import MEMBERS, digest, entries
-from tests.named_weights import named_weights
+from tests.splitnet.nn.efficientdet.public_names import MEMBERS, digest, entries
+from tests.support.named_weights import named_weights
 
 PUBLISHED = {  # millions of parameters, billions of multiply-accumulates
     "efficientdet-d0": (3.9, 2.5),

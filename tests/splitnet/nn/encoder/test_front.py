@@ -17,7 +17,7 @@ from splitnet.nn.encoder.front import Analysis, FrontEncoder, FrontSpec
 from splitnet.nn.encoder.projection import ProjectionSpec
 from splitnet.nn.encoder_kinds import make_decoder, make_encoder
 from splitnet.nn.yolox.network import YOLOX
-from tests.tiny_student import DECODER, FRONT
+from tests.support.tiny_student import DECODER, FRONT
 
 NAMES = ("cat", "dog")
 

@@ -17,7 +17,7 @@ from splitnet.nn.encoder.projection import (
 )
 from splitnet.nn.encoder_kinds import make_decoder, make_encoder
 from splitnet.nn.yolox.network import YOLOX
-from tests.tiny_bundle import DECODER, ENCODER
+from tests.support.tiny_bundle import DECODER, ENCODER
 
 DARK4 = ProjectionSpec({"dark3": 5, "dark4": 7})
 

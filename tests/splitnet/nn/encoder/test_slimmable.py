@@ -19,7 +19,7 @@ from splitnet.nn.encoder_kinds import kind_of, make_encoder
 from splitnet.nn.macs import count_macs
 from splitnet.nn.onnx_network import OnnxNetwork
 from splitnet.nn.split_detector import DeviceHalf
-from tests.tiny_student import DECODER, SLIMMABLE
+from tests.support.tiny_student import DECODER, SLIMMABLE
 from training.distillation.slimmable import EPS, SlimmableConv, SlimmableEncoder, measure_statistics
 
 SLICED = replace(SLIMMABLE, latent_shares=(40, 70, 100))

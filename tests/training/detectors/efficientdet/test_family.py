@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from splitnet.nn.efficientdet.network import ANCHORS_PER_CELL, EfficientDet
-from tests.tiny_student import pictures
+from tests.support.tiny_student import pictures
 from training.detectors.family import MODELS, family_of
 
 NAME, SQUARE = "efficientdet-d0", 64

@@ -6,7 +6,7 @@ import torch
 
 from splitnet.nn.blocks import ConvBlock
 from splitnet.nn.yolox.network import YOLOX
-from tests.tiny_student import CLASSES, make_teacher
+from tests.support.tiny_student import CLASSES, make_teacher
 from training.detectors.yolox.batch_norm import restore_batch_norm
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from splitnet.errors import ConfigError
 from splitnet.nn.yolox.network import FAMILY, YOLOX
-from tests.tiny_student import CLASSES, make_teacher
+from tests.support.tiny_student import CLASSES, make_teacher
 from tests.training.test_main import write_onnx
 from training.detectors.detector_file import DETECTOR_FILE, DetectorNote, read_note, write_detector
 from training.detectors.teacher import origin_of, read_teacher

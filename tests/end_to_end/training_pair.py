@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.tiny_student import SQUARE, front_spec, make_teacher, pictures
+from tests.support.tiny_student import SQUARE, front_spec, make_teacher, pictures
 from training.distillation.recipe import FRONT
 from training.distillation.task import Distillation, DistillConfig
 from training.loop.processes import ALONE, Processes, joined

@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 
-from tests.tiny_student import pictures
+from tests.support.tiny_student import pictures
 
 SIZES = ((96, 128), (128, 96), (60, 60))  # height, width
 

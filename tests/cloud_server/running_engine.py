@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from cloud_server.engine import Engine
 from cloud_server.job import Answer, Job
 from splitnet.messages import Frame
-from tests.fake_model import FakeModel, frame
+from tests.support.fake_model import FakeModel, frame
 
 
 class FakeClock:

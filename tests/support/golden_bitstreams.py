@@ -1,6 +1,6 @@
 """The latent and the tables behind the golden bitstreams in tests/data, made of integers alone.
 
-Run `python -m tests.golden_bitstreams` to write the files anew. Do so only together with a new
+Run `python -m tests.support.golden_bitstreams` to write the files anew. Do so only together with a new
 bitstream version: devices in the field go on sending the old bytes.
 """
 
@@ -16,7 +16,7 @@ from splitnet.codec.entropy_model import TOTAL, EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.operating_point import Codec
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).resolve().parents[1] / "data"
 NAMES = ("rans", "zstd", "rans_context")
 SHAPE = (4, 5, 7)
 WIDTH, QUALITY = 2, 1

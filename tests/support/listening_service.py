@@ -25,7 +25,7 @@ from splitnet.messages import (
     SessionOpened,
 )
 from splitnet.wire import reply_from_proto, request_to_proto
-from tests.fake_model import FakeModel, FakeRegistry, frame
+from tests.support.fake_model import FakeModel, FakeRegistry, frame
 
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
 IDENTITY = SessionOpened("coco-nano", DIGEST, "slimsplit test")

@@ -1,4 +1,4 @@
-"""A device in a process of its own, to be killed: `python -m tests.streaming_device SERVER NAME DIGEST`.
+"""A device in a process of its own, to be killed: `python -m tests.end_to_end.streaming_device SERVER NAME DIGEST`.
 
 Reads a frame's payload from stdin, sends it again and again, and prints a line for every answer.
 """

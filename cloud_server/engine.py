@@ -26,11 +26,9 @@ from cloud_server.job import (
     hand_over,
     hopeless_answer,
 )
-from cloud_server.scheduling.agenda import Agenda
-from cloud_server.scheduling.batch_cost import CostModel
+from cloud_server.scheduling.batch_cost import BatchCost
 from cloud_server.scheduling.batcher import Batch, Batcher, Phase
-from cloud_server.scheduling.spare_time import Step, Verdict
-from cloud_server.scheduling.warm_up import WarmUpRun, warm_up_runs
+from cloud_server.scheduling.idle_work import IdleTask, Verdict, WarmUpRun, WorkQueue, warm_up_runs
 from splitnet.errors import DrainingError, ShedError
 from splitnet.messages import Frame
 from splitnet.operating_point import Mode
@@ -54,9 +52,9 @@ class Engine(Generic[D]):
         self._max_batch_size = max_batch_size
         self._clock = clock
         self._batcher: Batcher[Job[D]] = Batcher(max_batch_size, max_queue, MAX_PER_SESSION)
-        self._agenda = Agenda(self._batcher)
+        self._work = WorkQueue(self._batcher)
         self._changed = threading.Condition()  # guards both of them and _stopping
-        self._first_runs = CostModel()  # of any model: what runs for the first time takes longer
+        self._first_runs = BatchCost()  # of any model: what runs for the first time takes longer
         self._stopping = False
         self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -73,8 +71,8 @@ class Engine(Generic[D]):
         self._decoders.shutdown(wait=False, cancel_futures=True)
         with self._changed:
             self._stopping = True
-            for step in self._agenda.clear():
-                step.done.cancel()
+            for task in self._work.clear():
+                task.done.cancel()
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
@@ -95,12 +93,12 @@ class Engine(Generic[D]):
         The smallest batches come first. Those that would make frames late are left to the first batch of that size.
         Raises what the model raises, and DrainingError if the engine stops meanwhile.
         """
-        self._step(model.prepare)
+        self._do_when_idle(model.prepare)
         for mode in model.modes:
             blank = model.blank(mode)
             for run in warm_up_runs(self._max_batch_size, model.each_size_differs):
                 action = partial(self._warm_up, model, mode, [blank] * run.size, run.first)
-                if not self._step(action, self._expected_s(run), optional=run.size > 1):
+                if not self._do_when_idle(action, self._expected_s(run), optional=run.size > 1):
                     break
 
     def submit(
@@ -112,7 +110,7 @@ class Engine(Generic[D]):
         kind = _kind(model, frame.operating_point.mode)
         job: Job[D] = Job(kind, now, deadline, session, model=model, frame=frame, on_answer=on_answer)
         with self._changed:
-            displaced = self._agenda.admit(job)
+            displaced = self._work.admit(job)
             job.queue_depth = self._batcher.depth
         if displaced is not None:
             message = "the server is busy: the frame gave way to that of a session with fewer. Send fewer"
@@ -147,24 +145,24 @@ class Engine(Generic[D]):
     def _withdraw(self, job: Job[D]) -> None:
         self._batcher.withdraw(job)
         if not self._batcher.depth:
-            self._changed.notify()  # a step may have waited for that
+            self._changed.notify()  # a task may have waited for that
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
             if isinstance(due, Batch):
                 self._compute(due)
             else:
-                step, verdict = due
-                step.settle(verdict)
+                task, verdict = due
+                task.settle(verdict)
 
-    def _next(self) -> Batch[Job[D]] | tuple[Step, Verdict] | None:
-        """Wait until a batch or a step is due. None when the engine stops."""
+    def _next(self) -> Batch[Job[D]] | tuple[IdleTask, Verdict] | None:
+        """Wait until a batch or an idle task is due. None when the engine stops."""
         with self._changed:
             while not self._stopping:
                 now = self._clock()
-                if (due := self._agenda.next(now)) is not None:
+                if (due := self._work.next(now)) is not None:
                     return due
-                wake_at = self._agenda.wake_at(now)
+                wake_at = self._work.wake_at(now)
                 self._changed.wait(None if math.isinf(wake_at) else wake_at - now)
             return None
 
@@ -214,19 +212,19 @@ class Engine(Generic[D]):
             expected_s = self._batcher.bound_s(run.size)
         return max(expected_s, self._first_runs.bound_s(run.size)) if run.first else expected_s
 
-    def _step(self, action: Callable[[], None], expected_s: float = 0.0, optional: bool = False) -> bool:
+    def _do_when_idle(self, action: Callable[[], None], expected_s: float = 0.0, optional: bool = False) -> bool:
         """Let something be done on the engine's thread and wait for it; returns whether it was done.
 
         Raises what it raises, or DrainingError.
         """
-        step = Step(action, self._clock(), expected_s, optional)
+        task = IdleTask(action, self._clock(), expected_s, optional)
         with self._changed:
             if self._stopping:
                 raise DrainingError("the server is shutting down")
-            self._agenda.add(step)
+            self._work.add(task)
             self._changed.notify()
         try:
-            return step.done.result()
+            return task.done.result()
         except CancelledError:
             raise DrainingError("the server is shutting down") from None
 

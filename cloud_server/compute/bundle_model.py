@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cloud_server.compute.cuda_graphs import GraphedNetwork
-from cloud_server.compute.onnx_module import RuntimeNetwork
+from cloud_server.compute.cuda_graphs import CudaGraphModule
+from cloud_server.compute.onnx_module import OnnxModule
 from cloud_server.compute.tuning import Tuning
 from splitnet.bundle import ServerBundle
 from splitnet.codec.image_codec import decompress_image
@@ -92,14 +92,14 @@ class BundleModel:
             if isinstance(network, nn.Module):
                 self._networks[mode] = self._placed(network)
 
-    def _exported(self, mode: Mode, module: nn.Module) -> RuntimeNetwork:
-        return RuntimeNetwork(module, self._input(mode, [self.blank(mode)]), self._tuning.threads)
+    def _exported(self, mode: Mode, module: nn.Module) -> OnnxModule:
+        return OnnxModule(module, self._input(mode, [self.blank(mode)]), self._tuning.threads)
 
     def _placed(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
         module.to(self._device, self._dtype)
         if self._tuning.channels_last:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return GraphedNetwork(module) if self._tuning.cuda_graphs and self._device.type == "cuda" else module
+        return CudaGraphModule(module) if self._tuning.cuda_graphs and self._device.type == "cuda" else module
 
     def decode(self, frame: Frame) -> DecodedFrame:
         """Undo the entropy or picture coding. Raises BitstreamError."""

@@ -25,7 +25,7 @@ class Captured:
     replay: Callable[[], object]
 
 
-class GraphedNetwork:
+class CudaGraphModule:
     """Computes what a network computes; a shape is recorded when it comes first. For one thread."""
 
     def __init__(self, network: Network, capture: Callable[[Network, Tensor], Captured] | None = None) -> None:

@@ -21,7 +21,7 @@ ERRORS_ONLY = 3  # of ONNX Runtime's log severities
 MISSING = "ONNX Runtime is not installed: pip install slimsplit[onnxruntime], or tune again without it"
 
 
-class RuntimeNetwork:
+class OnnxModule:
     """Computes what a module computes, on the CPU."""
 
     def __init__(self, network: nn.Module, example: Tensor, threads: int) -> None:

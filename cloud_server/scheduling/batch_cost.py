@@ -13,7 +13,7 @@ SHORTEST_S = 1e-4  # no batch is expected to take less: a clock that shows nothi
 DEVIATIONS = 2.0  # of the mean deviation in a bound
 
 
-class CostModel:
+class BatchCost:
     """The duration of a batch as a line over its size. Zero until the first observation."""
 
     def __init__(self) -> None:

@@ -3,10 +3,10 @@
 A request takes its place in the queue when its frame arrives, becomes ready when it is decoded, and leaves
 with a batch of its own kind, or as hopeless when no batch can end before its deadline and others are waiting.
 
-Order. While all deadlines can be met the earliest goes first. When they cannot, sessions take turns: each
-has a virtual time that advances with every frame of its that is computed, and the one that is furthest behind
-goes first (start-time fair queueing, Goyal et al., SIGCOMM 1996), whatever rate it sends at. When the queue is
-full, the frame that would be served last makes room.
+Order. While all deadlines can be met, the earliest goes first. When they cannot, sessions take turns (start-time
+fair queueing, Goyal et al., SIGCOMM 1996). Each session has a virtual time that advances with every frame computed
+for it, and the one furthest behind goes first, whatever rate it sends at. When the queue is full, the frame that
+would be served last makes room.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
-from cloud_server.scheduling.batch_cost import CostModel
-from cloud_server.scheduling.fair_queue import Turns
-from cloud_server.scheduling.lookahead import Limits, PlannedBatch, plan
+from cloud_server.scheduling.batch_cost import BatchCost
+from cloud_server.scheduling.fair_queue import FairQueue
+from cloud_server.scheduling.lookahead import Limits, PlannedBatch, plan_batches
 from splitnet.errors import ShedError
 
 PATIENCE_S = 1.0  # by when a frame without a deadline is due among the others
@@ -75,8 +75,8 @@ class Batcher(Generic[R]):
         self._max_queue = max_queue
         self._max_per_session = max_queue + 1 if max_per_session is None else max_per_session
         self._ready: list[R] = []
-        self._turns: Turns[R] = Turns()
-        self._costs: defaultdict[Hashable, CostModel] = defaultdict(CostModel)
+        self._queue: FairQueue[R] = FairQueue()
+        self._costs: defaultdict[Hashable, BatchCost] = defaultdict(BatchCost)
         self._gap_s = math.inf  # mean interval between ready requests
         self._last_ready_at = -math.inf
         self._first_ready_at = -math.inf  # of those that are ready now
@@ -84,12 +84,7 @@ class Batcher(Generic[R]):
     @property
     def depth(self) -> int:
         """The number of requests that wait, decoding included."""
-        return len(self._turns)
-
-    @property
-    def has_ready(self) -> bool:
-        """Whether `take` would return anything."""
-        return bool(self._ready)
+        return len(self._queue)
 
     def bound_s(self, size: int) -> float:
         """Return what a batch takes at most, of whichever kind takes longest; 0 while nothing is known."""
@@ -105,10 +100,10 @@ class Batcher(Generic[R]):
         Raises ShedError when its session has too many waiting already, or when the queue is full and no other
         session is better served than this one.
         """
-        if self._turns.waiting(request.session) >= self._max_per_session:
+        if self._queue.waiting(request.session) >= self._max_per_session:
             raise ShedError(f"{self._max_per_session} frames of this session wait already. Send fewer")
         victim = self._give_way(request) if self.depth >= self._max_queue else None
-        self._turns.add(request)
+        self._queue.add(request)
         request.phase = Phase.ADMITTED
         return victim
 
@@ -156,7 +151,7 @@ class Batcher(Generic[R]):
             batch = [max(hopeless, key=_by_due)]
             hopeless.remove(batch[0])
         if batch:
-            self._turns.serve(batch)
+            self._queue.serve(batch)
         for request in (*expired, *hopeless, *batch):
             self._leave(request, Phase.TAKEN)
         self._ready = [request for request in self._ready if request.phase is Phase.READY]
@@ -187,7 +182,7 @@ class Batcher(Generic[R]):
         planned = self._plan(sorted(alive, key=_by_due), now, self._max_batch_size)
         if _count(planned) == len(alive):
             return planned[0].requests
-        by_turn = self._turns.order(alive)
+        by_turn = self._queue.order(alive)
         # A full batch is the most work done, but the first in turn may have time only for a smaller one.
         small = self._plan(by_turn, now, self._largest_in_time(by_turn[0], now))
         full = self._plan(by_turn, now, self._max_batch_size)
@@ -197,7 +192,7 @@ class Batcher(Generic[R]):
         """Tell whether to begin with a small batch, for the first in turn, rather than with a full one.
 
         It is when it leaves more frames in time, or as many and costs a frame less than DEARER times a full one:
-        whoever floods always has some fresh frames to fill a batch with, in the stead of another's one old frame.
+        a camera that floods always has fresh frames to fill a batch with, which would push out another's one old frame.
         """
         if _count(small) != _count(full):
             return _count(small) > _count(full)
@@ -207,7 +202,7 @@ class Batcher(Generic[R]):
 
     def _plan(self, order: Sequence[R], now: float, first_size: int) -> list[PlannedBatch[R]]:
         limits = Limits(first_size, self._max_batch_size)
-        return plan(order, now, limits, lambda kind, size: self._costs[kind].bound_s(size))
+        return plan_batches(order, now, limits, lambda kind, size: self._costs[kind].bound_s(size))
 
     def _largest_in_time(self, request: R, now: float) -> int:
         """Return the largest batch that still ends before a request's deadline."""
@@ -217,15 +212,15 @@ class Batcher(Generic[R]):
 
     def _give_way(self, newcomer: R) -> R:
         """Withdraw the request that would be served last, unless that is the newcomer: then raise ShedError."""
-        last = self._turns.last()
-        if last is None or self._turns.tag_of_next(newcomer.session) >= last[0]:
+        last = self._queue.last()
+        if last is None or self._queue.tag_of_next(newcomer.session) >= last[0]:
             raise ShedError(f"the server is busy: {self.depth} frames wait already. Send fewer or smaller ones")
         self.withdraw(last[1])
         return last[1]
 
     def _leave(self, request: R, phase: Phase) -> None:
         request.phase = phase
-        self._turns.remove(request)
+        self._queue.remove(request)
 
 
 def _by_due(request: Request) -> tuple[float, float]:

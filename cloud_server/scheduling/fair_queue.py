@@ -27,7 +27,7 @@ class Waiting(Protocol):
 W = TypeVar("W", bound=Waiting)
 
 
-class Turns(Generic[W]):
+class FairQueue(Generic[W]):
     """Who waits for whom. A request's tag is how many turns its session has had when it is served."""
 
     def __init__(self) -> None:

@@ -40,7 +40,7 @@ class Limits:
     later: int
 
 
-def plan(
+def plan_batches(
     order: Sequence[T], now: float, limits: Limits, bound_s: Callable[[Hashable, int], float]
 ) -> list[PlannedBatch[T]]:
     """Serve requests in an order, in batches as large as allowed, without those that would be late.

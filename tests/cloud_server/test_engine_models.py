@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from cloud_server.engine import Engine
-from cloud_server.scheduling.spare_time import Step
+from cloud_server.scheduling.idle_work import IdleTask
 from splitnet.errors import DrainingError
 from splitnet.messages import Frame, FrameDetections
 from splitnet.operating_point import Mode
@@ -87,7 +87,7 @@ async def test_larger_batches_that_would_make_frames_late_are_not_warmed_up():
     assert {size for _, size in other.warm_ups} == {1, 2, 3}  # 0.3 s, and half of 0.9 - 0.1 s can be spared
 
 
-async def test_a_step_is_due_as_soon_as_the_last_frame_turns_out_to_be_undecodable():
+async def test_an_idle_task_is_due_as_soon_as_the_last_frame_turns_out_to_be_undecodable():
     model, other = FakeModel(), FakeModel("cd" * 32)
     held, entered = threading.Event(), threading.Event()
 
@@ -107,14 +107,14 @@ async def test_a_step_is_due_as_soon_as_the_last_frame_turns_out_to_be_undecodab
 
 
 async def asking(engine: Engine[bytes], model: FakeModel) -> asyncio.Task[None]:
-    """Let a model be adopted; returns when the engine has been asked for its first step."""
-    asked, add = threading.Event(), engine._agenda.add
+    """Let a model be adopted; returns when the engine has been asked for its first task."""
+    asked, add = threading.Event(), engine._work.add
 
-    def add_and_tell(step: Step) -> None:
-        add(step)
+    def add_and_tell(task: IdleTask) -> None:
+        add(task)
         asked.set()
 
-    engine._agenda.add = add_and_tell
+    engine._work.add = add_and_tell
     adopting = asyncio.create_task(asyncio.to_thread(engine.adopt, model))
     assert await asyncio.to_thread(asked.wait, 10)
     return adopting

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cloud_server.compute.cuda_graphs import Captured, GraphedNetwork, Network
+from cloud_server.compute.cuda_graphs import Captured, CudaGraphModule, Network
 
 
 class Recorder:
@@ -27,7 +27,7 @@ def double(x: Tensor) -> Tensor:
 
 
 def test_every_batch_gets_its_own_answer():
-    network = GraphedNetwork(double, Recorder())
+    network = CudaGraphModule(double, Recorder())
     first, second = network(torch.ones(2, 3)), network(torch.full((2, 3), 5.0))
     assert first.tolist() == [[2.0] * 3] * 2
     assert second.tolist() == [[10.0] * 3] * 2
@@ -35,7 +35,7 @@ def test_every_batch_gets_its_own_answer():
 
 def test_a_shape_is_recorded_once():
     recorder = Recorder()
-    network = GraphedNetwork(double, recorder)
+    network = CudaGraphModule(double, recorder)
     for size in (1, 2, 1, 2, 2):
         network(torch.ones(size, 3))
     assert recorder.shapes == [(1, 3), (2, 3)]
@@ -44,7 +44,7 @@ def test_a_shape_is_recorded_once():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
 def test_cuda_graphs_give_what_the_network_gives():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU()).cuda().eval()
-    network = GraphedNetwork(module)
+    network = CudaGraphModule(module)
     with torch.inference_mode():
         for size in (4, 1, 4):
             x = torch.randn(size, 3, 8, 8, device="cuda")

@@ -89,7 +89,7 @@ def test_what_cannot_run_here_is_left_out(tiny_bundle, monkeypatch):
     def fail(*_):
         raise ConfigError("no such runtime")
 
-    monkeypatch.setattr(detection, "RuntimeNetwork", fail)
+    monkeypatch.setattr(detection, "OnnxModule", fail)
     config = TuneConfig(bundle=tiny_bundle, batch_size=1, rounds=1)
     plain, odd = Tuning(threads=1), Tuning(threads=1, onnxruntime=True)
     assert [one.tuning for one in measure(config, [plain, odd], torch.device("cpu"))] == [plain]

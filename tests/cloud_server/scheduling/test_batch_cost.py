@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_server.scheduling.batch_cost import CostModel
+from cloud_server.scheduling.batch_cost import BatchCost
 
 
-def fitted(fixed_s: float, per_frame_s: float, sizes: list[int]) -> CostModel:
-    cost = CostModel()
+def fitted(fixed_s: float, per_frame_s: float, sizes: list[int]) -> BatchCost:
+    cost = BatchCost()
     for size in sizes:
         cost.observe(size, fixed_s + per_frame_s * size)
     return cost
 
 
 def test_nothing_is_known_at_first():
-    cost = CostModel()
+    cost = BatchCost()
     assert not cost.known and cost.duration_s(8) == 0.0 and cost.bound_s(8) == 0.0
 
 
@@ -56,7 +56,7 @@ def test_a_lasting_slowdown_is_learnt():
 
 
 def test_the_bound_widens_with_the_noise_and_not_without():
-    steady, noisy = fitted(0.0, 0.01, [1, 2] * 20), CostModel()
+    steady, noisy = fitted(0.0, 0.01, [1, 2] * 20), BatchCost()
     for index in range(40):
         noisy.observe(1, 0.01 * (1.5 if index % 2 else 0.5))
     assert steady.bound_s(1) == pytest.approx(0.01, rel=0.01)
@@ -65,7 +65,7 @@ def test_the_bound_widens_with_the_noise_and_not_without():
 
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0.0, 10.0)), min_size=1, max_size=50))
 def test_no_batch_is_ever_expected_to_take_less_than_nothing(observations):
-    cost = CostModel()
+    cost = BatchCost()
     for size, duration_s in observations:
         cost.observe(size, duration_s)
         assert cost.per_frame_s >= 0 and cost.fixed_s >= -1e-9

@@ -49,7 +49,7 @@ def test_a_batch_holds_one_kind_and_the_other_follows():
     split, image, split_again = (ready(batcher, kind) for kind in (Mode.SPLIT, Mode.IMAGE, Mode.SPLIT))
     assert batcher.take(now=0.0).requests == [split, split_again]
     assert batcher.take(now=0.0).requests == [image]
-    assert not batcher.has_ready
+    assert batcher.take(now=0.0).requests == []
 
 
 def test_the_kind_of_the_most_urgent_request_is_chosen():
@@ -81,7 +81,7 @@ def test_a_shed_request_leaves_no_trace():
 def test_a_request_still_being_decoded_is_not_taken():
     batcher = Batcher(4, 4)
     admitted(batcher)
-    assert not batcher.has_ready
+    assert batcher.start_at(0.0) == math.inf
     assert batcher.take(now=0.0).requests == []
     assert batcher.depth == 1
 
@@ -114,7 +114,7 @@ def test_a_request_withdrawn_while_decoding_never_becomes_ready():
     request = admitted(batcher)
     batcher.withdraw(request)
     batcher.ready(request, 0.0)
-    assert not batcher.has_ready and batcher.depth == 0
+    assert batcher.start_at(0.0) == math.inf and batcher.depth == 0
 
 
 def test_withdrawing_twice_or_after_the_batch_frees_no_second_place():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
+from splitnet.onnx_runtime import TELEMETRY_SWITCH
 from tests.support.labelled_images import write_labelled
 from tests.support.listening_service import Daemon, listening
 from tests.support.tiny_bundle import write_tiny_bundle
@@ -19,6 +21,8 @@ from training.evaluation.average_precision import LabelledSet
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+os.environ[TELEMETRY_SWITCH] = "1"  # some tests import ONNX Runtime themselves
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -117,6 +117,11 @@ def test_pure_modules_know_neither_clock_nor_input_nor_log(name):
     assert not roots_of(name) & IMPURE_MODULES
 
 
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name != "splitnet.onnx_runtime"])
+def test_onnx_runtime_comes_in_by_its_door_only(name):
+    assert "onnxruntime" not in set(imports_of(MODULES[name]))  # it would phone home
+
+
 @pytest.mark.parametrize("name", [name for name in WRITTEN if name.endswith("__init__")])
 def test_package_files_are_empty(name):
     assert MODULES[name].read_text() == ""

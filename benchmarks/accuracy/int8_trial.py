@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.onnx_network import INPUT
+from splitnet.onnx_runtime import import_onnxruntime
 
 ERRORS_ONLY = 3  # of ONNX Runtime's log severities
 OPERATORS = ("Conv", "Mul", "Sigmoid", "Relu", "Add", "Concat")
@@ -45,10 +46,11 @@ def _stride(node: Any) -> int:
 def quantised(model: bytes, canvases: Sequence[NDArray[np.uint8]], pick: Pick) -> bytes:
     """Return an ONNX model of ours with some of its nodes quantised, calibrated on BGR canvases (H, W, 3)."""
     import onnx
-    import onnxruntime
+
+    runtime = import_onnxruntime()
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    runtime.set_default_logger_severity(ERRORS_ONLY)
     with TemporaryDirectory() as folder:
         before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         before.write_bytes(model)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
+from splitnet.onnx_runtime import import_onnxruntime
 
 OPSET = 17  # of 2022: what every runtime in use can read
 ERRORS_ONLY = 3  # of ONNX Runtime's log severities
@@ -31,15 +32,16 @@ class OnnxModule:
         """
         try:
             import onnx  # noqa: F401 - the export needs it
-            import onnxruntime
+
+            runtime = import_onnxruntime()
         except ImportError as error:
             raise ConfigError(MISSING) from error
-        options = onnxruntime.SessionOptions()
+        options = runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need the cores meanwhile
         options.log_severity_level = ERRORS_ONLY
         model = _exported(network, example)
-        self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session: Any = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map a batch to what the module would give."""
@@ -50,7 +52,8 @@ def is_installed() -> bool:
     """Return whether networks can be run this way here."""
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
+
+        import_onnxruntime()
     except ImportError:
         return False
     return True

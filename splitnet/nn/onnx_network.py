@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from splitnet.errors import BackendError, ConfigError
+from splitnet.onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
@@ -62,14 +63,13 @@ class OnnxNetwork:
 
 def _runtime() -> Any:
     try:
-        import onnxruntime  # first: where it is missing, nothing is loaded in vain
-
+        runtime = import_onnxruntime()  # first: where it is missing, nothing is loaded in vain
         import_module("onnx")
     except (ImportError, OSError) as error:  # OSError: a library of theirs that does not load
         reason = " ".join(str(error).split())
         message = f"ONNX Runtime is not installed ({reason}): pip install slimsplit[onnxruntime]"
         raise BackendError(message) from error
-    return onnxruntime
+    return runtime
 
 
 def onnx_model(network: nn.Module, latent_channels: int) -> bytes:

@@ -18,15 +18,16 @@ from threading import Event
 
 import cv2
 
-from edge_client.adaptation.load import CpuSampler
-from edge_client.adaptation.point_table import Table
+from edge_client.adaptation.point_table import PointTable
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.build import adapts, make_policy, mode_tables, needs_local
-from edge_client.capture.source import Image, Source, open_source
+from edge_client.capture.source import Source, open_source
 from edge_client.config import ProfileConfig, RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.encoding.local_detector import LocalRuntime, load_local
+from edge_client.frames import Image
+from edge_client.measuring.cpu_sampler import CpuSampler
 from edge_client.measuring.link_probe import measure_link, probe_frames
 from edge_client.measuring.profile_cache import cached_profile, device_fingerprint, keep_profile, read_profile
 from edge_client.measuring.profiling import (
@@ -38,7 +39,7 @@ from edge_client.measuring.profiling import (
     profile_table,
     profile_to_json,
 )
-from edge_client.output.advice import Conditions, advice, conditions_of_run, offers, with_times_of_run
+from edge_client.output.advice import RunConditions, advice, conditions_of_run, mode_scores, with_times_of_run
 from edge_client.output.annotation import annotation_sink
 from edge_client.output.report import status_line, summary, to_json
 from edge_client.output.sinks import JsonLinesSink, Sink
@@ -182,7 +183,7 @@ async def _show_status(pipeline: Pipeline) -> None:
         sys.stderr.flush()
 
 
-def _report(pipeline: Pipeline, config: RunConfig, tables: Mapping[Mode, Table]) -> None:
+def _report(pipeline: Pipeline, config: RunConfig, tables: Mapping[Mode, PointTable]) -> None:
     now, run = time.monotonic(), pipeline.statistics
     if sys.stderr.isatty():
         sys.stderr.write(CLEAR_LINE)
@@ -190,7 +191,7 @@ def _report(pipeline: Pipeline, config: RunConfig, tables: Mapping[Mode, Table])
     conditions = conditions_of_run(run, now, config.deadline_ms)
     lines: list[str] = []
     if tables and conditions is not None:
-        lines = advice(offers(with_times_of_run(tables, run), conditions), conditions)
+        lines = advice(mode_scores(with_times_of_run(tables, run), conditions), conditions)
     print("".join(f"{line}\n" for line in lines), end="", flush=True)
     if config.json_summary is not None:
         _write_json(config.json_summary, {**to_json(run, now), "advice": lines})
@@ -225,8 +226,10 @@ def _advise(config: ProfileConfig, encoder: EncoderRuntime, image: Image, profil
     opening = OpenSession(platform.node()[:MAX_DEVICE_ID_CHARS] or "edge-client", manifest.digest)
     size = image.shape[1], image.shape[0]
     measured = asyncio.run(measure_link(config.server, opening, *probe_frames(encoder, image), size))
-    conditions = Conditions(config.deadline_ms, config.fps, measured.capacity_bps, measured.rtt_ms, measured.server_ms)
-    print("\n".join(advice(offers(mode_tables(manifest, profile), conditions), conditions)))
+    conditions = RunConditions(
+        config.deadline_ms, config.fps, measured.capacity_bps, measured.rtt_ms, measured.server_ms
+    )
+    print("\n".join(advice(mode_scores(mode_tables(manifest, profile), conditions), conditions)))
 
 
 def _profile_images(config: ProfileConfig) -> list[Image]:

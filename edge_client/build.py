@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.controller import ControlSettings
-from edge_client.adaptation.point_table import Choice, Table, build_table
+from edge_client.adaptation.point_table import Choice, PointTable, build_table
 from edge_client.adaptation.policy import FixedPolicy, Policy, SchedulePolicy
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.config import RunConfig
@@ -73,7 +73,7 @@ def _fixed_points(config: RunConfig) -> tuple[OperatingPoint, ...]:
     return (LOCAL,) if config.mode == Mode.LOCAL.value else config.schedule
 
 
-def mode_tables(manifest: Manifest, profile: DeviceProfile) -> Mapping[Mode, Table]:
+def mode_tables(manifest: Manifest, profile: DeviceProfile) -> Mapping[Mode, PointTable]:
     """Return the table of each mode that there is one for, to compare them; see `advice`."""
     choices: dict[Mode, Choice] = {Mode.SPLIT: "split", Mode.IMAGE: "image", Mode.LOCAL: "local"}
     tables = {}

@@ -85,7 +85,7 @@ class RunConfig:
         metadata={
             "type": str,
             "help": "rans if not given, or jpeg in image mode",
-            "choices": [c.value for c in Codec if c.travels],
+            "choices": [c.value for c in Codec if c.is_sent],
         },
     )
     width: int | None = field(default=None, metadata={"type": int, "help": "members of the encoder; all if not given"})

@@ -1,18 +1,32 @@
-"""A frame on its way: captured, chosen, sent; and what becomes of it in the end."""
+"""The types of one frame on its way: captured, chosen, encoded, sent, answered; and what becomes of it in the end."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Any
 
-from edge_client.adaptation.policy import Decision, Estimates, Terms
-from edge_client.capture.pacer import CapturedFrame
-from edge_client.encoding.encoder import EncodedFrame
-from edge_client.result import FrameResult
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from edge_client.adaptation.load import CpuSample
+from edge_client.adaptation.load import CpuSample
+from edge_client.adaptation.policy import Decision, LatencyBreakdown, PolicyState
+from splitnet.detections import Detections
+from splitnet.messages import ServerTiming
+from splitnet.operating_point import OperatingPoint
+
+Image = NDArray[np.uint8]  # (H, W, 3), BGR
+
+
+@dataclass(frozen=True)
+class CapturedFrame:
+    """An image that has become a frame. capture_time: seconds of the device's monotonic clock."""
+
+    frame_id: int
+    capture_time: float
+    position_s: float  # in the source
+    image: Image
 
 
 @dataclass(frozen=True)
@@ -22,8 +36,24 @@ class ChosenFrame:
     frame: CapturedFrame
     decision: Decision
     chosen_at: float  # seconds of the device's monotonic clock
-    estimates: Estimates
+    policy_state: PolicyState
     cpu: CpuSample | None = None
+
+
+@dataclass(frozen=True)
+class EncodedFrame:
+    """A payload and what it cost, step by step."""
+
+    point: OperatingPoint  # really encoded at; its quality may be below what was asked
+    payload: bytes
+    letterbox_ms: float
+    network_ms: float  # encoder, gains and quantiser, or the whole detector; 0 for images
+    entropy_ms: float  # symbols to bytes, or the image codec
+
+    @property
+    def encode_ms(self) -> float:
+        """The whole, from frame to payload."""
+        return self.letterbox_ms + self.network_ms + self.entropy_ms
 
 
 @dataclass(frozen=True)
@@ -37,6 +67,44 @@ class SentFrame:
     def frame(self) -> CapturedFrame:
         """The frame itself."""
         return self.chosen.frame
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """A frame, how it was encoded, and what was found in it.
+
+    end_to_end_ms: from capture until the detections were here. late: that was after the deadline.
+    """
+
+    frame: CapturedFrame
+    encoded: EncodedFrame
+    detections: Detections
+    server: ServerTiming
+    end_to_end_ms: float
+    late: bool
+
+    def to_record(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Return the frame's line of detections.jsonl. Boxes are xyxy in pixels of the frame."""
+        point = self.encoded.point
+        return {
+            "frame_id": self.frame.frame_id,
+            "capture_time_s": round(self.frame.capture_time, 6),
+            "position_s": round(self.frame.position_s, 4),
+            "mode": point.mode.value,
+            "codec": point.codec.value,
+            "width": point.width,
+            "quality": point.quality,
+            "bytes": len(self.encoded.payload),
+            "encode_ms": round(self.encoded.encode_ms, 3),
+            "end_to_end_ms": round(self.end_to_end_ms, 3),
+            "late": self.late,
+            "server": {
+                "wait_ms": round(self.server.wait_ms, 3),
+                "decode_ms": round(self.server.decode_ms, 3),
+                "infer_ms": round(self.server.infer_ms, 3),
+            },
+            "detections": _detection_records(self.detections, class_names),
+        }
 
 
 class Outcome(str, Enum):
@@ -62,7 +130,23 @@ class Fate:
     result: FrameResult | None = None
 
 
-def actual_terms(chosen: ChosenFrame, result: FrameResult) -> Terms:
+def label_name(label: int, class_names: Sequence[str]) -> str:
+    """Return the name of a class, or its number when the server knows more classes than the bundle."""
+    return class_names[label] if 0 <= label < len(class_names) else str(label)
+
+
+def _detection_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": label_name(int(label), class_names),
+            "score": round(float(score), 4),
+            "box": [round(float(side), 1) for side in box],
+        }
+        for box, score, label in zip(detections.boxes, detections.scores, detections.labels, strict=True)
+    ]
+
+
+def actual_breakdown(chosen: ChosenFrame, result: FrameResult) -> LatencyBreakdown:
     """Return where the time of a frame with detections went.
 
     Nobody sees how the time on the link divides; what exceeds the smallest round trip known counts as transmission.
@@ -70,6 +154,6 @@ def actual_terms(chosen: ChosenFrame, result: FrameResult) -> Terms:
     wait_ms = max(0.0, (chosen.chosen_at - chosen.frame.capture_time) * 1000)
     encode_ms = result.encoded.encode_ms
     server_ms = result.server.wait_ms + result.server.decode_ms + result.server.infer_ms
-    link_ms = max(0.0, result.end_to_end_ms - wait_ms - encode_ms - server_ms) if chosen.decision.point.travels else 0.0
-    propagate_ms = min(link_ms, chosen.estimates.rtt_min_ms or 0.0)
-    return Terms(wait_ms, encode_ms, link_ms - propagate_ms, propagate_ms, server_ms)
+    link_ms = max(0.0, result.end_to_end_ms - wait_ms - encode_ms - server_ms) if chosen.decision.point.is_sent else 0.0
+    propagate_ms = min(link_ms, chosen.policy_state.rtt_min_ms or 0.0)
+    return LatencyBreakdown(wait_ms, encode_ms, link_ms - propagate_ms, propagate_ms, server_ms)

@@ -8,12 +8,9 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from edge_client.adaptation.controller import UNATTAINABLE
-from edge_client.adaptation.policy import Circumstances, Decision, Policy
-from edge_client.capture.pacer import CapturedFrame
-from edge_client.encoding.encoder import EncodedFrame
-from edge_client.frames import ChosenFrame, Fate, Outcome, SentFrame
+from edge_client.adaptation.policy import Decision, FrameContext, Policy
+from edge_client.frames import CapturedFrame, ChosenFrame, EncodedFrame, Fate, FrameResult, Outcome, SentFrame
 from edge_client.output.statistics import RunStatistics
-from edge_client.result import FrameResult
 from splitnet.detections import Detections
 from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
 from splitnet.operating_point import LOCAL, SKIP
@@ -69,14 +66,14 @@ class FrameLedger:
             self._statistics.overtaken += 1
         self._on_fate(Fate(Outcome.OVERTAKEN, frame, chosen))
 
-    def choose(self, frame: CapturedFrame, circumstances: Circumstances) -> ChosenFrame:
+    def choose(self, frame: CapturedFrame, context: FrameContext) -> ChosenFrame:
         """Ask the policy. A point that is not to be had now is skipped instead."""
         now = self._clock()
-        decision = self._feasible(self._policy.choose(now, circumstances), circumstances)
-        chosen = ChosenFrame(frame, decision, now, self._policy.estimates(now), self._cpu)
+        decision = self._feasible(self._policy.choose(now, context), context)
+        chosen = ChosenFrame(frame, decision, now, self._policy.state(now), self._cpu)
         self._warn_once(decision)
         with self._lock:
-            self._statistics.add_choice(decision.point, chosen.estimates)
+            self._statistics.add_choice(decision.point, chosen.policy_state)
         return chosen
 
     def _warn_once(self, decision: Decision) -> None:
@@ -84,8 +81,8 @@ class FrameLedger:
             self._warned = True
             logger.warning("nothing meets the deadline of %g ms here; the quickest is done instead", self._deadline_ms)
 
-    def _feasible(self, decision: Decision, circumstances: Circumstances) -> Decision:
-        if decision.point.travels and not circumstances.can_send:
+    def _feasible(self, decision: Decision, context: FrameContext) -> Decision:
+        if decision.point.is_sent and not context.can_send:
             return Decision(SKIP, "nothing can be sent now")
         if decision.point == LOCAL and not self._has_local:
             return Decision(SKIP, "no detector on this device")
@@ -168,6 +165,6 @@ class FrameLedger:
         result = FrameResult(chosen.frame, encoded, detections, timing, latency_ms, late)
         with self._lock:
             self._statistics.add_result(now, result, chosen.decision.predicted)
-        on_time = Outcome.ANSWERED if encoded.point.travels else Outcome.LOCAL
+        on_time = Outcome.ANSWERED if encoded.point.is_sent else Outcome.LOCAL
         self._on_fate(Fate(Outcome.LATE if late else on_time, chosen.frame, chosen, encoded, result))
         return result

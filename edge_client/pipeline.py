@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_client.adaptation.policy import Circumstances, Policy
+from edge_client.adaptation.policy import FrameContext, Policy
 from edge_client.backoff import Backoff
 from edge_client.capture.mailbox import Mailbox
-from edge_client.capture.pacer import CapturedFrame, Pacer
+from edge_client.capture.pacer import Pacer
 from edge_client.capture.source import Source
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalResult, LocalRuntime, LocalThread
-from edge_client.frames import ChosenFrame, SentFrame
+from edge_client.frames import CapturedFrame, ChosenFrame, SentFrame
 from edge_client.ledger import FrameLedger
 from edge_client.output.sinks import Sink, SinkThread
 from edge_client.output.statistics import RunStatistics
@@ -45,7 +45,7 @@ from splitnet.messages import OpenSession
 from splitnet.operating_point import LOCAL
 
 if TYPE_CHECKING:
-    from edge_client.adaptation.load import CpuSampler
+    from edge_client.measuring.cpu_sampler import CpuSampler
 
 SAMPLE_INTERVAL_S = 1.0
 URGENT_BACKOFF_S = 0.5  # the longest pause between attempts while the device detects alone, or has a deadline
@@ -102,12 +102,12 @@ class Pipeline:
         backoff: Backoff | None = None,
     ) -> None:
         """Take the parts. Raises ConfigError if there is no server and the policy cannot do without."""
-        if not (settings.servers or policy.bridges):
+        if not (settings.servers or policy.works_offline):
             raise ConfigError("these operating points need a server: give --server HOST:PORT, or --mode local")
         self._source = source
         self._encoder = encoder
         self._settings = settings
-        self._bridges = policy.bridges
+        self._works_offline = policy.works_offline
         self._sampler = sampler
         self._live = settings.live or not source.finite
         self._pacer = Pacer(self._live, clock)
@@ -122,7 +122,7 @@ class Pipeline:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _uplink_to(self, settings: PipelineSettings, clock: Callable[[], float], backoff: Backoff | None) -> Uplink:
-        urgent = self._bridges or settings.deadline_ms > 0
+        urgent = self._works_offline or settings.deadline_ms > 0
         usual = Backoff(random.random, ceiling_s=URGENT_BACKOFF_S) if urgent else Backoff(random.random)
         opening = OpenSession(settings.device_id, self._encoder.manifest.digest)
         opener = staggered(open_session) if urgent or len(settings.servers) > 1 else staggered(open_session, None)
@@ -183,7 +183,7 @@ class Pipeline:
 
     def _read_source(self) -> None:
         try:
-            if self._source.finite and not self._bridges:
+            if self._source.finite and not self._works_offline:
                 self._mailbox.wait_until_resumed()  # nothing of a file is lost while the server cannot be reached
             for frame in self._pacer.frames(self._source, self._stopped.wait):
                 if not self._mailbox.put(frame, wait=not self._live):
@@ -195,17 +195,17 @@ class Pipeline:
     # In the encoding thread.
 
     def _encode_frames(self) -> None:
-        patience_s = self._settings.patience_s if self._bridges else None
+        patience_s = self._settings.patience_s if self._works_offline else None
         count = 0
         while (taken := self._mailbox.take(patience_s)) is not None:
             frame, has_place = taken
-            self._go_on(self._ledger.choose(frame, self._circumstances(frame, has_place)), has_place)
+            self._go_on(self._ledger.choose(frame, self._context(frame, has_place)), has_place)
             count += 1
             if count == self._settings.max_frames:
                 self._mailbox.close()
 
-    def _circumstances(self, frame: CapturedFrame, has_place: bool) -> Circumstances:
-        return Circumstances(
+    def _context(self, frame: CapturedFrame, has_place: bool) -> FrameContext:
+        return FrameContext(
             frame_id=frame.frame_id,
             capture_time=frame.capture_time,
             deadline_ms=self._settings.deadline_ms,
@@ -215,9 +215,9 @@ class Pipeline:
         )
 
     def _go_on(self, chosen: ChosenFrame, has_place: bool) -> None:
-        """Do with a frame as was chosen; only what travels keeps its place on the link."""
+        """Do with a frame as was chosen; only what is sent keeps its place on the link."""
         point = chosen.decision.point
-        if point.travels:
+        if point.is_sent:
             encoded = self._encoder.encode(chosen.frame.image, point)
             self._ledger.encoded(chosen, encoded)
             assert self._loop is not None and self._uplink is not None

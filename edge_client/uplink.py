@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 from edge_client.backoff import Backoff
 from edge_client.capture.mailbox import Mailbox
-from edge_client.capture.pacer import CapturedFrame
-from edge_client.frames import SentFrame
+from edge_client.frames import CapturedFrame, FrameResult, SentFrame
 from edge_client.ledger import FrameLedger
-from edge_client.result import FrameResult
 from edge_client.transport.connection import Connection
 from edge_client.transport.dialing import FirstOpener
 from edge_client.transport.in_flight import InFlight

@@ -12,13 +12,13 @@ class Mode(str, Enum):
     """How a frame is turned into detections."""
 
     SPLIT = "split"  # encoder on the device, detector on the server
-    IMAGE = "image"  # the picture itself travels, the server runs the whole detector
-    LOCAL = "local"  # the device runs the whole detector, nothing travels
+    IMAGE = "image"  # the image itself is sent, the server runs the whole detector
+    LOCAL = "local"  # the device runs the whole detector, nothing is sent
     SKIP = "skip"  # nobody looks at this frame
 
 
 class Codec(str, Enum):
-    """How the bytes of a payload are made. The last two stand for no payload: nothing travels."""
+    """How the bytes of a payload are made. The last two stand for no payload: nothing is sent."""
 
     RANS = "rans"  # symbols of the latent, table-driven rANS
     ZSTD = "zstd"  # the same symbols, Zstandard: the fall-back codec
@@ -33,7 +33,7 @@ class Codec(str, Enum):
         return _MODES[self]
 
     @property
-    def travels(self) -> bool:
+    def is_sent(self) -> bool:
         """Whether there is a payload for the server at all."""
         return self.mode in (Mode.SPLIT, Mode.IMAGE)
 
@@ -54,7 +54,7 @@ class OperatingPoint:
 
     In split mode `width` is how much the device computes, in the bundle's own steps (1 is the cheapest), and `quality`
     indexes the bundle's gains (0 is the fewest bytes). In image mode `quality` is the picture codec's own
-    (0 to 100) and `width` is 0. Where nothing travels both are 0: see `LOCAL` and `SKIP`.
+    (0 to 100) and `width` is 0. Where nothing is sent both are 0: see `LOCAL` and `SKIP`.
     """
 
     codec: Codec
@@ -67,7 +67,7 @@ class OperatingPoint:
             raise ConfigError(f"split mode needs width 1..255 and quality 0..255, not {self.width}, {self.quality}")
         if self.mode is Mode.IMAGE and not (self.width == 0 and 0 <= self.quality <= 100):
             raise ConfigError(f"image mode needs width 0 and quality 0..100, not {self.width}, {self.quality}")
-        if not self.travels and (self.width or self.quality):
+        if not self.is_sent and (self.width or self.quality):
             raise ConfigError(f"{self.mode.value} mode needs width 0 and quality 0, not {self.width}, {self.quality}")
 
     @property
@@ -76,9 +76,9 @@ class OperatingPoint:
         return self.codec.mode
 
     @property
-    def travels(self) -> bool:
+    def is_sent(self) -> bool:
         """Whether a frame at this point has a payload for the server."""
-        return self.codec.travels
+        return self.codec.is_sent
 
     def __str__(self) -> str:
         """Return the form shown in tables: "w4 q2", "jpeg 30", "local"."""
@@ -86,7 +86,7 @@ class OperatingPoint:
             return f"w{self.width} q{self.quality}"
         if self.codec is Codec.ZSTD:
             return f"w{self.width} q{self.quality} zstd"
-        return f"{self.codec.value} {self.quality}" if self.travels else self.codec.value
+        return f"{self.codec.value} {self.quality}" if self.is_sent else self.codec.value
 
 
 LOCAL = OperatingPoint(Codec.LOCAL, 0, 0)

@@ -61,7 +61,7 @@ STATUS_TABLE: tuple[tuple[type[SplitError], grpc.StatusCode], ...] = (
     (SplitError, grpc.StatusCode.INTERNAL),
 )
 
-_CODEC_NAME = {codec: f"CODEC_{codec.name}" for codec in Codec if codec.travels}
+_CODEC_NAME = {codec: f"CODEC_{codec.name}" for codec in Codec if codec.is_sent}
 _CODEC_OF_NUMBER = {pb.Codec.Value(name): codec for codec, name in _CODEC_NAME.items()}
 _STATUS_OF_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
@@ -100,7 +100,7 @@ def request_from_proto(message: pb.DetectRequest) -> Request:
 
 def frame_to_proto(frame: Frame) -> pb.Frame:
     """Return a frame as a message. Raises ConfigError for an operating point that has no payload."""
-    if not frame.operating_point.travels:
+    if not frame.operating_point.is_sent:
         raise ConfigError(f"a frame at operating point {frame.operating_point} is never sent: handle it on the device")
     return pb.Frame(
         frame_id=frame.frame_id,

@@ -49,7 +49,7 @@ def seconds_until_best(
     logs: Sequence[FrameLog], aps: Mapping[OperatingPoint, float], start: float, end: float
 ) -> float:
     """Return how long after start the chosen AP first reached 90 % of what it has in the second half until end."""
-    chosen = [(log.chosen_at, aps[log.point]) for log in logs if log.point is not None and log.point.travels]
+    chosen = [(log.chosen_at, aps[log.point]) for log in logs if log.point is not None and log.point.is_sent]
     settled = [ap for time, ap in chosen if (start + end) / 2 <= time < end]
     if not settled:
         return float("inf")

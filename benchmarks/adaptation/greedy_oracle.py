@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.adaptation.simulation import World
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
-from edge_client.adaptation.point_table import Table
-from edge_client.adaptation.policy import Circumstances, Decision, Policy
+from edge_client.adaptation.point_table import PointTable
+from edge_client.adaptation.policy import Decision, FrameContext, Policy
 from edge_client.adaptation.prediction import PLACES
 from splitnet.operating_point import LOCAL, SKIP
 
@@ -21,7 +21,7 @@ from splitnet.operating_point import LOCAL, SKIP
 class OraclePolicy(Policy):
     """Chooses by what the link will do."""
 
-    def __init__(self, world: World, table: Table) -> None:
+    def __init__(self, world: World, table: PointTable) -> None:
         self._world = world
         self._table = table
         self._link_free = 0.0
@@ -32,14 +32,14 @@ class OraclePolicy(Policy):
         self._encode_s = np.array([world.device.encode_ms(row.point) for row in rows]) / 1000
 
     @property
-    def bridges(self) -> bool:
+    def works_offline(self) -> bool:
         """Whether the device can detect alone."""
         return self._table.local_ms is not None
 
-    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+    def choose(self, now: float, context: FrameContext) -> Decision:
         """Return the best point that will be in time; else LOCAL if that is, else SKIP."""
         world = self._world
-        due = circumstances.capture_time + world.deadline_ms / 1000 if world.deadline_ms else np.inf
+        due = context.capture_time + world.deadline_ms / 1000 if world.deadline_ms else np.inf
         encode_s = self._encode_s * world.device.factor(now)
         begin = np.maximum(now + encode_s, self._link_free)
         back_s = (world.rtt_ms + world.server_ms) / 1000
@@ -47,10 +47,10 @@ class OraclePolicy(Policy):
         done = world.trace.finish_times(begin, self._most_bytes) + back_s
         cycle_s = np.maximum(np.maximum(encode_s, usual_s), (encode_s + usual_s + back_s) / PLACES)
         score = self._ap * np.minimum(1.0, 1 / world.fps / cycle_s) * (done <= due)
-        if circumstances.can_send and len(score) and score.max() > 0:
+        if context.can_send and len(score) and score.max() > 0:
             return Decision(self._table.rows[int(score.argmax())].point, "foreseen")
         local_s = world.device.local_ms / 1000 * world.device.factor(now)
-        in_time = self.bridges and not circumstances.local_pending and now + local_s <= due
+        in_time = self.works_offline and not context.local_pending and now + local_s <= due
         return Decision(LOCAL if in_time else SKIP, "foreseen")
 
     def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:

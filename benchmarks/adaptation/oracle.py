@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from benchmarks.adaptation.simulation import Luck, World
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
-from edge_client.adaptation.point_table import Row, Table
-from edge_client.adaptation.policy import Circumstances, Decision, Policy
+from edge_client.adaptation.point_table import PointCosts, PointTable
+from edge_client.adaptation.policy import Decision, FrameContext, Policy
 from edge_client.adaptation.prediction import PLACES
 from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
 
@@ -60,17 +60,17 @@ class _Choice:
 class ClairvoyantPolicy(Policy):
     """Follows the plan for a world."""
 
-    def __init__(self, world: World, table: Table) -> None:
+    def __init__(self, world: World, table: PointTable) -> None:
         self._plan = plan(world, table)
 
     @property
-    def bridges(self) -> bool:
+    def works_offline(self) -> bool:
         """It plans for every frame that can be taken with a place."""
         return False
 
-    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+    def choose(self, now: float, context: FrameContext) -> Decision:
         """Return what is planned."""
-        return Decision(self._plan.get(circumstances.frame_id, SKIP), "planned")
+        return Decision(self._plan.get(context.frame_id, SKIP), "planned")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class _Frame:
     back_s: float  # from delivery to detections
 
 
-def plan(world: World, table: Table) -> dict[int, OperatingPoint]:
+def plan(world: World, table: PointTable) -> dict[int, OperatingPoint]:
     """Return the operating point of every frame worth serving."""
     luck = world.luck()
     states = [_State(0.0, 0.0, 0.0, (0.0,) * PLACES, 0.0)]
@@ -99,7 +99,7 @@ def plan(world: World, table: Table) -> dict[int, OperatingPoint]:
     return points
 
 
-def _frames(world: World, luck: Luck, rows: Sequence[Row]) -> Iterator[_Frame]:
+def _frames(world: World, luck: Luck, rows: Sequence[PointCosts]) -> Iterator[_Frame]:
     encode_ms = np.array([world.device.encode_ms(row.point) for row in rows])
     for frame_id in range(1, world.count + 1):
         captured = (frame_id - 1) / world.fps
@@ -114,7 +114,7 @@ def _frames(world: World, luck: Luck, rows: Sequence[Row]) -> Iterator[_Frame]:
         )
 
 
-def _options(world: World, table: Table, state: _State, frame: _Frame, slowness: float) -> list[_State]:
+def _options(world: World, table: PointTable, state: _State, frame: _Frame, slowness: float) -> list[_State]:
     """Return every way to go on from a state with one frame; the first is to let it pass."""
     begin = max(frame.captured, state.encoder_free, state.places_free[0])
     if begin >= frame.captured + 1 / world.fps:
@@ -131,7 +131,7 @@ def _options(world: World, table: Table, state: _State, frame: _Frame, slowness:
 
 
 def _sent(
-    world: World, rows: Sequence[Row], state: _State, frame: _Frame, begin: float, slowness: float
+    world: World, rows: Sequence[PointCosts], state: _State, frame: _Frame, begin: float, slowness: float
 ) -> list[_State]:
     """Return the states after sending a frame at each operating point that is in time."""
     encoded = begin + frame.encode_ms * slowness

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_client.adaptation.point_table import Row
-from edge_client.adaptation.policy import Circumstances, Decision, Policy
+from edge_client.adaptation.point_table import PointCosts
+from edge_client.adaptation.policy import Decision, FrameContext, Policy
 from splitnet.errors import ConfigError
 from splitnet.messages import Ack
 from splitnet.operating_point import LOCAL, SKIP
@@ -17,13 +17,13 @@ class LocalOnlyPolicy(Policy):
     """The device detects by itself, as fast as it can."""
 
     @property
-    def bridges(self) -> bool:
+    def works_offline(self) -> bool:
         """It needs no link."""
         return True
 
-    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+    def choose(self, now: float, context: FrameContext) -> Decision:
         """Return LOCAL whenever the detector is free."""
-        return Decision(SKIP if circumstances.local_pending else LOCAL)
+        return Decision(SKIP if context.local_pending else LOCAL)
 
 
 class SeePolicy(Policy):
@@ -34,19 +34,19 @@ class SeePolicy(Policy):
     smallest point.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[PointCosts]) -> None:
         if not rows:
             raise ConfigError("SEE's controller needs operating points to choose from")
         self._rows = sorted(rows, key=lambda row: row.bytes_p50)
         self._bps: float | None = None
         self._sent: dict[int, tuple[float, int]] = {}
 
-    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+    def choose(self, now: float, context: FrameContext) -> Decision:
         """Return the most accurate point whose nominal encode time and mean transmission fit the deadline."""
         bps = self._bps
         if bps is None:
             return Decision(self._rows[0].point, "start")
-        limit_ms = circumstances.deadline_ms or float("inf")
+        limit_ms = context.deadline_ms or float("inf")
         fitting = [row for row in self._rows if row.encode_ms + 8000 * row.bytes_p50 / bps <= limit_ms]
         best = max(fitting, key=lambda row: row.ap, default=self._rows[0])
         return Decision(best.point, "throughput")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.adaptation.simulation import FrameLog, Outcome
 from benchmarks.harness.run_trace import FrameRecord
-from edge_client.adaptation.policy import Circumstances, Decision, Estimates, Policy
+from edge_client.adaptation.policy import Decision, FrameContext, Policy, PolicyState
 from edge_client.config import parse_point
 from splitnet.operating_point import LOCAL
 
@@ -43,29 +43,29 @@ class ObservedPolicy(_Passing):
     """Another policy: does what that one does, and notes how long it took to choose and what it believed then."""
 
     def __init__(self, policy: Policy) -> None:
-        self.believed: dict[int, Estimates] = {}  # by frame id
+        self.believed: dict[int, PolicyState] = {}  # by frame id
         self.decision_s: list[float] = []
         self._policy = policy
 
-    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+    def choose(self, now: float, context: FrameContext) -> Decision:
         """Return what the other policy chooses."""
         begin = time.perf_counter()
-        decision = self._policy.choose(now, circumstances)
+        decision = self._policy.choose(now, context)
         self.decision_s.append(time.perf_counter() - begin)
-        self.believed[circumstances.frame_id] = self._policy.estimates(now)
+        self.believed[context.frame_id] = self._policy.state(now)
         return decision
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._policy, name)
 
 
-def trace_lines(logs: Iterable[FrameLog], believed: Mapping[int, Estimates], deadline_ms: float) -> Iterator[str]:
+def trace_lines(logs: Iterable[FrameLog], believed: Mapping[int, PolicyState], deadline_ms: float) -> Iterator[str]:
     """Yield a line for every frame."""
     for log in logs:
-        yield json.dumps(_record(log, believed.get(log.frame_id, Estimates()), deadline_ms)) + "\n"
+        yield json.dumps(_record(log, believed.get(log.frame_id, PolicyState()), deadline_ms)) + "\n"
 
 
-def _record(log: FrameLog, believed: Estimates, deadline_ms: float) -> dict[str, Any]:
+def _record(log: FrameLog, believed: PolicyState, deadline_ms: float) -> dict[str, Any]:
     local = log.outcome is Outcome.MET and log.point == LOCAL
     record = {
         "frame_id": log.frame_id,

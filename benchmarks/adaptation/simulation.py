@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.harness.traces import Trace
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
-from edge_client.adaptation.policy import Circumstances, Decision, Policy
+from edge_client.adaptation.policy import Decision, FrameContext, Policy
 from edge_client.adaptation.prediction import PLACES
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import Mode, OperatingPoint
@@ -59,7 +59,7 @@ class World:
     fps: float = 10.0
     rtt_ms: float = 30.0
     server_ms: float = 15.0
-    patience_s: float = 0.2  # how long a frame waits for a place before a policy that bridges is asked without one
+    patience_s: float = 0.2  # how long a frame waits for a place before a policy that works offline does without
     seed: int = 0
 
     @property
@@ -181,14 +181,12 @@ class Simulation:
         self._free_places -= placed
         self._silent = not placed
         in_flight = PLACES - self._free_places + (not placed)
-        circumstances = Circumstances(
-            frame_id, capture_time, self.world.deadline_ms, in_flight, placed, self._local_pending
-        )
-        way = _Way(frame_id, capture_time, self._policy.choose(self.now, circumstances), self.now)
+        context = FrameContext(frame_id, capture_time, self.world.deadline_ms, in_flight, placed, self._local_pending)
+        way = _Way(frame_id, capture_time, self._policy.choose(self.now, context), self.now)
         self._start(way, placed)
 
     def _impatient(self) -> bool:
-        if not self._policy.bridges or self._silent:
+        if not self._policy.works_offline or self._silent:
             return self._silent
         if self._patience_from is None:
             self._patience_from = self.now
@@ -197,13 +195,13 @@ class Simulation:
 
     def _start(self, way: _Way, placed: bool) -> None:
         mode = way.decision.point.mode
-        if placed and not way.decision.point.travels:
+        if placed and not way.decision.point.is_sent:
             self._free_places += 1
         if mode is Mode.LOCAL and not self._local_pending:
             self._local_pending = 1
             duration_s = self._cost_s(self.world.device.local_ms, way.frame_id)
             self._at(self.now + duration_s, lambda: self._detected(way, duration_s))
-        elif way.decision.point.travels:
+        elif way.decision.point.is_sent:
             assert placed, "a policy must not send without a place"
             self._encoding = True
             duration_s = self._cost_s(self.world.device.encode_ms(way.decision.point), way.frame_id)

@@ -13,7 +13,7 @@ from benchmarks.adaptation.simulation import Device, World
 from benchmarks.harness.traces import Trace
 from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.controller import ControlSettings
-from edge_client.adaptation.point_table import Choice, Table, build_table
+from edge_client.adaptation.point_table import Choice, PointTable, build_table
 from edge_client.adaptation.policy import FixedPolicy, Policy
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.config import parse_point
@@ -40,12 +40,12 @@ class Study:
         device = device or self.device
         return World(trace, self.bank, device, deadline_ms, trace.duration_s, self.fps, self.rtt_ms, self.server_ms)
 
-    def table(self, mode: Choice = "auto") -> Table:
+    def table(self, mode: Choice = "auto") -> PointTable:
         """Return what the device's profile and the bundle give a policy to choose from."""
         encode_ms = {
             str(point): self.device.encode_ms(point) * self.device.slowdown
             for point in self.bank.points
-            if point.travels
+            if point.is_sent
         }
         local_ms = self.device.local_ms * self.device.slowdown if LOCAL in self.bank.points else None
         return build_table(self.manifest, DeviceProfile("simulated", self.manifest.digest, encode_ms, local_ms), mode)

@@ -20,9 +20,9 @@ from benchmarks.harness.processes import server_process
 from edge_client.adaptation.policy import FixedPolicy
 from edge_client.capture.source import Picture, Wait
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
+from edge_client.frames import FrameResult
 from edge_client.output.sinks import CallbackSink
 from edge_client.pipeline import Pipeline, PipelineSettings
-from edge_client.result import FrameResult
 from splitnet.bundle import DETECTOR_FILE
 from splitnet.errors import ConfigError, SourceError
 from splitnet.operating_point import Codec, OperatingPoint

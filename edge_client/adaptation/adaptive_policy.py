@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from edge_client.adaptation.controller import UNATTAINABLE, Controller, ControlSettings
 from edge_client.adaptation.link import LinkEstimator
 from edge_client.adaptation.load import LoadFactor
-from edge_client.adaptation.point_table import Table, work_kind
-from edge_client.adaptation.policy import Circumstances, Decision, Estimates, Policy
-from edge_client.adaptation.prediction import Situation, Spread
+from edge_client.adaptation.point_table import PointTable, work_kind
+from edge_client.adaptation.policy import Decision, FrameContext, Policy, PolicyState
+from edge_client.adaptation.prediction import Spread, SystemState
 from edge_client.adaptation.recent_values import FramePace, RecentValues
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import LOCAL, OperatingPoint
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class AdaptivePolicy(Policy):
     """Chooses each frame's operating point from what became of the frames before it. Thread-safe."""
 
-    def __init__(self, table: Table, settings: ControlSettings) -> None:
+    def __init__(self, table: PointTable, settings: ControlSettings) -> None:
         self._table = table
         self._rows = {row.point: row for row in table.rows}
         self._kinds = {row.kind for row in table.rows} | {work_kind(LOCAL)}
@@ -38,7 +38,7 @@ class AdaptivePolicy(Policy):
         self._unattainable = False
 
     @property
-    def bridges(self) -> bool:
+    def works_offline(self) -> bool:
         """Whether the device can detect alone while the link is away."""
         return self._settings.has_local and self._table.local_ms is not None
 
@@ -47,11 +47,11 @@ class AdaptivePolicy(Policy):
         """Whether there was a frame whose deadline no operating point could have met."""
         return self._unattainable
 
-    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+    def choose(self, now: float, context: FrameContext) -> Decision:
         """Return the decision for the frame that is encoded next."""
         with self._lock:
-            self._pace.add(circumstances.frame_id, circumstances.capture_time)
-            decision = self._controller.choose(now, circumstances, self._situation(now))
+            self._pace.add(context.frame_id, context.capture_time)
+            decision = self._controller.choose(now, context, self._system_state(now))
             self._unattainable = self._unattainable or decision.reason == UNATTAINABLE
             return decision
 
@@ -106,11 +106,11 @@ class AdaptivePolicy(Policy):
         with self._lock:
             self._load.warn(sample)
 
-    def estimates(self, now: float) -> Estimates:
+    def state(self, now: float) -> PolicyState:
         """Return what it believes."""
         with self._lock:
             link = self._link.estimate(now)
-            return Estimates(
+            return PolicyState(
                 capacity_bps=link.capacity_bps,
                 capacity_low_bps=link.capacity_low_bps,
                 rtt_min_ms=link.rtt_min_ms,
@@ -119,12 +119,12 @@ class AdaptivePolicy(Policy):
                 load_factor=self._load.common,
             )
 
-    def _situation(self, now: float) -> Situation:
-        return Situation(
+    def _system_state(self, now: float) -> SystemState:
+        return SystemState(
             link=self._link.estimate(now),
             encode_load={kind: self._encode_load(now, kind) for kind in self._kinds},
             size_load={codec: known.spread for codec, known in self._sizes.items() if known.spread is not None},
-            server_ms=self._server_ms.spread or Situation.server_ms,
+            server_ms=self._server_ms.spread or SystemState.server_ms,
             frame_interval_ms=self._pace.interval_ms,
         )
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edge_client.adaptation.point_table import Row, Table, work_kind
-from edge_client.adaptation.policy import Circumstances, Decision, Terms
-from edge_client.adaptation.prediction import NOMINAL, Prospect, Situation, Spread, predict
+from edge_client.adaptation.point_table import PointCosts, PointTable, work_kind
+from edge_client.adaptation.policy import Decision, FrameContext, LatencyBreakdown
+from edge_client.adaptation.prediction import NOMINAL, Prediction, Spread, SystemState, predict
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, SKIP
 
@@ -42,61 +42,61 @@ class ControlSettings:
 class Controller:
     """Chooses the operating point of each frame."""
 
-    def __init__(self, table: Table, settings: ControlSettings) -> None:
+    def __init__(self, table: PointTable, settings: ControlSettings) -> None:
         self._table = table
         self._settings = settings
-        self._current: Row | None = None
+        self._current: PointCosts | None = None
         self._stepped_down = float("-inf")
 
-    def choose(self, now: float, circumstances: Circumstances, situation: Situation) -> Decision:
-        """Return the decision for a frame, with its reason and the expected terms."""
-        wait_ms = max(0.0, now - circumstances.capture_time) * 1000
-        local = self._local(wait_ms, circumstances, situation)
-        if not circumstances.can_send or situation.link.silent_ms > SILENT_MS:
+    def choose(self, now: float, context: FrameContext, state: SystemState) -> Decision:
+        """Return the decision for a frame, with its reason and the expected latency."""
+        wait_ms = max(0.0, now - context.capture_time) * 1000
+        local = self._local(wait_ms, context, state)
+        if not context.can_send or state.link.silent_ms > SILENT_MS:
             return local or Decision(SKIP, "link silent")
         if not self._table.rows:
             return replace(local, reason="only mode") if local else Decision(SKIP, "the detector is busy")
-        budget_ms = circumstances.deadline_ms or float("inf")
-        allowed = self._within_limits(predict(self._table.rows, wait_ms, budget_ms, situation), situation)
+        budget_ms = context.deadline_ms or float("inf")
+        allowed = self._within_limits(predict(self._table.rows, wait_ms, budget_ms, state), state)
         fitting = [p for p in allowed if p.cautious_ms <= budget_ms]
         best = max(fitting, key=lambda p: (p.score, -p.cautious_ms), default=None)
-        if local is not None and self._local_is_better(local, best, budget_ms, situation):
+        if local is not None and self._local_is_better(local, best, budget_ms, state):
             return replace(local, reason="the device is faster than the link")
         if best is None:
             return self._late(allowed, budget_ms)
-        return self._settled(now, best, _step_towards(best, fitting, situation), fitting)
+        return self._settled(now, best, _step_towards(best, fitting, state), fitting)
 
-    def _local(self, wait_ms: float, circumstances: Circumstances, situation: Situation) -> Decision | None:
+    def _local(self, wait_ms: float, context: FrameContext, state: SystemState) -> Decision | None:
         """Return the decision to detect on the device, if it can and is free to."""
         local_ms = self._table.local_ms
-        if local_ms is None or not self._settings.has_local or circumstances.local_pending:
+        if local_ms is None or not self._settings.has_local or context.local_pending:
             return None
-        return Decision(LOCAL, "link silent", Terms(wait_ms, local_ms * _local_load(situation).expected))
+        return Decision(LOCAL, "link silent", LatencyBreakdown(wait_ms, local_ms * _local_load(state).expected))
 
-    def _local_is_better(self, local: Decision, best: Prospect | None, budget_ms: float, situation: Situation) -> bool:
+    def _local_is_better(self, local: Decision, best: Prediction | None, budget_ms: float, state: SystemState) -> bool:
         assert local.predicted is not None
-        load, local_ms = _local_load(situation), local.predicted.encode_ms
+        load, local_ms = _local_load(state), local.predicted.encode_ms
         if local.predicted.wait_ms + local_ms * load.p90 / load.expected > budget_ms:
             return False
         if best is None:
             return True
-        if situation.link.capacity_bps is None:
+        if state.link.capacity_bps is None:
             return False  # ask the link first
-        share = min(1.0, (situation.frame_interval_ms or local_ms) / local_ms)
+        share = min(1.0, (state.frame_interval_ms or local_ms) / local_ms)
         return (self._table.local_ap or 0.0) * share > best.score
 
-    def _within_limits(self, prospects: Sequence[Prospect], situation: Situation) -> Sequence[Prospect]:
+    def _within_limits(self, predictions: Sequence[Prediction], state: SystemState) -> Sequence[Prediction]:
         """Return what the user's limits allow; if that is nothing, what comes closest to it."""
         if not (self._settings.min_fps or self._settings.max_kbps):
-            return prospects
+            return predictions
         most_ms = 1000 / self._settings.min_fps if self._settings.min_fps else float("inf")
         most_bytes = float("inf")
-        if self._settings.max_kbps and situation.frame_interval_ms is not None:
-            most_bytes = self._settings.max_kbps * situation.frame_interval_ms / 8
-        allowed = [p for p in prospects if p.encode_ms <= most_ms and p.row.bytes_p50 <= most_bytes]
-        return allowed or [min(prospects, key=lambda p: p.encode_ms / most_ms + p.row.bytes_p50 / most_bytes)]
+        if self._settings.max_kbps and state.frame_interval_ms is not None:
+            most_bytes = self._settings.max_kbps * state.frame_interval_ms / 8
+        allowed = [p for p in predictions if p.encode_ms <= most_ms and p.row.bytes_p50 <= most_bytes]
+        return allowed or [min(predictions, key=lambda p: p.encode_ms / most_ms + p.row.bytes_p50 / most_bytes)]
 
-    def _settled(self, now: float, best: Prospect, step: Prospect, fitting: Sequence[Prospect]) -> Decision:
+    def _settled(self, now: float, best: Prediction, step: Prediction, fitting: Sequence[Prediction]) -> Decision:
         """Return the step, unless the best is hardly better, or it is a step up too soon after one down."""
         current = next((p for p in fitting if p.row is self._current), None)
         reason = "steady"
@@ -108,23 +108,23 @@ class Controller:
             too_little = best.score < (1 + UP_MARGIN) * current.score
             step, reason = (current, "steady") if too_soon or too_little else (step, "better")
         self._current = step.row
-        return Decision(step.row.point, reason, step.terms)
+        return Decision(step.row.point, reason, step.breakdown)
 
-    def _late(self, prospects: Sequence[Prospect], budget_ms: float) -> Decision:
+    def _late(self, predictions: Sequence[Prediction], budget_ms: float) -> Decision:
         """Return the quickest, or SKIP if this frame's age or the queue is to blame: the next one will be better."""
-        quickest = min(prospects, key=lambda p: p.total_ms)
+        quickest = min(predictions, key=lambda p: p.total_ms)
         self._current = quickest.row
         if quickest.total_ms <= budget_ms:
-            return Decision(quickest.row.point, "tight", quickest.terms)
+            return Decision(quickest.row.point, "tight", quickest.breakdown)
         if quickest.fresh_ms <= budget_ms:
-            return Decision(SKIP, "the next frame can be in time", quickest.terms)
-        attainable = min(p.fresh_ms - p.own_ms for p in prospects) <= budget_ms
-        return Decision(quickest.row.point, "the link is too slow" if attainable else UNATTAINABLE, quickest.terms)
+            return Decision(SKIP, "the next frame can be in time", quickest.breakdown)
+        attainable = min(p.fresh_ms - p.own_ms for p in predictions) <= budget_ms
+        return Decision(quickest.row.point, "the link is too slow" if attainable else UNATTAINABLE, quickest.breakdown)
 
 
-def _step_towards(best: Prospect, fitting: Sequence[Prospect], situation: Situation) -> Prospect:
+def _step_towards(best: Prediction, fitting: Sequence[Prediction], state: SystemState) -> Prediction:
     """Return the best, or a step towards it if that is too far from what the link has been seen to carry."""
-    link = situation.link
+    link = state.link
     if link.capacity_bps is None:
         return min(fitting, key=lambda p: p.row.bytes_p50 * p.encode_ms)  # soon here, and telling
     if best.row.bytes_p50 <= GROWTH * link.carried_bytes:
@@ -134,5 +134,5 @@ def _step_towards(best: Prospect, fitting: Sequence[Prospect], situation: Situat
     return within[-1] if within else further[0]
 
 
-def _local_load(situation: Situation) -> Spread:
-    return situation.encode_load.get(work_kind(LOCAL), NOMINAL)
+def _local_load(state: SystemState) -> Spread:
+    return state.encode_load.get(work_kind(LOCAL), NOMINAL)

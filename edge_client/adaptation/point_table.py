@@ -19,7 +19,7 @@ Choice = Literal["auto", "split", "image", "local"]
 
 
 @dataclass(frozen=True)
-class Row:
+class PointCosts:
     """One operating point as measured."""
 
     point: OperatingPoint
@@ -45,10 +45,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class PointTable:
     """Every operating point worth choosing, the smallest first; and the device's own detector, if it has one."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[PointCosts, ...]
     local_ap: float | None = None
     local_ms: float | None = None
 
@@ -63,7 +63,7 @@ def work_kind(point: OperatingPoint) -> str:
     return f"w{point.width}" if point.mode is Mode.SPLIT else point.codec.value
 
 
-def build_table(manifest: Manifest, profile: DeviceProfile, mode: Choice = "auto") -> Table:
+def build_table(manifest: Manifest, profile: DeviceProfile, mode: Choice = "auto") -> PointTable:
     """Return what a mode may choose from, with the bundle's accuracies and bytes and the device's times.
 
     Raises ConfigError if nothing is left.
@@ -71,31 +71,31 @@ def build_table(manifest: Manifest, profile: DeviceProfile, mode: Choice = "auto
     wanted = {"auto": (Mode.SPLIT, Mode.IMAGE), "split": (Mode.SPLIT,), "image": (Mode.IMAGE,), "local": ()}[mode]
     rows = [_row(point, manifest, profile) for point in manifest.points if point.mode in wanted]
     has_local = mode in ("auto", "local") and profile.local_ms is not None and manifest.unsplit is not None
-    return Table(
+    return PointTable(
         rows=without_dominated(rows),
         local_ap=manifest.unsplit.ap if has_local and manifest.unsplit else None,
         local_ms=profile.local_ms if has_local else None,
     )
 
 
-def without_dominated(rows: Sequence[Row]) -> tuple[Row, ...]:
+def without_dominated(rows: Sequence[PointCosts]) -> tuple[PointCosts, ...]:
     """Return the rows that no other row beats or equals in everything, the smallest first."""
-    kept: list[Row] = []
+    kept: list[PointCosts] = []
     for row in sorted(rows, key=lambda r: (-r.ap, r.bytes_p50, r.encode_ms)):
         if not any(_at_most(other, row) for other in kept):
             kept.append(row)
     return tuple(sorted(kept, key=lambda r: (r.bytes_p50, r.encode_ms)))
 
 
-def _at_most(other: Row, row: Row) -> bool:
+def _at_most(other: PointCosts, row: PointCosts) -> bool:
     """Return whether another row, of at least the same accuracy, costs no more of anything."""
     return other.bytes_p50 <= row.bytes_p50 and other.bytes_p90 <= row.bytes_p90 and other.encode_ms <= row.encode_ms
 
 
-def _row(point: MeasuredPoint, manifest: Manifest, profile: DeviceProfile) -> Row:
+def _row(point: MeasuredPoint, manifest: Manifest, profile: DeviceProfile) -> PointCosts:
     chosen = OperatingPoint(point.codec, point.width, point.quality)
     encode_ms = _encode_ms(chosen, point.encode_ms_p50, manifest, profile)
-    return Row(chosen, point.ap, point.bytes_mean, point.bytes_p90, encode_ms)
+    return PointCosts(chosen, point.ap, point.bytes_mean, point.bytes_p90, encode_ms)
 
 
 def _encode_ms(point: OperatingPoint, elsewhere_ms: float, manifest: Manifest, profile: DeviceProfile) -> float:

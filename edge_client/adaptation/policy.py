@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class FrameContext:
     """What a policy may look at when it chooses. Times in seconds of the device's monotonic clock."""
 
     frame_id: int
@@ -27,7 +27,7 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
-class Terms:
+class LatencyBreakdown:
     """Where the time between capture and detections goes, in milliseconds; predicted, or as it was."""
 
     wait_ms: float = 0.0  # from capture until encoding begins
@@ -48,11 +48,11 @@ class Decision:
 
     point: OperatingPoint
     reason: str = "fixed"
-    predicted: Terms | None = None
+    predicted: LatencyBreakdown | None = None
 
 
 @dataclass(frozen=True)
-class Estimates:
+class PolicyState:
     """What a policy believes at one moment, for the status line and the trace; None where it knows nothing."""
 
     capacity_bps: float | None = None
@@ -66,17 +66,17 @@ class Estimates:
 class Policy:
     """Chooses one operating point for each frame, and may learn from what becomes of it.
 
-    `choose`, `encoded` and `estimates` are called in the encoding thread, the others in the event loop's: a
+    `choose`, `encoded` and `state` are called in the encoding thread, the others in the event loop's: a
     policy that learns guards its state, and all of them are quick. Times are seconds of the device's monotonic
     clock.
     """
 
     @property
-    def bridges(self) -> bool:
+    def works_offline(self) -> bool:
         """Whether it can do without the link: then it is asked even when nothing can be sent, else frames wait."""
         return False
 
-    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+    def choose(self, now: float, context: FrameContext) -> Decision:
         """Return the decision for the frame that is encoded next."""
         raise NotImplementedError
 
@@ -107,9 +107,9 @@ class Policy:
     def sampled(self, now: float, sample: CpuSample) -> None:
         """Learn how busy the device is, about once a second."""
 
-    def estimates(self, now: float) -> Estimates:
+    def state(self, now: float) -> PolicyState:
         """Return what it believes."""
-        return Estimates()
+        return PolicyState()
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,11 @@ class FixedPolicy(Policy):
     point: OperatingPoint
 
     @property
-    def bridges(self) -> bool:
+    def works_offline(self) -> bool:
         """Whether its point needs no link."""
-        return not self.point.travels
+        return not self.point.is_sent
 
-    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+    def choose(self, now: float, context: FrameContext) -> Decision:
         """Return the operating point."""
         return Decision(self.point)
 
@@ -138,7 +138,7 @@ class SchedulePolicy(Policy):
         self._frames_each = frames_each
         self._chosen = 0
 
-    def choose(self, now: float, circumstances: Circumstances) -> Decision:
+    def choose(self, now: float, context: FrameContext) -> Decision:
         """Return the next operating point of the list."""
         point = self._points[self._chosen // self._frames_each % len(self._points)]
         self._chosen += 1

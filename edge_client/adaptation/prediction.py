@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES, LinkEstimate
-from edge_client.adaptation.point_table import Row
-from edge_client.adaptation.policy import Terms
+from edge_client.adaptation.point_table import PointCosts
+from edge_client.adaptation.policy import LatencyBreakdown
 
 PLACES = 2  # frames under way at once, see `mailbox`
 CAUTION = 1.25  # times the deviation that nine of ten frames stay below: room for what is not foreseen
@@ -27,7 +27,7 @@ UNKNOWN_SERVER_MS = Spread(15.0, 25.0)  # until the first answer
 
 
 @dataclass(frozen=True)
-class Situation:
+class SystemState:
     """All that a decision rests on. Kinds of work are those of `table.work_kind`."""
 
     link: LinkEstimate = field(default_factory=LinkEstimate)
@@ -37,10 +37,10 @@ class Situation:
     frame_interval_ms: float | None = None  # of the source
 
 
-class Prospect(NamedTuple):
+class Prediction(NamedTuple):
     """What is to be expected of one row. Times in milliseconds. (A tuple: there is one a row and frame.)"""
 
-    row: Row
+    row: PointCosts
     wait_ms: float
     encode_ms: float
     queue_ms: float  # what frames sent before still take of the link
@@ -61,29 +61,29 @@ class Prospect(NamedTuple):
         return self.wait_ms + self.queue_ms + self.fresh_ms
 
     @property
-    def terms(self) -> Terms:
-        """The expected terms."""
+    def breakdown(self) -> LatencyBreakdown:
+        """Where that time is expected to go."""
         transmit_ms = self.queue_ms + self.own_ms
-        return Terms(self.wait_ms, self.encode_ms, transmit_ms, self.propagate_ms, self.server_ms)
+        return LatencyBreakdown(self.wait_ms, self.encode_ms, transmit_ms, self.propagate_ms, self.server_ms)
 
 
-def predict(rows: Sequence[Row], wait_ms: float, budget_ms: float, situation: Situation) -> list[Prospect]:
+def predict(rows: Sequence[PointCosts], wait_ms: float, budget_ms: float, state: SystemState) -> list[Prediction]:
     """Return what is to be expected of a frame that is wait_ms old, for each row.
 
     Encoding, size, link and server vary independently, so their p90s do not come together: what the cautious
     total adds to the expected one is the root of the sum of their squares. A frame that takes longer delays the
     next one: what budget_ms, the time from capture to deadline, does not leave for this counts against the pace.
     """
-    link, server, interval_ms = situation.link, situation.server_ms, situation.frame_interval_ms
+    link, server, interval_ms = state.link, state.server_ms, state.frame_interval_ms
     byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0
     queued_ms, propagate_ms = link.queued_bytes * byte_ms, link.rtt_min_ms or 0.0
     server_ms = server.expected
     back_ms = propagate_ms + server_ms
     common_square = link.late_ms**2 + (server.p90 - server_ms) ** 2
     # This loop is most of what a decision costs: no calls in it that a comparison can do.
-    prospects = []
+    predictions = []
     for row in rows:
-        load, size = situation.encode_load.get(row.kind, NOMINAL), situation.size_load.get(row.codec)
+        load, size = state.encode_load.get(row.kind, NOMINAL), state.size_load.get(row.codec)
         usual_bytes = row.bytes_p50 * size.expected if size else row.bytes_p50
         most_bytes = row.bytes_p50 * size.p90 if size else row.bytes_p90
         encode_ms = row.encode_ms * load.expected
@@ -99,7 +99,7 @@ def predict(rows: Sequence[Row], wait_ms: float, budget_ms: float, situation: Si
             cycle_ms += min(deviation_ms, cautious_ms + deviation_ms - budget_ms)
         share = 1.0 if interval_ms is None or cycle_ms <= interval_ms else interval_ms / cycle_ms
         score = row.ap * share
-        prospects.append(
-            Prospect(row, wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server_ms, cautious_ms, score)
+        predictions.append(
+            Prediction(row, wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server_ms, cautious_ms, score)
         )
-    return prospects
+    return predictions

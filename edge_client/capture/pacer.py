@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from edge_client.capture.source import Image, Source, Wait
-
-
-@dataclass(frozen=True)
-class CapturedFrame:
-    """A picture that has become a frame. capture_time: seconds of the device's monotonic clock."""
-
-    frame_id: int
-    capture_time: float
-    position_s: float
-    image: Image
+from edge_client.capture.source import Source, Wait
+from edge_client.frames import CapturedFrame
 
 
 class Pacer:

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_client.backoff import Backoff
+from edge_client.frames import Image
 from splitnet.errors import SourceError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,6 @@ DEFAULT_FPS = 30.0  # of cameras and files that do not know their own rate
 NETWORK_TIMEOUT_MS = 5000
 
 Capture = cv2.VideoCapture
-Image = NDArray[np.uint8]
 Wait = Callable[[float], bool]  # sleeps for the seconds given; returns True at once if the run is being stopped
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 
-from edge_client.capture.source import Image
 from edge_client.encoding.backends import TORCH, start_backend
 from edge_client.encoding.idle_memory import release_idle_memory
+from edge_client.frames import EncodedFrame, Image
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
@@ -21,22 +21,6 @@ from splitnet.operating_point import Mode, OperatingPoint
 if TYPE_CHECKING:
     from splitnet.bundle import DeviceBundle
     from splitnet.manifest import Manifest
-
-
-@dataclass(frozen=True)
-class EncodedFrame:
-    """A payload and what it cost, step by step."""
-
-    point: OperatingPoint  # really encoded at; its quality may be below what was asked
-    payload: bytes
-    letterbox_ms: float
-    network_ms: float  # encoder, gains and quantiser; 0 for pictures
-    entropy_ms: float  # symbols to bytes, or the picture codec
-
-    @property
-    def encode_ms(self) -> float:
-        """The whole, from frame to payload."""
-        return self.letterbox_ms + self.network_ms + self.entropy_ms
 
 
 class EncoderRuntime:

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_client.capture.mailbox import Mailbox
-from edge_client.capture.source import Image
-from edge_client.encoding.encoder import EncodedFrame
 from edge_client.encoding.idle_memory import release_idle_memory
-from edge_client.frames import ChosenFrame
+from edge_client.frames import ChosenFrame, EncodedFrame, Image
 from edge_client.threads import lower_priority
 from splitnet.detections import Detections
 from splitnet.letterbox import Letterbox

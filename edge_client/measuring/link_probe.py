@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge_client.capture.source import Image
-from edge_client.encoding.encoder import EncodedFrame, EncoderRuntime
+from edge_client.encoding.encoder import EncoderRuntime
+from edge_client.frames import EncodedFrame, Image
 from edge_client.percentiles import percentile
 from edge_client.transport.session import Session, open_session
 from splitnet.errors import LinkError, ProtocolError

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_client.adaptation.profile import DeviceProfile
-from edge_client.capture.source import Image
 from edge_client.encoding.backends import TORCH
-from edge_client.encoding.encoder import EncodedFrame, EncoderRuntime
+from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalRuntime
+from edge_client.frames import EncodedFrame, Image
 from edge_client.percentiles import percentile
 from splitnet.environment import environment
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
@@ -166,7 +166,7 @@ def profile_table(measured: Sequence[PointProfile]) -> str:
 
 def _row(found: PointProfile) -> str:
     mmacs = "" if found.mmacs is None else f"{found.mmacs:.1f}"
-    sizes = (found.kilobytes_mean, found.kilobytes_p90) if found.point.travels else ()
+    sizes = (found.kilobytes_mean, found.kilobytes_p90) if found.point.is_sent else ()
     kilobytes, most = [f"{size:.2f}" for size in sizes] or ["", ""]
     cap = "" if found.kilobytes_cap is None else f"{found.kilobytes_cap:.2f}"
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_client.adaptation.point_table import Row, Table
+from edge_client.adaptation.point_table import PointCosts, PointTable
 from edge_client.output.statistics import RunStatistics
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
 
@@ -15,7 +15,7 @@ WIRE_BYTES = 120  # that a frame costs on the link beside its payload
 
 
 @dataclass(frozen=True)
-class Conditions:
+class RunConditions:
     """Under which a mode has to serve, as measured."""
 
     deadline_ms: float  # from capture to detections
@@ -30,7 +30,7 @@ class Conditions:
 
 
 @dataclass(frozen=True)
-class Offer:
+class ModeScore:
     """The best that one mode can do, or, if it cannot be in time, the quickest."""
 
     point: OperatingPoint
@@ -46,21 +46,19 @@ class Offer:
         return self.ap * self.share if self.in_time else 0.0
 
 
-def conditions_of_run(run: RunStatistics, now: float, deadline_ms: float) -> Conditions | None:
+def conditions_of_run(run: RunStatistics, now: float, deadline_ms: float) -> RunConditions | None:
     """Return the conditions that a run has met; None if it has seen too little of the link."""
-    estimates, seconds = run.estimates, run.seconds(now)
-    if not (estimates.capacity_bps and run.captured > 1 and seconds and run.answered):
+    state, seconds = run.policy_state, run.seconds(now)
+    if not (state.capacity_bps and run.captured > 1 and seconds and run.answered):
         return None
     server_ms: dict[Mode, float] = {}
     for point, found in sorted(run.points.items(), key=lambda item: item[1].frames):
-        if point.travels:
+        if point.is_sent:
             server_ms[point.mode] = found.server.percentile_ms(50)  # the point with the most frames has the last word
-    return Conditions(
-        deadline_ms, run.captured / seconds, estimates.capacity_bps, estimates.rtt_min_ms or 0.0, server_ms
-    )
+    return RunConditions(deadline_ms, run.captured / seconds, state.capacity_bps, state.rtt_min_ms or 0.0, server_ms)
 
 
-def with_times_of_run(tables: Mapping[Mode, Table], run: RunStatistics) -> dict[Mode, Table]:
+def with_times_of_run(tables: Mapping[Mode, PointTable], run: RunStatistics) -> dict[Mode, PointTable]:
     """Return the tables with the device's times as the run has seen them, where it has, instead of the profile's."""
     seen = {point: found.encode.percentile_ms(50) for point, found in run.points.items()}
     return {
@@ -73,8 +71,8 @@ def with_times_of_run(tables: Mapping[Mode, Table], run: RunStatistics) -> dict[
     }
 
 
-def offers(tables: Mapping[Mode, Table], conditions: Conditions) -> list[Offer]:
-    """Return the best offer of each mode that has one, the best first. Tables: one for each mode."""
+def mode_scores(tables: Mapping[Mode, PointTable], conditions: RunConditions) -> list[ModeScore]:
+    """Return the best score of each mode that has one, the best first. Tables: one for each mode."""
     found = []
     for mode, table in tables.items():
         if mode is Mode.LOCAL:
@@ -82,11 +80,11 @@ def offers(tables: Mapping[Mode, Table], conditions: Conditions) -> list[Offer]:
         else:
             candidates = [_remote(row, conditions.server_ms_of(mode), conditions) for row in table.rows]
         if candidates:
-            found.append(max(candidates, key=lambda offer: (offer.effective_ap, -offer.total_ms)))
-    return sorted(found, key=lambda offer: (-offer.effective_ap, offer.total_ms))
+            found.append(max(candidates, key=lambda score: (score.effective_ap, -score.total_ms)))
+    return sorted(found, key=lambda score: (-score.effective_ap, score.total_ms))
 
 
-def advice(found: Sequence[Offer], conditions: Conditions) -> list[str]:
+def advice(found: Sequence[ModeScore], conditions: RunConditions) -> list[str]:
     """Return the sentences: the conditions, the best mode, and how far behind each other one is."""
     lines = [_conditions(conditions)]
     if not found:
@@ -98,7 +96,7 @@ def advice(found: Sequence[Offer], conditions: Conditions) -> list[str]:
     return [*lines, f"{best.point.mode.value} serves best: {_said(best)}", *(_behind(o, best) for o in others)]
 
 
-def _conditions(conditions: Conditions) -> str:
+def _conditions(conditions: RunConditions) -> str:
     servers = ", ".join(f"{time:.0f} ms for {mode.value}" for mode, time in conditions.server_ms.items())
     return (
         f"with {conditions.capacity_bps / 1e6:.2f} Mbps, a round trip of {conditions.rtt_ms:.1f} ms, "
@@ -106,36 +104,36 @@ def _conditions(conditions: Conditions) -> str:
     )
 
 
-def _said(offer: Offer) -> str:
-    where = "on the device" if offer.point == LOCAL else f"with {offer.point}, {offer.kilobytes:.1f} KB"
-    if offer.share > 0.995:
-        return f"AP {offer.ap:.1f} {where} in {offer.total_ms:.0f} ms"
+def _said(score: ModeScore) -> str:
+    where = "on the device" if score.point == LOCAL else f"with {score.point}, {score.kilobytes:.1f} KB"
+    if score.share > 0.995:
+        return f"AP {score.ap:.1f} {where} in {score.total_ms:.0f} ms"
     return (
-        f"AP {offer.ap:.1f} {where} in {offer.total_ms:.0f} ms, but for {offer.share:.0%} of the frames: "
-        f"{offer.effective_ap:.1f} over all"
+        f"AP {score.ap:.1f} {where} in {score.total_ms:.0f} ms, but for {score.share:.0%} of the frames: "
+        f"{score.effective_ap:.1f} over all"
     )
 
 
-def _behind(offer: Offer, best: Offer) -> str:
-    name = offer.point.mode.value
-    if not offer.in_time:
-        return f"{name} cannot be in time: its quickest, {offer.point}, takes {offer.total_ms:.0f} ms"
-    less = best.effective_ap - offer.effective_ap
+def _behind(score: ModeScore, best: ModeScore) -> str:
+    name = score.point.mode.value
+    if not score.in_time:
+        return f"{name} cannot be in time: its quickest, {score.point}, takes {score.total_ms:.0f} ms"
+    less = best.effective_ap - score.effective_ap
     verdict = "as good, within the noise" if less < NOISE_AP else f"{less:.1f} AP less"
-    return f"{name} is {verdict}: {_said(offer)}"
+    return f"{name} is {verdict}: {_said(score)}"
 
 
-def _local(table: Table, conditions: Conditions) -> list[Offer]:
+def _local(table: PointTable, conditions: RunConditions) -> list[ModeScore]:
     if table.local_ms is None or table.local_ap is None:
         return []
     share = min(1.0, 1000 / (conditions.fps * table.local_ms))
     in_time = table.local_ms <= conditions.deadline_ms
-    return [Offer(LOCAL, table.local_ap, share, 0.0, table.local_ms, in_time)]
+    return [ModeScore(LOCAL, table.local_ap, share, 0.0, table.local_ms, in_time)]
 
 
-def _remote(row: Row, server_ms: float, conditions: Conditions) -> Offer:
+def _remote(row: PointCosts, server_ms: float, conditions: RunConditions) -> ModeScore:
     transmit_ms = 8000 * (row.bytes_p90 + WIRE_BYTES) / conditions.capacity_bps
     total_ms = row.encode_ms + transmit_ms + conditions.rtt_ms + server_ms
     cycle_ms = max(row.encode_ms, transmit_ms, total_ms / PLACES)
     share = min(1.0, 1000 / (conditions.fps * cycle_ms))
-    return Offer(row.point, row.ap, share, row.bytes_p50 / 1000, total_ms, total_ms <= conditions.deadline_ms)
+    return ModeScore(row.point, row.ap, share, row.bytes_p50 / 1000, total_ms, total_ms <= conditions.deadline_ms)

@@ -10,9 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_client.capture.source import Image
+from edge_client.frames import FrameResult, Image, label_name
 from edge_client.output.sinks import Sink
-from edge_client.result import FrameResult, label_name
 from splitnet.errors import ConfigError
 
 VIDEO_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}

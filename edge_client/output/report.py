@@ -78,11 +78,11 @@ def _mode_and_point(point: OperatingPoint | None) -> str:
     """Return "split w4 q2", "image jpeg 30", "local"."""
     if point is None:
         return "-"
-    return f"{point.mode.value} {point}" if point.travels else str(point)
+    return f"{point.mode.value} {point}" if point.is_sent else str(point)
 
 
 def _estimates(run: RunStatistics) -> list[str]:
-    capacity_bps, load = run.estimates.capacity_bps, run.estimates.load_factor
+    capacity_bps, load = run.policy_state.capacity_bps, run.policy_state.load_factor
     parts = [] if capacity_bps is None else [f"{capacity_bps / 1e6:.2f} Mbps"]
     return parts if load is None else [*parts, f"load x{load:.2f}"]
 

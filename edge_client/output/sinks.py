@@ -13,8 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Protocol, TypeVar
 
-from edge_client.frames import Fate
-from edge_client.result import FrameResult
+from edge_client.frames import Fate, FrameResult
 from splitnet.errors import ConfigError
 
 logger = logging.getLogger(__name__)

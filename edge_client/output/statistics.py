@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from edge_client.adaptation.policy import Estimates, Terms
+from edge_client.adaptation.policy import LatencyBreakdown, PolicyState
+from edge_client.frames import FrameResult
 from edge_client.percentiles import LatencyHistogram, RecentWindow
-from edge_client.result import FrameResult
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
 
 
@@ -46,7 +46,7 @@ class PredictionStatistics:
     real: LatencyHistogram = field(default_factory=LatencyHistogram)
     error: LatencyHistogram = field(default_factory=LatencyHistogram)  # without its sign
 
-    def add(self, predicted: Terms, real_ms: float) -> None:
+    def add(self, predicted: LatencyBreakdown, real_ms: float) -> None:
         """Compare one frame."""
         self.predicted.add(predicted.total_ms)
         self.real.add(real_ms)
@@ -80,7 +80,7 @@ class RunStatistics:
         self.whole = PointStatistics()
         self.points: dict[OperatingPoint, PointStatistics] = {}
         self.prediction = PredictionStatistics()
-        self.estimates = Estimates()  # the policy's latest
+        self.policy_state = PolicyState()  # the policy's latest
         self.recent_latency = RecentWindow()
         self.recent_bytes = RecentWindow()
         self.last_point: OperatingPoint | None = None  # of a frame with detections
@@ -92,13 +92,13 @@ class RunStatistics:
         self.moves += self.server not in (None, server)
         self.server = server
 
-    def add_choice(self, point: OperatingPoint, estimates: Estimates) -> None:
+    def add_choice(self, point: OperatingPoint, policy_state: PolicyState) -> None:
         """Count a decision."""
         self.switches += self._last_chosen is not None and point != self._last_chosen
         self._last_chosen = point
-        self.estimates = estimates
+        self.policy_state = policy_state
 
-    def add_result(self, now: float, result: FrameResult, predicted: Terms | None = None) -> None:
+    def add_result(self, now: float, result: FrameResult, predicted: LatencyBreakdown | None = None) -> None:
         """Count a frame with detections, from the server or from the device itself."""
         self.late += result.late
         self.whole.add(result)

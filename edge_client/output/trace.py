@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edge_client.adaptation.policy import Terms
-from edge_client.frames import ChosenFrame, Fate, actual_terms
+from edge_client.adaptation.policy import LatencyBreakdown
+from edge_client.frames import ChosenFrame, Fate, actual_breakdown
 from splitnet.errors import ConfigError
 
 
@@ -51,31 +51,31 @@ def trace_record(fate: Fate, started: float, deadline_ms: float) -> dict[str, An
         if fate.encoded is not None and fate.encoded.point != fate.chosen.decision.point:
             record["sent"] = str(fate.encoded.point)  # coarser than chosen: it would have burst its cap
         if result is not None:
-            record["actual"] = _terms(actual_terms(fate.chosen, result))
+            record["actual"] = _breakdown(actual_breakdown(fate.chosen, result))
     return record
 
 
 def _choice(chosen: ChosenFrame) -> dict[str, Any]:
-    estimates, cpu = chosen.estimates, chosen.cpu
+    state, cpu = chosen.policy_state, chosen.cpu
     return {
         "point": str(chosen.decision.point),
         "mode": chosen.decision.point.mode.value,
         "reason": chosen.decision.reason,
-        "predicted": None if chosen.decision.predicted is None else _terms(chosen.decision.predicted),
+        "predicted": None if chosen.decision.predicted is None else _breakdown(chosen.decision.predicted),
         "link": {
-            "capacity_bps": _rounded(estimates.capacity_bps),
-            "capacity_low_bps": _rounded(estimates.capacity_low_bps),
-            "rtt_min_ms": _rounded(estimates.rtt_min_ms),
-            "in_flight_bytes": estimates.in_flight_bytes,
-            "overusing": estimates.overusing,
+            "capacity_bps": _rounded(state.capacity_bps),
+            "capacity_low_bps": _rounded(state.capacity_low_bps),
+            "rtt_min_ms": _rounded(state.rtt_min_ms),
+            "in_flight_bytes": state.in_flight_bytes,
+            "overusing": state.overusing,
         },
         "cpu": None if cpu is None else {"busy": round(cpu.busy, 3), "own": round(cpu.own, 3)},
-        "load_factor": _rounded(estimates.load_factor),
+        "load_factor": _rounded(state.load_factor),
     }
 
 
-def _terms(terms: Terms) -> dict[str, float]:
-    return {name: round(value, 2) for name, value in asdict(terms).items()}
+def _breakdown(breakdown: LatencyBreakdown) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in asdict(breakdown).items()}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -96,8 +96,8 @@ def test_the_policies_fit_the_settings(manifest):
     assert policy_of(manifest, mode="local", local=object()) == FixedPolicy(LOCAL)
     adaptive = policy_of(manifest, PROFILE, deadline_ms=200.0, local=object())
     assert isinstance(adaptive, AdaptivePolicy)
-    assert adaptive.bridges
-    assert not policy_of(manifest, PROFILE, deadline_ms=200.0).bridges
+    assert adaptive.works_offline
+    assert not policy_of(manifest, PROFILE, deadline_ms=200.0).works_offline
 
 
 @pytest.mark.parametrize("given", [{"mode": "local"}, {"schedule": (SPLIT_POINT, LOCAL)}])

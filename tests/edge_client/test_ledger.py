@@ -7,9 +7,8 @@ import pytest
 
 from edge_client.adaptation.controller import UNATTAINABLE
 from edge_client.adaptation.load import CpuSample
-from edge_client.adaptation.policy import Circumstances, Decision, Estimates, Policy, Terms
-from edge_client.encoding.encoder import EncodedFrame
-from edge_client.frames import Fate, Outcome, SentFrame, actual_terms
+from edge_client.adaptation.policy import Decision, FrameContext, LatencyBreakdown, Policy, PolicyState
+from edge_client.frames import EncodedFrame, Fate, Outcome, SentFrame, actual_breakdown
 from edge_client.ledger import FrameLedger
 from splitnet.detections import Detections
 from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
@@ -27,11 +26,11 @@ class ScriptedPolicy(Policy):
         self.reason = reason
         self.told: list[tuple[object, ...]] = []
 
-    def choose(self, now, circumstances):
+    def choose(self, now, context):
         return Decision(self.points.pop(0), self.reason)
 
-    def estimates(self, now):
-        return Estimates(capacity_bps=2e6)
+    def state(self, now):
+        return PolicyState(capacity_bps=2e6)
 
     def encoded(self, now, frame_id, point, encode_ms, payload_bytes):
         self.told.append(("encoded", frame_id, point, encode_ms, payload_bytes))
@@ -85,8 +84,8 @@ def ledger_of(policy: Policy, clock: Clock, fates: list[Fate], has_local: bool =
     return FrameLedger(policy, 100.0, clock, has_local, fates.append)
 
 
-def circumstances(frame_id: int = 1, can_send: bool = True) -> Circumstances:
-    return Circumstances(frame_id, frame_id / 10, 100.0, 1, can_send)
+def context(frame_id: int = 1, can_send: bool = True) -> FrameContext:
+    return FrameContext(frame_id, frame_id / 10, 100.0, 1, can_send)
 
 
 def test_a_frame_is_told_from_its_choice_to_its_answer(clock, fates):
@@ -95,7 +94,7 @@ def test_a_frame_is_told_from_its_choice_to_its_answer(clock, fates):
     frame = captured_frame(1)
     ledger.captured(frame)
     clock.now = 0.105
-    chosen = ledger.choose(frame, circumstances())
+    chosen = ledger.choose(frame, context())
     encoded = EncodedFrame(POINT, b"x" * 1500, 1.0, 4.0, 0.5)
     ledger.encoded(chosen, encoded)
     sent = SentFrame(chosen, encoded)
@@ -112,12 +111,12 @@ def test_a_frame_is_told_from_its_choice_to_its_answer(clock, fates):
     assert result.end_to_end_ms == pytest.approx(50.0)
     assert not result.late
     assert chosen.chosen_at == 0.105
-    assert chosen.estimates == Estimates(capacity_bps=2e6)
+    assert chosen.policy_state == PolicyState(capacity_bps=2e6)
     (fate,) = fates
     assert (fate.outcome, fate.frame, fate.result) == (Outcome.ANSWERED, frame, result)
     run = ledger.statistics
     assert (run.captured, run.answered, run.detected, run.dropped) == (1, 1, 1, 0)
-    assert run.estimates.capacity_bps == 2e6
+    assert run.policy_state.capacity_bps == 2e6
 
 
 def test_an_answer_after_the_deadline_is_late(clock, fates):
@@ -131,7 +130,7 @@ def test_an_answer_after_the_deadline_is_late(clock, fates):
 def test_the_devices_own_detections_are_told_apart(clock, fates):
     policy = ScriptedPolicy(LOCAL)
     ledger = ledger_of(policy, clock, fates)
-    chosen = ledger.choose(captured_frame(1), circumstances(can_send=False))
+    chosen = ledger.choose(captured_frame(1), context(can_send=False))
     clock.now = 0.14
     result = ledger.detected(chosen, EncodedFrame(LOCAL, b"", 1.0, 30.0, 0.0), Detections.empty())
     assert policy.told == [("local", 1, 31.0)]
@@ -152,7 +151,7 @@ def test_the_devices_own_detections_are_told_apart(clock, fates):
 )
 def test_what_cannot_be_had_is_skipped(clock, fates, point, can_send, has_local, reason):
     ledger = ledger_of(ScriptedPolicy(point), clock, fates, has_local)
-    chosen = ledger.choose(captured_frame(1), circumstances(can_send=can_send))
+    chosen = ledger.choose(captured_frame(1), context(can_send=can_send))
     assert chosen.decision == Decision(SKIP, reason)
     ledger.skipped(chosen)
     assert fates[0].outcome is Outcome.SKIPPED
@@ -185,13 +184,13 @@ def test_the_link_and_the_processor_are_told_as_well(clock, fates):
     ledger.sampled(sample)
     assert policy.told == [("up",), ("down",), ("sampled", sample)]
     assert ledger.statistics.sessions == 1
-    assert ledger.choose(captured_frame(1), circumstances()).cpu == sample
+    assert ledger.choose(captured_frame(1), context()).cpu == sample
 
 
 def test_switches_are_counted_between_choices(clock, fates):
     ledger = ledger_of(ScriptedPolicy(POINT, POINT, LOCAL, SKIP, POINT), clock, fates)
     for frame_id in range(1, 6):
-        ledger.choose(captured_frame(frame_id), circumstances(frame_id))
+        ledger.choose(captured_frame(frame_id), context(frame_id))
     assert ledger.statistics.switches == 3
     assert ledger.statistics.switches_per_minute(30.0) == 6.0
 
@@ -199,18 +198,18 @@ def test_switches_are_counted_between_choices(clock, fates):
 def test_a_deadline_that_nothing_meets_is_said_once(clock, fates, caplog):
     ledger = ledger_of(ScriptedPolicy(POINT, POINT, reason=UNATTAINABLE), clock, fates)
     for frame_id in (1, 2):
-        ledger.choose(captured_frame(frame_id), circumstances(frame_id))
+        ledger.choose(captured_frame(frame_id), context(frame_id))
     assert caplog.text.count("nothing meets the deadline of 100 ms") == 1
 
 
 def test_the_parts_of_a_latency_add_up(clock, fates):
     ledger = ledger_of(ScriptedPolicy(), clock, fates)
     clock.now = 0.160
-    chosen = chosen_frame(1, predicted=Terms(encode_ms=5.0), estimates=Estimates(rtt_min_ms=10.0))
+    chosen = chosen_frame(1, predicted=LatencyBreakdown(encode_ms=5.0), policy_state=PolicyState(rtt_min_ms=10.0))
     encoded = EncodedFrame(POINT, b"x", 1.0, 4.0, 0.5)
     result = ledger.answered(SentFrame(chosen, encoded), FrameDetections(1, 0, Detections.empty(), TIMING))
-    terms = actual_terms(chosen, result)
-    assert terms == Terms(*map(pytest.approx, (2.0, 5.5, 19.5, 10.0, 23.0)))
-    assert terms.total_ms == pytest.approx(result.end_to_end_ms)
+    breakdown = actual_breakdown(chosen, result)
+    assert breakdown == LatencyBreakdown(*map(pytest.approx, (2.0, 5.5, 19.5, 10.0, 23.0)))
+    assert breakdown.total_ms == pytest.approx(result.end_to_end_ms)
     assert ledger.statistics.prediction.frames == 1
     assert ledger.statistics.prediction.error.percentile_ms(50) == pytest.approx(55.0, rel=0.003)

@@ -14,7 +14,7 @@ from edge_client import pipeline as pipeline_module
 from edge_client.adaptation.policy import FixedPolicy, SchedulePolicy
 from edge_client.backoff import Backoff
 from edge_client.capture.source import Picture
-from edge_client.encoding.encoder import EncodedFrame
+from edge_client.frames import EncodedFrame
 from edge_client.output.sinks import CallbackSink
 from edge_client.pipeline import Pipeline, PipelineSettings
 from edge_client.transport.dialing import staggered

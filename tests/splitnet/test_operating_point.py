@@ -1,4 +1,4 @@
-"""Operating points: what they mean, how they are written, which of them travel."""
+"""Operating points: what they mean, how they are written, which of them are sent."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_fields_that_contradict_one_another_are_refused(codec, width, quality):
 
 
 def test_only_features_and_pictures_travel():
-    assert [codec for codec in Codec if codec.travels] == [Codec.RANS, Codec.ZSTD, Codec.JPEG, Codec.WEBP]
-    assert not LOCAL.travels and not SKIP.travels
+    assert [codec for codec in Codec if codec.is_sent] == [Codec.RANS, Codec.ZSTD, Codec.JPEG, Codec.WEBP]
+    assert not LOCAL.is_sent and not SKIP.is_sent
 
 
 @pytest.mark.parametrize("point", [LOCAL, SKIP])

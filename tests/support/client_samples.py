@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_client.adaptation.policy import Decision, Estimates, Terms
-from edge_client.capture.pacer import CapturedFrame
-from edge_client.encoding.encoder import EncodedFrame
-from edge_client.frames import ChosenFrame, SentFrame
-from edge_client.result import FrameResult
+from edge_client.adaptation.policy import Decision, LatencyBreakdown, PolicyState
+from edge_client.frames import CapturedFrame, ChosenFrame, EncodedFrame, FrameResult, SentFrame
 from splitnet.detections import Detections
 from splitnet.messages import ServerTiming
 from splitnet.operating_point import Codec, OperatingPoint
@@ -26,17 +23,17 @@ def captured_frame(frame_id: int, size: tuple[int, int] = (64, 48)) -> CapturedF
 def chosen_frame(
     frame_id: int,
     point: OperatingPoint = POINT,
-    predicted: Terms | None = None,
-    estimates: Estimates | None = None,
+    predicted: LatencyBreakdown | None = None,
+    policy_state: PolicyState | None = None,
     size: tuple[int, int] = (64, 48),
 ) -> ChosenFrame:
     """Return such a frame, chosen 2 ms after its capture."""
     frame = captured_frame(frame_id, size)
     decision = Decision(point, "test", predicted)
-    return ChosenFrame(frame, decision, frame.capture_time + 0.002, estimates or Estimates())
+    return ChosenFrame(frame, decision, frame.capture_time + 0.002, policy_state or PolicyState())
 
 
-def sent_frame(frame_id: int, size: tuple[int, int] = (64, 48), predicted: Terms | None = None) -> SentFrame:
+def sent_frame(frame_id: int, size: tuple[int, int] = (64, 48), predicted: LatencyBreakdown | None = None) -> SentFrame:
     """Return such a frame, encoded into 1500 bytes in 5.5 ms."""
     chosen = chosen_frame(frame_id, predicted=predicted, size=size)
     return SentFrame(chosen, EncodedFrame(POINT, b"x" * 1500, 1.0, 4.0, 0.5))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from benchmarks.adaptation.simulated_trace import ObservedPolicy, simulated, trace_lines
 from benchmarks.adaptation.simulation import FrameLog, Outcome
 from benchmarks.harness.run_trace import FrameRecord, parse_run
-from edge_client.adaptation.policy import Circumstances, Decision, Estimates, FixedPolicy, Terms
+from edge_client.adaptation.policy import Decision, FixedPolicy, FrameContext, LatencyBreakdown, PolicyState
 from splitnet.operating_point import LOCAL, SKIP, Codec, OperatingPoint
 
 POINT = OperatingPoint(Codec.RANS, 4, 2)
-BELIEVED = Estimates(capacity_bps=2e6, capacity_low_bps=1e6, rtt_min_ms=30.0, overusing=True, load_factor=12.0)
-TERMS = Terms(1.0, 2.0, 3.0, 4.0, 5.0)
+BELIEVED = PolicyState(capacity_bps=2e6, capacity_low_bps=1e6, rtt_min_ms=30.0, overusing=True, load_factor=12.0)
+TERMS = LatencyBreakdown(1.0, 2.0, 3.0, 4.0, 5.0)
 
 
 def test_a_simulated_frame_is_read_like_a_real_one():
@@ -48,14 +48,14 @@ def test_every_outcome_has_its_name_in_the_trace():
 
 def test_an_observed_policy_does_what_the_policy_does_and_what_it_believed_is_kept():
     class Believer(FixedPolicy):
-        def estimates(self, now: float) -> Estimates:
-            return Estimates(capacity_bps=now)
+        def state(self, now: float) -> PolicyState:
+            return PolicyState(capacity_bps=now)
 
     observed = ObservedPolicy(Believer(POINT))
-    assert observed.choose(5.0, Circumstances(3, 4.9, 200.0, 1)).point == POINT
-    assert observed.believed == {3: Estimates(capacity_bps=5.0)}
+    assert observed.choose(5.0, FrameContext(3, 4.9, 200.0, 1)).point == POINT
+    assert observed.believed == {3: PolicyState(capacity_bps=5.0)}
     assert len(observed.decision_s) == 1
-    assert observed.bridges is Believer(POINT).bridges
+    assert observed.works_offline is Believer(POINT).works_offline
     observed.sent(5.0, 3, 2000)
 
 

@@ -17,7 +17,7 @@ from edge_client.adaptation.policy import FixedPolicy, Policy
 from splitnet.errors import ConfigError
 from splitnet.messages import Ack
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
-from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE, circumstances
+from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE, context
 
 ROWS = {row.point: row for row in TABLE.rows}
 AP = {**{row.point: row.ap for row in TABLE.rows}, LOCAL: 29.0}
@@ -140,14 +140,14 @@ def test_the_clairvoyant_sends_nothing_in_vain():
 
 def test_sees_controller_smooths_with_weight_0_4_and_knows_no_queue():
     see = SeePolicy(SPLIT_TABLE.rows)
-    frame = circumstances(deadline_ms=125.0)
+    frame = context(deadline_ms=125.0)
     assert see.choose(0.0, frame).point == SMALL.point
     for frame_id, seconds in ((1, 0.10), (2, 0.05)):
         see.sent(float(frame_id), frame_id, 1000)
         see.acked(frame_id + seconds, Ack(frame_id, 1000, 0, 1))
     # 80 and 160 kbit/s become 112: 2900 bytes take 207 ms, 900 bytes 64 ms.
     assert see.choose(3.0, frame).point == SMALL.point
-    assert see.choose(3.0, circumstances(deadline_ms=250.0)).point == MIDDLE.point
+    assert see.choose(3.0, context(deadline_ms=250.0)).point == MIDDLE.point
 
 
 def test_sees_controller_needs_rows():

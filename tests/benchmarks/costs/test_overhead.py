@@ -7,9 +7,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.costs import overhead
 from benchmarks.costs.overhead import LockstepSource, medians
-from edge_client.capture.pacer import CapturedFrame
-from edge_client.encoding.encoder import EncodedFrame
-from edge_client.result import FrameResult
+from edge_client.frames import CapturedFrame, EncodedFrame, FrameResult
 from splitnet.detections import Detections
 from splitnet.errors import SourceError
 from splitnet.messages import ServerTiming

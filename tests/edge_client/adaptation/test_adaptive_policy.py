@@ -9,8 +9,8 @@ import pytest
 from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.load import CpuSample
-from edge_client.adaptation.point_table import Table
-from edge_client.adaptation.policy import Circumstances
+from edge_client.adaptation.point_table import PointTable
+from edge_client.adaptation.policy import FrameContext
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE
@@ -18,12 +18,12 @@ from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_T
 RTT_S = 0.03
 
 
-def policy(table: Table = TABLE, **settings: object) -> AdaptivePolicy:
+def policy(table: PointTable = TABLE, **settings: object) -> AdaptivePolicy:
     return AdaptivePolicy(table, ControlSettings(**settings))
 
 
-def circumstances(frame_id: int, now: float, **other: object) -> Circumstances:
-    return Circumstances(frame_id, now, deadline_ms=200.0, in_flight=1, **other)
+def context(frame_id: int, now: float, **other: object) -> FrameContext:
+    return FrameContext(frame_id, now, deadline_ms=200.0, in_flight=1, **other)
 
 
 def drive(
@@ -34,9 +34,9 @@ def drive(
     points = []
     for frame_id in range(first, first + frames):
         now = frame_id / 10
-        point = adaptive.choose(now, circumstances(frame_id, now)).point
+        point = adaptive.choose(now, context(frame_id, now)).point
         points.append(point)
-        if not point.travels:
+        if not point.is_sent:
             continue
         size, encode_ms = int(rows[point].bytes_p50), load * rows[point].encode_ms
         sent = now + encode_ms / 1000
@@ -78,18 +78,18 @@ def test_busy_cores_are_an_early_warning():
     adaptive = policy(SPLIT_TABLE)
     assert drive(adaptive, 8.0, 30)[-1] == LARGE.point
     adaptive.sampled(3.1, CpuSample(busy=1.0, own=0.0))
-    assert adaptive.choose(3.1, circumstances(31, 3.1)).point == MIDDLE.point
+    assert adaptive.choose(3.1, context(31, 3.1)).point == MIDDLE.point
 
 
 def test_it_tells_what_it_believes():
     adaptive = policy()
-    assert adaptive.estimates(0.0).capacity_bps is None
+    assert adaptive.state(0.0).capacity_bps is None
     drive(adaptive, 2.0, 30)
-    estimates = adaptive.estimates(3.1)
-    assert estimates.capacity_bps == pytest.approx(2e6, rel=0.2)
-    assert estimates.rtt_min_ms == pytest.approx(30, abs=5)
-    assert estimates.load_factor == pytest.approx(1.0)
-    assert estimates.in_flight_bytes == 0
+    known = adaptive.state(3.1)
+    assert known.capacity_bps == pytest.approx(2e6, rel=0.2)
+    assert known.rtt_min_ms == pytest.approx(30, abs=5)
+    assert known.load_factor == pytest.approx(1.0)
+    assert known.in_flight_bytes == 0
 
 
 def test_a_new_session_is_measured_anew():
@@ -97,30 +97,30 @@ def test_a_new_session_is_measured_anew():
     drive(adaptive, 20.0, 30)
     adaptive.link_down(3.1)
     adaptive.link_up(9.0)
-    assert adaptive.estimates(9.0).capacity_bps is None
-    assert adaptive.choose(9.0, circumstances(90, 9.0)).point == SMALL.point
+    assert adaptive.state(9.0).capacity_bps is None
+    assert adaptive.choose(9.0, context(90, 9.0)).point == SMALL.point
 
 
-def test_it_bridges_only_with_a_detector_on_the_device():
-    assert policy(has_local=True).bridges
-    assert not policy().bridges
-    assert not policy(SPLIT_TABLE, has_local=True).bridges
+def test_it_works_offline_only_with_a_detector_on_the_device():
+    assert policy(has_local=True).works_offline
+    assert not policy().works_offline
+    assert not policy(SPLIT_TABLE, has_local=True).works_offline
 
 
 def test_the_detectors_own_load_is_learnt():
     adaptive = policy(has_local=True)
     for frame_id in range(20):
         adaptive.detected_locally(frame_id / 10, frame_id, 800.0)
-    decision = adaptive.choose(2.0, circumstances(20, 2.0, can_send=False))
+    decision = adaptive.choose(2.0, context(20, 2.0, can_send=False))
     assert decision.point == LOCAL
     assert decision.predicted.encode_ms == pytest.approx(800, rel=0.02)
 
 
 def test_a_deadline_that_nothing_can_meet_is_remembered():
     adaptive = policy()
-    adaptive.choose(0.0, Circumstances(1, 0.0, deadline_ms=200.0, in_flight=1))
+    adaptive.choose(0.0, FrameContext(1, 0.0, deadline_ms=200.0, in_flight=1))
     assert not adaptive.unattainable
-    adaptive.choose(0.1, Circumstances(2, 0.1, deadline_ms=10.0, in_flight=1))
+    adaptive.choose(0.1, FrameContext(2, 0.1, deadline_ms=10.0, in_flight=1))
     assert adaptive.unattainable
 
 
@@ -130,15 +130,15 @@ def test_points_and_frames_that_it_does_not_know_are_ignored():
     adaptive.answered(0.0, 77, ServerTiming(0.0, 0.0, 0.0))
     adaptive.failed(0.0, 78)
     adaptive.acked(0.0, Ack(79, 100, 0, 1))
-    assert adaptive.estimates(0.1).capacity_bps is None
+    assert adaptive.state(0.1).capacity_bps is None
 
 
 def test_a_failed_frame_is_no_longer_under_way():
     adaptive = policy()
     adaptive.sent(0.0, 1, 1000)
-    assert adaptive.estimates(0.0).in_flight_bytes == 1100
+    assert adaptive.state(0.0).in_flight_bytes == 1100
     adaptive.failed(0.1, 1)
-    assert adaptive.estimates(0.1).in_flight_bytes == 0
+    assert adaptive.state(0.1).in_flight_bytes == 0
 
 
 def test_two_threads_may_use_it_at_once():
@@ -146,6 +146,6 @@ def test_two_threads_may_use_it_at_once():
     with ThreadPoolExecutor(2) as threads:
         driven = threads.submit(drive, adaptive, 5.0, 200)
         for i in range(500):
-            adaptive.estimates(i / 100)
+            adaptive.state(i / 100)
             adaptive.sampled(i / 100, CpuSample(0.5, 0.2))
         assert len(driven.result()) == 200

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_client.adaptation.point_table import Row, Table, build_table, without_dominated, work_kind
+from edge_client.adaptation.point_table import PointCosts, PointTable, build_table, without_dominated, work_kind
 from edge_client.adaptation.profile import DeviceProfile
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
@@ -40,7 +40,7 @@ def profile(encode_ms: dict[str, float], local_ms: float | None = None) -> Devic
     return DeviceProfile("device", "digest", encode_ms, local_ms, local_ms)
 
 
-def names(table: Table) -> list[str]:
+def names(table: PointTable) -> list[str]:
     return [str(row.point) for row in table.rows]
 
 
@@ -60,7 +60,7 @@ def test_a_mode_leaves_only_its_own_rows(manifest, mode, expected):
 def test_the_detector_is_there_if_the_device_has_it(manifest):
     table = build_table(manifest, profile({}, 100.0))
     assert (table.local_ap, table.local_ms) == (29.0, 100.0)
-    assert build_table(manifest, profile({}, 100.0), "local") == Table((), 29.0, 100.0)
+    assert build_table(manifest, profile({}, 100.0), "local") == PointTable((), 29.0, 100.0)
 
 
 def test_nothing_to_choose_is_refused(manifest):
@@ -87,7 +87,7 @@ def test_a_measured_point_counts_as_measured(manifest):
 
 @pytest.mark.parametrize("wrong", [{"bytes_p50": 0.0}, {"bytes_p90": -1.0}, {"encode_ms": 0.0}, {"ap": -1.0}])
 def test_rows_that_no_measurement_gives_are_refused(wrong):
-    row = Row(OperatingPoint(Codec.JPEG, 0, 50), 26.0, 15_000, 20_000, 1.0)
+    row = PointCosts(OperatingPoint(Codec.JPEG, 0, 50), 26.0, 15_000, 20_000, 1.0)
     with pytest.raises(ConfigError, match="measure"):
         replace(row, **wrong)
 
@@ -100,7 +100,7 @@ def test_kinds_of_work_are_widths_and_codecs():
 
 ROWS = st.lists(
     st.builds(
-        Row,
+        PointCosts,
         st.integers(0, 100).map(lambda q: OperatingPoint(Codec.JPEG, 0, q)),
         st.integers(0, 30).map(float),
         st.integers(1, 5).map(float),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from edge_client.adaptation.policy import Circumstances, Estimates, FixedPolicy, Policy, SchedulePolicy
+from edge_client.adaptation.policy import FixedPolicy, FrameContext, Policy, PolicyState, SchedulePolicy
 from splitnet.errors import ConfigError
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 
-ANY = Circumstances(frame_id=1, capture_time=0.0, deadline_ms=0.0, in_flight=1)
+ANY = FrameContext(frame_id=1, capture_time=0.0, deadline_ms=0.0, in_flight=1)
 FIRST, SECOND = OperatingPoint(Codec.RANS, 4, 2), OperatingPoint(Codec.JPEG, 0, 30)
 
 
@@ -30,10 +30,10 @@ def test_an_empty_schedule_is_refused(points, frames_each):
         SchedulePolicy(points, frames_each)
 
 
-def test_only_a_policy_that_needs_no_link_bridges_its_absence():
-    assert FixedPolicy(LOCAL).bridges
-    assert not FixedPolicy(FIRST).bridges
-    assert not SchedulePolicy([FIRST, LOCAL], 1).bridges
+def test_only_a_policy_that_needs_no_link_works_offline():
+    assert FixedPolicy(LOCAL).works_offline
+    assert not FixedPolicy(FIRST).works_offline
+    assert not SchedulePolicy([FIRST, LOCAL], 1).works_offline
 
 
 def test_a_policy_that_does_not_learn_is_told_everything_and_believes_nothing():
@@ -47,6 +47,6 @@ def test_a_policy_that_does_not_learn_is_told_everything_and_believes_nothing():
     policy.link_down(0.0)
     policy.detected_locally(0.0, 1, 20.0)
     policy.sampled(0.0, None)
-    assert policy.estimates(0.0) == Estimates()
+    assert policy.state(0.0) == PolicyState()
     with pytest.raises(NotImplementedError):
         policy.choose(0.0, ANY)

@@ -72,4 +72,4 @@ def test_through_94_silent_seconds_the_device_detects_and_the_link_is_back_withi
     assert not any(log.payload_bytes for log in silent)  # nothing piles up in front of a dead link
     back = [log for log in logs if log.capture_time >= end_s + 1]
     assert all(log.outcome is Outcome.MET and log.point != LOCAL for log in back)
-    assert policy.estimates(end_s + 10 + CARRIED_S).in_flight_bytes == 0
+    assert policy.state(end_s + 10 + CARRIED_S).in_flight_bytes == 0

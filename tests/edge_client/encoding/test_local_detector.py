@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
-from edge_client.encoding.encoder import EncodedFrame
 from edge_client.encoding.local_detector import LocalRuntime, LocalThread, load_local
+from edge_client.frames import EncodedFrame
 from edge_client.threads import LOW_PRIORITY, in_thread
 from splitnet.bundle import DETECTOR_FILE, load_detector, load_server
 from splitnet.detections import Detections

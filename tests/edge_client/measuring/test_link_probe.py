@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from edge_client.encoding.encoder import EncodedFrame
+from edge_client.frames import EncodedFrame
 from edge_client.measuring.link_probe import MOST_BPS, capacity, measure_link
 from splitnet.errors import LinkError, ProtocolError
 from splitnet.messages import Ack, Draining, FrameError, OpenSession

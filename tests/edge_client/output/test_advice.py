@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from edge_client.adaptation.point_table import Row, Table
-from edge_client.adaptation.policy import Estimates
-from edge_client.output.advice import Conditions, advice, conditions_of_run, offers, with_times_of_run
+from edge_client.adaptation.point_table import PointCosts, PointTable
+from edge_client.adaptation.policy import PolicyState
+from edge_client.output.advice import RunConditions, advice, conditions_of_run, mode_scores, with_times_of_run
 from edge_client.output.statistics import RunStatistics
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 from tests.support.client_samples import result
 
 W4 = OperatingPoint(Codec.RANS, 4, 2)
 JPEG = OperatingPoint(Codec.JPEG, 0, 50)
-SPLIT_TABLE = Table((Row(W4, 24.0, 1380.0, 1880.0, 10.0),))  # 2000 bytes with what the wire adds
-IMAGE_TABLE = Table((Row(JPEG, 27.0, 12_000.0, 15_880.0, 2.0),))  # 16000
-TABLES = {Mode.SPLIT: SPLIT_TABLE, Mode.IMAGE: IMAGE_TABLE, Mode.LOCAL: Table((), 28.7, 160.0)}
+SPLIT_TABLE = PointTable((PointCosts(W4, 24.0, 1380.0, 1880.0, 10.0),))  # 2000 bytes with what the wire adds
+IMAGE_TABLE = PointTable((PointCosts(JPEG, 27.0, 12_000.0, 15_880.0, 2.0),))  # 16000
+TABLES = {Mode.SPLIT: SPLIT_TABLE, Mode.IMAGE: IMAGE_TABLE, Mode.LOCAL: PointTable((), 28.7, 160.0)}
 SERVER = {Mode.SPLIT: 20.0, Mode.IMAGE: 15.0}
-SLOW = Conditions(200.0, 10.0, 0.8e6, 10.0, SERVER)  # w4 q2: 10 + 20 + 10 + 20 = 60 ms; jpeg 50: 2 + 160 + 10 + 15
+SLOW = RunConditions(200.0, 10.0, 0.8e6, 10.0, SERVER)  # w4 q2: 10 + 20 + 10 + 20 = 60 ms; jpeg 50: 2 + 160 + 10 + 15
 
 
 def test_each_mode_makes_its_best_offer_and_the_best_comes_first():
-    best, second, third = offers(TABLES, SLOW)
+    best, second, third = mode_scores(TABLES, SLOW)
     assert (best.point, best.total_ms, best.share, best.effective_ap) == (W4, pytest.approx(60.0), 1.0, 24.0)
     assert (second.point, second.share) == (LOCAL, pytest.approx(0.625))  # 6.25 of 10 frames a second
     assert second.effective_ap == pytest.approx(28.7 * 0.625)
@@ -30,7 +30,7 @@ def test_each_mode_makes_its_best_offer_and_the_best_comes_first():
 
 
 def test_the_advice_is_said_in_sentences_with_figures():
-    assert advice(offers(TABLES, SLOW), SLOW) == [
+    assert advice(mode_scores(TABLES, SLOW), SLOW) == [
         "with 0.80 Mbps, a round trip of 10.0 ms, the server's 20 ms for split, 15 ms for image, 10 frames a second "
         "and a deadline of 200 ms:",
         "split serves best: AP 24.0 with w4 q2, 1.4 KB in 60 ms",
@@ -40,43 +40,43 @@ def test_the_advice_is_said_in_sentences_with_figures():
 
 
 def test_a_fast_device_stays_local():
-    tables = {**TABLES, Mode.LOCAL: Table((), 28.7, 15.0)}
-    assert advice(offers(tables, SLOW), SLOW)[1] == "local serves best: AP 28.7 on the device in 15 ms"
+    tables = {**TABLES, Mode.LOCAL: PointTable((), 28.7, 15.0)}
+    assert advice(mode_scores(tables, SLOW), SLOW)[1] == "local serves best: AP 28.7 on the device in 15 ms"
 
 
 def test_a_rich_link_sends_pictures():
-    rich = Conditions(200.0, 10.0, 100e6, 2.0, SERVER)
+    rich = RunConditions(200.0, 10.0, 100e6, 2.0, SERVER)
     tables = {Mode.SPLIT: SPLIT_TABLE, Mode.IMAGE: IMAGE_TABLE}
-    lines = advice(offers(tables, rich), rich)
+    lines = advice(mode_scores(tables, rich), rich)
     assert lines[1].startswith("image serves best: AP 27.0 with jpeg 50")
     assert lines[2].startswith("split is 3.0 AP less")
 
 
 def test_small_differences_are_called_noise():
-    tables = {Mode.SPLIT: SPLIT_TABLE, Mode.LOCAL: Table((), 23.5, 15.0)}
-    assert advice(offers(tables, SLOW), SLOW)[2].startswith("local is as good, within the noise")
+    tables = {Mode.SPLIT: SPLIT_TABLE, Mode.LOCAL: PointTable((), 23.5, 15.0)}
+    assert advice(mode_scores(tables, SLOW), SLOW)[2].startswith("local is as good, within the noise")
 
 
 def test_a_mode_that_is_too_slow_is_named():
-    hurried = Conditions(100.0, 10.0, 0.8e6, 10.0, SERVER)
-    lines = advice(offers(TABLES, hurried), hurried)
+    hurried = RunConditions(100.0, 10.0, 0.8e6, 10.0, SERVER)
+    lines = advice(mode_scores(TABLES, hurried), hurried)
     assert "image cannot be in time: its quickest, jpeg 50, takes 187 ms" in lines
     assert "local cannot be in time: its quickest, local, takes 160 ms" in lines
 
 
 def test_a_deadline_that_nothing_meets_is_said_with_what_would_do():
-    impossible = Conditions(50.0, 10.0, 0.8e6, 10.0, SERVER)
-    (_, line) = advice(offers(TABLES, impossible), impossible)
+    impossible = RunConditions(50.0, 10.0, 0.8e6, 10.0, SERVER)
+    (_, line) = advice(mode_scores(TABLES, impossible), impossible)
     assert line == "no mode meets the deadline here; the quickest is w4 q2 in 60 ms: allow at least that"
 
 
 def test_without_figures_there_is_no_advice():
-    assert "no mode can be judged" in advice(offers({}, SLOW), SLOW)[1]
+    assert "no mode can be judged" in advice(mode_scores({}, SLOW), SLOW)[1]
 
 
 def test_the_server_is_taken_to_be_slowest_in_a_mode_that_was_not_tried():
-    assert Conditions(200.0, 10.0, 1e6, 5.0, {Mode.SPLIT: 20.0}).server_ms_of(Mode.IMAGE) == 20.0
-    assert Conditions(200.0, 10.0, 1e6, 5.0, {}).server_ms_of(Mode.IMAGE) == 0.0
+    assert RunConditions(200.0, 10.0, 1e6, 5.0, {Mode.SPLIT: 20.0}).server_ms_of(Mode.IMAGE) == 20.0
+    assert RunConditions(200.0, 10.0, 1e6, 5.0, {}).server_ms_of(Mode.IMAGE) == 0.0
 
 
 def test_a_run_tells_its_own_conditions():
@@ -86,10 +86,10 @@ def test_a_run_tells_its_own_conditions():
     for frame_id in (1, 2):
         run.add_result(1.0, result(frame_id))
     run.add_result(1.0, result(3, point=LOCAL))
-    run.add_choice(W4, Estimates(capacity_bps=2e6, rtt_min_ms=4.0))
+    run.add_choice(W4, PolicyState(capacity_bps=2e6, rtt_min_ms=4.0))
     found = conditions_of_run(run, 10.0, 200.0)
     server_ms = {Mode.SPLIT: pytest.approx(13.25, rel=0.003)}
-    assert found == Conditions(200.0, 5.0, 2e6, 4.0, server_ms)
+    assert found == RunConditions(200.0, 5.0, 2e6, 4.0, server_ms)
 
 
 def test_times_that_a_run_has_seen_go_before_those_of_the_profile():

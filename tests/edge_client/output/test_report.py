@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edge_client.adaptation.policy import Estimates, Terms
+from edge_client.adaptation.policy import LatencyBreakdown, PolicyState
 from edge_client.output.report import status_line, summary, to_json
 from edge_client.output.statistics import RunStatistics
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
@@ -40,7 +40,7 @@ def test_the_line_shows_the_last_seconds(statistics):
 
 
 def test_the_line_shows_what_the_policy_believes(statistics):
-    statistics.add_choice(POINT, Estimates(capacity_bps=2_345_000.0, load_factor=1.2))
+    statistics.add_choice(POINT, PolicyState(capacity_bps=2_345_000.0, load_factor=1.2))
     statistics.skipped = 3
     parts = status_line(statistics, 110.0).split(" | ")
     assert parts[3:5] == ["2.35 Mbps", "load x1.20"]
@@ -110,8 +110,8 @@ def test_frames_are_counted_by_mode(statistics):
 def test_the_summary_compares_what_was_predicted_with_what_came():
     run = RunStatistics(0.0)
     for index in range(10):
-        run.add_choice((POINT, LOCAL)[index % 2], Estimates())
-        run.add_result(1.0, result(index, end_to_end_ms=50.0), Terms(encode_ms=40.0 if index else 30.0))
+        run.add_choice((POINT, LOCAL)[index % 2], PolicyState())
+        run.add_result(1.0, result(index, end_to_end_ms=50.0), LatencyBreakdown(encode_ms=40.0 if index else 30.0))
     lines = summary(run, 60.0).splitlines()
     assert "by mode: 10 split | 9.0 switches a minute" in lines
     assert "latency predicted p50 40.0, real p50 50.0 ms | error p50 10.0, p90 10.0 ms" in lines

@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 
 from edge_client.adaptation.load import CpuSample
-from edge_client.adaptation.policy import Estimates, Terms
+from edge_client.adaptation.policy import LatencyBreakdown, PolicyState
 from edge_client.frames import Fate, Outcome
 from edge_client.output.trace import TraceFile, trace_record
 from splitnet.errors import ConfigError
 from splitnet.operating_point import SKIP, Codec, OperatingPoint
 from tests.support.client_samples import captured_frame, chosen_frame, result
 
-ESTIMATES = Estimates(2_000_000.0, 1_500_000.0, 12.5, 1500, overusing=True, load_factor=1.25)
+POLICY_STATE = PolicyState(2_000_000.0, 1_500_000.0, 12.5, 1500, overusing=True, load_factor=1.25)
 
 
 def test_an_answered_frame_says_everything():
     chosen = replace(
-        chosen_frame(7, predicted=Terms(2.0, 5.0, 6.0, 12.5, 15.0), estimates=ESTIMATES), cpu=CpuSample(0.75, 0.5)
+        chosen_frame(7, predicted=LatencyBreakdown(2.0, 5.0, 6.0, 12.5, 15.0), policy_state=POLICY_STATE),
+        cpu=CpuSample(0.75, 0.5),
     )
     answered = result(7, end_to_end_ms=48.0)
     fate = Fate(Outcome.ANSWERED, chosen.frame, chosen, answered.encoded, answered)

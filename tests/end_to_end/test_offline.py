@@ -13,12 +13,11 @@ import pytest
 from edge_client import pipeline as pipeline_module
 from edge_client import uplink
 from edge_client.adaptation.load import CpuSample
-from edge_client.adaptation.policy import Decision, FixedPolicy, Policy, Terms
+from edge_client.adaptation.policy import Decision, FixedPolicy, LatencyBreakdown, Policy
 from edge_client.backoff import Backoff
-from edge_client.encoding.encoder import EncodedFrame
+from edge_client.frames import EncodedFrame, FrameResult
 from edge_client.output.sinks import CallbackSink
 from edge_client.pipeline import PATIENCE_S, Pipeline, PipelineSettings
-from edge_client.result import FrameResult
 from edge_client.transport.in_flight import InFlight
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
@@ -31,18 +30,18 @@ CAMERA = PipelineSettings(server=NOBODY)
 EVERY_FRAME = PipelineSettings(server=NOBODY, live=False)
 
 
-class Bridging(Policy):
+class WorksOffline(Policy):
     """Sends what can be sent; else detects on the device, or skips."""
 
-    bridges = True
+    works_offline = True
 
-    def __init__(self, otherwise=LOCAL, predicted: Terms | None = None) -> None:
+    def __init__(self, otherwise=LOCAL, predicted: LatencyBreakdown | None = None) -> None:
         self.otherwise = otherwise
         self.predicted = predicted
         self.samples: list[CpuSample] = []
 
-    def choose(self, now, circumstances):
-        return Decision(POINT if circumstances.can_send else self.otherwise, "script", self.predicted)
+    def choose(self, now, context):
+        return Decision(POINT if context.can_send else self.otherwise, "script", self.predicted)
 
     def sampled(self, now, sample):
         self.samples.append(sample)
@@ -80,7 +79,7 @@ def pipeline_to(address: str, source, settings=EVERY_FRAME, policy=None, results
     return Pipeline(
         source,
         FakeEncoder(),
-        policy or Bridging(),
+        policy or WorksOffline(),
         [] if results is None else [CallbackSink(results)],
         replace(settings, server=address),
         local=parts.pop("local", FakeLocal()),
@@ -140,11 +139,11 @@ async def test_a_silent_link_keeps_its_frames_while_the_device_looks_at_the_next
 
 
 async def test_places_on_the_link_are_not_taken_by_what_stays_on_the_device():
-    class Alternating(Bridging):
-        bridges = False  # so that the first frame waits for the link
+    class Alternating(WorksOffline):
+        works_offline = False  # so that the first frame waits for the link
 
-        def choose(self, now, circumstances):
-            return Decision((POINT, LOCAL, SKIP)[circumstances.frame_id % 3])
+        def choose(self, now, context):
+            return Decision((POINT, LOCAL, SKIP)[context.frame_id % 3])
 
     async with serving(FakeService()) as address:
         settings = replace(EVERY_FRAME, max_in_flight=1)
@@ -153,7 +152,7 @@ async def test_places_on_the_link_are_not_taken_by_what_stays_on_the_device():
 
 
 async def test_a_policy_may_skip_what_cannot_be_sent():
-    statistics = await pipeline_to(NOBODY, FakeSource(3), policy=Bridging(SKIP)).run()
+    statistics = await pipeline_to(NOBODY, FakeSource(3), policy=WorksOffline(SKIP)).run()
     assert (statistics.skipped, statistics.dropped, statistics.lost) == (3, 3, 0)
 
 
@@ -161,7 +160,7 @@ async def test_a_link_that_takes_longer_than_expected_is_left(monkeypatch):
     monkeypatch.setattr(uplink, "SILENCE_S", 0.001)
     service = FakeService(answer=lambda frame: [])
     async with serving(service) as address:
-        policy = Bridging(predicted=Terms(encode_ms=0.1))
+        policy = WorksOffline(predicted=LatencyBreakdown(encode_ms=0.1))
         pipeline = pipeline_to(address, EndlessSource(0.001), CAMERA, policy)
         running = asyncio.create_task(pipeline.run())
         await service.called_again.wait()
@@ -203,7 +202,7 @@ async def test_the_processor_is_sampled_meanwhile(monkeypatch):
             loop.call_soon_threadsafe(sampled.set)
             return CpuSample(busy=0.5, own=0.25)
 
-    policy = Bridging()
+    policy = WorksOffline()
     pipeline = pipeline_to(NOBODY, EndlessSource(0.001), CAMERA, policy, sampler=Sampler())
     running = asyncio.create_task(pipeline.run())
     await sampled.wait()

@@ -33,6 +33,7 @@ PURE = {
     "splitnet.codec.table_fit",
     "splitnet.nn.efficientdet.anchors",
     "splitnet.nn.suppression",
+    "splitnet.nn.yolox.boxes",
     "edge_client.backoff",
     "edge_client.transport.servers",
     "edge_client.percentiles",

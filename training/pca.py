@@ -21,7 +21,7 @@ from splitnet.manifest import Manifest
 from splitnet.nn.architectures import INPUT_SIZES, SPLIT_POINTS, architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.projection import BackProjection, ProjectionEncoder, ProjectionSpec
-from splitnet.nn.graph import steps_of
+from splitnet.nn.graph import nodes_of
 from splitnet.nn.split_detector import ServerHalf
 from training.cuts.component_codec import LatentStatistics, gains_of, quantised
 from training.cuts.components import Basis, bases_of, canvases, fill_back_projection, fill_projection, spread
@@ -92,7 +92,7 @@ def export_pca(folder: Path, detector: Detector, photographs: Sequence[Path], pl
 
     photographs: pictures like those it will see, without labels. ConfigError if none of them can be read.
     """
-    bases = bases_of(steps_of(detector), [plan.split_point], photographs, plan.input_size, LATENT_STRIDE)
+    bases = bases_of(nodes_of(detector), [plan.split_point], photographs, plan.input_size, LATENT_STRIDE)
     kept = {name: min(plan.rank, basis.channels) or basis.components_for(ENERGY) for name, basis in bases.items()}
     manifest = _manifest(folder, plan, ProjectionSpec(kept))
     encoder, back, gains = _codec(detector, bases, plan, ProjectionSpec(kept))

@@ -45,7 +45,7 @@ class Detector(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
-class Step:
+class Node:
     """One tensor of a detector: what it is made from, and how."""
 
     name: str
@@ -58,7 +58,7 @@ class Architecture(Protocol):
 
     input_sizes: Mapping[str, int]  # pixels a side as published, by the names of the members
     split_points: tuple[str, ...]  # the stages that a bundle may be cut behind
-    cuts: tuple[str, ...]  # the steps that `split-points` studies
+    cuts: tuple[str, ...]  # the nodes that `split-points` studies
     strides: Mapping[str, int]  # pixels of the picture per position of a stage or a cut
     floor: float  # the least value of a stage's output; minus infinity if there is none
 
@@ -77,8 +77,8 @@ class Architecture(Protocol):
     def stage_of(self, detector: Detector, stage: str) -> nn.Module:
         """Return one stage of a fused detector, with its weights, as `stages_to` has it."""
 
-    def steps(self, detector: Detector) -> tuple[Step, ...]:
-        """Return the steps of a whole detector, from "image" to "raw", in order of execution.
+    def nodes(self, detector: Detector) -> tuple[Node, ...]:
+        """Return the nodes of a whole detector, from "image" to "raw", in order of execution.
 
         ConfigError if it is cut already.
         """

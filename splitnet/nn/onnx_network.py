@@ -171,6 +171,8 @@ class _Graph:
             return self._convolve(x, module, module.weight)
         if isinstance(module, nn.SiLU):
             return self.add("Mul", x, self.add("Sigmoid", x))
+        if isinstance(module, nn.Identity):  # where normalisation was folded away
+            return x
         raise ConfigError(f"ONNX Runtime cannot run {type(module).__name__}: encode this bundle with PyTorch")
 
     def function(self, node: Node, names: Mapping[Node, str]) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from splitnet.bundle import load_device, load_server
 from splitnet.letterbox import Letterbox
-from splitnet.nn.suppression import detections_from_raw
+from splitnet.nn.yolox.boxes import detections_from_raw
 from tests.conftest import PROJECT
 from tests.support.tiny_student import pictures
 from training.__main__ import _parser, main

@@ -32,7 +32,7 @@ from splitnet.errors import BitstreamError, SplitError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import FILE_NAME, load_manifest
 from splitnet.messages import MAX_DETECTIONS, FrameDetections
-from splitnet.nn.suppression import anchor_grid, detections_from_raw
+from splitnet.nn.yolox.boxes import anchor_grid, detections_from_raw
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from splitnet.wire import (
     frame_from_proto,

@@ -14,7 +14,7 @@ import atheris
 # What is instrumented cannot be compiled, and the results of its comparisons are never freed: whole tensors.
 with atheris.instrument_imports(
     include=["splitnet", "edge_client", "cloud_server", "benchmarks"],
-    exclude=["splitnet.codec.rans", "splitnet.nn.suppression"],
+    exclude=["splitnet.codec.rans", "splitnet.nn.suppression", "splitnet.nn.yolox.boxes"],
 ):
     from tests.fuzzing.targets import CORPUS, all_targets, run
 

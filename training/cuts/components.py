@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import PADDING_VALUE, Letterbox
-from splitnet.nn.detector import IMAGE, Step
+from splitnet.nn.detector import IMAGE, Node
 from splitnet.nn.encoder.projection import BackProjection, Patch, Projection
 from splitnet.nn.graph import needed_after
 from training.data.images import read_photograph
@@ -178,31 +178,31 @@ def canvases(photographs: Sequence[Path], input_size: int, stride: int, task: st
 
 @torch.inference_mode()
 def bases_of(
-    steps: Sequence[Step], cuts: Sequence[str], photographs: Sequence[Path], input_size: int, stride: int
+    nodes: Sequence[Node], cuts: Sequence[str], photographs: Sequence[Path], input_size: int, stride: int
 ) -> dict[str, Basis]:
     """Return the components of every tensor that is needed behind one of the cuts, by name.
 
-    steps: of a whole detector. Photographs are letterboxed as frames are, onto canvases of whole strides.
+    nodes: of a whole detector. Photographs are letterboxed as frames are, onto canvases of whole strides.
     """
-    names = dict.fromkeys(name for cut in cuts for name in needed_after(steps, cut))
-    greys = named_features(steps, list(names), torch.full((1, 3, GREY_SIDE, GREY_SIDE), float(PADDING_VALUE)))
+    names = dict.fromkeys(name for cut in cuts for name in needed_after(nodes, cut))
+    greys = named_features(nodes, list(names), torch.full((1, 3, GREY_SIDE, GREY_SIDE), float(PADDING_VALUE)))
     middles = {name: _middle(tensor) for name, tensor in greys.items()}
     moments = {name: Moments(len(middle)) for name, middle in middles.items()}
     for image in canvases(photographs, input_size, stride, "principal components"):
-        for name, tensor in named_features(steps, list(names), image).items():
+        for name, tensor in named_features(nodes, list(names), image).items():
             moments[name].add(tensor[0].flatten(1).T.numpy())
     return {name: Basis.of(moments[name], middles[name]) for name in names}
 
 
-def named_features(steps: Sequence[Step], names: Sequence[str], image: Tensor) -> dict[str, Tensor]:
+def named_features(nodes: Sequence[Node], names: Sequence[str], image: Tensor) -> dict[str, Tensor]:
     """Return the named tensors of one picture, each computed once."""
     computed = {IMAGE: image}
     left = set(names)
-    for step in steps:
+    for node in nodes:
         if not left:
             break
-        computed[step.name] = step.run(*(computed[name] for name in step.inputs))
-        left.discard(step.name)
+        computed[node.name] = node.run(*(computed[name] for name in node.inputs))
+        left.discard(node.name)
     return {name: computed[name] for name in names}
 
 

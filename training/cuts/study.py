@@ -18,8 +18,8 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, Letterbox
 from splitnet.manifest import Accuracy
 from splitnet.nn.architectures import STRIDES, architecture_of
-from splitnet.nn.detector import Detector, Step
-from splitnet.nn.graph import needed_after, run_front, run_rest, steps_of
+from splitnet.nn.detector import Detector, Node
+from splitnet.nn.graph import needed_after, nodes_of, run_front, run_rest
 from splitnet.nn.macs import count_macs
 from training.cuts.component_codec import CutCodec, ranks_of
 from training.cuts.components import Basis, bases_of, canvas_of, canvases
@@ -54,27 +54,27 @@ def study_cuts(
     labelled: pictures on which accuracy and bytes are measured. photographs: those that components and entropy tables
     are fitted on, letterboxed as frames are. ConfigError on an unknown cut or if no photograph can be read.
     """
-    steps, architecture = steps_of(detector), architecture_of(detector.name)
+    nodes, architecture = nodes_of(detector), architecture_of(detector.name)
     yield from known
     wanted = config.cuts or architecture.cuts
     cuts = [cut for cut in wanted if cut not in {one.cut for one in known}]
     if not cuts:
         return
-    bases = bases_of(steps, cuts, photographs, config.input_size, LARGEST_STRIDE)
+    bases = bases_of(nodes, cuts, photographs, config.input_size, LARGEST_STRIDE)
 
     def find(raw: Tensor) -> list[Detections]:
         return architecture.detections(raw, config.input_size, SCORE_THRESHOLD)
 
     for cut in cuts:
-        codec = _codec(steps, cut, bases, photographs, config, architecture.floor)
-        points = _points(steps, cut, codec, labelled, config.input_size, find)
+        codec = _codec(nodes, cut, bases, photographs, config, architecture.floor)
+        points = _points(nodes, cut, codec, labelled, config.input_size, find)
         before, after = mmacs_of(detector, cut, config.input_size)
-        tensors = tuple(_tensor(name, bases[name], config.input_size) for name in needed_after(steps, cut))
+        tensors = tuple(_tensor(name, bases[name], config.input_size) for name in needed_after(nodes, cut))
         yield CutStudy(cut, before, after, tensors, tuple(points))
 
 
 def _codec(
-    steps: Sequence[Step],
+    nodes: Sequence[Node],
     cut: str,
     bases: Mapping[str, Basis],
     photographs: Sequence[Path],
@@ -82,21 +82,21 @@ def _codec(
     floor: float,
 ) -> CutCodec:
     """Return the codec of a cut, its tables fitted."""
-    needed = needed_after(steps, cut)
+    needed = needed_after(nodes, cut)
     stride = latent_stride(needed)
     own, sides = {name: bases[name] for name in needed}, {name: stride // STRIDES[name] for name in needed}
     codec = CutCodec(own, sides, ranks_of(own, config.energies), config.steps, floor)
 
     def pictures() -> Iterator[Mapping[str, Tensor]]:
         for image in canvases(photographs, config.input_size, LARGEST_STRIDE, f"{cut}: entropy tables"):
-            yield run_front(steps, cut, image)
+            yield run_front(nodes, cut, image)
 
     codec.fit(pictures, (config.input_size // stride,) * 2)
     return codec
 
 
 def _points(
-    steps: Sequence[Step],
+    nodes: Sequence[Node],
     cut: str,
     codec: CutCodec,
     labelled: LabelledSet,
@@ -104,19 +104,19 @@ def _points(
     find: Callable[[Tensor], list[Detections]],
 ) -> list[CutPoint]:
     """Send every labelled picture through each rank and step of a cut."""
-    stride = latent_stride(needed_after(steps, cut))
+    stride = latent_stride(needed_after(nodes, cut))
     size, cells = input_size, input_size // stride
     places = [(rank, step) for rank in range(len(codec.ranks)) for step in range(len(codec.steps))]
     found: list[list[Detections]] = [[] for _ in places]
     sizes: list[list[int]] = [[] for _ in places]
 
     def server(features: Mapping[str, Tensor]) -> list[Detections]:
-        return find(run_rest(steps, cut, features))
+        return find(run_rest(nodes, cut, features))
 
     for image in tqdm(labelled.images, unit="picture", desc=f"{cut}: accuracy and bytes"):
         frame = _read(image.path)
         with torch.inference_mode():
-            symbols = codec.symbols(run_front(steps, cut, canvas_of(frame, size, stride)))
+            symbols = codec.symbols(run_front(nodes, cut, canvas_of(frame, size, stride)))
         box = Letterbox.fit(frame.shape[1], frame.shape[0], size)
         for rank, at_rank in groupby(range(len(places)), key=lambda i: places[i][0]):
             payloads = [(i, codec.compress(symbols, rank, places[i][1])) for i in at_rank]
@@ -174,12 +174,12 @@ def latent_stride(names: Iterable[str]) -> int:
 
 def mmacs_of(detector: Detector, cut: str, input_size: int) -> tuple[float, float]:
     """Return the millions of multiply-accumulates before a cut, for a 4:3 frame, and behind it, for a square."""
-    steps = steps_of(detector)
+    nodes = nodes_of(detector)
     usual = Letterbox.fit(640, 480, input_size)
     canvas = [-(-side // LARGEST_STRIDE) * LARGEST_STRIDE for side in (usual.canvas_height, usual.canvas_width)]
-    square = run_front(steps, cut, torch.zeros(1, 3, input_size, input_size))
-    before = count_macs(detector, lambda: run_front(steps, cut, torch.zeros(1, 3, *canvas)))
-    after = count_macs(detector, lambda: run_rest(steps, cut, square))
+    square = run_front(nodes, cut, torch.zeros(1, 3, input_size, input_size))
+    before = count_macs(detector, lambda: run_front(nodes, cut, torch.zeros(1, 3, *canvas)))
+    after = count_macs(detector, lambda: run_rest(nodes, cut, square))
     return round(before / 1e6, 2), round(after / 1e6, 2)
 
 

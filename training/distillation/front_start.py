@@ -19,7 +19,7 @@ from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.front import FrontEncoder
 from splitnet.nn.encoder.projection import patch_side
-from splitnet.nn.graph import steps_of
+from splitnet.nn.graph import nodes_of
 from training.cuts.components import bases_of, canvases, kernel_of, spread
 from training.distillation.rate import GainedQuantiser
 from training.distillation.student import Student
@@ -36,7 +36,7 @@ def start_front(student: Student, teacher: Detector, photographs: Sequence[Path]
     assert isinstance(encoder, FrontEncoder)
     encoder.take_stages(teacher)
     chosen = spread(photographs, PHOTOGRAPHS)
-    basis = bases_of(steps_of(teacher), [stage], chosen, input_size, LATENT_STRIDE)[stage]
+    basis = bases_of(nodes_of(teacher), [stage], chosen, input_size, LATENT_STRIDE)[stage]
     kernel, grey = torch.from_numpy(kernel_of(basis.components, patch_side(stage))).float(), torch.tensor(basis.grey)
     bias = -torch.einsum("kcij,c->k", kernel, grey.float())
     found = [

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from splitnet.nn.efficientdet.bifpn import LEVELS
-from splitnet.nn.efficientdet.same_padding import halved
+from splitnet.nn.efficientdet.same_padding import strided
 
 SCALE = 4.0  # the side of a level's smallest anchor in strides
 OCTAVES = (0.0, 1 / 3, 2 / 3)  # sizes, as powers of two
@@ -30,7 +30,7 @@ def anchor_boxes(input_size: int, device: torch.device) -> Tensor:
     """
     cells, levels = input_size, []
     for level in range(1, LEVELS[-1] + 1):
-        cells = halved(cells)
+        cells = strided(cells)
         if level in LEVELS:
             levels.append(_level(input_size, cells))
     return torch.cat(levels).float().to(device)

@@ -1,4 +1,4 @@
-"""EfficientDet as an `Architecture`: its stages, steps and what its raw predictions mean."""
+"""EfficientDet as an `Architecture`: its stages, nodes and what its raw predictions mean."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
-from splitnet.nn.detector import IMAGE, RAW, Detector, Step
+from splitnet.nn.detector import IMAGE, RAW, Detector, Node
 from splitnet.nn.efficientdet.anchors import anchor_boxes, decode_boxes
 from splitnet.nn.efficientdet.efficientnet import STAGE_STRIDES, STAGES, EfficientNet, EfficientNetSpec
 from splitnet.nn.efficientdet.network import FAMILY, NECK_INPUTS, SPLIT_POINTS, EfficientDet, features_at
@@ -68,21 +68,21 @@ class EfficientDetArchitecture:
         own.layers.load_state_dict({key: theirs[key] for key in own.layers.state_dict()})
         return own.eval()
 
-    def steps(self, detector: Detector) -> tuple[Step, ...]:
-        """Return the steps of a whole detector, pyramid and heads being one of them."""
+    def nodes(self, detector: Detector) -> tuple[Node, ...]:
+        """Return the nodes of a whole detector, pyramid and heads being one of them."""
         assert isinstance(detector, EfficientDet)
         backbone = detector.backbone
         if backbone.stages != STAGES:
             raise ConfigError("this detector is cut already: give the whole one")
 
-        def step(stage: str, before: str) -> Step:
-            return Step(stage, (before,), lambda x: backbone.run(stage, x))
+        def node(stage: str, before: str) -> Node:
+            return Node(stage, (before,), lambda x: backbone.run(stage, x))
 
         def rest(*features: Tensor) -> Tensor:
             return detector.heads(detector.fpn(features))
 
         before = (IMAGE, *STAGES)
-        return (*(step(stage, before[i]) for i, stage in enumerate(STAGES)), Step(RAW, NECK_INPUTS, rest))
+        return (*(node(stage, before[i]) for i, stage in enumerate(STAGES)), Node(RAW, NECK_INPUTS, rest))
 
     def detections(self, raw: Tensor, input_size: int, score_threshold: float = 0.25) -> list[Detections]:
         """Turn raw predictions (N, A, 4 + classes) into detections; each class is suppressed for itself."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from splitnet.nn.efficientdet.same_padding import Foldable, halved, normalisation, resized, same_conv
+from splitnet.nn.blocks import Foldable
+from splitnet.nn.efficientdet.same_padding import normalisation, resized, same_conv, strided
 
 LEVELS = (3, 4, 5, 6, 7)  # strides are powers of two
 _EPS = 1e-4  # keeps a sum of weights from being zero
@@ -87,7 +88,7 @@ class _Node(nn.Module):
         return y
 
 
-def nodes() -> tuple[tuple[int, tuple[int, ...]], ...]:
+def cell_nodes() -> tuple[tuple[int, tuple[int, ...]], ...]:
     """Return the nodes of a cell in order: the place of their level in LEVELS, and which tensors they combine.
 
     Tensors are numbered: the cell's inputs, finest first, then the nodes. Down from the coarsest level each node takes
@@ -110,7 +111,7 @@ class _Cell(nn.Module):
 
     def __init__(self, inputs: Sequence[int], channels: int, fused: bool) -> None:
         super().__init__()
-        plan = nodes()
+        plan = cell_nodes()
         sizes = [*inputs, *(channels for _ in plan)]
         self.fnode = nn.ModuleList(_Node(tensors, sizes, channels, fused) for _, tensors in plan)
         self.places = [level for level, _ in plan]
@@ -143,6 +144,6 @@ class BiFPN(nn.Module):
         pyramid = features
         for coarser in self.resample.values():
             last = pyramid[-1]
-            pyramid = (*pyramid, coarser(last, halved(last.shape[2]), halved(last.shape[3])))
+            pyramid = (*pyramid, coarser(last, strided(last.shape[2]), strided(last.shape[3])))
         fused: tuple[Tensor, ...] = self.cell(pyramid)
         return fused

@@ -1,7 +1,7 @@
 """EfficientNet-B0 to B2 as a detector's backbone, padded as TensorFlow pads (Tan and Le, arXiv 1905.11946).
 
 Parameters have the names of timm's `tf_efficientnet_b0` to `b2`, so that public checkpoints load unchanged. As in
-`layers`, every convolution has its batch normalisation (`fused=False`) or has it folded in (`fused=True`).
+`blocks`, every convolution has its batch normalisation (`fused=False`) or has it folded in (`fused=True`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from splitnet.nn.efficientdet.same_padding import Foldable, normalisation, same_conv
+from splitnet.nn.blocks import Foldable
+from splitnet.nn.efficientdet.same_padding import normalisation, same_conv
 
 # Of ImageNet's pictures, RGB in 0..255: what the public checkpoints were trained with.
 PIXEL_MEAN = (123.675, 116.28, 103.53)

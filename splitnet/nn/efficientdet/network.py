@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
-from splitnet.nn.blocks import fold_batch_norm
+from splitnet.nn.blocks import fold_batch_norm, fuse_all
 from splitnet.nn.detector import RAW, Detector
 from splitnet.nn.efficientdet.bifpn import LEVELS, BiFPN, SeparableConv
 from splitnet.nn.efficientdet.efficientnet import STAGES, EfficientNet, EfficientNetSpec
-from splitnet.nn.efficientdet.same_padding import Foldable, normalisation
+from splitnet.nn.efficientdet.same_padding import normalisation
 
 SPLIT_POINTS = ("c2", "c3", "c4")
 NECK_INPUTS = ("c3", "c4", "c5")
@@ -158,12 +158,9 @@ class EfficientDet(Detector):
 
     def fuse(self) -> EfficientDet:
         """Fold every batch normalisation, in place; returns itself."""
-        for module in self.modules():
-            if isinstance(module, Foldable):
-                module.fuse()
         for head in (self.class_net, self.box_net):
             head.fuse()
-        return self
+        return fuse_all(self)
 
     def keep_from(self, split_point: str) -> None:
         """Drop the stages up to the split point: what remains is the server's part."""

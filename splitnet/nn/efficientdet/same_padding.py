@@ -1,4 +1,4 @@
-"""Convolution and pooling padded as TensorFlow's "SAME" pads, and normalisation that can be folded away.
+"""Convolution and pooling padded as TensorFlow's "SAME" pads, and EfficientDet's normalisation.
 
 An output has ceil(input / stride) positions a side; where the padding is odd, the larger part is at the right and at
 the bottom. With a stride of 2 that is not the padding of torch, and a checkpoint knows the difference.
@@ -6,14 +6,10 @@ the bottom. With a stride of 2 that is not the padding of torch, and a checkpoin
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitnet.nn.blocks import BATCH_NORM_EPS, fold_batch_norm
-
-BATCH_NORM_MOMENTUM = 0.01
+from splitnet.nn import blocks
 
 
 class SameConv2d(nn.Conv2d):
@@ -41,11 +37,11 @@ def pad_same(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
 
 
 def _padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    total = max((halved(size, stride) - 1) * stride + kernel - size, 0)
+    total = max((strided(size, stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
-def halved(size: int, stride: int = 2) -> int:
+def strided(size: int, stride: int = 2) -> int:
     """Return the positions that a stride leaves of `size`: rounded up."""
     return -(-size // stride)
 
@@ -64,18 +60,4 @@ def resized(x: Tensor, height: int, width: int) -> Tensor:
 
 def normalisation(channels: int, fused: bool) -> nn.Module:
     """Return a batch normalisation, or nothing in its place if it is folded into the convolution before it."""
-    return nn.Identity() if fused else nn.BatchNorm2d(channels, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
-
-
-class Foldable(nn.Module):
-    """A module with convolutions and the normalisations behind them."""
-
-    pairs: ClassVar[tuple[tuple[str, str], ...]] = ()  # attributes: convolution, normalisation
-
-    def fuse(self) -> None:
-        """Fold the running statistics into the convolutions; no-op where that is done already."""
-        for convolution, norm in self.pairs:
-            layer, bn = getattr(self, convolution, None), getattr(self, norm, None)
-            if isinstance(layer, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
-                setattr(self, convolution, fold_batch_norm(layer, bn))
-                setattr(self, norm, nn.Identity())
+    return blocks.normalisation(channels, fused, eps=1e-3, momentum=0.01)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import architecture_of
-from splitnet.nn.blocks import Focus
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.projection import patch_side
+from splitnet.nn.yolox.blocks import Focus
 
 KIND = "front"
 

@@ -1,4 +1,4 @@
-"""YOLOX as an `Architecture`: its stages, steps and what its raw predictions mean."""
+"""YOLOX as an `Architecture`: its stages, nodes and what its raw predictions mean."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
-from splitnet.nn.detector import IMAGE, RAW, Detector, Step
-from splitnet.nn.suppression import detections_from_raw
+from splitnet.nn.detector import IMAGE, RAW, Detector, Node
+from splitnet.nn.yolox.boxes import detections_from_raw
 from splitnet.nn.yolox.network import FAMILY, SPLIT_POINTS, STAGE_STRIDES, STAGES, YOLOX, features_at, stages_to
 
 SILU_MIN = -0.2784645  # every stage ends in SiLU, which says nothing below
@@ -21,7 +21,7 @@ class YOLOXArchitecture:
 
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
     split_points: tuple[str, ...] = SPLIT_POINTS
-    # Behind the neck's first step and its second there is more to send than before or behind them.
+    # Behind the neck's first node and its second there is more to send than before or behind them.
     cuts: tuple[str, ...] = (*STAGES, "p3", "p5")
     strides: Mapping[str, int] = {**STAGE_STRIDES, "top": 32, "middle": 16, "p3": 8, "p4": 16, "p5": 32}
     floor: float = SILU_MIN
@@ -48,8 +48,8 @@ class YOLOXArchitecture:
         own: nn.Module = getattr(detector.backbone.backbone, stage)
         return own
 
-    def steps(self, detector: Detector) -> tuple[Step, ...]:
-        """Return the steps of a whole detector, in order of execution.
+    def nodes(self, detector: Detector) -> tuple[Node, ...]:
+        """Return the nodes of a whole detector, in order of execution.
 
         "top" and "middle" are what the neck's way down leaves at strides 32 and 16 for its way up.
         """
@@ -67,13 +67,13 @@ class YOLOXArchitecture:
 
         before = (IMAGE, *STAGES)
         return (
-            *(Step(stage, (before[i],), getattr(backbone, stage)) for i, stage in enumerate(STAGES)),
-            Step("top", ("dark5",), neck.lateral_conv0),
-            Step("middle", ("top", "dark4"), lambda top, dark4: neck.reduce_conv1(merged("C3_p4", up(top), dark4))),
-            Step("p3", ("middle", "dark3"), lambda middle, dark3: merged("C3_p3", up(middle), dark3)),
-            Step("p4", ("p3", "middle"), lambda p3, middle: merged("C3_n3", neck.bu_conv2(p3), middle)),
-            Step("p5", ("p4", "top"), lambda p4, top: merged("C3_n4", neck.bu_conv1(p4), top)),
-            Step(RAW, ("p3", "p4", "p5"), lambda *pyramid: detector.head(pyramid)),
+            *(Node(stage, (before[i],), getattr(backbone, stage)) for i, stage in enumerate(STAGES)),
+            Node("top", ("dark5",), neck.lateral_conv0),
+            Node("middle", ("top", "dark4"), lambda top, dark4: neck.reduce_conv1(merged("C3_p4", up(top), dark4))),
+            Node("p3", ("middle", "dark3"), lambda middle, dark3: merged("C3_p3", up(middle), dark3)),
+            Node("p4", ("p3", "middle"), lambda p3, middle: merged("C3_n3", neck.bu_conv2(p3), middle)),
+            Node("p5", ("p4", "top"), lambda p4, top: merged("C3_n4", neck.bu_conv1(p4), top)),
+            Node(RAW, ("p3", "p4", "p5"), lambda *pyramid: detector.head(pyramid)),
         )
 
     def detections(self, raw: Tensor, input_size: int, score_threshold: float = 0.25) -> list[Detections]:

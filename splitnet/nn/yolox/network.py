@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
-from splitnet.nn.blocks import ConvBlock, CSPLayer, Focus, SPPBottleneck, spatial_conv
+from splitnet.nn.blocks import fuse_all
 from splitnet.nn.detector import Detector
+from splitnet.nn.yolox.blocks import ConvBlock, CSPLayer, Focus, SPPBottleneck, spatial_conv
 
 STAGES = ("stem", "dark2", "dark3", "dark4", "dark5")
 STAGE_STRIDES = {"stem": 2, "dark2": 4, "dark3": 8, "dark4": 16, "dark5": 32}
@@ -172,7 +173,7 @@ class YOLOX(Detector):
     """A detector, whole or from a split point on.
 
     name: a key of FAMILY. split_point: None for the whole detector. fused: build with folded batch
-    normalisation (see `layers`); a public checkpoint wants fused=False, and `fuse()` afterwards.
+    normalisation (see `blocks`); a public checkpoint wants fused=False, and `fuse()` afterwards.
     """
 
     def __init__(self, name: str, classes: int, split_point: str | None = None, fused: bool = True) -> None:
@@ -202,10 +203,7 @@ class YOLOX(Detector):
 
     def fuse(self) -> YOLOX:
         """Fold every batch normalisation, in place; returns itself."""
-        for module in self.modules():
-            if isinstance(module, ConvBlock):
-                module.fuse()
-        return self
+        return fuse_all(self)
 
     def keep_from(self, split_point: str) -> None:
         """Drop the stages up to the split point: what remains is the server's part."""

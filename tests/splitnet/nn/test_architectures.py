@@ -11,7 +11,7 @@ from splitnet.errors import ConfigError
 from splitnet.nn.architectures import ARCHITECTURES, CUTS, INPUT_SIZES, SPLIT_POINTS, STRIDES, architecture_of
 from splitnet.nn.efficientdet.anchors import anchor_boxes
 from splitnet.nn.efficientdet.network import EfficientDet
-from splitnet.nn.graph import needed_after, run_front, run_rest, steps_of
+from splitnet.nn.graph import needed_after, nodes_of, run_front, run_rest
 from splitnet.nn.yolox.network import YOLOX
 from tests.support.named_weights import named_weights
 
@@ -77,18 +77,18 @@ def test_stages_one_after_the_other_give_the_features_of_the_whole(name):
 
 @pytest.mark.parametrize("cut", architecture_of("efficientdet-d0").cuts)
 def test_front_and_rest_say_what_the_whole_detector_says(detector, image, cut):
-    steps = steps_of(detector)
+    nodes = nodes_of(detector)
     with torch.inference_mode():
-        assert torch.equal(run_rest(steps, cut, run_front(steps, cut, image)), detector(image))
+        assert torch.equal(run_rest(nodes, cut, run_front(nodes, cut, image)), detector(image))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundle_sends_what_the_steps_need(name):
     architecture = architecture_of(name)
     with torch.device("meta"):
-        steps = steps_of(architecture.build(name, CLASSES))
+        nodes = nodes_of(architecture.build(name, CLASSES))
     for split_point in architecture.split_points:
-        assert needed_after(steps, split_point) == architecture.features_at(split_point)
+        assert needed_after(nodes, split_point) == architecture.features_at(split_point)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,7 +97,7 @@ def test_a_detector_without_its_front_has_no_steps(name):
     with torch.device("meta"):
         rest = architecture.build(name, CLASSES, architecture.split_points[0])
     with pytest.raises(ConfigError, match="give the whole one"):
-        steps_of(rest)
+        nodes_of(rest)
 
 
 def nothing(count: int = 1) -> torch.Tensor:

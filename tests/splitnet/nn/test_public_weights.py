@@ -10,7 +10,7 @@ from splitnet.errors import BundleError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy
 from splitnet.nn.split_detector import image_input
-from splitnet.nn.suppression import detections_from_raw
+from splitnet.nn.yolox.boxes import detections_from_raw
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.nn.yolox.onnx_reader import read_onnx
 from training.data.images import read_photograph

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.projection import BackProjection, Patch, Projection
-from splitnet.nn.graph import run_front, steps_of
+from splitnet.nn.graph import nodes_of, run_front
 from tests.support.tiny_student import make_teacher, pictures
 from training.cuts.components import (
     Basis,
@@ -160,12 +160,12 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_bases_are_those_of_all_positions_of_all_readable_photographs(photographs):
-    steps = steps_of(make_teacher())
-    bases = bases_of(steps, ["dark3", "dark4"], photographs, 64, 16)
+    nodes = nodes_of(make_teacher())
+    bases = bases_of(nodes, ["dark3", "dark4"], photographs, 64, 16)
     assert list(bases) == ["dark3", "dark4"]
     with torch.inference_mode():
         images = [canvas_of(cv2.imread(str(path)), 64, 16) for path in photographs if path.stem != "broken"]
-        features = [run_front(steps, "dark4", image)["dark4"][0].flatten(1).T.double().numpy() for image in images]
+        features = [run_front(nodes, "dark4", image)["dark4"][0].flatten(1).T.double().numpy() for image in images]
     whole = np.concatenate(features)
     np.testing.assert_allclose(bases["dark4"].mean, whole.mean(axis=0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(bases["dark4"].variances.sum(), whole.var(axis=0).sum(), rtol=1e-5)

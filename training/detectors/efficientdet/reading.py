@@ -8,7 +8,7 @@ from torch import Tensor
 
 from splitnet.nn.efficientdet.bifpn import LEVELS
 from splitnet.nn.efficientdet.network import ANCHORS_PER_CELL
-from splitnet.nn.efficientdet.same_padding import halved
+from splitnet.nn.efficientdet.same_padding import strided
 from training.distillation.losses import Reading, soft_cross_entropy
 
 # Below this belief of both, teacher and student, an anchor says nothing.
@@ -22,7 +22,7 @@ def attention(raw: Tensor, cells: int) -> Tensor:
     """
     sides = [2 * cells, cells]
     while len(sides) < len(LEVELS):
-        sides.append(halved(sides[-1]))
+        sides.append(strided(sides[-1]))
     scores = raw[..., 4:].amax(dim=2).sigmoid().unflatten(1, (-1, ANCHORS_PER_CELL)).amax(dim=2)
     levels = scores.split([side**2 for side in sides], dim=1)
     maps = [level.unflatten(1, (1, side, side)) for level, side in zip(levels, sides, strict=True)]

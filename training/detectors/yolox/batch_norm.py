@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from splitnet.nn.blocks import ConvBlock
+from splitnet.nn.yolox.blocks import ConvBlock
 from splitnet.nn.yolox.network import YOLOX
 
 
@@ -26,7 +26,7 @@ def restore_batch_norm(folded: YOLOX, plain: YOLOX, pictures: Iterable[Tensor]) 
     targets = dict(plain.named_modules())
     for name, block in blocks.items():
         target = targets[name]
-        assert isinstance(target, ConvBlock) and target.bn is not None and block.conv.bias is not None
+        assert isinstance(target, ConvBlock) and isinstance(target.bn, nn.BatchNorm2d) and block.conv.bias is not None
         assert target.bn.running_mean is not None and target.bn.running_var is not None
         mean, variance = statistics[name]
         target.conv.weight.copy_(block.conv.weight)

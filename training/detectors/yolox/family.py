@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from splitnet.detections import Detections
-from splitnet.nn.suppression import detections_from_raw
+from splitnet.nn.yolox.boxes import detections_from_raw
 from splitnet.nn.yolox.network import FAMILY, YOLOX
 from training.data.augment import Picture
 from training.detectors.yolox.batch_norm import restore_batch_norm

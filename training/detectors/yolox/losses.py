@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from splitnet.nn.suppression import anchor_grid, decode_boxes
+from splitnet.nn.yolox.boxes import anchor_grid, decode_boxes
 from training.detectors.yolox.simota import assign
 
 BOX_WEIGHT = 5.0  # of the overlap's loss, as in the public training recipe
@@ -64,7 +64,7 @@ def overlap_loss(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def encode_boxes(boxes: Tensor, corners: Tensor, strides: Tensor) -> Tensor:
-    """Return raw boxes (P, 4) that `boxes.decode_boxes` maps to these (P, 4) xyxy at cells (P, 2), strides (P, 1)."""
+    """Return raw boxes (P, 4) that `decode_boxes` maps to these (P, 4) xyxy at cells (P, 2), strides (P, 1)."""
     sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return torch.cat((centres / strides - corners, torch.log(sizes / strides)), dim=1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from splitnet.errors import ConfigError
-from splitnet.nn.efficientdet.bifpn import nodes
+from splitnet.nn.efficientdet.bifpn import cell_nodes
 from splitnet.nn.efficientdet.efficientnet import STAGE_STRIDES, STAGES, normalised, rounded
 from splitnet.nn.efficientdet.network import FAMILY, PYRAMID, SPLIT_POINTS, EfficientDet, features_at
 from splitnet.nn.macs import count_macs, parameter_count
@@ -150,7 +150,7 @@ def test_channels_are_rounded_to_eights(channels, expected):
 
 
 def test_the_nodes_of_a_cell_go_down_and_up():
-    assert nodes() == (
+    assert cell_nodes() == (
         (3, (3, 4)),
         (2, (2, 5)),
         (1, (1, 6)),

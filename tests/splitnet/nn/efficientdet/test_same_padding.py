@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from splitnet.nn.blocks import Foldable
 from splitnet.nn.efficientdet.same_padding import (
-    Foldable,
     SameConv2d,
-    halved,
     normalisation,
     pad_same,
     resized,
     same_conv,
+    strided,
 )
 
 
@@ -47,7 +47,7 @@ def test_nothing_is_copied_where_nothing_is_padded():
 def test_an_output_has_as_many_positions_as_strides_fit(size, kernel):
     x = torch.zeros(1, 2, size, size + 1)
     for stride in (1, 2):
-        expected = halved(size, stride), halved(size + 1, stride)
+        expected = strided(size, stride), strided(size + 1, stride)
         assert same_conv(2, 4, kernel, stride)(x).shape[2:] == expected
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from splitnet.nn.blocks import ConvBlock
+from splitnet.nn.yolox.blocks import ConvBlock
 from splitnet.nn.yolox.network import YOLOX
 from tests.support.tiny_student import CLASSES, make_teacher
 from training.detectors.yolox.batch_norm import restore_batch_norm

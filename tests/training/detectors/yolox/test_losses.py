@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from splitnet.nn.suppression import anchor_grid, decode_boxes, pairwise_iou
+from splitnet.nn.suppression import pairwise_iou
+from splitnet.nn.yolox.boxes import anchor_grid, decode_boxes
 from training.detectors.yolox.losses import BOX_WEIGHT, encode_boxes, overlap_loss, yolox_losses
 
 SQUARE, ANCHORS = 64, 64 + 16 + 4

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from splitnet.nn.suppression import anchor_grid, decode_boxes, pairwise_iou
+from splitnet.nn.suppression import pairwise_iou
+from splitnet.nn.yolox.boxes import anchor_grid, decode_boxes
 from training.detectors.yolox.simota import CENTRE_RADIUS, MOST, OVERLAP_WEIGHT, assign, class_cost, dynamic_k, matched
 
 

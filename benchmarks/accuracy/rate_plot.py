@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmarks.accuracy.rate_curve import front
 from benchmarks.harness.drawing import TEXT_SIZE, THEMES, Theme, save, stacked_panels, title
-from splitnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,14 +23,6 @@ AVIF_COLOURS = {THEMES["light"].page: "#a8479a", THEMES["dark"].page: "#de86cf"}
 
 Result = Mapping[str, Any]
 Row = Mapping[str, Any]
-
-
-def require_matplotlib() -> None:
-    """Raise ConfigError if nothing can be drawn here."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("the plot needs matplotlib: install the extra [demo], or leave --out away") from error
 
 
 def draw_rate(out: Path, result: Result) -> None:

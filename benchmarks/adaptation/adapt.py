@@ -13,7 +13,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.accuracy.rate_plot import require_matplotlib
 from benchmarks.adaptation import real as adapt_real
 from benchmarks.adaptation.adapt_plot import draw_comparisons, draw_time_line
 from benchmarks.adaptation.figures import run_figures
@@ -25,6 +24,7 @@ from benchmarks.adaptation.simulation import Device, simulate
 from benchmarks.adaptation.study import ADAPTING, FIXED, Study
 from benchmarks.adaptation.summary import OURS, against_rivals, with_shares, worst_cases
 from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.drawing import require_matplotlib
 from benchmarks.harness.traces import Trace, part, ramp, read_trace, steps, with_outages
 from splitnet.errors import ConfigError
 from splitnet.manifest import load_manifest

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from splitnet.errors import ConfigError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -41,6 +43,14 @@ THEMES = {"light": LIGHT, "dark": DARK}
 # Several points of a mode in one picture.
 SPLIT_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#999999")
 IMAGE_COLOURS = ("#D55E00", "#E69F00")
+
+
+def require_matplotlib() -> None:
+    """Raise ConfigError if nothing can be drawn here."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("the plot needs matplotlib: install the extra [demo], or leave --out away") from error
 
 
 def colours(points: Sequence[str]) -> dict[str, str]:

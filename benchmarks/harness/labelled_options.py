@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from benchmarks.accuracy.rate_plot import require_matplotlib
+from benchmarks.harness.drawing import require_matplotlib
 from splitnet.errors import ConfigError
 
 

@@ -14,9 +14,9 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from benchmarks.accuracy.rate_plot import require_matplotlib
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.cores import available_cores, on_cores, shared_out
+from benchmarks.harness.drawing import require_matplotlib
 from benchmarks.serving.bench import BareModel, Bench, bench_from
 from benchmarks.serving.bundle_switch import switching
 from benchmarks.serving.figures import verdict

@@ -25,6 +25,10 @@ class BitstreamError(SplitError):
     """Bytes that are not a bitstream of this bundle: truncated, damaged, foreign or too large."""
 
 
+class ImageFileError(BitstreamError):
+    """Bytes that are not an image file: damaged, truncated, of another kind or too large."""
+
+
 class ProtocolError(SplitError):
     """The peer broke the rules of the session: wrong version, wrong order, missing fields."""
 

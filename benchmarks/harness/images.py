@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from splitnet.errors import ConfigError
+from splitnet.errors import ConfigError, ImageFileError
+from splitnet.image_file import images_in, read_image
 
 Image = NDArray[np.uint8]  # (H, W, 3) BGR
 
@@ -28,11 +32,17 @@ def frames_from(folder: Path | None, limit: int) -> list[Image]:
     """
     if folder is None:
         return list(photographs().values())[:limit]
-    paths = sorted(folder.glob("*"))[:limit] if folder.is_dir() else []
-    pictures = [np.asarray(picture, np.uint8) for path in paths if (picture := cv2.imread(str(path))) is not None]
+    readable = _readable(images_in(folder)) if folder.is_dir() else iter(())
+    pictures = list(islice(readable, limit))
     if not pictures:
         raise ConfigError(f"{folder} holds no pictures")
     return pictures
+
+
+def _readable(paths: Sequence[Path]) -> Iterator[Image]:
+    for path in paths:
+        with suppress(ImageFileError):
+            yield read_image(path)
 
 
 def photographs() -> dict[str, Image]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.errors import BitstreamError, ConfigError
+from splitnet.image_header import jpeg_segment, lossy_webp_size
 from splitnet.operating_point import Codec, Mode
 
 _EXTENSIONS = {Codec.JPEG: ".jpg", Codec.WEBP: ".webp"}
@@ -63,7 +64,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         raise BitstreamError("the payload is not a JPEG file")
     size, components, position = (0, 0), 0, 2
     while True:
-        marker, segment = _jpeg_segment(data, position)
+        marker, segment = jpeg_segment(data, position)
         position += 4 + len(segment)
         if marker in _SOF and not components and len(segment) >= 6 and segment[0] == 8:
             size = int.from_bytes(segment[3:5], "big"), int.from_bytes(segment[1:3], "big")
@@ -74,20 +75,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             raise BitstreamError("the JPEG file is damaged or not baseline: send sequential JPEG in one scan")
 
 
-def _jpeg_segment(data: bytes, position: int) -> tuple[int, bytes]:
-    """Return the marker at a position and its segment's content."""
-    head = data[position : position + 4]
-    length = int.from_bytes(head[2:4], "big")
-    if len(head) < 4 or head[0] != 0xFF or length < 2 or position + 2 + length > len(data):
-        raise BitstreamError("the JPEG file is truncated or damaged")
-    return head[1], data[position + 4 : position + 2 + length]
-
-
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Return width and height of a lossy WebP file (RFC 9649; key frame header: RFC 6386, section 9.1)."""
+    """Return width and height of a lossy WebP file (RFC 9649)."""
     if data[:4] != b"RIFF" or data[8:16] != b"WEBPVP8 " or len(data) < 30:
         raise BitstreamError("the payload is not a lossy WebP file without extensions")
-    is_key_frame = data[20] & 1 == 0
-    if not is_key_frame or data[23:26] != b"\x9d\x01\x2a":
-        raise BitstreamError("the WebP file is damaged")
-    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return lossy_webp_size(data, 12)

@@ -47,7 +47,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Return the image in a file's bytes, upright, as BGR (H, W, 3) uint8. Raises ImageFileError, which says why not."""
+    """Return the image in a file's bytes; otherwise as `read_image`."""
     width, height = image_size(data)
     if width * height > max_pixels:
         raise ImageFileError(f"{width}x{height} pixels, over {max_pixels / 1e6:g} million")

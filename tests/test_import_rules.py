@@ -33,7 +33,7 @@ ROOMS = {
     "protos": Room(),
     # What both ends share.
     "splitnet": Room(("protos",), grpc=True),
-    "splitnet.codec": Room(("splitnet.errors", "splitnet.operating_point")),
+    "splitnet.codec": Room(("splitnet.errors", "splitnet.image_header", "splitnet.operating_point")),
     "splitnet.nn": Room(("splitnet.detections", "splitnet.errors", "splitnet.letterbox", "splitnet.onnx_runtime")),
     # The device.
     "edge_client": Room(("splitnet",)),
@@ -97,6 +97,7 @@ PURE_MODULES = {
     "splitnet.codec.rans",
     "splitnet.codec.rans_reference",
     "splitnet.codec.table_fit",
+    "splitnet.image_header",
     "splitnet.nn.efficientdet.anchors",
     "splitnet.nn.suppression",
     "splitnet.nn.yolox.boxes",

@@ -39,8 +39,7 @@ bench: $(VENV)/installed-dev
 	if [ -f $(LABELLED)/val.json ]; then $(RUN) -m benchmarks rate --bundle $(BUNDLE) \
 	    --images $(LABELLED)/val2017 --annotations $(LABELLED)/val.json --out docs/results/rate.json && \
 	    $(RUN) -m benchmarks backends --bundle $(BUNDLE) --images $(LABELLED)/val2017 \
-	    --annotations $(LABELLED)/val.json --int8 --calibration $(LABELLED)/train2017 \
-	    --out docs/results/backends.json; fi
+	    --annotations $(LABELLED)/val.json --out docs/results/backends.json; fi
 	$(RUN) -m benchmarks failures --bundle $(BUNDLE) --out docs/results/failures.json
 	$(RUN) -m benchmarks document
 

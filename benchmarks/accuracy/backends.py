@@ -20,15 +20,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.accuracy.int8_trial import Pick, at_the_latent, behind_the_stem, quantised
 from benchmarks.harness.benchmark import Benchmark
-from benchmarks.harness.images import frames_from
 from benchmarks.harness.labelled_options import add_labelled
 from edge_client.encoding.backends import ONNXRUNTIME, TORCH, start_backend
 from splitnet.bundle import DeviceBundle, load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.nn.onnx_network import OnnxNetwork
 from splitnet.operating_point import Codec, OperatingPoint
 from splitnet.settings import DEFAULT_BUNDLE
 from training.data.images import read_photograph
@@ -37,11 +34,6 @@ from training.evaluation.detection_cache import answers_of
 from training.evaluation.measure import Tally, measure
 from training.evaluation.systems import SplitContender
 
-INT8_TRIALS: Mapping[str, Pick] = {
-    "int8 behind the stem (trial)": behind_the_stem,
-    "int8 at the latent's stride (trial)": at_the_latent,
-}
-CALIBRATION_PICTURES = 32
 TIMED_PICTURES = 40
 
 Image = NDArray[np.uint8]  # (H, W, 3) BGR
@@ -53,13 +45,6 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="bundle (%(default)s)")
     add_labelled(parser)
     add("--qualities", type=int, nargs="+", metavar="Q", help="at full width (default: a low, middle and high one)")
-    add("--int8", action="store_true", help="try 8-bit convolutions as well: on another processor they may pay")
-    add(
-        "--calibration",
-        type=Path,
-        metavar="DIR",
-        help="pictures that the ranges of 8-bit activations are taken from; scikit-image's if not given",
-    )
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of the server's part (%(default)s)")
 
 
@@ -67,7 +52,7 @@ def run(options: Namespace) -> dict[str, object]:
     """Return what each back end costs at each width, and what it gives at each quality of the full width."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    server, halves = load_server(options.bundle), _halves(options)
+    server, halves = load_server(options.bundle), _halves(options.bundle)
     manifest = server.manifest
     qualities = list(dict.fromkeys(options.qualities or [manifest.qualities * share // 8 for share in (1, 4, 7)]))
     if not all(0 <= quality < manifest.qualities for quality in qualities):
@@ -91,26 +76,14 @@ def run(options: Namespace) -> dict[str, object]:
     }
 
 
-BENCHMARK = Benchmark("backends", "what runs the encoder: PyTorch, ONNX Runtime, 8 bits", _add_arguments, run)
+BENCHMARK = Benchmark("backends", "what runs the encoder: PyTorch or ONNX Runtime", _add_arguments, run)
 
 
-def _halves(options: Namespace) -> dict[str, DeviceBundle]:
+def _halves(folder: Path) -> dict[str, DeviceBundle]:
     """Return the device's half once for each way to run it. ConfigError without ONNX Runtime."""
-    halves = {TORCH: load_device(options.bundle), ONNXRUNTIME: load_device(options.bundle)}
+    halves = {TORCH: load_device(folder), ONNXRUNTIME: load_device(folder)}
     start_backend(halves[ONNXRUNTIME].encoder, ONNXRUNTIME, threads=1)
-    if not options.int8:
-        return halves
-    side = halves[TORCH].manifest.input_size
-    frames = frames_from(options.calibration, CALIBRATION_PICTURES)
-    canvases = [Letterbox.fit(frame.shape[1], frame.shape[0], side).apply(frame) for frame in frames]
-    return halves | {name: _int8_half(options.bundle, canvases, pick) for name, pick in INT8_TRIALS.items()}
-
-
-def _int8_half(folder: Path, canvases: Sequence[Image], pick: Pick) -> DeviceBundle:
-    half = load_device(folder)
-    channels = half.manifest.latent_channels
-    half.encoder.run_by(lambda n: OnnxNetwork(n, channels, 1, lambda model: quantised(model, canvases, pick)))
-    return half
+    return halves
 
 
 def times(halves: Halves, paths: Sequence[Path], width: int) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Bytes and time of the feature codec, against the entropy of its tables, Zstandard and constriction."""
+"""Bytes and time of the feature codec, against the entropy of its tables and Zstandard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.costs import constriction_coder
 from benchmarks.harness.benchmark import Benchmark, milliseconds_p50
 from benchmarks.harness.images import frames_from
 from splitnet.bundle import DeviceBundle, load_device
@@ -81,7 +80,7 @@ def _measure(
 ) -> dict[str, object]:
     """Return sizes of the payload alone, and times of the whole calls, header and checks included."""
     bitstream = codec.compress(symbols, width, quality)
-    figures: dict[str, object] = {
+    return {
         "symbols": symbols.size,
         "entropy_bytes": codec.model.bits(symbols, width, quality) / 8,
         "rans_bytes": len(bitstream) - HEADER_BYTES,
@@ -91,7 +90,6 @@ def _measure(
         "encode_ms_p50": milliseconds_p50(lambda: codec.compress(symbols, width, quality), repeats),
         "decode_ms_p50": milliseconds_p50(lambda: codec.decompress(bitstream), repeats),
     }
-    return {**figures, **constriction_coder.measure(codec.model, symbols, width, quality, repeats)}
 
 
 def _bundle_figures(options: Namespace) -> dict[str, object]:

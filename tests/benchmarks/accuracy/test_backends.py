@@ -9,20 +9,13 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("onnxruntime")
 
-import onnx
-
 from benchmarks.__main__ import main
-from benchmarks.accuracy.backends import INT8_TRIALS, differences
+from benchmarks.accuracy.backends import differences
 from benchmarks.accuracy.backends_tables import backends
-from benchmarks.accuracy.int8_trial import at_the_latent, behind_the_stem
-from splitnet.nn.encoder.front import FrontEncoder
-from splitnet.nn.onnx_network import onnx_model
 from tests.support.labelled_images import write_labelled
-from tests.support.tiny_student import FRONT
 from training.evaluation import detection_cache as answers
 
 RESULT = {
@@ -64,10 +57,10 @@ def run(*words: object) -> int:
 
 def test_every_back_end_is_measured_at_every_width_and_quality(command, tmp_path, capsys):
     out = tmp_path / "backends.json"
-    assert run(*command, "--qualities", 0, 2, "--int8", "--out", out) == 0
+    assert run(*command, "--qualities", 0, 2, "--out", out) == 0
     result = json.loads(out.read_text())
     assert result.keys() >= {"bundle", "onnxruntime", "images", "commit", "machine"}
-    names = ["torch", "onnxruntime", *INT8_TRIALS]
+    names = ["torch", "onnxruntime"]
     assert [(row["width"], row["backend"]) for row in result["backends"]] == [
         (width, name) for width in (1, 2, 3, 4) for name in names
     ]
@@ -117,20 +110,6 @@ def test_differences_are_counted_over_all_pictures_for_each_quality(tmp_path):
     found = differences(halves, paths, [0, 1])
     same = {"symbols": 6, "differing": 0, "furthest": 0}
     assert found == {"one": [same, same], "other": [{"symbols": 6, "differing": 4, "furthest": 3}, same]}
-
-
-def test_eight_bits_are_tried_where_they_are_said_to_be():
-    torch.manual_seed(0)
-    graph = onnx.load_from_string(
-        onnx_model(FrontEncoder(FRONT, "yolox-nano", "dark3").eval(), FRONT.latent_channels)
-    ).graph
-    convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
-    latent = at_the_latent(graph)
-    assert latent == [name for name in convolutions if name in latent]
-    assert len(latent) == 3 + 2 * FRONT.blocks
-    most = behind_the_stem(graph)
-    assert [name for name in convolutions if name not in most] == convolutions[:1]
-    assert not [node for node in graph.node if node.name in most and node.op_type in ("Cast", "Unsqueeze", "Squeeze")]
 
 
 def test_the_tables_tell_time_symbols_bytes_and_accuracy():

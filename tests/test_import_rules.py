@@ -102,6 +102,7 @@ PURE_MODULES = {
     "splitnet.nn.suppression",
     "splitnet.nn.yolox.boxes",
     "edge_client.backoff",
+    "edge_client.frames",
     "edge_client.percentiles",
     "edge_client.transport.servers",
     "training.data.augment",
@@ -129,6 +130,8 @@ IMPURE = {
 EXEMPT = {
     "edge_client.adaptation.adaptive_policy": {"threading"},  # the one lock
 }
+# What puts the client together: none of these knows one that comes after it.
+ASSEMBLY = tuple(f"edge_client.{part}" for part in ("frames", "ledger", "uplink", "pipeline", "build", "__main__"))
 # Where the generated messages stop.
 USE_MESSAGES = {
     "splitnet.wire",
@@ -203,6 +206,14 @@ def test_a_room_imports_what_it_may_and_nothing_else(room):
 def test_a_room_uses_all_that_it_may_import(room):
     imported = {one for name in MODULES if is_in(name, room) for one in ours_of(name)}
     assert [place for place in ROOMS[room].imports if not any(is_in(one, place) for one in imported)] == []
+
+
+def test_the_client_is_put_together_in_one_order():
+    known = {
+        one: [later for later in ASSEMBLY[i + 1 :] for own in ours_of(one) if is_in(own, later)]
+        for i, one in enumerate(ASSEMBLY)
+    }
+    assert known == {one: [] for one in ASSEMBLY}
 
 
 def test_grpc_stays_in_its_rooms():

@@ -20,30 +20,27 @@ import cv2
 
 from edge_client.adaptation.point_table import PointTable
 from edge_client.adaptation.profile import DeviceProfile
-from edge_client.build import adapts, make_policy, mode_tables, needs_local
-from edge_client.capture.source import Source, open_source
+from edge_client.build import build_run, mode_tables
+from edge_client.capture.source import open_source
 from edge_client.config import ProfileConfig, RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
-from edge_client.encoding.idle_memory import release_idle_memory
-from edge_client.encoding.local_detector import LocalRuntime, load_local
+from edge_client.encoding.local_detector import load_local
 from edge_client.frames import Image
-from edge_client.measuring.cpu_sampler import CpuSampler
+from edge_client.measuring import device_profile
 from edge_client.measuring.link_probe import measure_link, probe_frames
-from edge_client.measuring.profile_cache import cached_profile, device_fingerprint, keep_profile, read_profile
+from edge_client.measuring.profile_cache import device_fingerprint, keep_profile
 from edge_client.measuring.profiling import (
     Effort,
-    device_profile,
     drawn_images,
     measure,
     points_to_measure,
+    profile_of,
     profile_table,
     profile_to_json,
 )
 from edge_client.output.advice import RunConditions, advice, conditions_of_run, mode_scores, with_times_of_run
-from edge_client.output.annotation import annotation_sink
 from edge_client.output.report import status_line, summary, to_json
-from edge_client.output.sinks import JsonLinesSink, Sink
-from edge_client.pipeline import Pipeline, PipelineSettings
+from edge_client.pipeline import Pipeline
 from splitnet.errors import ConfigError, SourceError, SplitError
 from splitnet.messages import MAX_DEVICE_ID_CHARS, OpenSession
 from splitnet.operating_point import Mode
@@ -51,8 +48,6 @@ from splitnet.settings import add_settings, read_settings
 
 STATUS_INTERVAL_S = 0.5
 DRAWN_IMAGES = 8  # of the profile: enough that the entropy coder does not always see the same
-FIRST_START = Effort(frames=15, seconds=6.0)  # of a run that finds no profile
-FIRST_START_IMAGES = 2  # at a few megabytes each
 CLEAR_LINE = "\r\x1b[2K"
 
 
@@ -84,24 +79,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     config = read_settings(RunConfig, arguments)
-    settings = _pipeline_settings(config)
-    source = open_source(config.source, fps=config.fps, camera_patience_s=config.camera_patience_s, loop=config.loop)
-    encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
-    manifest = encoder.manifest
-    choice = adapts(config, manifest)
-    local = load_local(config.bundle, manifest, config.device) if needs_local(config, choice) else None
-    profile = _profile_of_this_device(config, encoder, local) if choice else None
-    policy = make_policy(config, choice, encoder, local, profile)
-    sinks = _sinks(config, source, encoder)
-    pipeline = Pipeline(
-        source, encoder, policy, sinks, settings, local=local, sampler=CpuSampler(), trace_out=config.trace_out
-    )
+    pipeline, encoder, tables = build_run(config, on_progress=_show_progress)
     _tell_what_runs(encoder)
     try:
         asyncio.run(_run_until_signal(pipeline))
     finally:
         if pipeline.statistics.sessions or pipeline.statistics.detected:  # else there is nothing to tell but the error
-            tables = mode_tables(manifest, profile) if profile else {}
             _report(pipeline, config, tables)
     return 0
 
@@ -110,49 +93,10 @@ def _tell_what_runs(encoder: EncoderRuntime) -> None:
     print(f"bundle {encoder.manifest.name} {encoder.manifest.digest[:12]}, encoder by {encoder.backend}", flush=True)
 
 
-def _pipeline_settings(config: RunConfig) -> PipelineSettings:
-    return PipelineSettings(
-        server="" if config.mode == Mode.LOCAL.value else config.server or "",
-        device_id=config.device_id,
-        deadline_ms=config.deadline_ms,
-        max_frames=config.max_frames,
-        live=not config.as_fast_as_possible,
-    )
-
-
-def _profile_of_this_device(config: RunConfig, encoder: EncoderRuntime, local: LocalRuntime | None) -> DeviceProfile:
-    """Return the profile that the user names, or the kept one, or a new one, measured in less time than usual."""
-    device, manifest = device_fingerprint(config.device, config.threads, encoder.backend), encoder.manifest
-    if config.profile is not None:
-        profile = read_profile(config.profile)
-        profile.check(device, manifest.digest)
-        return profile
-    kept = cached_profile(device, manifest.digest)
-    if kept is not None and (local is None or kept.local_ms is not None):
-        return kept
-    print("edge-client: measuring this device once, a few seconds", file=sys.stderr, flush=True)
-    points = points_to_measure(manifest, manifest.qualities // 2, local is not None)
-    measured = measure(encoder, local, drawn_images(FIRST_START_IMAGES), points, FIRST_START, _show_progress)
-    profile = device_profile(manifest, device, measured)
-    keep_profile(profile)
-    release_idle_memory()  # the pictures', above all
-    return profile
-
-
 def _show_progress(share: float) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"{CLEAR_LINE}measured {share:.0%}" if share < 1 else CLEAR_LINE)
         sys.stderr.flush()
-
-
-def _sinks(config: RunConfig, source: Source, encoder: EncoderRuntime) -> list[Sink]:
-    names = encoder.manifest.class_names
-    sinks: list[Sink] = []
-    if config.out is not None:
-        sinks.append(JsonLinesSink(config.out, names))
-    if config.annotate is not None:
-        sinks.append(annotation_sink(config.annotate, source.fps, names))
-    return sinks
 
 
 async def _run_until_signal(pipeline: Pipeline) -> None:
@@ -207,7 +151,7 @@ def _profile(arguments: argparse.Namespace) -> int:
     quality = manifest.qualities // 2 if config.quality is None else config.quality
     points = points_to_measure(manifest, quality, local is not None)
     measured = measure(encoder, local, images, points, Effort(config.frames, config.seconds), _show_progress)
-    profile = device_profile(manifest, device_fingerprint(config.device, config.threads, encoder.backend), measured)
+    profile = profile_of(manifest, device_fingerprint(config.device, config.threads, encoder.backend), measured)
     print(profile_table(measured))
     if (path := keep_profile(profile)) is not None:
         print(f"kept in {path}")
@@ -254,6 +198,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     clear = CLEAR_LINE if sys.stderr.isatty() else ""
     logging.basicConfig(level=logging.WARNING, format=clear + "edge-client: %(message)s")
+    logging.getLogger(device_profile.__name__).setLevel(logging.INFO)  # it says what one waits for
 
 
 if __name__ == "__main__":

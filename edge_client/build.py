@@ -1,19 +1,41 @@
-"""From what the user asks for to who chooses: a fixed point, a schedule, or the policy that adapts."""
+"""The front door for programs: from the settings of `edge-client run` to a pipeline that is ready to run.
+
+    from edge_client.build import build_pipeline
+    from edge_client.config import RunConfig
+    from edge_client.output.sinks import CallbackSink
+
+    def show(result):
+        print(f"frame {result.frame.frame_id}: {len(result.detections)} objects by {result.encoded.point}")
+
+    config = RunConfig(server="edge-node:50051", source="street.mp4", deadline_ms=200)
+    statistics = build_pipeline(config, [CallbackSink(show)]).run_blocking()
+    print(f"{statistics.detected} of {statistics.captured} frames, {statistics.late} of them late")
+
+With a deadline every frame's operating point is chosen by what was measured, so that its detections arrive in time.
+Inside an event loop of your own, `await pipeline.run()` instead.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.point_table import Choice, PointTable, build_table
 from edge_client.adaptation.policy import FixedPolicy, Policy, SchedulePolicy
 from edge_client.adaptation.profile import DeviceProfile
+from edge_client.capture.source import open_source
 from edge_client.config import RunConfig
-from edge_client.encoding.encoder import EncoderRuntime
-from edge_client.encoding.local_detector import LocalRuntime
+from edge_client.encoding.encoder import EncoderRuntime, load_encoder
+from edge_client.encoding.local_detector import LocalRuntime, load_local
+from edge_client.measuring.cpu_sampler import CpuSampler
+from edge_client.measuring.device_profile import find_profile
+from edge_client.measuring.profile_cache import device_fingerprint
+from edge_client.output.annotation import annotation_sink
+from edge_client.output.sinks import JsonLinesSink, Sink
+from edge_client.pipeline import Pipeline, PipelineSettings
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
 
@@ -21,6 +43,64 @@ if TYPE_CHECKING:
     from splitnet.manifest import Manifest
 
 _CHOICES: dict[str, Choice] = {"auto": "auto", "split": "split", "image": "image"}
+
+
+class Run(NamedTuple):
+    """A pipeline, and what there is to say of it."""
+
+    pipeline: Pipeline
+    encoder: EncoderRuntime
+    tables: Mapping[Mode, PointTable]  # what each mode could do here, for the advice; empty if nothing is chosen
+
+
+def build_pipeline(config: RunConfig, sinks: Sequence[Sink] = ()) -> Pipeline:
+    """Return the pipeline that settings describe; each result goes to the sinks, too.
+
+    Loads the bundle. With a deadline, the first run on a device also measures it for a few seconds. Raises ConfigError,
+    BundleError, ProfileError or SourceError if something cannot be had as it is asked for.
+    """
+    return build_run(config, sinks).pipeline
+
+
+def build_run(
+    config: RunConfig, sinks: Sequence[Sink] = (), on_progress: Callable[[float], None] = lambda share: None
+) -> Run:
+    """Return the same with what belongs to it. on_progress: called with the share that is measured, 0..1."""
+    settings = _pipeline_settings(config)
+    source = open_source(config.source, fps=config.fps, camera_patience_s=config.camera_patience_s, loop=config.loop)
+    encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
+    manifest = encoder.manifest
+    choice = adapts(config, manifest)
+    local = load_local(config.bundle, manifest, config.device) if needs_local(config, choice) else None
+    profile = None
+    if choice is not None:
+        device = device_fingerprint(config.device, config.threads, encoder.backend)
+        profile = find_profile(encoder, local, device, config.profile, on_progress)
+    policy = make_policy(config, choice, encoder, local, profile)
+    all_sinks = [*_sinks(config, source.fps, manifest.class_names), *sinks]
+    pipeline = Pipeline(
+        source, encoder, policy, all_sinks, settings, local=local, sampler=CpuSampler(), trace_out=config.trace_out
+    )
+    return Run(pipeline, encoder, {} if profile is None else mode_tables(manifest, profile))
+
+
+def _pipeline_settings(config: RunConfig) -> PipelineSettings:
+    return PipelineSettings(
+        server="" if config.mode == Mode.LOCAL.value else config.server or "",
+        device_id=config.device_id,
+        deadline_ms=config.deadline_ms,
+        max_frames=config.max_frames,
+        live=not config.as_fast_as_possible,
+    )
+
+
+def _sinks(config: RunConfig, fps: float, class_names: Sequence[str]) -> list[Sink]:
+    sinks: list[Sink] = []
+    if config.out is not None:
+        sinks.append(JsonLinesSink(config.out, class_names))
+    if config.annotate is not None:
+        sinks.append(annotation_sink(config.annotate, fps, class_names))
+    return sinks
 
 
 def adapts(config: RunConfig, manifest: Manifest) -> Choice | None:

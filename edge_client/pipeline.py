@@ -1,11 +1,4 @@
-"""The way of a frame through the device, for programs of your own as well as for `edge-client run`.
-
-    encoder = load_encoder(Path("bundles/coco-nano"), device="cpu", threads=1)
-    source = open_source("0", fps=30, camera_patience_s=30)
-    settings = PipelineSettings(server="edge:50051", deadline_ms=200)
-    policy = FixedPolicy(OperatingPoint(Codec.RANS, width=4, quality=2))
-    pipeline = Pipeline(source, encoder, policy, [CallbackSink(print)], settings)
-    statistics = await pipeline.run()  # or, without an event loop: pipeline.run_blocking()
+"""The way of a frame through the device. Programs get a pipeline from `build`.
 
 Four threads and an event loop: one thread reads frames, one encodes them, one detects on the device (if it can), one
 feeds the sinks; the loop talks to the server (`uplink`). The mailbox between reader and encoder holds one frame, the

@@ -93,7 +93,7 @@ def measure(
     return [_summarised(encoder, point, size, found[WARM_UP_ROUNDS:]) for point, found in samples.items()]
 
 
-def device_profile(manifest: Manifest, device: str, measured: Sequence[PointProfile]) -> DeviceProfile:
+def profile_of(manifest: Manifest, device: str, measured: Sequence[PointProfile]) -> DeviceProfile:
     """Return what was measured as a profile; a width's time counts for all its qualities."""
     encode_ms: dict[str, float] = {}
     for found in measured:

@@ -187,6 +187,6 @@ def test_ctrl_c_while_loading_leaves_no_traceback(pictures, tiny_bundle, monkeyp
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edge_client.__main__.load_encoder", interrupted)
+    monkeypatch.setattr("edge_client.build.load_encoder", interrupted)
     assert main(["run", *NOWHERE, "--source", str(pictures), "--bundle", str(tiny_bundle)]) == 130
     assert capsys.readouterr().err == ""

@@ -16,10 +16,10 @@ from edge_client.measuring.profiling import (
     LEAST_ROUNDS,
     WARM_UP_ROUNDS,
     Effort,
-    device_profile,
     drawn_images,
     measure,
     points_to_measure,
+    profile_of,
     profile_table,
     profile_to_json,
 )
@@ -86,18 +86,18 @@ def test_measuring_ends_with_its_time_but_not_before_a_few_rounds(tiny_bundle, p
 
 
 def test_a_widths_time_counts_for_all_its_qualities(encoder, measured):
-    profile = device_profile(encoder.manifest, "this", measured)
+    profile = profile_of(encoder.manifest, "this", measured)
     assert profile.device == "this"
     assert profile.bundle_digest == encoder.manifest.digest
     assert len(profile.encode_ms) == 4 * 3 + 1
     assert profile.encode_ms["w2 q0"] == profile.encode_ms["w2 q2"] == measured[1].encode_ms_p50
     assert profile.encode_ms["jpeg 30"] == measured[5].encode_ms_p50
     assert (profile.local_ms, profile.local_ms_p90) == (measured[4].encode_ms_p50, measured[4].encode_ms_p90)
-    assert device_profile(encoder.manifest, "this", measured[:4]).local_ms is None
+    assert profile_of(encoder.manifest, "this", measured[:4]).local_ms is None
 
 
 def test_json_says_what_the_figures_depend_on(encoder, measured):
-    profile = device_profile(encoder.manifest, "this", measured)
+    profile = profile_of(encoder.manifest, "this", measured)
     written = json.loads(json.dumps(profile_to_json(profile, "tiny-0", (640, 480), measured)))
     assert written["bundle"] == "tiny-0"
     assert written["frame"] == {"width": 640, "height": 480}

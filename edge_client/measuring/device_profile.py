@@ -1,0 +1,47 @@
+"""The profile of this device: the one that the user names, else the kept one, else one measured in a few seconds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_client.adaptation.profile import DeviceProfile
+from edge_client.encoding.encoder import EncoderRuntime
+from edge_client.encoding.idle_memory import release_idle_memory
+from edge_client.encoding.local_detector import LocalRuntime
+from edge_client.measuring.profile_cache import cached_profile, keep_profile, read_profile
+from edge_client.measuring.profiling import Effort, drawn_images, measure, points_to_measure, profile_of
+
+logger = logging.getLogger(__name__)
+
+QUICK = Effort(frames=15, seconds=6.0)
+IMAGES = 2  # at a few megabytes each
+
+
+def find_profile(
+    encoder: EncoderRuntime,
+    local: LocalRuntime | None,
+    device: str,
+    given: Path | None,
+    on_progress: Callable[[float], None],
+) -> DeviceProfile:
+    """Return the profile of this device, as `device_fingerprint` names it, and of the encoder's bundle.
+
+    given: the file that the user names. on_progress: called with the share that is measured, 0..1.
+    Raises ProfileError if the file is none, or of another device or bundle.
+    """
+    manifest = encoder.manifest
+    if given is not None:
+        profile = read_profile(given)
+        profile.check(device, manifest.digest)
+        return profile
+    kept = cached_profile(device, manifest.digest)
+    if kept is not None and (local is None or kept.local_ms is not None):
+        return kept
+    logger.info("measuring this device once, a few seconds")
+    points = points_to_measure(manifest, manifest.qualities // 2, local is not None)
+    profile = profile_of(manifest, device, measure(encoder, local, drawn_images(IMAGES), points, QUICK, on_progress))
+    keep_profile(profile)
+    release_idle_memory()  # above all the images'
+    return profile

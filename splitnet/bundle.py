@@ -13,15 +13,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from splitnet.codec.bitstream import DIGEST_BYTES
+from splitnet.codec.change_codec import ChangeCodec
+from splitnet.codec.change_model import ChangeModel
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.errors import BundleError, DigestMismatchError
@@ -36,7 +40,8 @@ ENCODER_FILE = "encoder.safetensors"
 SERVER_FILE = "server.safetensors"
 DETECTOR_FILE = "detector.safetensors"
 _TABLES = "entropy."
-_UINT16 = {"quantized_cdf", "table_index"}
+_CHANGE_TABLES = "changes."
+_UINT16 = {"quantized_cdf", "table_index", "flag_index", "change_index"}
 _DTYPES = (torch.float16, torch.float32, torch.int32)  # what files hold: torch cannot compute with all there are
 
 
@@ -69,6 +74,7 @@ class BundleParts:
     entropy_model: EntropyModel
     server: ServerHalf
     detector: Detector | None = None
+    change_model: ChangeModel | None = None  # for frames coded against references
 
 
 def load_device(folder: Path) -> DeviceBundle:
@@ -80,7 +86,7 @@ def load_device(folder: Path) -> DeviceBundle:
     tensors = _read(folder, manifest, ENCODER_FILE)
     # Not on the "meta" device: its initialisers import a compiler, 70 MB that a device does not have.
     encoder = make_encoder(manifest.encoder, manifest.detector, manifest.split_point)
-    weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith(_TABLES)}
+    weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith((_TABLES, _CHANGE_TABLES))}
     _assign(encoder, weights, ENCODER_FILE)
     gains = _gains(tensors, "gains", manifest, ENCODER_FILE)
     return DeviceBundle(manifest, DeviceHalf(encoder, gains), _codec(tensors, manifest))
@@ -114,7 +120,9 @@ def load_detector(folder: Path, manifest: Manifest) -> Detector | None:
 def save_bundle(folder: Path, parts: BundleParts) -> Manifest:
     """Write a bundle; returns its manifest. The manifest is written last, so a half-written one does not load."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {_TABLES + k: torch.from_numpy(v.astype(np.int32)) for k, v in parts.entropy_model.to_arrays().items()}
+    tables = _stored(parts.entropy_model.to_arrays(), _TABLES)
+    if parts.change_model is not None:
+        tables |= _stored(parts.change_model.to_arrays(), _CHANGE_TABLES)
     encoder = {**_half_precision(parts.encoder), "gains": parts.gains.float().contiguous(), **tables}
     server = {
         **_half_precision(parts.server),
@@ -130,6 +138,10 @@ def save_bundle(folder: Path, parts: BundleParts) -> Manifest:
     manifest = replace(parts.manifest, files=entries)
     manifest.write(folder)
     return manifest
+
+
+def _stored(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: torch.from_numpy(array.astype(np.int32)) for name, array in arrays.items()}
 
 
 def _half_precision(module: nn.Module) -> dict[str, Tensor]:
@@ -187,16 +199,33 @@ def _gains(tensors: Mapping[str, Tensor], key: str, manifest: Manifest, name: st
 
 
 def _codec(tensors: Mapping[str, Tensor], manifest: Manifest) -> FeatureCodec:
+    model = EntropyModel.from_arrays(_tables(tensors, _TABLES))
+    if model.table_index.shape[:3] != (manifest.widths, manifest.qualities, manifest.latent_channels):
+        raise BundleError(f"{ENCODER_FILE}: the entropy tables do not fit the manifest; copy the bundle again")
+    positions = [(side // LATENT_STRIDE) ** 2 for side in manifest.sides]
+    digest = bytes.fromhex(manifest.digest)[:DIGEST_BYTES]
+    return FeatureCodec(model, digest, manifest.latent_size, positions, _changes(tensors, manifest, model, digest))
+
+
+def _changes(
+    tensors: Mapping[str, Tensor], manifest: Manifest, model: EntropyModel, digest: bytes
+) -> ChangeCodec | None:
+    """Return what codes frames against references, or None if the bundle has no tables for it."""
+    arrays = _tables(tensors, _CHANGE_TABLES)
+    if not arrays:
+        return None
+    gains = _gains(tensors, "gains", manifest, ENCODER_FILE).numpy()
+    return ChangeCodec(ChangeModel.from_arrays(arrays), model, gains, digest)
+
+
+def _tables(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the integer tables whose names begin with a prefix, without it."""
     arrays = {}
     for key, tensor in tensors.items():
-        if key.startswith(_TABLES):
-            field = key.removeprefix(_TABLES)
+        if key.startswith(prefix):
+            field = key.removeprefix(prefix)
             if tensor.dtype != torch.int32:
                 raise BundleError(f"{ENCODER_FILE}: {key} holds no integers; copy the bundle again")
             array = tensor.numpy()
             arrays[field] = array.astype(np.uint16) if field in _UINT16 else array.astype(np.int32)
-    model = EntropyModel.from_arrays(arrays)
-    if model.table_index.shape[:3] != (manifest.widths, manifest.qualities, manifest.latent_channels):
-        raise BundleError(f"{ENCODER_FILE}: the entropy tables do not fit the manifest; copy the bundle again")
-    positions = [(side // LATENT_STRIDE) ** 2 for side in manifest.sides]
-    return FeatureCodec(model, bytes.fromhex(manifest.digest)[:DIGEST_BYTES], manifest.latent_size, positions)
+    return arrays

@@ -29,6 +29,14 @@ class ImageFileError(BitstreamError):
     """Bytes that are not an image file: damaged, truncated, of another kind or too large."""
 
 
+class MissingReferenceError(BitstreamError):
+    """A frame builds on one that this end does not hold, or holds differently."""
+
+    def __init__(self, low_bits: int) -> None:
+        super().__init__(f"the frame builds on frame {low_bits} (its low 16 bits), which is not here: send it whole")
+        self.low_bits = low_bits
+
+
 class ProtocolError(SplitError):
     """The peer broke the rules of the session: wrong version, wrong order, missing fields."""
 

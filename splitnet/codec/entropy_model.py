@@ -46,7 +46,7 @@ class EntropyModel:
     def __post_init__(self) -> None:
         """Check every array, since they come from files."""
         _check_layout(self)
-        _check_tables(self)
+        check_tables(self.quantized_cdf, self.cdf_start, self.offset)
 
     @classmethod
     def fit(cls, counts: NDArray[np.integer[Any]]) -> EntropyModel:
@@ -58,7 +58,7 @@ class EntropyModel:
         for position in np.ndindex(counts.shape[:3]):
             row = fit_table(counts[position], TOTAL)
             table_index[position] = rows.setdefault(row, len(rows))
-        return cls(*_joined(rows), table_index)
+        return cls(*joined(rows), table_index)
 
     def with_contexts(self, counts: NDArray[np.integer[Any]]) -> EntropyModel:
         """Add tables for every context to a model without, from histograms of the symbols -R..R in contexts 1..9.
@@ -85,7 +85,7 @@ class EntropyModel:
         table_index = np.concatenate([self.table_index, index], axis=3).astype(np.uint16)
         if not rows:
             return EntropyModel(self.quantized_cdf, self.cdf_start, self.offset, table_index)
-        cdf, start, offset = _joined(rows)
+        cdf, start, offset = joined(rows)
         return EntropyModel(
             np.concatenate([self.quantized_cdf, cdf]),
             np.concatenate([self.cdf_start, self.cdf_start[-1] + start[1:]]).astype(np.int32),
@@ -192,10 +192,10 @@ _DTYPES = {
 }
 
 
-def _joined(
+def joined(
     rows: Iterable[tuple[int, bytes]],
 ) -> tuple[NDArray[np.uint16], NDArray[np.int32], NDArray[np.int32]]:
-    """Return the first three arrays of a model whose tables are given by first symbol and cdf."""
+    """Return the cdfs, starts and offsets of tables that are given by first symbol and cdf."""
     firsts, cdfs = zip(*((first, np.frombuffer(cdf, np.uint16)) for first, cdf in rows), strict=True)
     start = np.cumsum([0] + [cdf.size for cdf in cdfs])
     return np.concatenate(cdfs), start.astype(np.int32), np.array(firsts, np.int32)
@@ -223,8 +223,9 @@ def _check_layout(model: EntropyModel) -> None:
         raise BundleError("the entropy tables contradict one another: the bundle is damaged")
 
 
-def _check_tables(model: EntropyModel) -> None:
-    start, cdf = model.cdf_start.astype(np.int64), model.quantized_cdf.astype(np.int64)
+def check_tables(quantized_cdf: NDArray[np.uint16], cdf_start: NDArray[np.int32], offset: NDArray[np.int32]) -> None:
+    """Raise BundleError unless cdfs (total,), starts (tables + 1,) and offsets (tables,) are distributions."""
+    start, cdf = cdf_start.astype(np.int64), quantized_cdf.astype(np.int64)
     length = np.diff(start)
     if start[0] != 0 or start[-1] != cdf.size or length.min() < 3:
         raise BundleError("the entropy tables' borders are wrong: the bundle is damaged")
@@ -233,6 +234,6 @@ def _check_tables(model: EntropyModel) -> None:
     rising = np.diff(cdf, append=0)[within].min() >= 1
     if not rising or (cdf[start[:-1]] != 0).any() or (cdf[start[1:] - 1] != TOTAL).any():
         raise BundleError("an entropy table is not a distribution: the bundle is damaged")
-    last = model.offset + length - 3
-    if model.offset.min() < SYMBOL_MIN or last.max() > SYMBOL_MAX:
+    last = offset + length - 3
+    if offset.min() < SYMBOL_MIN or last.max() > SYMBOL_MAX:
         raise BundleError("an entropy table leaves the range of int16: the bundle is damaged")

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from splitnet.codec import bitstream as wire
 from splitnet.codec import rans
-from splitnet.codec.bitstream import CHANNEL_ALONE, DIGEST_BYTES, HEADER_BYTES, NEIGHBOURS, Header, Limits
+from splitnet.codec.bitstream import CHANGES, CHANNEL_ALONE, DIGEST_BYTES, NEIGHBOURS, Header, Limits
 from splitnet.codec.byte_cap import MAX_HALVINGS, byte_caps, halved
+from splitnet.codec.change_codec import ChangeCodec, DecodedLatent
 from splitnet.codec.entropy_model import EntropyModel
+from splitnet.codec.references import ReferenceStore
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
 
@@ -28,10 +30,12 @@ class FeatureCodec:
         digest: bytes,
         max_latent_size: tuple[int, int, int],
         positions: Sequence[int] | None = None,
+        changes: ChangeCodec | None = None,
     ) -> None:
         """Take the tables, the 8 bytes that name the bundle, and the largest latent (C, H, W) it makes.
 
-        positions: H * W of the largest latent of each width, if not the same for all.
+        positions: H * W of the largest latent of each width, if not the same for all. changes: codes frames against
+        references, if the bundle can.
         """
         if len(digest) != DIGEST_BYTES:
             raise ValueError(f"the digest has {DIGEST_BYTES} bytes, not {len(digest)}")
@@ -40,7 +44,10 @@ class FeatureCodec:
         self.model = model
         self.digest = digest
         context_model = NEIGHBOURS if model.contexts > 1 else CHANNEL_ALONE
-        self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size, context_model)
+        self.changes = changes
+        self.limits = Limits(
+            digest, model.widths, model.qualities, *max_latent_size, context_model, changes is not None
+        )
         self._tables = rans.Tables.build(model)
         largest = max_latent_size[1] * max_latent_size[2]
         self._caps = byte_caps(model, positions or [largest] * model.widths)
@@ -95,21 +102,36 @@ class FeatureCodec:
         return payload, quality
 
     def decompress(self, bitstream: bytes) -> tuple[Header, NDArray[np.int16]]:
-        """Return the header and the symbols (C, H, W) int16 of a bitstream.
+        """Return the header and the symbols (C, H, W) int16 of a bitstream that stands alone.
 
         Raise BitstreamError for anything but a whole bitstream of this bundle.
         """
+        decoded = self.decode(bitstream)
+        return decoded.header, decoded.symbols
+
+    def decode(self, bitstream: bytes, references: ReferenceStore | None = None) -> DecodedLatent:
+        """Return what a bitstream holds. references: the frames of its session that it may build on.
+
+        Raise MissingReferenceError if it builds on another, BitstreamError if it is no whole bitstream of this bundle.
+        """
         header = wire.unpack(bitstream, self.limits)
-        payload = bitstream[HEADER_BYTES:]
+        payload = bitstream[header.begin :]
+        if self.changes is not None and header.context_model == CHANGES:
+            return self.changes.decompress(header, payload, references)
+        return DecodedLatent(header, self._whole(header, payload), np.zeros(header.shape[1:], np.uint8))
+
+    def _whole(self, header: Header, payload: bytes) -> NDArray[np.int16]:
         if header.codec is Codec.ZSTD:
-            return header, decompress_zstd(payload, header.shape)
+            return decompress_zstd(payload, header.shape)
         channels, *size = header.shape
         choice = self.model.choice(header.width, header.quality, channels)
-        return header, rans.decode(payload, choice, (size[0], size[1]), self._tables)
+        return rans.decode(payload, choice, (size[0], size[1]), self._tables)
 
     def warm_up(self) -> None:
         """Make the first frame as fast as the others: compile the coder, or load it from numba's cache."""
         rans.warm_up(self._tables)
+        if self.changes is not None:
+            self.changes.warm_up()
 
 
 def compress_zstd(symbols: NDArray[np.int16], level: int = ZSTD_LEVEL) -> bytes:

@@ -21,16 +21,15 @@ from splitnet.codec.entropy_model import (
     SYMBOL_MAX,
     SYMBOL_MIN,
     TOTAL,
-    EntropyModel,
 )
-from splitnet.codec.rans_reference import STATE_MIN
+from splitnet.codec.rans_reference import STATE_MIN, TableRows
 from splitnet.errors import BitstreamError
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
 BYTES_PER_SYMBOL_MAX = 5  # 15 bits for the escape, 5 for the length, 16 for the value
 STATE_BYTES = 4
-_STATE_END = STATE_MIN << 8
+STATE_END = STATE_MIN << 8
 _MASK = TOTAL - 1
 _RENORM_SHIFT = 31 - PRECISION_BITS  # a state below frequency << _RENORM_SHIFT has room for one more symbol
 _RECIPROCAL_SHIFT = PRECISION_BITS + 31
@@ -38,12 +37,12 @@ _ESCAPE_BITS_MAX = 16
 _LOOKUP_BITS = 8
 _LOOKUP_SHIFT = PRECISION_BITS - _LOOKUP_BITS
 
-_BAD_START, _TOO_SHORT, _BAD_ESCAPE, _BAD_END = 1, 2, 3, 4
-_MESSAGES = {
-    _BAD_START: "the payload is too short or starts with an impossible state",
-    _TOO_SHORT: "the payload ends too early",
-    _BAD_ESCAPE: "the payload escapes to a value beyond int16",
-    _BAD_END: "the payload does not end where its symbols do: it is damaged",
+BAD_START, TOO_SHORT, BAD_ESCAPE, BAD_END = 1, 2, 3, 4
+MESSAGES = {
+    BAD_START: "the payload is too short or starts with an impossible state",
+    TOO_SHORT: "the payload ends too early",
+    BAD_ESCAPE: "the payload escapes to a value beyond int16",
+    BAD_END: "the payload does not end where its symbols do: it is damaged",
 }
 
 
@@ -63,7 +62,7 @@ class Tables:
     lookup: NDArray[np.uint16]  # (tables, 256)
 
     @classmethod
-    def build(cls, model: EntropyModel) -> Tables:
+    def build(cls, model: TableRows) -> Tables:
         """Derive everything from a model."""
         cdf = model.quantized_cdf.astype(np.int32)
         frequency = np.maximum(np.diff(cdf, append=0), 1).astype(np.int64)
@@ -79,7 +78,7 @@ def encode(symbols: NDArray[np.int16], choice: TableChoice, tables: Tables) -> b
     _check(choice, tables, len(symbols))
     symbols = np.require(symbols, np.int16, ["C", "W"])
     out = np.empty(symbols.size * BYTES_PER_SYMBOL_MAX + STATE_BYTES, np.uint8)
-    begin = _encode(
+    begin = push_all(
         symbols.reshape(-1),
         _indexes(symbols, *_arrays(choice)),
         tables.cdf,
@@ -99,7 +98,7 @@ def decode(payload: bytes, choice: TableChoice, size: tuple[int, int], tables: T
     channels = len(choice.rows)
     _check(choice, tables, channels)
     if len(payload) < STATE_BYTES:
-        raise BitstreamError(_MESSAGES[_BAD_START])
+        raise BitstreamError(MESSAGES[BAD_START])
     symbols = np.empty((channels, *size), np.int16)
     failure = _decode(
         np.frombuffer(bytearray(payload), np.uint8),
@@ -111,7 +110,7 @@ def decode(payload: bytes, choice: TableChoice, size: tuple[int, int], tables: T
         symbols,
     )
     if failure:
-        raise BitstreamError(_MESSAGES[failure])
+        raise BitstreamError(MESSAGES[failure])
     return symbols
 
 
@@ -134,17 +133,18 @@ def _arrays(choice: TableChoice) -> tuple[NDArray[np.uint16], NDArray[np.int16]]
     return np.require(choice.rows, np.uint16, ["C", "W"]), np.require(choice.centre, np.int16, ["C", "W"])
 
 
-def _compiled(function: Function) -> Function:
+def compiled(function: Function) -> Function:
+    """Return a function compiled on first use, without the GIL, kept in numba's cache where there is one."""
     try:
         return cast(Function, numba.njit(nogil=True, cache=True)(function))
     except RuntimeError:  # no folder to keep the cache in: compile at every start instead
         return cast(Function, numba.njit(nogil=True)(function))
 
 
-_context_of = _compiled(context_of)
+_context_of = compiled(context_of)
 
 
-@_compiled
+@compiled
 def _context_at(symbols: NDArray[np.int16], channel: int, row: int, column: int, centre: int) -> int:
     """Return a symbol's context from its neighbours; must be what contexts.contexts says."""
     west = symbols[channel, row, column - 1] - centre if column > 0 else 0
@@ -156,7 +156,7 @@ def _context_at(symbols: NDArray[np.int16], channel: int, row: int, column: int,
     return _context_of(west, north, north_west, north_east)
 
 
-@_compiled
+@compiled
 def _indexes(symbols: NDArray[np.int16], rows: NDArray[np.uint16], centre: NDArray[np.int16]) -> NDArray[np.uint16]:
     """Return the table of every symbol (C, H, W), as (C*H*W,)."""
     channels, height, columns = symbols.shape
@@ -185,8 +185,8 @@ def _indexes(symbols: NDArray[np.int16], rows: NDArray[np.uint16], centre: NDArr
     return found
 
 
-@_compiled
-def _encode(
+@compiled
+def push_all(
     symbols: NDArray[np.int16],
     indexes: NDArray[np.uint16],
     cdf: NDArray[np.int32],
@@ -228,16 +228,16 @@ def _encode(
     return end
 
 
-@_compiled
+@compiled
 def _push_bits(state: int, bits: int, count: int, out: NDArray[np.uint8], end: int) -> tuple[int, int]:
-    while state >= _STATE_END >> count:
+    while state >= STATE_END >> count:
         end -= 1
         out[end] = state & 0xFF
         state >>= 8
     return state << count | bits, end
 
 
-@_compiled
+@compiled
 def _decode(
     payload: NDArray[np.uint8],
     rows: NDArray[np.uint16],
@@ -252,8 +252,8 @@ def _decode(
     state = 0
     for i in range(STATE_BYTES):
         state = state << 8 | np.int64(payload[i])
-    if state < STATE_MIN or state >= _STATE_END:
-        return _BAD_START
+    if state < STATE_MIN or state >= STATE_END:
+        return BAD_START
     position = STATE_BYTES
     in_context = rows.shape[1] > 1
     channels, height, columns = symbols.shape
@@ -263,25 +263,46 @@ def _decode(
             for column in range(columns):
                 context = _context_at(symbols, channel, row, column, middle) if in_context else 0
                 table = rows[channel, context]
-                slot = state & _MASK
-                entry = start[table] + np.int64(lookup[table, slot >> _LOOKUP_SHIFT])
-                while cdf[entry + 1] <= slot:  # ends at the latest where the row reaches TOTAL
-                    entry += 1
-                low = cdf[entry]
-                state = (cdf[entry + 1] - low) * (state >> PRECISION_BITS) + slot - low
-                state, position = _refill(state, payload, position)
-                symbol = entry - start[table] + offset[table]
-                if entry == start[table + 1] - 2:
-                    symbol, state, position = _escaped(symbol, offset[table], state, payload, position)
-                    if symbol < SYMBOL_MIN or symbol > SYMBOL_MAX:
-                        return _BAD_ESCAPE
+                symbol, state, position = pop(table, state, payload, position, cdf, start, offset, lookup)
+                if symbol > SYMBOL_MAX:
+                    return BAD_ESCAPE
                 if state < STATE_MIN:
-                    return _TOO_SHORT
+                    return TOO_SHORT
                 symbols[channel, row, column] = symbol
-    return 0 if state == STATE_MIN and position == payload.size else _BAD_END
+    return 0 if state == STATE_MIN and position == payload.size else BAD_END
 
 
-@_compiled
+@compiled
+def pop(
+    table: int,
+    state: int,
+    payload: NDArray[np.uint8],
+    position: int,
+    cdf: NDArray[np.int32],
+    start: NDArray[np.int32],
+    offset: NDArray[np.int32],
+    lookup: NDArray[np.uint16],
+) -> tuple[int, int, int]:
+    """Return the next symbol under a table, beyond int16 if its escape cannot be one, and the state and position after.
+
+    A state below STATE_MIN afterwards says that the payload ended too early.
+    """
+    slot = state & _MASK
+    entry = start[table] + np.int64(lookup[table, slot >> _LOOKUP_SHIFT])
+    while cdf[entry + 1] <= slot:  # ends at the latest where the row reaches TOTAL
+        entry += 1
+    low = cdf[entry]
+    state = (cdf[entry + 1] - low) * (state >> PRECISION_BITS) + slot - low
+    state, position = _refill(state, payload, position)
+    symbol = entry - start[table] + offset[table]
+    if entry == start[table + 1] - 2:
+        symbol, state, position = _escaped(symbol, offset[table], state, payload, position)
+        if symbol < SYMBOL_MIN:
+            symbol = SYMBOL_MAX + 1
+    return symbol, state, position
+
+
+@compiled
 def _escaped(symbol: int, offset: int, state: int, payload: NDArray[np.uint8], position: int) -> tuple[int, int, int]:
     """Return the value that follows an escape, beyond int16 if it cannot be one, and the state and position after."""
     length = state & ((1 << ESCAPE_LENGTH_BITS) - 1)
@@ -294,7 +315,7 @@ def _escaped(symbol: int, offset: int, state: int, payload: NDArray[np.uint8], p
     return symbol, state, position
 
 
-@_compiled
+@compiled
 def _refill(state: int, payload: NDArray[np.uint8], position: int) -> tuple[int, int]:
     """Take in bytes until the state is in its range again; leave it short where the payload ends."""
     while state < STATE_MIN and position < payload.size:

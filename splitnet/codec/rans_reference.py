@@ -8,6 +8,8 @@ right ends there: 23 bits of check that cost nothing beyond the state itself.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +28,31 @@ from splitnet.errors import BitstreamError
 STATE_MIN = 1 << 23
 
 
+class TableRows(Protocol):
+    """Tables of cumulative frequencies, as `EntropyModel` describes them."""
+
+    @property
+    def quantized_cdf(self) -> NDArray[np.uint16]:
+        """All rows (total,)."""
+
+    @property
+    def cdf_start(self) -> NDArray[np.int32]:
+        """Where each row begins (tables + 1,)."""
+
+    @property
+    def offset(self) -> NDArray[np.int32]:
+        """The first symbol of each row (tables,)."""
+
+
 def encode(symbols: NDArray[np.int16], choice: TableChoice, model: EntropyModel) -> bytes:
     """Encode symbols (C, H, W) under tables of the model."""
+    return encode_values(symbols.ravel().tolist(), choice.indexes(symbols).tolist(), model)
+
+
+def encode_values(values: Sequence[int], tables: Sequence[int], model: TableRows) -> bytes:
+    """Encode values, each under the table of the model that stands beside it."""
     writer = _Writer()
-    indexes = choice.indexes(symbols)
-    for symbol, table in zip(reversed(symbols.ravel().tolist()), reversed(indexes.tolist()), strict=True):
+    for symbol, table in zip(reversed(values), reversed(tables), strict=True):
         cdf, offset = _table(model, table)
         escape = len(cdf) - 2
         entry = symbol - offset
@@ -43,26 +65,19 @@ def encode(symbols: NDArray[np.int16], choice: TableChoice, model: EntropyModel)
 
 def decode(payload: bytes, choice: TableChoice, size: tuple[int, int], model: EntropyModel) -> NDArray[np.int16]:
     """Decode the symbols (C, H, W) of a size (H, W); raise BitstreamError unless the payload fits exactly."""
-    reader = _Reader(payload)
+    reader = Reader(payload)
     symbols = np.zeros((len(choice.rows), *size), np.int16)
     for place in np.ndindex(symbols.shape):
         # What is not decoded yet is no neighbour, so the channel as far as it is known tells this symbol's context.
         channel = slice(place[0], place[0] + 1)
         indexes = TableChoice(choice.rows[channel], choice.centre[channel]).indexes(symbols[channel])
         table = indexes.reshape(size)[place[1:]]
-        cdf, offset = _table(model, int(table))
-        entry = bisect_right(cdf, reader.state % TOTAL) - 1
-        reader.pop(cdf[entry], cdf[entry + 1] - cdf[entry], PRECISION_BITS)
-        if entry == len(cdf) - 2:
-            entry = reader.pop_escaped(entry)
-        if not SYMBOL_MIN <= offset + entry <= SYMBOL_MAX:
-            raise BitstreamError("the payload escapes to a value beyond int16")
-        symbols[place] = offset + entry
+        symbols[place] = reader.pop_value(int(table), model)
     reader.finish()
     return symbols
 
 
-def _table(model: EntropyModel, table: int) -> tuple[list[int], int]:
+def _table(model: TableRows, table: int) -> tuple[list[int], int]:
     start, end = model.cdf_start[table : table + 2]
     return model.quantized_cdf[start:end].tolist(), int(model.offset[table])
 
@@ -94,7 +109,7 @@ class _Writer:
         return self.state.to_bytes(4, "big") + bytes(reversed(self.shed))
 
 
-class _Reader:
+class Reader:
     """A decoder's state and the bytes it has yet to take in."""
 
     def __init__(self, payload: bytes) -> None:
@@ -111,6 +126,17 @@ class _Reader:
             if byte is None:
                 raise BitstreamError("the payload ends too early")
             self.state = self.state << 8 | byte
+
+    def pop_value(self, table: int, model: TableRows) -> int:
+        """Return the next value, coded under a table of the model."""
+        cdf, offset = _table(model, table)
+        entry = bisect_right(cdf, self.state % TOTAL) - 1
+        self.pop(cdf[entry], cdf[entry + 1] - cdf[entry], PRECISION_BITS)
+        if entry == len(cdf) - 2:
+            entry = self.pop_escaped(entry)
+        if not SYMBOL_MIN <= offset + entry <= SYMBOL_MAX:
+            raise BitstreamError("the payload escapes to a value beyond int16")
+        return offset + entry
 
     def pop_escaped(self, escape: int) -> int:
         """Return the entry that an escape stands for."""

@@ -1,0 +1,94 @@
+"""Frames that later ones may be coded against: what they hold, how they are kept, and how they are made to fit.
+
+A frame may be a reference once both ends have it. Each end keeps a few. A bitstream names its reference by the low bits
+of the frame's id and by a checksum of what the reference holds, so that a wrong decode is impossible: either both ends
+hold the same, or the frame is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+ID_MASK = 0xFFFF  # what a header has room for; 0 means no reference
+MAX_REFERENCES = 4  # of one session, at either end: two frames under way, the one they build on, and one to spare
+RATIO_BITS = 16  # of the fixed-point factor between two qualities
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What a frame leaves behind for later ones."""
+
+    frame_id: int
+    width: int
+    quality: int
+    symbols: NDArray[np.int16]  # (C, H, W)
+    changed: NDArray[np.uint8]  # (H, W): 1 where it differed from its own reference, or everywhere 0
+
+    @cached_property
+    def check(self) -> int:
+        """A checksum (CRC-32, ISO 3309) of everything that decoding depends on."""
+        head = bytes((self.width, self.quality)) + repr(self.symbols.shape).encode()
+        symbols = np.ascontiguousarray(self.symbols, "<i2")
+        return zlib.crc32(self.changed.tobytes(), zlib.crc32(symbols.tobytes(), zlib.crc32(head)))
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return self.symbols.nbytes + self.changed.nbytes
+
+
+def fitted(reference: Reference, ratio: NDArray[np.int64], shift: tuple[int, int]) -> Reference:
+    """Return a reference as another quality would have coded it, moved by whole positions (down, right).
+
+    ratio: (C,) gains of the wanted quality over the reference's own, with RATIO_BITS bits behind the point. What moves
+    in from outside repeats the border.
+    """
+    symbols, changed = reference.symbols, reference.changed
+    if (ratio != 1 << RATIO_BITS).any():
+        scaled = symbols.astype(np.int64) * ratio[:, None, None] + (1 << RATIO_BITS - 1) >> RATIO_BITS
+        symbols = np.clip(scaled, np.iinfo(np.int16).min, np.iinfo(np.int16).max).astype(np.int16)
+    if any(shift):
+        rows, columns = (np.clip(np.arange(n) - s, 0, n - 1) for n, s in zip(changed.shape, shift, strict=True))
+        symbols, changed = symbols[:, rows[:, None], columns], changed[rows[:, None], columns]
+    return Reference(reference.frame_id, reference.width, reference.quality, symbols, changed)
+
+
+class ReferenceStore:
+    """The newest few frames of one session that may be references. Any thread may use it."""
+
+    def __init__(self, limit: int = MAX_REFERENCES) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[int, Reference] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, reference: Reference) -> None:
+        """Keep a frame, and forget the one with the lowest id if there are too many."""
+        with self._lock:
+            self._kept[reference.frame_id] = reference
+            if len(self._kept) > self._limit:
+                del self._kept[min(self._kept)]
+
+    def find(self, low_bits: int, check: int) -> Reference | None:
+        """Return the frame that a bitstream names, or None if it is not here."""
+        with self._lock:
+            candidates = list(self._kept.values())
+        named = (one for one in candidates if one.frame_id & ID_MASK == low_bits)
+        return next((one for one in named if one.check == check), None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._kept.clear()
+
+    @property
+    def nbytes(self) -> int:
+        """What all of them take in memory."""
+        with self._lock:
+            return sum(one.nbytes for one in self._kept.values())

@@ -18,6 +18,7 @@ from benchmarks.harness.report import as_text
 from benchmarks.serving import serve, soak
 from splitnet.environment import environment
 from splitnet.errors import SplitError
+from splitnet.settings import add_commands
 
 BENCHMARKS = tuple(
     module.BENCHMARK
@@ -44,11 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one benchmark; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        return options.command(options) or 0
     except SplitError as error:
         print(f"benchmarks {options.name}: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -66,15 +66,15 @@ def _plot(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = parser.add_subparsers(required=True, metavar="NAME", dest="name")
+    names = add_commands(parser)
     for benchmark in BENCHMARKS:
         own = names.add_parser(benchmark.name, help=benchmark.summary, description=benchmark.summary)
         own.add_argument("--out", type=Path, metavar="FILE.json", help="where to write the figures")
         benchmark.add_arguments(own)
-        own.set_defaults(command=_measure, benchmark=benchmark)
+        own.set_defaults(command=_measure, benchmark=benchmark, name=benchmark.name)
     drawing = names.add_parser("plot", help=plot.SUMMARY, description=plot.SUMMARY)
     plot.add_arguments(drawing)
-    drawing.set_defaults(command=_plot)
+    drawing.set_defaults(command=_plot, name="plot")
     return parser
 
 

@@ -17,14 +17,14 @@ from cloud_server.config import ServeConfig
 from cloud_server.log import start_logging
 from cloud_server.server import serve
 from splitnet.errors import SplitError
-from splitnet.settings import add_settings, read_settings
+from splitnet.settings import add_commands, add_settings, read_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 done, 1 stopped by force, 2 cannot be done."""
     parsed = _parser().parse_args(arguments)
     try:
-        code: int = parsed.run(parsed)
+        code: int = parsed.command(parsed)
         return code
     except SplitError as error:
         print(f"cloud-server: {error}", file=sys.stderr)
@@ -33,17 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cloud-server", description="The edge node's half of split object detection.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = add_commands(parser)
     serve_command = commands.add_parser("serve", help="serve a bundle to devices until SIGTERM or Ctrl+C")
     add_settings(serve_command, ServeConfig)
-    serve_command.set_defaults(run=_serve)
+    serve_command.set_defaults(command=_serve)
     tune_command = commands.add_parser("tune", help="measure what is fastest on this machine, for serve --tuning")
     add_settings(tune_command, TuneConfig)
-    tune_command.set_defaults(run=_tune)
+    tune_command.set_defaults(command=_tune)
     models = commands.add_parser("models", help="describe a bundle, or every bundle of a folder")
     models.add_argument("folder", type=Path, metavar="DIR")
     models.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    models.set_defaults(run=_models)
+    models.set_defaults(command=_models)
     return parser
 
 

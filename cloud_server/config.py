@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cloud_server.compute.tuning import UNMEASURED, Tuning, read_tuning
 from splitnet.errors import ConfigError
-from splitnet.settings import DEFAULT_BUNDLE
+from splitnet.settings import DEFAULT_BUNDLE, option
 
 BUNDLE_HELP = (
     "bundle, or folder of bundles, to serve; may be given several times, the first is the default. "
@@ -21,28 +21,19 @@ LISTEN_HELP = "address to listen on; 0.0.0.0 serves the network (no authenticati
 class ServeConfig:
     """What one daemon serves, where, and with what."""
 
-    bundle: Sequence[Path] | None = field(
-        default=None, metadata={"type": Path, "action": "append", "help": BUNDLE_HELP, "metavar": "DIR"}
+    bundle: Sequence[Path] | None = option(BUNDLE_HELP, default=None, action="append", metavar="DIR")
+    listen: str = option(LISTEN_HELP, default="127.0.0.1:50051", metavar="HOST:PORT")
+    device: str = option(
+        "where to compute; auto takes CUDA if present", default="auto", choices=("auto", "cpu", "cuda")
     )
-    listen: str = field(default="127.0.0.1:50051", metadata={"help": LISTEN_HELP, "metavar": "HOST:PORT"})
-    device: str = field(
-        default="auto",
-        metadata={"help": "where to compute; auto takes CUDA if present", "choices": ("auto", "cpu", "cuda")},
-    )
-    threads: int = field(default=0, metadata={"help": "CPU threads of a batch; 0 lets torch or the tuning choose"})
-    tuning: Path | None = field(
-        default=None, metadata={"type": Path, "help": "what `cloud-server tune` found fastest", "metavar": "FILE"}
-    )
-    decode_threads: int = field(default=2, metadata={"help": "threads for entropy and picture decoding"})
-    max_batch_size: int = field(default=8, metadata={"help": "most frames computed together"})
-    max_queue: int = field(default=64, metadata={"help": "most frames waiting; further ones are refused"})
-    drain_grace_s: float = field(default=5.0, metadata={"help": "seconds for open sessions to finish after SIGTERM"})
-    log_level: str = field(
-        default="info",
-        metadata={
-            "help": "least severity logged, as JSON lines on stderr",
-            "choices": ("debug", "info", "warning", "error"),
-        },
+    threads: int = option("CPU threads of a batch; 0 lets torch or the tuning choose", default=0)
+    tuning: Path | None = option("what `cloud-server tune` found fastest", default=None, metavar="FILE")
+    decode_threads: int = option("threads for entropy and picture decoding", default=2)
+    max_batch_size: int = option("most frames computed together", default=8)
+    max_queue: int = option("most frames waiting; further ones are refused", default=64)
+    drain_grace_s: float = option("seconds for open sessions to finish after SIGTERM", default=5.0)
+    log_level: str = option(
+        "least severity logged, as JSON lines on stderr", default="info", choices=("debug", "info", "warning", "error")
     )
 
     def __post_init__(self) -> None:

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from typing import Any
 
 import grpc
@@ -24,6 +23,7 @@ from cloud_server.service import SplitInferenceService
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import add_SplitInferenceServicer_to_server
 from splitnet.bundle import load_server
+from splitnet.environment import version
 from splitnet.errors import BundleError, ListenError, SplitError
 from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
 
@@ -176,10 +176,7 @@ def _try_bind(host: str, port: int) -> None:
 
 def software() -> str:
     """Return name and version of this software."""
-    try:
-        return f"slimsplit {metadata.version('slimsplit')}"
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "slimsplit"
+    return f"slimsplit {version()}"
 
 
 @dataclass(frozen=True)

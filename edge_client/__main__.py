@@ -44,7 +44,7 @@ from edge_client.pipeline import Pipeline
 from splitnet.errors import ConfigError, SourceError, SplitError
 from splitnet.messages import MAX_DEVICE_ID_CHARS, OpenSession
 from splitnet.operating_point import Mode
-from splitnet.settings import add_settings, read_settings
+from splitnet.settings import add_commands, add_settings, read_settings
 
 STATUS_INTERVAL_S = 0.5
 DRAWN_IMAGES = 8  # of the profile: enough that the entropy coder does not always see the same
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _quiet_libraries()
     try:
         parsed = _parser().parse_args(arguments)
-        code: int = parsed.run(parsed)
+        code: int = parsed.command(parsed)
         return code
     except SplitError as error:
         print(f"edge-client: {error}", file=sys.stderr)
@@ -67,13 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="edge-client", description="The device's half of split object detection.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = add_commands(parser)
     run = commands.add_parser("run", help="detect objects in frames of a camera, video or folder")
     add_settings(run, RunConfig)
-    run.set_defaults(run=_run)
+    run.set_defaults(command=_run)
     profile = commands.add_parser("profile", help="measure what each operating point costs on this device")
     add_settings(profile, ProfileConfig)
-    profile.set_defaults(run=_profile)
+    profile.set_defaults(command=_profile)
     return parser
 
 

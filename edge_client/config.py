@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_client.encoding.backends import AUTO, BACKENDS
@@ -13,7 +13,7 @@ from edge_client.transport.servers import server_list
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
 from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint
-from splitnet.settings import DEFAULT_BUNDLE
+from splitnet.settings import DEFAULT_BUNDLE, option
 
 DEFAULT_IMAGE_QUALITY = 50
 MODES = ("auto", Mode.SPLIT.value, Mode.IMAGE.value, Mode.LOCAL.value)
@@ -44,116 +44,66 @@ def parse_schedule(text: str) -> tuple[OperatingPoint, ...]:
 class RunConfig:
     """Settings of `edge-client run`."""
 
-    server: str | Sequence[str] | None = field(
+    server: str | Sequence[str] | None = option(
+        "the cloud-server; may be given several times: the first that works is used, and when it fails or "
+        "shuts down, the next. Only --mode local needs none",
         default=None,
-        metadata={
-            "type": str,
-            "action": "append",
-            "help": "the cloud-server; may be given several times: the first that works is used, and when it fails or "
-            "shuts down, the next. Only --mode local needs none",
-            "metavar": "HOST:PORT",
-        },
+        action="append",
+        metavar="HOST:PORT",
     )
-    source: str = field(
-        default="",
-        metadata={
-            "help": "camera index, video file, rtsp:// address or folder of pictures",
-            "metavar": "SRC",
-            "required": True,
-        },
+    source: str = option(
+        "camera index, video file, rtsp:// address or folder of pictures", default="", metavar="SRC", required=True
     )
-    bundle: Path = field(
-        default=DEFAULT_BUNDLE, metadata={"help": "bundle, the same as the server's", "metavar": "DIR"}
+    bundle: Path = option("bundle, the same as the server's", default=DEFAULT_BUNDLE, metavar="DIR")
+    deadline_ms: float = option(
+        "from capture to detections: each frame is sent so that it meets it; 0: none", default=0.0
     )
-    deadline_ms: float = field(
-        default=0.0,
-        metadata={"help": "from capture to detections: each frame is sent so that it meets it; 0: none"},
-    )
-    mode: str | None = field(
+    mode: str | None = option(
+        "send features (split) or the picture (image), detect on the device (local), or whatever is best "
+        "for each frame (auto: the default with a deadline)",
         default=None,
-        metadata={
-            "type": str,
-            "help": "send features (split) or the picture (image), detect on the device (local), or whatever is best "
-            "for each frame (auto: the default with a deadline)",
-            "choices": MODES,
-        },
+        choices=MODES,
     )
-    min_fps: float = field(default=0.0, metadata={"help": "frames a second that the choice must keep up with"})
-    max_kbps: float = field(default=0.0, metadata={"help": "what the uplink may carry, in 1000 bits a second"})
-    codec: str | None = field(
-        default=None,
-        metadata={
-            "type": str,
-            "help": "rans if not given, or jpeg in image mode",
-            "choices": [c.value for c in Codec if c.is_sent],
-        },
+    min_fps: float = option("frames a second that the choice must keep up with", default=0.0)
+    max_kbps: float = option("what the uplink may carry, in 1000 bits a second", default=0.0)
+    codec: str | None = option(
+        "rans if not given, or jpeg in image mode", default=None, choices=[c.value for c in Codec if c.is_sent]
     )
-    width: int | None = field(default=None, metadata={"type": int, "help": "members of the encoder; all if not given"})
-    quality: int | None = field(
-        default=None,
-        metadata={
-            "type": int,
-            "help": "0 is the fewest bytes; the middle one if not given, or 50 for pictures",
-        },
-    )
-    schedule: tuple[OperatingPoint, ...] = field(
+    width: int | None = option("how much the encoder computes, 1 is the least; all if not given", default=None)
+    quality: int | None = option("0 is the fewest bytes; the middle one if not given, or 50 for pictures", default=None)
+    schedule: tuple[OperatingPoint, ...] = option(
+        'go through a list of operating points instead: "w4 q2, w1 q0, jpeg 30"',
         default=(),
-        metadata={
-            "type": parse_schedule,
-            "help": 'go through a list of operating points instead: "w4 q2, w1 q0, jpeg 30"',
-            "metavar": "POINTS",
-        },
+        type=parse_schedule,
+        metavar="POINTS",
     )
-    schedule_frames: int = field(default=10, metadata={"help": "frames on each point of the schedule"})
-    device: str = field(default="cpu", metadata={"help": "where to encode", "choices": ("cpu", "cuda")})
-    threads: int = field(default=1, metadata={"help": "CPU threads of the encoder"})
-    backend: str = field(
+    schedule_frames: int = option("frames on each point of the schedule", default=10)
+    device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"))
+    threads: int = option("CPU threads of the encoder", default=1)
+    backend: str = option(
+        "what runs the encoder: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
+        "former where it is installed and the latter elsewhere (auto)",
         default=AUTO,
-        metadata={
-            "help": "what runs the encoder: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
-            "former where it is installed and the latter elsewhere (auto)",
-            "choices": BACKENDS,
-        },
+        choices=BACKENDS,
     )
-    fps: float = field(default=10.0, metadata={"help": "frames a second from a folder"})
-    loop: bool = field(default=False, metadata={"help": "show a file or folder over and over"})
-    as_fast_as_possible: bool = field(
-        default=False, metadata={"help": "take every frame of a file or folder, at the server's pace"}
+    fps: float = option("frames a second from a folder", default=10.0)
+    loop: bool = option("show a file or folder over and over", default=False)
+    as_fast_as_possible: bool = option("take every frame of a file or folder, at the server's pace", default=False)
+    max_frames: int = option("stop after so many frames; 0: at the source's end", default=0)
+    out: Path | None = option("write detections, one JSON object a line", default=None, metavar="FILE.jsonl")
+    trace_out: Path | None = option(
+        "write what was chosen for each frame, why, and what came of it", default=None, metavar="FILE.jsonl"
     )
-    max_frames: int = field(default=0, metadata={"help": "stop after so many frames; 0: at the source's end"})
-    out: Path | None = field(
-        default=None,
-        metadata={"type": Path, "help": "write detections, one JSON object a line", "metavar": "FILE.jsonl"},
+    profile: Path | None = option("this device's profile, instead of the kept one", default=None, metavar="FILE.json")
+    annotate: Path | None = option(
+        "draw boxes into a video (.mp4 .mov .mkv .avi) or a folder of PNG pictures", default=None, metavar="FILE.mp4"
     )
-    trace_out: Path | None = field(
-        default=None,
-        metadata={
-            "type": Path,
-            "help": "write what was chosen for each frame, why, and what came of it",
-            "metavar": "FILE.jsonl",
-        },
-    )
-    profile: Path | None = field(
-        default=None,
-        metadata={"type": Path, "help": "this device's profile, instead of the kept one", "metavar": "FILE.json"},
-    )
-    annotate: Path | None = field(
-        default=None,
-        metadata={
-            "type": Path,
-            "help": "draw boxes into a video (.mp4 .mov .mkv .avi) or a folder of PNG pictures",
-            "metavar": "FILE.mp4",
-        },
-    )
-    json_summary: Path | None = field(
-        default=None, metadata={"type": Path, "help": "write the summary as JSON", "metavar": "FILE.json"}
-    )
-    camera_patience_s: float = field(
-        default=30.0, metadata={"help": "seconds to look for a camera that has disappeared"}
-    )
-    device_id: str = field(
+    json_summary: Path | None = option("write the summary as JSON", default=None, metavar="FILE.json")
+    camera_patience_s: float = option("seconds to look for a camera that has disappeared", default=30.0)
+    device_id: str = option(
+        "name of this device in the server's log",
         default=platform.node()[:MAX_DEVICE_ID_CHARS] or "edge-client",
-        metadata={"help": "name of this device in the server's log", "metavar": "NAME"},
+        metavar="NAME",
     )
 
     def __post_init__(self) -> None:
@@ -189,39 +139,25 @@ class RunConfig:
 class ProfileConfig:
     """Settings of `edge-client profile`."""
 
-    bundle: Path = field(default=DEFAULT_BUNDLE, metadata={"help": "bundle to measure", "metavar": "DIR"})
-    source: str = field(
-        default="",
-        metadata={
-            "help": "video file or folder to take frames from; drawn ones if not given",
-            "metavar": "SRC",
-        },
-    )
-    frames: int = field(default=50, metadata={"help": "frames measured at each operating point"})
-    seconds: float = field(default=20.0, metadata={"help": "measure no longer than this"})
-    quality: int | None = field(
-        default=None, metadata={"type": int, "help": "quality measured; the middle one if not given"}
-    )
-    device: str = field(default="cpu", metadata={"help": "where to encode", "choices": ("cpu", "cuda")})
-    threads: int = field(default=1, metadata={"help": "CPU threads of the encoder"})
-    backend: str = field(
+    bundle: Path = option("bundle to measure", default=DEFAULT_BUNDLE, metavar="DIR")
+    source: str = option("video file or folder to take frames from; drawn ones if not given", default="", metavar="SRC")
+    frames: int = option("frames measured at each operating point", default=50)
+    seconds: float = option("measure no longer than this", default=20.0)
+    quality: int | None = option("quality measured; the middle one if not given", default=None)
+    device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"))
+    threads: int = option("CPU threads of the encoder", default=1)
+    backend: str = option(
+        "what runs the encoder: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
+        "former where it is installed and the latter elsewhere (auto)",
         default=AUTO,
-        metadata={
-            "help": "what runs the encoder: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
-            "former where it is installed and the latter elsewhere (auto)",
-            "choices": BACKENDS,
-        },
+        choices=BACKENDS,
     )
-    server: str = field(
-        default="",
-        metadata={"help": "measure the way to it as well, and say which mode serves best", "metavar": "HOST:PORT"},
+    server: str = option(
+        "measure the way to it as well, and say which mode serves best", default="", metavar="HOST:PORT"
     )
-    deadline_ms: float = field(default=200.0, metadata={"help": "from capture to detections, for the advice"})
-    fps: float = field(default=10.0, metadata={"help": "frames a second, for the advice"})
-    out: Path | None = field(
-        default=None,
-        metadata={"type": Path, "help": "write all that was measured here as well", "metavar": "FILE.json"},
-    )
+    deadline_ms: float = option("from capture to detections, for the advice", default=200.0)
+    fps: float = option("frames a second, for the advice", default=10.0)
+    out: Path | None = option("write all that was measured here as well", default=None, metavar="FILE.json")
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range."""

@@ -45,6 +45,14 @@ def processor() -> str:
     return platform.processor() or "unknown"
 
 
+def version() -> str:
+    """Return the version of this software, or the commit of a checkout that is not installed."""
+    try:
+        return metadata.version("slimsplit")
+    except metadata.PackageNotFoundError:
+        return f"at commit {commit()[:12]}"
+
+
 def commit() -> str:
     """Return the commit of a checkout, marked if files differ from it; "unknown" outside of one."""
     if not (_PROJECT / ".git").exists():

@@ -15,7 +15,7 @@ import torch
 
 from splitnet.errors import SplitError
 from splitnet.manifest import Manifest
-from splitnet.settings import add_settings, read_settings
+from splitnet.settings import add_commands, add_settings, read_settings
 from training.convert import ConvertSettings, convert
 from training.cuts.plot import can_draw, draw_study
 from training.cuts.text import as_text
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cv2.setNumThreads(1)
     torch.set_num_threads(getattr(options, "threads", 1) or torch.get_num_threads())
     try:
-        options.command(options)
+        return options.command(options) or 0
     except (SplitError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2
@@ -50,12 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = "; the same command goes on from the last checkpoint" if "run" in options else ""
         print(f"interrupted{hint}", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = add_commands(parser)
 
     def add(name: str, settings: type[Any], command: Callable[[argparse.Namespace], None], text: str) -> None:
         subparser = commands.add_parser(name, help=text)

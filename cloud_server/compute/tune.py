@@ -10,7 +10,7 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from splitnet.bundle import load_server
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Mode
-from splitnet.settings import DEFAULT_BUNDLE
+from splitnet.settings import DEFAULT_BUNDLE, option
 
 MARGIN = 0.03  # by which a candidate must be faster than the plain one to be chosen
 MAX_RAW_ERROR = 1e-3  # of the raw predictions, relative to the largest of them
@@ -35,17 +35,15 @@ CPU_FLAGS = Path("/proc/cpuinfo")
 class TuneConfig:
     """What to measure with, and where the choice goes."""
 
-    bundle: Path = field(default=DEFAULT_BUNDLE, metadata={"help": "bundle to measure with", "metavar": "DIR"})
-    out: Path = field(default=Path("tuning.json"), metadata={"help": "where the choice goes", "metavar": "FILE"})
-    device: str = field(
-        default="auto",
-        metadata={"help": "where to compute; auto takes CUDA if present", "choices": ("auto", "cpu", "cuda")},
+    bundle: Path = option("bundle to measure with", default=DEFAULT_BUNDLE, metavar="DIR")
+    out: Path = option("where the choice goes", default=Path("tuning.json"), metavar="FILE")
+    device: str = option(
+        "where to compute; auto takes CUDA if present", default="auto", choices=("auto", "cpu", "cuda")
     )
-    batch_size: int = field(default=8, metadata={"help": "frames of a batch"})
-    rounds: int = field(default=10, metadata={"help": "how often each candidate has its turn"})
-    max_error: float = field(
-        default=MAX_RAW_ERROR,
-        metadata={"help": "how far raw predictions may be off the plain ones, as a share of the largest"},
+    batch_size: int = option("frames of a batch", default=8)
+    rounds: int = option("how often each candidate has its turn", default=10)
+    max_error: float = option(
+        "how far raw predictions may be off the plain ones, as a share of the largest", default=MAX_RAW_ERROR
     )
 
     def __post_init__(self) -> None:

@@ -98,6 +98,7 @@ PURE_MODULES = {
     "splitnet.codec.rans_reference",
     "splitnet.codec.table_fit",
     "splitnet.image_header",
+    "splitnet.text",
     "splitnet.nn.efficientdet.anchors",
     "splitnet.nn.suppression",
     "splitnet.nn.yolox.boxes",

@@ -153,7 +153,7 @@ def actual_breakdown(chosen: ChosenFrame, result: FrameResult) -> LatencyBreakdo
     """
     wait_ms = max(0.0, (chosen.chosen_at - chosen.frame.capture_time) * 1000)
     encode_ms = result.encoded.encode_ms
-    server_ms = result.server.wait_ms + result.server.decode_ms + result.server.infer_ms
+    server_ms = result.server.total_ms
     link_ms = max(0.0, result.end_to_end_ms - wait_ms - encode_ms - server_ms) if chosen.decision.point.is_sent else 0.0
     propagate_ms = min(link_ms, chosen.policy_state.rtt_min_ms or 0.0)
     return LatencyBreakdown(wait_ms, encode_ms, link_ms - propagate_ms, propagate_ms, server_ms)

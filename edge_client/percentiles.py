@@ -1,9 +1,13 @@
-"""Percentiles of times, in constant memory however long the run."""
+"""Percentiles by one rule, numpy's usual one: between two values, linearly (Hyndman and Fan 1996, definition 7).
+
+Plain Python, as an estimator asks for one of twenty values on every frame; and a histogram in constant memory, however
+long the run."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Collection
 
 _SMALLEST_MS = 0.001
 _LARGEST_MS = 1e6
@@ -18,27 +22,24 @@ class LatencyHistogram:
     def __init__(self) -> None:
         self._counts = [0] * _BUCKETS
         self.count = 0
-        self.total_ms = 0.0
 
     def add(self, duration_ms: float) -> None:
         """Count one time in milliseconds; what lies outside the range counts as its end."""
         bounded = min(max(duration_ms, _SMALLEST_MS), _LARGEST_MS)
         self._counts[int(math.log(bounded / _SMALLEST_MS) / _LOG_GROWTH)] += 1
         self.count += 1
-        self.total_ms += duration_ms
-
-    @property
-    def mean_ms(self) -> float:
-        """The mean in milliseconds, 0 before the first time."""
-        return self.total_ms / self.count if self.count else 0.0
 
     def percentile_ms(self, percent: float) -> float:
         """Return the time in milliseconds that `percent` of all times stay below, 0 if there are none."""
-        rank = math.ceil(self.count * percent / 100)
+        rank, share = divmod(max(0, self.count - 1) * percent / 100, 1)
+        low_ms = self._ranked_ms(rank)
+        return low_ms + share * (self._ranked_ms(rank + 1) - low_ms) if share else low_ms
+
+    def _ranked_ms(self, rank: float) -> float:
         seen = 0
         for index, count in enumerate(self._counts):
             seen += count
-            if count and seen >= rank:
+            if seen > rank:
                 return float(_SMALLEST_MS * _GROWTH ** (index + 0.5))
         return 0.0
 
@@ -69,9 +70,11 @@ class RecentWindow:
         return count / elapsed if elapsed > 0 else 0.0
 
 
-def percentile(values: list[float], percent: float) -> float:
-    """Return the nearest-rank percentile of a short list, 0 if it is empty."""
+def percentile(values: Collection[float], percent: float) -> float:
+    """Return a percentile of a few values, 0 if there are none."""
     if not values:
         return 0.0
-    rank = max(1, math.ceil(len(values) * percent / 100))
-    return sorted(values)[rank - 1]
+    ordered = sorted(values)
+    rank, share = divmod((len(ordered) - 1) * percent / 100, 1)
+    low = ordered[int(rank)]
+    return low + share * (ordered[int(rank) + 1] - low) if share else low

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_client.adaptation.policy import FrameContext, Policy
+from edge_client.adaptation.policy import MAX_IN_FLIGHT, FrameContext, Policy
 from edge_client.backoff import Backoff
 from edge_client.capture.mailbox import Mailbox
 from edge_client.capture.pacer import Pacer
@@ -53,7 +53,7 @@ class PipelineSettings:
     device_id: str = "edge-client"  # names this device in the server's log
     deadline_ms: float = 0.0  # from capture to detections, 0 for none
     max_frames: int = 0  # take so many and stop, 0 for all
-    max_in_flight: int = 2  # frames being encoded or awaiting their answer
+    max_in_flight: int = MAX_IN_FLIGHT  # frames being encoded or awaiting their answer
     live: bool = True  # pace finite sources like a camera and let the newest frame win; else take every frame
     drain_timeout_s: float = 5.0  # how long to wait at the end for frames in flight
     answer_timeout_s: float = 10.0  # a frame unanswered for so long is lost, and the session is reopened

@@ -71,6 +71,11 @@ class ServerTiming:
     decode_ms: float
     infer_ms: float
 
+    @property
+    def total_ms(self) -> float:
+        """Their sum."""
+        return self.wait_ms + self.decode_ms + self.infer_ms
+
 
 @dataclass(frozen=True)
 class FrameDetections:

@@ -13,8 +13,7 @@ import numpy as np
 from benchmarks.adaptation.simulation import World
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
 from edge_client.adaptation.point_table import PointTable
-from edge_client.adaptation.policy import Decision, FrameContext, Policy
-from edge_client.adaptation.prediction import PLACES
+from edge_client.adaptation.policy import MAX_IN_FLIGHT, Decision, FrameContext, Policy
 from splitnet.operating_point import LOCAL, SKIP
 
 
@@ -45,7 +44,7 @@ class OraclePolicy(Policy):
         back_s = (world.rtt_ms + world.server_ms) / 1000
         usual_s = world.trace.finish_times(begin, self._usual_bytes) - begin
         done = world.trace.finish_times(begin, self._most_bytes) + back_s
-        cycle_s = np.maximum(np.maximum(encode_s, usual_s), (encode_s + usual_s + back_s) / PLACES)
+        cycle_s = np.maximum(np.maximum(encode_s, usual_s), (encode_s + usual_s + back_s) / MAX_IN_FLIGHT)
         score = self._ap * np.minimum(1.0, 1 / world.fps / cycle_s) * (done <= due)
         if context.can_send and len(score) and score.max() > 0:
             return Decision(self._table.rows[int(score.argmax())].point, "foreseen")

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.adaptation.simulation import Luck, World
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
 from edge_client.adaptation.point_table import PointCosts, PointTable
-from edge_client.adaptation.policy import Decision, FrameContext, Policy
-from edge_client.adaptation.prediction import PLACES
+from edge_client.adaptation.policy import MAX_IN_FLIGHT, Decision, FrameContext, Policy
 from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
 
 BEAM = 10  # schedules kept
@@ -88,7 +87,7 @@ class _Frame:
 def plan(world: World, table: PointTable) -> dict[int, OperatingPoint]:
     """Return the operating point of every frame worth serving."""
     luck = world.luck()
-    states = [_State(0.0, 0.0, 0.0, (0.0,) * PLACES, 0.0)]
+    states = [_State(0.0, 0.0, 0.0, (0.0,) * MAX_IN_FLIGHT, 0.0)]
     for frame in _frames(world, luck, table.rows):
         slowness = luck.encode[frame.frame_id] / 1000
         states = _best([option for state in states for option in _options(world, table, state, frame, slowness)])

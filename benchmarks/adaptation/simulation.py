@@ -18,8 +18,7 @@ import numpy as np
 
 from benchmarks.harness.traces import Trace
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
-from edge_client.adaptation.policy import Decision, FrameContext, Policy
-from edge_client.adaptation.prediction import PLACES
+from edge_client.adaptation.policy import MAX_IN_FLIGHT, Decision, FrameContext, Policy
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import Mode, OperatingPoint
 
@@ -136,7 +135,7 @@ class Simulation:
         self._events: list[tuple[float, int, Callable[[], None]]] = []  # time, the order of scheduling, what to do
         self._scheduled = 0
         self._waiting: tuple[int, float] | None = None  # the mailbox: frame id, capture time
-        self._free_places = PLACES
+        self._free_places = MAX_IN_FLIGHT
         self._encoding = False
         self._silent = False
         self._patience_from: float | None = None
@@ -180,7 +179,7 @@ class Simulation:
         (frame_id, capture_time), self._waiting, self._patience_from = self._waiting, None, None
         self._free_places -= placed
         self._silent = not placed
-        in_flight = PLACES - self._free_places + (not placed)
+        in_flight = MAX_IN_FLIGHT - self._free_places + (not placed)
         context = FrameContext(frame_id, capture_time, self.world.deadline_ms, in_flight, placed, self._local_pending)
         way = _Way(frame_id, capture_time, self._policy.choose(self.now, context), self.now)
         self._start(way, placed)

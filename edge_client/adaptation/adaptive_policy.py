@@ -6,7 +6,7 @@ from collections import defaultdict
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from edge_client.adaptation.controller import UNATTAINABLE, Controller, ControlSettings
+from edge_client.adaptation.controller import Controller, ControlSettings
 from edge_client.adaptation.link import LinkEstimator
 from edge_client.adaptation.load import LoadFactor
 from edge_client.adaptation.point_table import PointTable, work_kind
@@ -35,25 +35,17 @@ class AdaptivePolicy(Policy):
         self._pace = FramePace()
         self._sizes: defaultdict[str, RecentValues] = defaultdict(RecentValues)  # by codec, over the table's median
         self._server_ms = RecentValues(rises=True)
-        self._unattainable = False
 
     @property
     def works_offline(self) -> bool:
         """Whether the device can detect alone while the link is away."""
         return self._settings.has_local and self._table.local_ms is not None
 
-    @property
-    def unattainable(self) -> bool:
-        """Whether there was a frame whose deadline no operating point could have met."""
-        return self._unattainable
-
     def choose(self, now: float, context: FrameContext) -> Decision:
         """Return the decision for the frame that is encoded next."""
         with self._lock:
             self._pace.add(context.frame_id, context.capture_time)
-            decision = self._controller.choose(now, context, self._system_state(now))
-            self._unattainable = self._unattainable or decision.reason == UNATTAINABLE
-            return decision
+            return self._controller.choose(now, context, self._system_state(now))
 
     def encoded(self, now: float, frame_id: int, point: OperatingPoint, encode_ms: float, payload_bytes: int) -> None:
         """Learn what encoding has cost."""
@@ -78,7 +70,7 @@ class AdaptivePolicy(Policy):
         """Learn that a frame's detections have arrived."""
         with self._lock:
             self._link.forget(now, frame_id)
-            self._server_ms.add(timing.wait_ms + timing.decode_ms + timing.infer_ms)
+            self._server_ms.add(timing.total_ms)
 
     def failed(self, now: float, frame_id: int) -> None:
         """Learn that a frame was refused, or lost."""

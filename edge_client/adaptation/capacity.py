@@ -56,7 +56,7 @@ class Capacity:
     @property
     def late_s(self) -> float:
         """What nine of ten frames lately took beyond what was expected, at most."""
-        return percentile(list(self._lates_s), LATE_PERCENT)
+        return percentile(self._lates_s, LATE_PERCENT)
 
     def add(self, now: float, wire_bytes: int, duration_s: float, at_least: bool) -> float:
         """Learn that the link took duration_s for so many bytes; returns how late that was, in seconds.

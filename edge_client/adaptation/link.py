@@ -35,7 +35,6 @@ class LinkEstimate:
     rtt_min_ms: float | None = None  # of an empty message on an idle link
     rtt_ms: float | None = None  # smoothed latency of acks, transmission included
     in_flight_bytes: int = 0  # not acknowledged
-    in_flight_frames: int = 0
     queued_bytes: float = 0.0  # of these, presumably not yet taken by the link
     carried_bytes: int = 0  # the largest frame that was lately acknowledged
     overusing: bool = False  # frames come later and later, or one is overdue
@@ -139,7 +138,6 @@ class LinkEstimator:
             rtt_min_ms=self._round_trip.minimum_ms,
             rtt_ms=self._round_trip.smoothed_ms,
             in_flight_bytes=in_flight_bytes,
-            in_flight_frames=len(self._under_way),
             queued_bytes=self._queued(now, in_flight_bytes, capacity_bps),
             carried_bytes=max((size for time, size in self._carried if time >= now - CARRIED_S), default=0),
             overusing=overdue or self._late_in_a_row >= 2,

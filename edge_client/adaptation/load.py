@@ -49,7 +49,7 @@ class LoadFactor:
             return
         before = self._factor(now, kind)
         self._spread.append(ratio / before)
-        self._spread_p90 = max(1.0, percentile(list(self._spread), 90))
+        self._spread_p90 = max(1.0, percentile(self._spread, 90))
         self._own[kind] = now, _smoothed(before, ratio)
         self._common = _smoothed(self._common, ratio)
         self._others_measured = self._others

@@ -13,6 +13,8 @@ from splitnet.operating_point import OperatingPoint
 if TYPE_CHECKING:
     from edge_client.adaptation.load import CpuSample
 
+MAX_IN_FLIGHT = 2  # frames that are being encoded or await their answer
+
 
 @dataclass(frozen=True)
 class FrameContext:

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES, LinkEstimate
 from edge_client.adaptation.point_table import PointCosts
-from edge_client.adaptation.policy import LatencyBreakdown
+from edge_client.adaptation.policy import MAX_IN_FLIGHT, LatencyBreakdown
 
-PLACES = 2  # frames under way at once, see `mailbox`
 CAUTION = 1.25  # times the deviation that nine of ten frames stay below: room for what is not foreseen
 
 
@@ -94,7 +93,7 @@ def predict(rows: Sequence[PointCosts], wait_ms: float, budget_ms: float, state:
         deviation_ms = CAUTION * math.sqrt(encode_deviation_ms**2 + own_deviation_ms**2 + common_square)
         alone_ms = encode_ms + own_ms + back_ms
         cautious_ms = wait_ms + queue_ms + alone_ms + deviation_ms
-        cycle_ms = max(encode_ms, own_ms, alone_ms / PLACES)
+        cycle_ms = max(encode_ms, own_ms, alone_ms / MAX_IN_FLIGHT)
         if cautious_ms + deviation_ms > budget_ms:
             cycle_ms += min(deviation_ms, cautious_ms + deviation_ms - budget_ms)
         share = 1.0 if interval_ms is None or cycle_ms <= interval_ms else interval_ms / cycle_ms

@@ -62,7 +62,7 @@ async def measure_link(
         last = await asyncio.wait_for(probe.exchange(burst), ANSWER_TIMEOUT_S)
     times: dict[Mode, list[float]] = {}
     for trip, encoded in zip(trips, alone, strict=True):
-        times.setdefault(encoded.point.mode, []).append(_total_ms(trip.timings[0]))
+        times.setdefault(encoded.point.mode, []).append(trip.timings[0].total_ms)
     return LinkMeasurement(
         rtt_ms=min(trip.first_ack_ms for trip in trips),
         capacity_bps=capacity(last.acks),
@@ -116,7 +116,3 @@ class _Probe:
         self._sent += 1
         width, height = self._frame_size
         self._session.send(Frame(self._sent, 0, encoded.point, encoded.payload, width, height))
-
-
-def _total_ms(timing: ServerTiming) -> float:
-    return timing.wait_ms + timing.decode_ms + timing.infer_ms

@@ -119,7 +119,7 @@ def _summarised(
     encoder: EncoderRuntime, point: OperatingPoint, size: tuple[int, int], frames: Sequence[EncodedFrame]
 ) -> PointProfile:
     def p50(times: Sequence[float]) -> float:
-        return round(percentile(list(times), 50), 3)
+        return round(percentile(times, 50), 3)
 
     sizes = [float(len(frame.payload)) for frame in frames]
     cap = encoder.byte_cap(point)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
 from edge_client.adaptation.point_table import PointCosts, PointTable
+from edge_client.adaptation.policy import MAX_IN_FLIGHT
 from edge_client.output.statistics import RunStatistics
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
 
 NOISE_AP = 1.0  # smaller differences mean nothing
-PLACES = 2  # frames under way at once
-WIRE_BYTES = 120  # that a frame costs on the link beside its payload
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def _local(table: PointTable, conditions: RunConditions) -> list[ModeScore]:
 
 
 def _remote(row: PointCosts, server_ms: float, conditions: RunConditions) -> ModeScore:
-    transmit_ms = 8000 * (row.bytes_p90 + WIRE_BYTES) / conditions.capacity_bps
+    transmit_ms = 8000 * (row.bytes_p90 + MESSAGE_OVERHEAD_BYTES) / conditions.capacity_bps
     total_ms = row.encode_ms + transmit_ms + conditions.rtt_ms + server_ms
-    cycle_ms = max(row.encode_ms, transmit_ms, total_ms / PLACES)
+    cycle_ms = max(row.encode_ms, transmit_ms, total_ms / MAX_IN_FLIGHT)
     share = min(1.0, 1000 / (conditions.fps * cycle_ms))
     return ModeScore(row.point, row.ap, share, row.bytes_p50 / 1000, total_ms, total_ms <= conditions.deadline_ms)

@@ -24,7 +24,7 @@ class PointStatistics:
         """Count a frame."""
         self.payload_bytes += len(result.encoded.payload)
         self.encode.add(result.encoded.encode_ms)
-        self.server.add(result.server.wait_ms + result.server.decode_ms + result.server.infer_ms)
+        self.server.add(result.server.total_ms)
         self.end_to_end.add(result.end_to_end_ms)
 
     @property

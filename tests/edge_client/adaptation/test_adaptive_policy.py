@@ -116,14 +116,6 @@ def test_the_detectors_own_load_is_learnt():
     assert decision.predicted.encode_ms == pytest.approx(800, rel=0.02)
 
 
-def test_a_deadline_that_nothing_can_meet_is_remembered():
-    adaptive = policy()
-    adaptive.choose(0.0, FrameContext(1, 0.0, deadline_ms=200.0, in_flight=1))
-    assert not adaptive.unattainable
-    adaptive.choose(0.1, FrameContext(2, 0.1, deadline_ms=10.0, in_flight=1))
-    assert adaptive.unattainable
-
-
 def test_points_and_frames_that_it_does_not_know_are_ignored():
     adaptive = policy()
     adaptive.encoded(0.0, 1, OperatingPoint(Codec.WEBP, 0, 1), 5.0, 100)

@@ -59,7 +59,7 @@ def test_capacity_and_round_trip_of_a_constant_link(bps):
     assert estimate.capacity_bps == pytest.approx(bps, rel=0.15)
     assert estimate.rtt_min_ms == pytest.approx(30, abs=3)
     assert not estimate.overusing
-    assert estimate.in_flight_frames == estimate.in_flight_bytes == 0
+    assert estimate.in_flight_bytes == 0
     assert estimate.silent_ms == 0
 
 
@@ -113,7 +113,7 @@ def test_an_overdue_ack_is_overuse_and_silence():
     estimate = link.estimator.estimate(5.5)
     assert estimate.overusing
     assert estimate.silent_ms == pytest.approx(450, abs=5)
-    assert (estimate.in_flight_frames, estimate.in_flight_bytes) == (1, 10_000)
+    assert estimate.in_flight_bytes == 10_000
 
 
 def test_a_large_frame_on_a_slow_link_is_not_silence():
@@ -153,21 +153,21 @@ def test_an_ack_out_of_order_or_at_an_impossible_time_teaches_nothing():
     link.estimator.acked(5.0005, second)
     link.estimator.acked(4.0, first)
     assert link.estimator.estimate(first_at).capacity_bps == before
-    assert link.estimator.estimate(first_at).in_flight_frames == 0
+    assert link.estimator.estimate(first_at).in_flight_bytes == 0
 
 
 def test_missing_acks_do_not_pile_up():
     estimator = LinkEstimator()
     for i in range(1000):
         estimator.sent(i / 10, i, 1000)
-    assert estimator.estimate(100.0).in_flight_frames == MAX_UNDER_WAY
+    assert estimator.estimate(100.0).in_flight_bytes == MAX_UNDER_WAY * (1000 + MESSAGE_OVERHEAD_BYTES)
 
 
 def test_a_frame_that_is_answered_is_no_longer_under_way():
     estimator = LinkEstimator()
     estimator.sent(0.0, 1, 1000)
     estimator.forget(0.1, 1)
-    assert estimator.estimate(0.1).in_flight_frames == 0
+    assert estimator.estimate(0.1).in_flight_bytes == 0
 
 
 def test_a_new_session_begins_with_nothing():
@@ -216,5 +216,4 @@ def test_no_link_however_wild_makes_an_estimate_impossible(events):
         if estimate.capacity_bps is not None:
             assert 0 < estimate.capacity_low_bps <= estimate.capacity_bps <= min(fastest * 1.0001, MAX_BPS)
         assert 0 <= estimate.queued_bytes <= estimate.in_flight_bytes
-        assert estimate.in_flight_frames <= MAX_UNDER_WAY
         assert estimate.silent_ms >= 0 and estimate.late_ms >= 0

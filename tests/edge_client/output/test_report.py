@@ -114,7 +114,7 @@ def test_the_summary_compares_what_was_predicted_with_what_came():
         run.add_result(1.0, result(index, end_to_end_ms=50.0), LatencyBreakdown(encode_ms=40.0 if index else 30.0))
     lines = summary(run, 60.0).splitlines()
     assert "by mode: 10 split | 9.0 switches a minute" in lines
-    assert "latency predicted p50 40.0, real p50 50.0 ms | error p50 10.0, p90 10.0 ms" in lines
+    assert "latency predicted p50 40.0, real p50 50.0 ms | error p50 10.0, p90 11.0 ms" in lines
     assert to_json(run, 60.0)["prediction"] == {
         "frames": 10,
         "predicted_ms_p50": pytest.approx(40, rel=0.003),

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("distill", DistillSettings, _distill, "train a split detector and write its bundle")
     add("recompress", RecompressSettings, _recompress, "make an unsplit detector mind compression less")
-    add("detector", DetectorSettings, _detector, "train an unsplit detector on labelled pictures")
+    add("detector", DetectorSettings, _detector, "train an unsplit detector on labelled images")
     add("convert", ConvertSettings, _convert, "turn VOC XML or YOLO text labels into COCO files")
     add("split-points", SplitPointsSettings, _split_points, "measure where a detector is best cut")
     add("pca", PcaSettings, _pca, "split a detector in a minute, without training")
@@ -107,10 +107,10 @@ def _detector(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     settings = read_settings(ConvertSettings, options)
     done = convert(settings)
-    for path, pictures in ((settings.out, done.kept), (settings.valid, done.held_out)):
+    for path, images in ((settings.out, done.kept), (settings.valid, done.held_out)):
         if path is not None:
-            objects = sum(len(picture.objects) for picture in pictures)
-            print(f"wrote {path}: {len(pictures)} pictures, {objects} objects of {len(done.class_names)} classes")
+            objects = sum(len(image.objects) for image in images)
+            print(f"wrote {path}: {len(images)} images, {objects} objects of {len(done.class_names)} classes")
 
 
 def _split_points(options: argparse.Namespace) -> None:

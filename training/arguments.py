@@ -25,16 +25,16 @@ def share(text: str) -> float:
     return number
 
 
-def a_count(text: str) -> dict[str, Any]:
-    """Return the metadata of a field that is a `count`."""
-    return {"type": count, "metavar": "N", "help": text}
+def a_count(text: str, *aliases: str) -> dict[str, Any]:
+    """Return the metadata of a field that is a `count`. aliases: older spellings of its option."""
+    return {"type": count, "metavar": "N", "help": text, "aliases": aliases}
 
 
-def a_path(metavar: str, text: str) -> dict[str, Any]:
-    """Return the metadata of a field that is a path."""
-    return {"type": Path, "metavar": metavar, "help": text}
+def a_path(metavar: str, text: str, *aliases: str) -> dict[str, Any]:
+    """Return the metadata of a field that is a path. aliases: older spellings of its option."""
+    return {"type": Path, "metavar": metavar, "help": text, "aliases": aliases}
 
 
-def some_paths(metavar: str, number: str, text: str) -> dict[str, Any]:
+def some_paths(metavar: str, number: str, text: str, *aliases: str) -> dict[str, Any]:
     """Return the metadata of a field that is several paths. number: argparse's `nargs`, "+" or "*"."""
-    return {**a_path(metavar, text), "nargs": number}
+    return {**a_path(metavar, text, *aliases), "nargs": number}

@@ -10,7 +10,7 @@ from pathlib import Path
 from splitnet.errors import ConfigError
 from training.data.class_names import read_class_names
 from training.data.hold_out import Halves, hold_out_blocks, hold_out_videos
-from training.data.label_folders import Converted, ConvertedPicture, read_voc, read_yolo, write_coco
+from training.data.label_folders import Converted, ConvertedImage, read_voc, read_yolo, write_coco
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class ConvertSettings:
 
     format: str = field(metadata={"choices": ("voc", "yolo"), "help": "VOC XML or YOLO text", "type": str})
     labels: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of the labels"})
-    images: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of the pictures, named alike"})
+    images: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of the images, named alike"})
     out: Path = field(metadata={"type": Path, "metavar": "TRAIN.json", "help": "the COCO file to write"})
     classes: Path | None = field(
         default=None,
@@ -35,7 +35,7 @@ class ConvertSettings:
             "help": "hold some out for evaluation, and write them here",
         },
     )
-    valid_share: float = field(default=0.2, metadata={"help": "with --valid: share of the pictures that is held out"})
+    valid_share: float = field(default=0.2, metadata={"help": "with --valid: share of the images that is held out"})
     hold_out: str = field(
         default="blocks",
         metadata={
@@ -60,8 +60,8 @@ class Conversion:
     """What was written."""
 
     class_names: tuple[str, ...]
-    kept: Sequence[ConvertedPicture]  # to train on
-    held_out: Sequence[ConvertedPicture]  # to evaluate on
+    kept: Sequence[ConvertedImage]  # to train on
+    held_out: Sequence[ConvertedImage]  # to evaluate on
 
 
 def convert(settings: ConvertSettings) -> Conversion:
@@ -70,20 +70,20 @@ def convert(settings: ConvertSettings) -> Conversion:
         converted = read_voc(settings.labels, settings.images)
     else:
         converted = read_yolo(settings.labels, settings.images, read_class_names(settings.classes))
-    for line in converted.findings.summary():
+    for line in converted.problems.summary():
         log.warning(line)
     kept, held = _halves(settings, converted)
     write_coco(settings.out, converted, kept)
     if settings.valid is not None:
-        if not any(picture.objects for picture in held):
-            raise ConfigError(f"no object is left for {settings.valid}: label more pictures, or leave --valid out")
+        if not any(image.objects for image in held):
+            raise ConfigError(f"no object is left for {settings.valid}: label more images, or leave --valid out")
         write_coco(settings.valid, converted, held)
     return Conversion(converted.class_names, kept, held)
 
 
 def _halves(settings: ConvertSettings, converted: Converted) -> Halves:
     if settings.valid is None:
-        return list(converted.pictures), []
+        return list(converted.images), []
     if settings.hold_out == "videos":
-        return hold_out_videos(converted.pictures, settings.images, settings.valid_share)
-    return hold_out_blocks(converted.pictures, settings.valid_share)
+        return hold_out_videos(converted.images, settings.images, settings.valid_share)
+    return hold_out_blocks(converted.images, settings.valid_share)

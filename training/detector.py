@@ -1,4 +1,4 @@
-"""Train an unsplit detector on labelled pictures, or fine-tune one: the `detector` command."""
+"""Train an unsplit detector on labelled images, or fine-tune one: the `detector` command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.data.coco import LabelledPictures, read_coco
+from training.data.coco import LabelledImages, read_coco
 from training.data.labelled_stream import LabelledBatch, LabelledStream, StreamSpec
 from training.detectors.detector_file import DETECTOR_FILE, DetectorNote, read_note, write_detector
 from training.detectors.evaluation import detector_accuracy
@@ -24,8 +24,8 @@ from training.loop.processes import Processes, joined
 from training.loop.run import CHECKPOINT, Run, writing_to
 from training.loop.scalars import curves
 
-FINDINGS_FILE = "findings.txt"  # everything odd in the data, a line each
-# Plain pictures from which normalisation is restored that a checkpoint lacks.
+PROBLEMS_FILE = "data-problems.txt"  # everything odd in the data, a line each
+# Plain images from which normalisation is restored that a checkpoint lacks.
 STATISTICS_BATCHES, STATISTICS_BATCH = 16, 4
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class _Parts:
     settings: DetectorSettings
     family: DetectorFamily
     square: int
-    data: LabelledPictures
+    data: LabelledImages
     labelled: LabelledSet | None
 
     @property
@@ -105,16 +105,16 @@ def _network(parts: _Parts, is_new: bool) -> nn.Module:
     if not is_new:
         return family.build(settings.model, len(parts.data.class_names))
     start = Start(settings.init, settings.init_classes)
-    pictures = [] if settings.init is None else _plain_pictures(parts)
-    return start_network(family, settings.model, parts.data.class_names, start, pictures, settings.seed)
+    images = [] if settings.init is None else _plain_images(parts)
+    return start_network(family, settings.model, parts.data.class_names, start, images, settings.seed)
 
 
-def _plain_pictures(parts: _Parts) -> list[Tensor]:
-    """Return some pictures as the network will see them."""
+def _plain_images(parts: _Parts) -> list[Tensor]:
+    """Return some images as the network will see them."""
     spec = StreamSpec(parts.square, STATISTICS_BATCH, plain_from=0, seed=parts.settings.seed)
     with LabelledStream(parts.data, spec) as stream:
         batches = islice(stream, STATISTICS_BATCHES)
-        return [parts.family.inputs(batch.pictures, torch.device("cpu")) for batch in batches]
+        return [parts.family.inputs(batch.images, torch.device("cpu")) for batch in batches]
 
 
 def _best_so_far(folder: Path) -> float | None:
@@ -129,7 +129,7 @@ class _Keeper:
         self._parts, self._task, self._best = parts, task, best
 
     def check(self, step: int) -> Mapping[str, float]:
-        """Return the accuracy as figures; without evaluation pictures, the last network is the best."""
+        """Return the accuracy as figures; without evaluation images, the last network is the best."""
         parts = self._parts
         if parts.labelled is None:
             self._write(step, None)
@@ -146,7 +146,7 @@ class _Keeper:
         settings, data = self._parts.settings, self._parts.data
         start = "random weights" if settings.init is None else settings.init.name
         origin = (
-            f"{settings.model} trained from {start} by `python -m training detector` on {len(data.pictures)} pictures "
+            f"{settings.model} trained from {start} by `python -m training detector` on {len(data.images)} images "
             f"with {data.objects} objects ({settings.data.name}), {step} steps of {settings.batch_size}."
         )
         note = DetectorNote(settings.model, data.class_names, self._parts.square, origin, step, ap)
@@ -157,10 +157,10 @@ class _Keeper:
 def _report(parts: _Parts) -> None:
     """Say what is trained on, and what was odd about it."""
     data, settings = parts.data, parts.settings
-    for line in data.findings.summary():
+    for line in data.problems.summary():
         log.warning(line)
-    counts = f"{len(data.pictures)} pictures, {data.objects} objects of {len(data.class_names)} classes"
+    counts = f"{len(data.images)} images, {data.objects} objects of {len(data.class_names)} classes"
     log.info("%s; %s at %d pixels by %s", counts, settings.model, parts.square, parts.config.optimiser)
     with writing_to(settings.run):
         settings.run.mkdir(parents=True, exist_ok=True)
-        (settings.run / FINDINGS_FILE).write_text(data.findings.report())
+        (settings.run / PROBLEMS_FILE).write_text(data.problems.report())

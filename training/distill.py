@@ -14,13 +14,13 @@ from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.front import FrontSpec
-from training.data.images import CropSpec, CropStream, find_photographs, on_grey_square
+from training.data.images import CropSpec, CropStream, find_images, on_grey_square
 from training.detectors.detector_file import DETECTOR_FILE
 from training.detectors.family import family_of
 from training.detectors.teacher import origin_of, read_teacher
 from training.distillation.export import export_bundle
 from training.distillation.front_start import start_front
-from training.distillation.image_run import train_on_photographs
+from training.distillation.image_run import train_on_images
 from training.distillation.plan import crop_scales, full_side, recipe_of, student_spec
 from training.distillation.recompression import Recompression
 from training.distillation.settings import DistillSettings
@@ -45,33 +45,31 @@ def train_split(settings: DistillSettings) -> Manifest | None:
     Under `torchrun`, all processes train together, and the first one writes; the others return None. ConfigError if
     something cannot be used, before anything is trained.
     """
-    photographs = find_photographs(settings.photographs, settings.exclude)
+    images = find_images(settings.images, settings.exclude)
     names = class_names_of(settings.classes)
     teacher = read_teacher(settings.teacher, settings.detector, names)
     spec = student_spec(settings, len(names))
     learnt = _learnt(settings, spec, names)
-    beginning = _beginning(settings, spec, photographs, learnt)
+    beginning = _beginning(settings, spec, images, learnt)
     manifest = _manifest(settings, spec, names)
     unsplit = _unsplit(settings, teacher, names)
     low, high = crop_scales(settings)
     crops = CropSpec(settings.square, full_side(settings), low, high)
     with joined(settings.device_kind) as processes:
         task = Distillation(_config(settings), spec, teacher, beginning, names, processes)
-        train_on_photographs(task, settings, photographs, crops, learnt is not None, processes)
+        train_on_images(task, settings, images, crops, learnt is not None, processes)
     if not processes.is_first:
         return None
-    every = -(-len(photographs) // settings.table_photographs)
-    student = _with_statistics(task.result(), settings, photographs, crops)
-    return export_bundle(settings.bundle, manifest, student, unsplit, photographs[::every])
+    every = -(-len(images) // settings.table_images)
+    student = _with_statistics(task.result(), settings, images, crops)
+    return export_bundle(settings.bundle, manifest, student, unsplit, images[::every])
 
 
-def _with_statistics(
-    student: Student, settings: DistillSettings, photographs: Sequence[Path], crops: CropSpec
-) -> Student:
+def _with_statistics(student: Student, settings: DistillSettings, images: Sequence[Path], crops: CropSpec) -> Student:
     """Return a student; if its widths need statistics, they are those of crops as it was trained on."""
     if isinstance(student.encoder, SlimmableEncoder):
         cpu = torch.device("cpu")
-        with CropStream(photographs, crops, settings.batch_size, settings.seed, settings.loaders) as stream:
+        with CropStream(images, crops, settings.batch_size, settings.seed, settings.loaders) as stream:
             batches = (on_grey_square(batch, settings.square, cpu)[0] for batch in islice(stream, STATISTICS_BATCHES))
             measure_statistics(student.encoder, batches)
     return student
@@ -98,14 +96,14 @@ def _learnt(settings: DistillSettings, spec: StudentSpec, names: Sequence[str]) 
 
 
 def _beginning(
-    settings: DistillSettings, spec: StudentSpec, photographs: Sequence[Path], learnt: Learnt | None
+    settings: DistillSettings, spec: StudentSpec, images: Sequence[Path], learnt: Learnt | None
 ) -> Callable[[Student, Detector], None] | None:
     """Return what gives a student its first weights; None if those of a checkpoint follow, or random ones will do."""
     if learnt is not None:
-        return lambda student, _: learnt.give(student, photographs, full_side(settings))
+        return lambda student, _: learnt.give(student, images, full_side(settings))
     if not isinstance(spec.encoder, FrontSpec) or settings.start_from or (settings.run / CHECKPOINT).exists():
         return None
-    return lambda student, teacher: start_front(student, teacher, photographs, full_side(settings))
+    return lambda student, teacher: start_front(student, teacher, images, full_side(settings))
 
 
 def _origin(settings: DistillSettings) -> str:

@@ -1,4 +1,4 @@
-"""The integer tables of a bundle, fitted on the symbols of training pictures."""
+"""The integer tables of a bundle, fitted on the symbols of training images."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Quantise = Callable[[Tensor, int, int], Symbols]  # of a latent (C, h, w) at a w
 
 
 def fit_tables(latents: Sequence[Sequence[Tensor]], qualities: int, quantise: Quantise) -> EntropyModel:
-    """Return the tables, in contexts, of the symbols of pictures.
+    """Return the tables, in contexts, of the symbols of images.
 
-    latents: for each width those of all pictures, (C, h, w) each. First come the channels' own tables, since a context
+    latents: for each width those of all images, (C, h, w) each. First come the channels' own tables, since a context
     is measured from the symbol that they expect most; then those of the contexts.
     """
 

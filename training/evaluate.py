@@ -12,24 +12,24 @@ from splitnet.environment import environment
 from splitnet.errors import ConfigError
 from training.arguments import a_count, a_path
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import answers_of
+from training.evaluation.detection_cache import detection_cache_of
 from training.evaluation.dominated import dominated, name_of, rows_of, without_dominated
 from training.evaluation.measure import Evaluation, evaluate, operating_points
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Which bundle to measure on which pictures, and where the figures go."""
+    """Which bundle to measure on which images, and where the figures go."""
 
     bundle: Path = field(metadata=a_path("DIR", "the bundle to measure"))
-    images: Path = field(metadata=a_path("DIR", "labelled pictures, never trained on"))
+    images: Path = field(metadata=a_path("DIR", "labelled images, never trained on"))
     annotations: Path = field(metadata=a_path("FILE", "their COCO annotations"))
     out: Path = field(metadata=a_path("FILE.json", "where the figures go"))
-    limit: int | None = field(default=None, metadata=a_count("only the first N pictures: a quick look"))
+    limit: int | None = field(default=None, metadata=a_count("only the first N images: a quick look"))
     widths: Sequence[int] = field(
         default=(), metadata={"type": int, "nargs": "*", "metavar": "W", "help": "only these widths (default: all)"}
     )
-    no_images: bool = field(default=False, metadata={"help": "leave the picture codecs out"})
+    no_images: bool = field(default=False, metadata={"help": "leave the image codecs out"})
     write_manifest: bool = field(
         default=False, metadata={"help": "store the figures in the bundle's manifest; not with --limit"}
     )
@@ -55,8 +55,8 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     labelled = LabelledSet(settings.images, settings.annotations, device.manifest.class_names, settings.limit)
     points = operating_points(device, settings.widths, not settings.no_images)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
-    with answers_of(device.manifest.digest) as answers:
-        result = evaluate(device, server, labelled, points, answers)
+    with detection_cache_of(device.manifest.digest) as cache:
+        result = evaluate(device, server, labelled, points, cache)
     pruned = {"pruned": rows_of(dominated(result.points))} if settings.prune else {}
     record = {**result.to_json(), **pruned, "images": len(labelled.images), **environment()}
     settings.out.write_text(json.dumps(record, indent=1) + "\n")

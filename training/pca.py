@@ -23,9 +23,10 @@ from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.projection import BackProjection, ProjectionEncoder, ProjectionSpec
 from splitnet.nn.graph import nodes_of
 from splitnet.nn.split_detector import ServerHalf
+from training.arguments import a_count, some_paths
 from training.cuts.component_codec import LatentStatistics, gains_of, quantised
 from training.cuts.components import Basis, bases_of, canvases, fill_back_projection, fill_projection, spread
-from training.data.images import find_photographs
+from training.data.images import find_images
 from training.detectors.teacher import read_teacher
 from training.entropy_tables import Symbols, fit_tables
 from training.evaluation.average_precision import class_names_of
@@ -36,14 +37,14 @@ STEPS = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)  # of the qualities, in standard deviatio
 
 @dataclass(frozen=True)
 class PcaSettings:
-    """What to split, where, and on which pictures to find the components."""
+    """What to split, where, and on which images to find the components."""
 
     teacher: Path = field(metadata={"type": Path, "metavar": "FILE", "help": "the detector: .onnx, .pth, .safetensors"})
     classes: Path = field(
         metadata={"type": Path, "metavar": "FILE.json", "help": "COCO annotations naming its classes"}
     )
-    photographs: Sequence[Path] = field(
-        metadata={"type": Path, "nargs": "+", "metavar": "DIR", "help": "folders of pictures like those it will see"}
+    images: Sequence[Path] = field(
+        metadata=some_paths("DIR", "+", "folders of images like those it will see", "--photographs")
     )
     bundle: Path = field(
         metadata={"type": Path, "metavar": "DIR", "help": "where the bundle goes; its name is its own"}
@@ -55,24 +56,26 @@ class PcaSettings:
     rank: int = field(
         default=0, metadata={"help": f"components kept of each tensor; 0: as many as hold {ENERGY:.0%} of its energy"}
     )
-    fit_photographs: int = field(default=200, metadata={"help": "pictures to find components and tables on, at most"})
+    fit_limit: int = field(
+        default=200, metadata=a_count("images to find components and tables on, at most", "--fit-photographs")
+    )
     input_size: int = field(default=0, metadata={"help": "pixels a side of the detector's square; 0: as published"})
     threads: int = field(default=1, metadata={"help": "CPU threads"})
 
     def __post_init__(self) -> None:
         """Raise ConfigError on numbers that cannot be."""
-        if min(self.rank, self.input_size) < 0 or min(self.fit_photographs, self.threads) < 1:
-            raise ConfigError("--rank and --input-size must not be negative, --fit-photographs and --threads positive")
+        if min(self.rank, self.input_size) < 0 or min(self.fit_limit, self.threads) < 1:
+            raise ConfigError("--rank and --input-size must not be negative, --fit-limit and --threads positive")
 
 
 def make_bundle(settings: PcaSettings) -> Manifest:
     """Write the bundle that the settings describe; returns its manifest. ConfigError on whatever is wrong with them."""
     names = class_names_of(settings.classes)
     detector = read_teacher(settings.teacher, settings.detector, names)
-    photographs = spread(find_photographs(settings.photographs), settings.fit_photographs)
+    images = spread(find_images(settings.images), settings.fit_limit)
     input_size = settings.input_size or INPUT_SIZES[settings.detector]
     plan = PcaPlan(settings.detector, names, settings.split_point, input_size, settings.rank)
-    return export_pca(settings.bundle, detector, photographs, plan)
+    return export_pca(settings.bundle, detector, images, plan)
 
 
 @dataclass(frozen=True)
@@ -87,19 +90,19 @@ class PcaPlan:
     steps: tuple[float, ...] = STEPS  # a quality each, falling
 
 
-def export_pca(folder: Path, detector: Detector, photographs: Sequence[Path], plan: PcaPlan) -> Manifest:
+def export_pca(folder: Path, detector: Detector, images: Sequence[Path], plan: PcaPlan) -> Manifest:
     """Write a training-free bundle of a whole, fused detector and return its manifest.
 
-    photographs: pictures like those it will see, without labels. ConfigError if none of them can be read.
+    images: images like those it will see, without labels. ConfigError if none of them can be read.
     """
-    bases = bases_of(nodes_of(detector), [plan.split_point], photographs, plan.input_size, LATENT_STRIDE)
+    bases = bases_of(nodes_of(detector), [plan.split_point], images, plan.input_size, LATENT_STRIDE)
     kept = {name: min(plan.rank, basis.channels) or basis.components_for(ENERGY) for name, basis in bases.items()}
     manifest = _manifest(folder, plan, ProjectionSpec(kept))
     encoder, back, gains = _codec(detector, bases, plan, ProjectionSpec(kept))
     statistics = LatentStatistics(gains)
     with torch.inference_mode():
-        images = canvases(photographs, plan.input_size, LATENT_STRIDE, "entropy tables")
-        latents = [encoder(image)[0] for image in images]
+        fitted = canvases(images, plan.input_size, LATENT_STRIDE, "entropy tables")
+        latents = [encoder(image)[0] for image in fitted]
         for latent in latents:
             statistics.add(latent[None])
         model = fit_tables([latents], len(plan.steps), lambda latent, _, step: _symbols(latent, gains[0, step]))

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from training.arguments import a_count
-from training.data.images import CropSpec, find_photographs
+from training.data.images import CropSpec, find_images
 from training.detectors.teacher import read_teacher
-from training.distillation.image_run import input_size, train_on_photographs
-from training.distillation.image_settings import PhotographSettings
+from training.distillation.image_run import input_size, train_on_images
+from training.distillation.image_settings import ImageSettings
 from training.distillation.recompression import RecompressConfig, Recompression
 from training.evaluation.average_precision import class_names_of
 from training.loop.processes import joined
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecompressSettings(PhotographSettings):
+class RecompressSettings(ImageSettings):
     """Settings of a training against compression."""
 
     steps: int = field(default=1500, metadata=a_count("training steps in all, those of the checkpoint included"))
@@ -26,7 +26,7 @@ def train_recompressed(settings: RecompressSettings) -> None:
 
     ConfigError if something cannot be used.
     """
-    photographs = find_photographs(settings.photographs, settings.exclude)
+    images = find_images(settings.images, settings.exclude)
     teacher = read_teacher(settings.teacher, settings.detector, class_names_of(settings.classes))
     config = RecompressConfig(
         settings.square, seed=settings.seed, device=settings.device_kind, precision=settings.precision
@@ -34,4 +34,4 @@ def train_recompressed(settings: RecompressSettings) -> None:
     crops = CropSpec(settings.square, input_size(settings))
     with joined(settings.device_kind) as processes:
         task = Recompression(config, teacher, processes)
-        train_on_photographs(task, settings, photographs, crops, processes=processes)
+        train_on_images(task, settings, images, crops, processes=processes)

@@ -18,10 +18,11 @@ from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
 from splitnet.nn.architectures import CUTS, INPUT_SIZES
 from splitnet.nn.detector import Detector
+from training.arguments import a_count
 from training.cuts.components import spread
 from training.cuts.figures import CutStudy, cut_from_json, cut_to_json
 from training.cuts.study import StudyConfig, study_cuts, unsplit_accuracy
-from training.data.images import find_photographs
+from training.data.images import find_images
 from training.detectors.family import family_of
 from training.evaluation.average_precision import LabelledSet, class_names_of
 from training.evaluation.measure import unsplit_detections
@@ -31,10 +32,10 @@ BELIEVED = 0.3  # score from which on a detection counts as the truth where nobo
 
 @dataclass(frozen=True)
 class SplitPointsSettings:
-    """What to study, and on which pictures."""
+    """What to study, and on which images."""
 
     weights: Path = field(metadata={"type": Path, "metavar": "FILE", "help": "the detector: .onnx, .pth, .safetensors"})
-    images: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "pictures to measure accuracy and bytes on"})
+    images: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "images to measure accuracy and bytes on"})
     out: Path = field(
         metadata={
             "type": Path,
@@ -48,19 +49,20 @@ class SplitPointsSettings:
         metadata={
             "type": Path,
             "metavar": "FILE.json",
-            "help": "COCO annotations of the pictures; without, what the unsplit detector finds counts as the truth",
+            "help": "COCO annotations of the images; without, what the unsplit detector finds counts as the truth",
         },
     )
-    photographs: Path | None = field(
+    fit_images: Path | None = field(
         default=None,
         metadata={
             "type": Path,
             "metavar": "DIR",
-            "help": "other pictures to find components and entropy tables on; without, those of --images",
+            "help": "other images to find components and entropy tables on; without, those of --images",
+            "aliases": ("--photographs",),
         },
     )
-    fit_photographs: int = field(default=200, metadata={"help": "how many of these at most"})
-    limit: int = field(default=0, metadata={"help": "measure on the first N pictures only; 0: on all"})
+    fit_limit: int = field(default=200, metadata=a_count("how many of these at most", "--fit-photographs"))
+    limit: int = field(default=0, metadata={"help": "measure on the first N images only; 0: on all"})
     cuts: Sequence[str] = field(
         default=(), metadata={"type": str, "nargs": "+", "choices": CUTS, "help": "only these cuts of its own"}
     )
@@ -73,8 +75,8 @@ class SplitPointsSettings:
         """Raise ConfigError on numbers that cannot be."""
         if min(self.limit, self.input_size, self.device_mmacs, self.bytes) < 0:
             raise ConfigError("--limit, --input-size, --device-mmacs and --bytes must not be negative")
-        if min(self.fit_photographs, self.threads) < 1:
-            raise ConfigError("--fit-photographs and --threads must be at least 1")
+        if min(self.fit_limit, self.threads) < 1:
+            raise ConfigError("--fit-limit and --threads must be at least 1")
 
     @property
     def config(self) -> StudyConfig:
@@ -91,7 +93,7 @@ def run_study(settings: SplitPointsSettings) -> dict[str, Any]:
     config = settings.config
     with tempfile.TemporaryDirectory() as scratch:
         labelled = _labelled(settings, detector, Path(scratch))
-    photographs = _photographs(settings)
+    images = _fit_images(settings)
     partial = settings.out.with_name(f"{settings.out.name}.partial")
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     head = {
@@ -99,17 +101,17 @@ def run_study(settings: SplitPointsSettings) -> dict[str, Any]:
         "weights": hashlib.sha256(settings.weights.read_bytes()).hexdigest() if settings.weights.is_file() else "",
         "input_size": config.input_size,
         "images": len(labelled.images),
-        "photographs": len(photographs),
+        "photographs": len(images),
         "truth": "annotations" if settings.annotations else "the unsplit detector",
         "energies": list(config.energies),
         "steps": list(config.steps),
         "context_model": NEIGHBOURS,
-        "fitted_on": "other pictures" if settings.photographs else "the same pictures",
+        "fitted_on": "other images" if settings.fit_images else "the same images",
     }
     known, unsplit = _known(partial, head)
     unsplit = unsplit or unsplit_accuracy(detector, labelled, config.input_size)
     cuts: list[CutStudy] = []
-    for cut in study_cuts(detector, labelled, photographs, config, known):
+    for cut in study_cuts(detector, labelled, images, config, known):
         cuts.append(cut)
         _write(partial, {**head, "unsplit": asdict(unsplit), "cuts": [cut_to_json(one) for one in cuts]})
     record = {**head, "unsplit": asdict(unsplit), "cuts": [cut_to_json(one) for one in cuts], **environment()}
@@ -118,16 +120,16 @@ def run_study(settings: SplitPointsSettings) -> dict[str, Any]:
     return record
 
 
-def _photographs(settings: SplitPointsSettings) -> list[Path]:
-    """Return the pictures to fit on, spread evenly over their folder."""
-    if settings.photographs is None:
-        return spread(find_photographs([settings.images]), settings.fit_photographs)
+def _fit_images(settings: SplitPointsSettings) -> list[Path]:
+    """Return the images to fit on, spread evenly over their folder."""
+    if settings.fit_images is None:
+        return spread(find_images([settings.images]), settings.fit_limit)
     exclude = [settings.annotations] if settings.annotations else []
-    return spread(find_photographs([settings.photographs], exclude), settings.fit_photographs)
+    return spread(find_images([settings.fit_images], exclude), settings.fit_limit)
 
 
 def _labelled(settings: SplitPointsSettings, detector: Detector, scratch: Path) -> LabelledSet:
-    """Return the pictures to measure on with what is to be found in them."""
+    """Return the images to measure on with what is to be found in them."""
     limit, classes = settings.limit or None, family_of(settings.model).classes(detector)
     if settings.annotations is not None:
         names = class_names_of(settings.annotations)
@@ -136,7 +138,7 @@ def _labelled(settings: SplitPointsSettings, detector: Detector, scratch: Path) 
             raise ConfigError(f"{found}, {settings.weights} knows {classes}: give annotations of its own")
         return LabelledSet(settings.images, settings.annotations, names, limit)
     names = tuple(f"class {i}" for i in range(classes))
-    paths = find_photographs([settings.images])[:limit]
+    paths = find_images([settings.images])[:limit]
     path = scratch / "believed.json"
     path.write_text(json.dumps(believed_truth(detector, paths, settings.images, names, settings.config.input_size)))
     return LabelledSet(settings.images, path, names)
@@ -146,7 +148,7 @@ def _labelled(settings: SplitPointsSettings, detector: Detector, scratch: Path) 
 def believed_truth(
     detector: Detector, paths: Sequence[Path], folder: Path, class_names: Sequence[str], input_size: int
 ) -> dict[str, Any]:
-    """Return COCO annotations of what a detector is sure of in pictures below a folder, which they are named from."""
+    """Return COCO annotations of what a detector is sure of in images below a folder, which they are named from."""
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []
     for number, path in enumerate(paths, start=1):

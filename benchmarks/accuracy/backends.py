@@ -28,11 +28,11 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.operating_point import Codec, OperatingPoint
 from splitnet.settings import DEFAULT_BUNDLE
-from training.data.images import read_photograph
+from training.data.images import read_image
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import answers_of
+from training.evaluation.detection_cache import detection_cache_of
 from training.evaluation.measure import Tally, measure
-from training.evaluation.systems import SplitContender
+from training.evaluation.systems import SplitSystem
 
 TIMED_PICTURES = 40
 
@@ -59,9 +59,9 @@ def run(options: Namespace) -> dict[str, object]:
         raise ConfigError(f"--qualities must be 0..{manifest.qualities - 1}")
     labelled = LabelledSet(options.images, options.annotations, manifest.class_names, options.limit)
     points = [OperatingPoint(Codec.RANS, manifest.widths, quality) for quality in qualities]
-    contenders = [SplitContender(half, server, point) for half in halves.values() for point in points]
-    with answers_of(manifest.digest) as answers:
-        tallies = iter(measure(contenders, labelled, manifest.input_size, options.threads, answers))
+    contenders = [SplitSystem(half, server, point) for half in halves.values() for point in points]
+    with detection_cache_of(manifest.digest) as cache:
+        tallies = iter(measure(contenders, labelled, manifest.input_size, options.threads, cache))
     frames = [image.path for image in labelled.images]
     return {
         "bundle": f"{manifest.name} {manifest.digest[:12]}",
@@ -147,7 +147,7 @@ def _gives(labelled: LabelledSet, tally: Tally) -> dict[str, object]:
 
 def _frames(paths: Sequence[Path], what: str) -> Iterator[Image]:
     for path in tqdm(paths, desc=what, unit="picture"):
-        frame = read_photograph(path)
+        frame = read_image(path)
         if frame is None:
             raise ConfigError(f"{path} is not a readable picture")
         yield frame

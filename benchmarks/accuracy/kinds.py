@@ -24,7 +24,7 @@ from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy, Manifest, load_manifest
 from splitnet.nn.encoder_kinds import kind_of
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import answers_of
+from training.evaluation.detection_cache import detection_cache_of
 from training.evaluation.dominated import dominated
 from training.evaluation.measure import evaluate, operating_points
 
@@ -99,6 +99,6 @@ def _measured(folder: Path, labelled: LabelledSet) -> tuple[Split, Accuracy | No
     """Measure every split point of a bundle; returns them and what its unsplit detector reaches."""
     device, server = load_device(folder), load_server(folder)
     points = operating_points(device, with_images=False)
-    with answers_of(device.manifest.digest) as answers:
-        result = evaluate(device, server, labelled, points, answers)
+    with detection_cache_of(device.manifest.digest) as cache:
+        result = evaluate(device, server, labelled, points, cache)
     return Split(device.manifest.name, kind_of(device.manifest.encoder), result.points), result.unsplit

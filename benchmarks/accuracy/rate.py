@@ -34,9 +34,9 @@ from splitnet.nn.macs import count_macs
 from splitnet.nn.yolox.onnx_reader import read_onnx
 from splitnet.settings import DEFAULT_BUNDLE
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import Answers, answers_of
+from training.evaluation.detection_cache import DetectionCache, detection_cache_of
 from training.evaluation.measure import Tally, measure, mmacs, operating_points
-from training.evaluation.systems import Contender, LocalContender, SplitContender
+from training.evaluation.systems import LocalSystem, SplitSystem, System
 
 BUNDLED, PUBLIC = "bundled", "public"  # detectors
 UNSPLIT = "unsplit"
@@ -46,7 +46,7 @@ UNSPLIT = "unsplit"
 class _Entry:
     """A contender and how its rows name it."""
 
-    contender: Contender
+    contender: System
     curve: str
     setting: str
     size: int
@@ -95,8 +95,8 @@ def run(options: Namespace) -> dict[str, object]:
         *_rival_entries(detectors, manifest),
         *(_unsplit_entry(name, detector, manifest.input_size) for name, detector in detectors.items()),
     ]
-    with answers_of(manifest.digest) as answers:
-        points = _measure(entries, labelled, manifest.input_size, options, answers)
+    with detection_cache_of(manifest.digest) as cache:
+        points = _measure(entries, labelled, manifest.input_size, options, cache)
     result = {
         "bundle": f"{manifest.name} {manifest.digest[:12]}",
         "backend": backend,
@@ -133,7 +133,7 @@ def _split_entries(device: DeviceBundle, server: ServerBundle, widths: Sequence[
     macs = {point.width: mmacs(device, point) for point in points}
     sides = device.manifest.sides
     return [
-        _Entry(SplitContender(device, server, p), f"w{p.width}", "split", sides[p.width - 1], p.quality, macs[p.width])
+        _Entry(SplitSystem(device, server, p), f"w{p.width}", "split", sides[p.width - 1], p.quality, macs[p.width])
         for p in points
     ]
 
@@ -160,14 +160,14 @@ def _rival_entries(detectors: dict[str, Detector], manifest: Manifest) -> list[_
 
 def _unsplit_entry(name: str, detector: Detector, size: int) -> _Entry:
     macs = count_macs(detector, lambda: detector(torch.zeros(1, 3, size, size)))
-    return _Entry(LocalContender(detector, size), name, UNSPLIT, size, 0, macs / 1e6)
+    return _Entry(LocalSystem(detector, size), name, UNSPLIT, size, 0, macs / 1e6)
 
 
 def _measure(
-    entries: Sequence[_Entry], labelled: LabelledSet, input_size: int, options: Namespace, answers: Answers
+    entries: Sequence[_Entry], labelled: LabelledSet, input_size: int, options: Namespace, cache: DetectionCache
 ) -> list[Measured]:
     """Run every picture through every entry, and every entry's detections through every resample."""
-    tallies = measure([entry.contender for entry in entries], labelled, input_size, options.threads, answers)
+    tallies = measure([entry.contender for entry in entries], labelled, input_size, options.threads, cache)
     counts = draw(len(labelled.images), options.resamples, options.seed)
     return [
         _measured(entry, tally, Sample.of(labelled.matches(tally.found), tally, counts))

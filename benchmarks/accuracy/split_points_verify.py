@@ -26,7 +26,7 @@ from training.cuts.figures import CutStudy, cut_from_json
 from training.distill import train_split
 from training.distillation.settings import DistillSettings
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import answers_of
+from training.evaluation.detection_cache import detection_cache_of
 from training.evaluation.measure import evaluate, operating_points
 
 SIZES_BYTES = (1500, 2000, 3000, 4000, 6000, 8000)
@@ -107,7 +107,7 @@ def _trained_points(cut: str, options: Namespace, study: Mapping[str, Any]) -> l
         teacher=options.weights,
         detector=study["model"],
         classes=options.annotations,
-        photographs=[options.photographs],
+        images=[options.photographs],
         exclude=[options.annotations],
         run=folder,
         bundle=folder / "bundle",
@@ -118,7 +118,7 @@ def _trained_points(cut: str, options: Namespace, study: Mapping[str, Any]) -> l
         steps=options.steps,
         batch_size=options.batch_size,
         square=options.square,
-        table_photographs=options.table_photographs,
+        table_images=options.table_photographs,
     )
     torch.set_num_threads(options.threads or torch.get_num_threads())
     train_split(settings)
@@ -129,8 +129,8 @@ def _measured(cut: str, bundle: Path, options: Namespace, images: int) -> list[R
     """Return a row for each operating point of a cut's bundle, on the pictures of the study."""
     device, server = load_device(bundle), load_server(bundle)
     labelled = LabelledSet(options.images, options.annotations, device.manifest.class_names, images)
-    with answers_of(device.manifest.digest) as answers:
-        found = evaluate(device, server, labelled, operating_points(device, with_images=False), answers)
+    with detection_cache_of(device.manifest.digest) as cache:
+        found = evaluate(device, server, labelled, operating_points(device, with_images=False), cache)
     return [
         {"cut": cut, "quality": p.quality, "ap": p.ap, "ap50": p.ap50, "bytes_mean": p.bytes_mean, "mmacs": p.mmacs}
         for p in found.points

@@ -27,8 +27,8 @@ from splitnet.manifest import Accuracy
 from splitnet.operating_point import LOCAL, OperatingPoint
 from training.evaluation.matches import THRESHOLDS, ClassMatches, Evaluated, Floats, Matches, matches_from_coco
 
-FORMAT_VERSION = 2  # 1: detections of all classes in one list
-DETECTIONS = ("pictures", "hits", "ignored")  # fields of ClassMatches with a column for each detection
+FORMAT_VERSION = 3  # 1: detections of all classes in one list; 2: other names
+DETECTIONS = ("images", "hits", "ignored")  # fields of ClassMatches with a column for each detection
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class FrameBank:
         arrays: dict[str, Any] = {
             "names": np.array(names),
             "payload": self.payload,
-            "counts": np.array([len(one.pictures) for one in classes]),
+            "counts": np.array([len(one.images) for one in classes]),
             "objects": np.stack([one.objects for one in classes]),
             **{name: np.concatenate([getattr(one, name) for one in classes], axis=-1) for name in DETECTIONS},
         }

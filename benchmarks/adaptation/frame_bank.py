@@ -15,7 +15,7 @@ from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.operating_point import OperatingPoint
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import FOLDER, Answers, answers_of, code_digest
+from training.evaluation.detection_cache import FOLDER, DetectionCache, code_digest, detection_cache_of
 from training.evaluation.measure import measure_points, with_local
 
 
@@ -36,8 +36,8 @@ def frame_bank(bundle: Path, images: Path, annotations: Path, limit: int | None 
     path = FOLDER / f"frame-bank-{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz"
     if path.exists():
         return load_bank(path)
-    with answers_of(manifest.digest, FOLDER) as answers:
-        bank = make_bank(device, load_server(bundle), labelled, points, answers)
+    with detection_cache_of(manifest.digest, FOLDER) as cache:
+        bank = make_bank(device, load_server(bundle), labelled, points, cache)
     bank.save(path)
     return bank
 
@@ -47,13 +47,13 @@ def make_bank(
     server: ServerBundle,
     labelled: LabelledSet,
     points: Sequence[OperatingPoint],
-    answers: Answers | None = None,
+    cache: DetectionCache | None = None,
 ) -> FrameBank:
     """Return the bank of these points and, if the bundle has the detector, of LOCAL."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     points = with_local(server, points)
-    tallies = measure_points(device, server, labelled, points, answers)
+    tallies = measure_points(device, server, labelled, points, cache)
     payload = np.array([tally.sizes for tally in tallies], np.int64).T
     evaluated = [labelled.evaluated(tally.found) for tally in tallies]
     return assemble(points, payload, evaluated, labelled.image_ids, labelled.category_ids)

@@ -27,14 +27,14 @@ from splitnet.operating_point import Codec, Mode, OperatingPoint
 from tests.end_to_end.test_end_to_end import serve, start  # noqa: F401
 from tests.support.labelled_images import annotations, write_labelled
 from tests.support.named_weights import named_weights
-from tests.support.tiny_student import DECODER, ENCODER, FRONT, pictures
+from tests.support.tiny_student import DECODER, ENCODER, FRONT, random_images
 from training.distillation.export import export_bundle
 from training.distillation.front_start import start_front
 from training.distillation.recipe import ENSEMBLE
 from training.distillation.recompression import RecompressConfig, Recompression
 from training.distillation.student import Student, StudentSpec
 from training.distillation.task import Distillation, DistillConfig
-from training.evaluation.systems import SplitContender
+from training.evaluation.systems import SplitSystem
 from training.pca import PcaPlan, PcaSettings, export_pca, make_bundle
 from training.split_points import SplitPointsSettings, run_study
 
@@ -65,46 +65,46 @@ def teacher(public: EfficientDet) -> EfficientDet:
 
 @pytest.fixture(scope="module")
 def folder(public: EfficientDet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a checkpoint, the names of its classes and photographs."""
+    """Return a folder with a checkpoint, the names of its classes and images."""
     folder = tmp_path_factory.mktemp("given")
     torch.save(public.state_dict(), folder / "d0.pth")
     (folder / "classes.json").write_text(json.dumps(annotations(NAMES)))
-    (folder / "photographs").mkdir()
-    for i, picture in enumerate(pictures(5, SIDE, SIDE)):
-        assert cv2.imwrite(str(folder / "photographs" / f"{i}.png"), picture)
+    (folder / "images").mkdir()
+    for i, image in enumerate(random_images(5, SIDE, SIDE)):
+        assert cv2.imwrite(str(folder / "images" / f"{i}.png"), image)
     return folder
 
 
-def photographs(folder: Path) -> list[Path]:
-    return sorted((folder / "photographs").iterdir())
+def images(folder: Path) -> list[Path]:
+    return sorted((folder / "images").iterdir())
 
 
 @pytest.fixture(scope="module")
 def bundle(folder: Path) -> Path:
     """Return a bundle that needed no training. Do not change it: it is made once."""
-    files = folder / "d0.pth", folder / "classes.json", [folder / "photographs"], folder / "free"
-    sizes = {"rank": 8, "input_size": SIDE, "fit_photographs": 2}
+    files = folder / "d0.pth", folder / "classes.json", [folder / "images"], folder / "free"
+    sizes = {"rank": 8, "input_size": SIDE, "fit_limit": 2}
     make_bundle(PcaSettings(*files, detector=NAME, split_point="c3", **sizes))
     return folder / "free"
 
 
 def test_all_components_at_a_fine_step_say_what_the_whole_detector_says(teacher, folder, tmp_path):
     plan = PcaPlan(NAME, NAMES, "c4", SIDE, rank=1024, steps=(1.0, 0.02))
-    export_pca(tmp_path / "free", teacher, photographs(folder), plan)
+    export_pca(tmp_path / "free", teacher, images(folder), plan)
     device, server = load_device(tmp_path / "free"), load_server(tmp_path / "free")
-    contender = SplitContender(device, server, OperatingPoint(Codec.RANS, 1, 1))
-    frame = pictures(1, SIDE, SIDE, seed=3)[0]
+    system = SplitSystem(device, server, OperatingPoint(Codec.RANS, 1, 1))
+    frame = random_images(1, SIDE, SIDE, seed=3)[0]
     box = Letterbox.fit(SIDE, SIDE, SIDE)
     with torch.inference_mode():
-        raw = contender.raw(contender.compress(frame, box), box)
+        raw = system.raw(system.compress(frame, box), box)
         whole = teacher(image_input(frame, SIDE)[None])
     assert (raw - whole).abs().mean() < 0.05 * whole.std()
 
 
-def test_server_and_device_find_the_same_in_a_picture(bundle, monkeypatch):
+def test_server_and_device_find_the_same_in_a_image(bundle, monkeypatch):
     monkeypatch.setattr(EfficientDetArchitecture.detections, "__defaults__", (0.5,))
     model = BundleModel(load_server(bundle), torch.device("cpu"))
-    frame = pictures(1, SIDE, SIDE, seed=4)[0]
+    frame = random_images(1, SIDE, SIDE, seed=4)[0]
     letterbox = Letterbox.fit(SIDE, SIDE, SIDE)
     sent = DecodedFrame(letterbox.apply(frame), OperatingPoint(Codec.JPEG, 0, 100), letterbox)
     (expected,) = model.infer(Mode.IMAGE, [sent])
@@ -120,7 +120,7 @@ def test_the_same_server_and_client_run_it(start, bundle, folder, tmp_path):  # 
     server, address = serve(start, bundle)
     out = tmp_path / "out.jsonl"
     options = ["--schedule", "w1 q0, w1 q5 zstd, jpeg 40", "--schedule-frames", "1", "--as-fast-as-possible"]
-    where = ["--server", address, "--bundle", str(bundle), "--source", str(folder / "photographs"), "--out", str(out)]
+    where = ["--server", address, "--bundle", str(bundle), "--source", str(folder / "images"), "--out", str(out)]
     command = [sys.executable, "-m", "edge_client", "run", *where, *options]
     client = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert client.returncode == 0, client.stderr
@@ -148,14 +148,14 @@ def student_spec(split_point: str) -> StudentSpec:
 @pytest.mark.parametrize(("split_point", "name"), [("c3", "c4"), ("c4", "c3")])
 def test_a_student_learns_features_first(teacher, split_point, name):
     task = Distillation(DistillConfig(SIDE, RECIPE), student_spec(split_point), teacher)
-    errors = [task.train(pictures(2), 0.3)[name][0] for _ in range(9)]
+    errors = [task.train(random_images(2), 0.3)[name][0] for _ in range(9)]
     assert np.mean(errors[-3:]) < 0.95 * np.mean(errors[:3])
 
 
 def test_then_everything_learns_the_detections_too(teacher):
     task = Distillation(DistillConfig(SIDE, RECIPE), student_spec("c3"), teacher)
     before = {name: value.clone() for name, value in task.student.tail.named_parameters()}
-    figures = task.train(pictures(2), RECIPE.joint_from)
+    figures = task.train(random_images(2), RECIPE.joint_from)
     assert {"c3", "c4", "p3", "p4", "p5", "raw"} <= figures.keys()
     changed = [name for name, value in task.student.tail.named_parameters() if not torch.equal(value, before[name])]
     assert {name.partition(".")[0] for name in changed} == {"backbone", "fpn", "class_net", "box_net"}
@@ -166,14 +166,14 @@ def test_a_front_begins_with_its_own_stages_and_becomes_a_bundle(teacher, folder
     torch.manual_seed(0)
     student = Student(spec)
     student.take_tail(teacher)
-    start_front(student, teacher, photographs(folder), FRONT.sides[-1])
+    start_front(student, teacher, images(folder), FRONT.sides[-1])
     manifest = Manifest("front", NAME, "c3", FRONT.sides[-1], NAMES, 2, FRONT, DECODER, {})
-    export_bundle(tmp_path, manifest, student.eval(), teacher, photographs(folder))
+    export_bundle(tmp_path, manifest, student.eval(), teacher, images(folder))
     device, server = load_device(tmp_path), load_server(tmp_path)
-    contender = SplitContender(device, server, OperatingPoint(Codec.RANS, 2, 1))
-    box = Letterbox.fit(SIDE, SIDE, contender.input_size)
+    system = SplitSystem(device, server, OperatingPoint(Codec.RANS, 2, 1))
+    box = Letterbox.fit(SIDE, SIDE, system.input_size)
     with torch.inference_mode():
-        raw = contender.raw(contender.compress(pictures(1, SIDE, SIDE)[0], box), box)
+        raw = system.raw(system.compress(random_images(1, SIDE, SIDE)[0], box), box)
     assert raw.shape == (1, 3069, 4 + len(NAMES))
     assert bool(torch.isfinite(raw).all())
 
@@ -182,7 +182,7 @@ def test_a_detector_can_be_trained_against_compression(teacher):
     copy = EfficientDet(NAME, len(NAMES)).eval()
     copy.load_state_dict(teacher.state_dict())
     task = Recompression(RecompressConfig(square=SIDE), copy)
-    figures = task.train(pictures(1), 0.5)
+    figures = task.train(random_images(1), 0.5)
     assert {"c3", "c4", "p3", "p4", "p5", "raw"} == figures.keys()
     assert np.isfinite([values[0] for values in figures.values()]).all()
 
@@ -195,7 +195,7 @@ def test_its_cuts_are_studied(folder, tmp_path):
         tmp_path / "study.json",
         model=NAME,
         annotations=labelled,
-        photographs=folder / "photographs",
+        images=folder / "images",
         cuts=("c3", "c5"),
         input_size=SIDE,
         limit=1,

@@ -15,7 +15,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.nn.encoder.front import FrontSpec
 from splitnet.nn.yolox.network import YOLOX
-from tests.support.tiny_student import DECODER, ENCODER, pictures, write_pictures
+from tests.support.tiny_student import DECODER, ENCODER, random_images, write_random_images
 from training.data.labelled_stream import LabelledBatch
 from training.detectors.task import DetectorConfig, DetectorTraining
 from training.detectors.yolox.family import YOLOXFamily
@@ -42,7 +42,7 @@ def test_a_larger_detector_takes_a_step(model, square):
     config = DetectorConfig(model, steps=1, batch_size=1)
     task = DetectorTraining(config, family, family.build(model, CLASSES))
     box = np.array([[10, 10, 80, 60]], np.float32)
-    batch = LabelledBatch(pictures(1, square, square), (box,), (np.array([1]),))
+    batch = LabelledBatch(random_images(1, square, square), (box,), (np.array([1]),))
     figures = task.train(batch, 0.9)
     assert set(figures) == {"box", "object", "class", "distance", "loss", "positives"}
     assert np.isfinite(figures["loss"][0])
@@ -57,7 +57,7 @@ def test_a_larger_detector_is_distilled():
     teacher = YOLOX("yolox-s", CLASSES)
     spec = StudentSpec("yolox-s", CLASSES, qualities=2, encoder=ENCODER, decoder=DECODER)
     task = Distillation(DistillConfig(64, replace(ENSEMBLE, prices=(2.0, 1.0))), spec, teacher)
-    figures = task.train(pictures(1), 0.9)
+    figures = task.train(random_images(1), 0.9)
     assert {"dark3", "p5", "raw"} <= figures.keys()
     assert all(np.isfinite(value) for values in figures.values() for value in values)
 
@@ -65,7 +65,7 @@ def test_a_larger_detector_is_distilled():
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["yolox-s", "yolox-m"])
 def test_a_larger_detector_is_bundled(model, tmp_path: Path):
-    assert cv2.imwrite(str(tmp_path / "a.png"), pictures(1)[0])
+    assert cv2.imwrite(str(tmp_path / "a.png"), random_images(1)[0])
     spec = StudentSpec(model, CLASSES, qualities=2, encoder=ENCODER, decoder=DECODER)
     manifest = Manifest(model, model, "dark3", SQUARE, NAMES, 2, ENCODER, DECODER, {})
     export_bundle(tmp_path / model, manifest, Student(spec).eval(), None, [tmp_path / "a.png"])
@@ -79,17 +79,17 @@ def test_a_larger_detector_is_bundled(model, tmp_path: Path):
 def test_a_larger_front_is_distilled_bundled_and_run(model, tmp_path: Path):
     torch.manual_seed(0)
     teacher = YOLOX(model, CLASSES).eval()
-    photographs = write_pictures(tmp_path, 2, 480, 640)
+    images = write_random_images(tmp_path, 2, 480, 640)
     spec = StudentSpec(model, CLASSES, encoder=FrontSpec((320, PUBLISHED)), decoder=FRONT.decoder)
     config = DistillConfig(PUBLISHED, FRONT)
-    task = Distillation(config, spec, teacher, lambda student, one: start_front(student, one, photographs, PUBLISHED))
-    figures = task.train(pictures(1, 480, 640), 0.9)
+    task = Distillation(config, spec, teacher, lambda student, one: start_front(student, one, images, PUBLISHED))
+    figures = task.train(random_images(1, 480, 640), 0.9)
     assert {"dark3", "dark4", "p3", "p4", "p5", "raw"} <= figures.keys()
     assert all(np.isfinite(value) for values in figures.values() for value in values)
     manifest = Manifest(model, model, "dark3", PUBLISHED, NAMES, spec.qualities, spec.encoder, spec.decoder, {})
-    export_bundle(tmp_path / model, manifest, task.result(), None, photographs)
+    export_bundle(tmp_path / model, manifest, task.result(), None, images)
     device, server = load_device(tmp_path / model), load_server(tmp_path / model)
-    canvas = Letterbox.fit(640, 480, PUBLISHED).apply(pictures(1, 480, 640)[0])
+    canvas = Letterbox.fit(640, 480, PUBLISHED).apply(random_images(1, 480, 640)[0])
     symbols = device.encoder.encode(canvas, 2, 3)
     header, received = server.codec.decompress(device.codec.compress(symbols, 2, 3))
     np.testing.assert_array_equal(received, symbols)

@@ -1,4 +1,4 @@
-"""The guide docs/own-detector.md in small: from labelled pictures to detections of one's own classes."""
+"""The guide docs/own-detector.md in small: from labelled images to detections of one's own classes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from splitnet.bundle import load_device, load_server
 from splitnet.letterbox import Letterbox
 from splitnet.nn.yolox.boxes import detections_from_raw
 from tests.conftest import PROJECT
-from tests.support.tiny_student import pictures
+from tests.support.tiny_student import random_images
 from training.__main__ import _parser, main
 
 pytestmark = pytest.mark.usefixtures("keep_threads")
 
 GUIDE = (PROJECT / "docs" / "own-detector.md").read_text()
-SIDE = 64  # of the pictures, and of the detector's square
+SIDE = 64  # of the images, and of the detector's square
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder of eight labelled pictures of two classes, where the guide's commands are run."""
+    """Return a folder of eight labelled images of two classes, where the guide's commands are run."""
     for name in ("pictures", "labels"):
         (tmp_path / name).mkdir()
-    for i, picture in enumerate(pictures(8, SIDE, SIDE)):
-        picture[10:50, 12:52] = (0, 0, 255) if i % 2 else (255, 0, 0)
-        assert cv2.imwrite(str(tmp_path / "pictures" / f"frame_{i}.png"), picture)
+    for i, image in enumerate(random_images(8, SIDE, SIDE)):
+        image[10:50, 12:52] = (0, 0, 255) if i % 2 else (255, 0, 0)
+        assert cv2.imwrite(str(tmp_path / "pictures" / f"frame_{i}.png"), image)
         (tmp_path / "labels" / f"frame_{i}.txt").write_text(f"{i % 2} 0.5 0.47 0.625 0.625\n")
     (tmp_path / "classes.txt").write_text("blue\nred\n")
     monkeypatch.chdir(tmp_path)
@@ -62,7 +62,7 @@ def test_the_guide_in_small(folder, capsys):
     start = {"init": None, "evaluate_every": 1}
     afresh = {"start_from": None, "start_progress": None}  # it began with random weights, not with the bundle
     assert main(command("detector", square=SIDE, **start, **small)) == 0
-    assert main(command("distill", square=32, table_photographs=1, **afresh, **small)) == 0
+    assert main(command("distill", square=32, table_images=1, **afresh, **small)) == 0
     assert main(command("evaluate", widths=1)) == 0
     assert "w1 q5" in capsys.readouterr().out
     figures = json.loads((folder / "figures.json").read_text())
@@ -70,9 +70,9 @@ def test_the_guide_in_small(folder, capsys):
     device, server = load_device(folder / "bundles" / "mine"), load_server(folder / "bundles" / "mine")
     assert device.manifest.class_names == ("blue", "red")
     assert device.manifest.points
-    assert "trained from random weights by `python -m training detector` on 6 pictures" in device.manifest.origin
+    assert "trained from random weights by `python -m training detector` on 6 images" in device.manifest.origin
     box = Letterbox.fit(SIDE, SIDE, SIDE)
-    symbols = device.encoder.encode(box.apply(pictures(1, SIDE, SIDE)[0]), 1, 0)
+    symbols = device.encoder.encode(box.apply(random_images(1, SIDE, SIDE)[0]), 1, 0)
     payload = device.codec.compress(symbols, 1, 0)
     raw = server.half(server.half.dequantise(server.codec.decompress(payload)[1], 1, 0)[None])
     (found,) = detections_from_raw(raw, SIDE, score_threshold=0.0)
@@ -89,7 +89,7 @@ def test_the_guide_from_python_in_small(folder, capsys):
         "steps=300,": f"steps=1, {few},",
         "square=320,": f"square={SIDE},",
         "start_from=start,": "",
-        "start_progress=0.5,": "table_photographs=1,",
+        "start_progress=0.5,": "table_images=1,",
         "square=256,": "square=32,",
         "steps=1200,": f"steps=1, {few},",
         "write_manifest=True": "limit=1, no_images=True, widths=(2,)",

@@ -19,11 +19,11 @@ from splitnet.nn.yolox.network import YOLOX
 from tests.conftest import PROJECT
 from tests.end_to_end.training_pair import PROGRESS, RECIPE, SPEC, batch, make, weights_of
 from tests.support.labelled_images import annotations
-from tests.support.tiny_student import SQUARE, make_teacher, pictures, student_spec, write_pictures
+from tests.support.tiny_student import SQUARE, make_teacher, random_images, student_spec, write_random_images
 from training.__main__ import main
 from training.data.images import CropSpec
 from training.detectors.detector_file import DetectorNote, write_detector
-from training.distillation.image_run import train_on_photographs
+from training.distillation.image_run import train_on_images
 from training.distillation.recipe import ENSEMBLE
 from training.distillation.recompression import RecompressConfig, Recompression
 from training.distillation.task import Distillation, DistillConfig
@@ -59,7 +59,7 @@ def test_each_process_has_its_own_part_of_what_all_draw():
 def test_a_second_process_takes_its_first_weights_from_the_first():
     config = DistillConfig(SQUARE, replace(RECIPE))
     task = Distillation(config, SPEC, make_teacher(), lambda *_: pytest.fail("begun twice"), processes=SECOND)
-    task.train(pictures(1), 0.3)
+    task.train(random_images(1), 0.3)
     assert task.average.updates == 1
 
 
@@ -78,7 +78,7 @@ def test_processes_see_other_noise_and_compress_otherwise():
 
 @pytest.mark.usefixtures("silent")
 def test_a_batch_is_shared_out_and_only_the_first_process_writes(tmp_path):
-    photographs = write_pictures(tmp_path, 2, 72, 96)
+    images = write_random_images(tmp_path, 2, 72, 96)
     seen: list[np.ndarray] = []
 
     class Looking:
@@ -89,17 +89,17 @@ def test_a_batch_is_shared_out_and_only_the_first_process_writes(tmp_path):
         def state(self) -> dict[str, object]:
             return {}
 
-    needed = {"teacher": tmp_path, "classes": tmp_path, "photographs": [tmp_path], "device": "cpu"}
+    needed = {"teacher": tmp_path, "classes": tmp_path, "images": [tmp_path], "device": "cpu"}
     settings = RecompressSettings(**needed, run=tmp_path / "run", steps=1, batch_size=4, square=32)
     for rank in (1, 0):
         assert not (tmp_path / "run" / CHECKPOINT).exists()
-        train_on_photographs(Looking(), settings, photographs, CropSpec(32), processes=Processes(rank, 2))
+        train_on_images(Looking(), settings, images, CropSpec(32), processes=Processes(rank, 2))
     assert [len(part) for part in seen] == [2, 2]
     assert not (seen[0].shape == seen[1].shape and np.array_equal(*seen))
     assert (tmp_path / "run" / CHECKPOINT).is_file()
     with pytest.raises(ConfigError, match="a batch of 4 cannot be shared by 3 processes: take a multiple"):
-        train_on_photographs(
-            Looking(), replace(settings, run=tmp_path / "odd"), photographs, CropSpec(32), processes=Processes(0, 3)
+        train_on_images(
+            Looking(), replace(settings, run=tmp_path / "odd"), images, CropSpec(32), processes=Processes(0, 3)
         )
 
 
@@ -146,14 +146,14 @@ def test_the_command_starts_itself_for_each_gpu_and_one_process_writes(tmp_path)
     names = ("person", "cup")
     write_detector(tmp_path, YOLOX("yolox-nano", 2).state_dict(), DetectorNote("yolox-nano", names, 64, "here", 1))
     (tmp_path / "classes.json").write_text(json.dumps(annotations(names)))
-    (tmp_path / "photographs").mkdir()
-    write_pictures(tmp_path / "photographs", 2, 72, 96)
-    folders = {"teacher": tmp_path, "classes": tmp_path / "classes.json", "photographs": tmp_path / "photographs"}
+    (tmp_path / "images").mkdir()
+    write_random_images(tmp_path / "images", 2, 72, 96)
+    folders = {"teacher": tmp_path, "classes": tmp_path / "classes.json", "images": tmp_path / "images"}
     options = {**folders, "run": tmp_path / "run", "bundle": tmp_path / "bundle", "batch-size": 4, "square": 32}
-    options |= {"steps": 2, "table-photographs": 1, "device": "cpu", "gpus": 2}
+    options |= {"steps": 2, "table-images": 1, "device": "cpu", "gpus": 2}
     words = ["distill", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
     said = run([sys.executable, "-m", "training", *words])
-    assert said.count("INFO 2 photographs, 0 excluded") == 1
+    assert said.count("INFO 2 images, 0 excluded") == 1
     assert read_checkpoint(tmp_path / "run" / CHECKPOINT)["step"] == 2
     assert len((tmp_path / "run" / JOURNAL).read_text().splitlines()) == 1
     digest = load_manifest(tmp_path / "bundle").digest
@@ -163,7 +163,7 @@ def test_the_command_starts_itself_for_each_gpu_and_one_process_writes(tmp_path)
 
 def test_what_cannot_be_shared_is_said_before_anything_is_started(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("started"))
-    needed = {name: str(tmp_path) for name in ("teacher", "classes", "photographs", "run")}
+    needed = {name: str(tmp_path) for name in ("teacher", "classes", "images", "run")}
     words = ["recompress", *(word for name, value in needed.items() for word in (f"--{name}", value))]
     assert main([*words, "--device", "cpu", "--gpus", "3"]) == 2
     assert "--batch-size 8 cannot be shared out to 3 processes: take a multiple" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.support.tiny_student import SQUARE, front_spec, make_teacher, pictures
+from tests.support.tiny_student import SQUARE, front_spec, make_teacher, random_images
 from training.distillation.recipe import FRONT
 from training.distillation.task import Distillation, DistillConfig
 from training.loop.processes import ALONE, Processes, joined
@@ -22,8 +22,8 @@ PROGRESS = (0.25, 0.25, 0.75, 0.75)
 
 
 def batch(step: int) -> np.ndarray:
-    """Return the pictures of a step, of all processes together."""
-    return pictures(4, seed=step)
+    """Return the images of a step, of all processes together."""
+    return random_images(4, seed=step)
 
 
 def make(processes: Processes = ALONE) -> Distillation:

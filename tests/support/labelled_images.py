@@ -1,4 +1,4 @@
-"""A few generated pictures with a COCO annotation file."""
+"""A few generated images with a COCO annotation file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import cv2
 
-from tests.support.tiny_student import pictures
+from tests.support.tiny_student import random_images
 
 SIZES = ((96, 128), (128, 96), (60, 60))  # height, width
 
 
 def annotations(class_names: tuple[str, ...]) -> dict[str, Any]:
-    """Return COCO annotations of one object in each picture, of the first classes in turn; ids from 1."""
+    """Return COCO annotations of one object in each image, of the first classes in turn; ids from 1."""
     objects = [
         {"id": i + 1, "image_id": i + 10, "category_id": i + 1, "bbox": [5, 6, 40, 30], "area": 1200, "iscrowd": 0}
         for i in range(len(SIZES))
@@ -25,10 +25,10 @@ def annotations(class_names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def write_labelled(folder: Path, class_names: tuple[str, ...]) -> Path:
-    """Write pictures and their annotations into a folder; returns the path of the latter."""
+    """Write images and their annotations into a folder; returns the path of the latter."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, (height, width) in enumerate(SIZES):
-        assert cv2.imwrite(str(folder / f"{i}.png"), pictures(1, height, width, seed=i)[0])
+        assert cv2.imwrite(str(folder / f"{i}.png"), random_images(1, height, width, seed=i)[0])
     path = folder / "annotations.json"
     path.write_text(json.dumps(annotations(class_names)))
     return path

@@ -1,4 +1,4 @@
-"""A teacher and a student small enough to train in a test, and pictures to train them on."""
+"""A teacher and a student small enough to train in a test, and images to train them on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def slimmable_spec() -> StudentSpec:
 
 
 def make_teacher(seed: int = 0) -> YOLOX:
-    """Return a whole detector with random weights that says different things about different pictures."""
+    """Return a whole detector with random weights that says different things about different images."""
     torch.manual_seed(seed)
     teacher = YOLOX("yolox-nano", CLASSES).eval()
     with torch.no_grad():
@@ -51,17 +51,17 @@ def make_teacher(seed: int = 0) -> YOLOX:
     return teacher
 
 
-def pictures(count: int = 4, height: int = SQUARE, width: int = SQUARE, seed: int = 0) -> np.ndarray:
-    """Return smooth random pictures (count, height, width, 3) uint8."""
+def random_images(count: int = 4, height: int = SQUARE, width: int = SQUARE, seed: int = 0) -> np.ndarray:
+    """Return smooth random images (count, height, width, 3) uint8."""
     coarse = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
-    return np.stack([cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC) for picture in coarse])
+    return np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in coarse])
 
 
-def write_pictures(folder: Path, count: int, height: int, width: int) -> list[Path]:
-    """Write `pictures` into a folder; returns their paths."""
+def write_random_images(folder: Path, count: int, height: int, width: int) -> list[Path]:
+    """Write `random_images` into a folder; returns their paths."""
     paths = [folder / f"{i}.png" for i in range(count)]
-    for path, picture in zip(paths, pictures(count, height, width), strict=True):
-        assert cv2.imwrite(str(path), picture)
+    for path, image in zip(paths, random_images(count, height, width), strict=True):
+        assert cv2.imwrite(str(path), image)
     return paths
 
 

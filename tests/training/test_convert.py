@@ -15,7 +15,7 @@ from training.convert import ConvertSettings, convert
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder of twenty pictures with a YOLO label each, one line of them odd."""
+    """Return a folder of twenty images with a YOLO label each, one line of them odd."""
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
     for i in range(20):
@@ -44,7 +44,7 @@ def test_everything_goes_to_one_file_unless_some_is_held_out(folder, caplog):
     assert f"1 x line that is not a class and four numbers, left out: {folder}/labels/03.txt line 2" in caplog.text
 
 
-def test_no_picture_is_in_both_files(folder):
+def test_no_image_is_in_both_files(folder):
     done = convert(settings(folder, valid=folder / "out" / "valid.json"))
     names = [
         {image["file_name"] for image in json.loads((folder / path).read_text())["images"]}
@@ -64,7 +64,7 @@ def test_what_is_held_out_needs_a_file(folder):
         settings(folder, hold_out="videos")
 
 
-def test_evaluation_pictures_without_an_object_are_refused(folder):
+def test_evaluation_images_without_an_object_are_refused(folder):
     for path in (folder / "labels").iterdir():
         if path.stem != "00":
             path.write_text("")
@@ -89,8 +89,8 @@ def test_the_command_says_what_it_wrote(folder, capsys):
     words += [f"--classes={folder}/classes.txt", f"--out={folder}/train.json", f"--valid={folder}/valid.json"]
     assert main(["convert", "--format", "yolo", *words]) == 0
     said = capsys.readouterr().out
-    assert f"wrote {folder}/train.json: 16 pictures, 16 objects of 2 classes" in said
-    assert f"wrote {folder}/valid.json: 4 pictures" in said
+    assert f"wrote {folder}/train.json: 16 images, 16 objects of 2 classes" in said
+    assert f"wrote {folder}/valid.json: 4 images" in said
 
 
 def test_the_command_refuses_in_one_line(folder, capsys):

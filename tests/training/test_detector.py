@@ -1,4 +1,4 @@
-"""The `detector` command: from labelled pictures to a detector that the other commands take."""
+"""The `detector` command: from labelled images to a detector that the other commands take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.labelled_images import write_labelled
 from tests.training.detectors.tiny_family import TinyFamily
 from training import detector
 from training.__main__ import main
-from training.detector import FINDINGS_FILE, train_detector
+from training.detector import PROBLEMS_FILE, train_detector
 from training.detectors.detector_file import DETECTOR_FILE, read_note
 from training.detectors.record import evaluations, write_record
 from training.detectors.settings import DetectorSettings
@@ -39,7 +39,7 @@ NAMES = ("person", "cup", "cat")
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory) -> Path:
-    """Return a folder of three labelled pictures."""
+    """Return a folder of three labelled images."""
     folder = tmp_path_factory.mktemp("labelled")
     write_labelled(folder, NAMES)
     return folder
@@ -76,8 +76,8 @@ def test_without_evaluation_the_last_step_is_the_result(tiny, labelled, tmp_path
     assert (note.step, note.ap, note.class_names, note.input_size) == (6, None, NAMES, 64)
     assert note == read_note(tmp_path / "run")
     assert "tiny trained from random weights" in note.origin
-    assert "3 pictures with 3 objects (annotations.json), 6 steps of 2" in note.origin
-    assert (tmp_path / "run" / FINDINGS_FILE).read_text() == ""
+    assert "3 images with 3 objects (annotations.json), 6 steps of 2" in note.origin
+    assert (tmp_path / "run" / PROBLEMS_FILE).read_text() == ""
     lines = journal(tmp_path / "run")
     assert [line["step"] for line in lines] == [2, 4, 6]
     assert {"error", "loss", "positives"} <= lines[0].keys()
@@ -175,9 +175,9 @@ def test_what_was_odd_is_said_and_written_down(tiny, labelled, tmp_path, caplog)
     (tmp_path / "odd.json").write_text(json.dumps(content))
     with caplog.at_level(logging.INFO):
         train_detector(settings(labelled, tmp_path / "run", data=tmp_path / "odd.json", steps=1))
-    assert "1 x box clipped to its picture" in caplog.text
-    assert "3 pictures, 2 objects of 3 classes; tiny at 64 pixels by sgd" in caplog.text
-    assert len((tmp_path / "run" / FINDINGS_FILE).read_text().splitlines()) == 3
+    assert "1 x box clipped to its image" in caplog.text
+    assert "3 images, 2 objects of 3 classes; tiny at 64 pixels by sgd" in caplog.text
+    assert len((tmp_path / "run" / PROBLEMS_FILE).read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_what_was_odd_is_said_and_written_down(tiny, labelled, tmp_path, caplog)
         ({"valid_images": Path("x")}, "--valid-images belongs to --valid"),
         ({"plain_share": 2.0}, "share of plain steps"),
         ({"data": Path("nowhere.json")}, "nowhere.json is not a COCO annotation file"),
-        ({"images": Path("nowhere")}, "nowhere is not a folder of pictures"),
+        ({"images": Path("nowhere")}, "nowhere is not a folder of images"),
         ({"valid": Path("nowhere.json")}, "nowhere.json is not a COCO annotation file"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -282,6 +282,6 @@ def test_two_processes_train_one_network(labelled, tmp_path):
     alone = read_checkpoint(tmp_path / "alone" / CHECKPOINT)
     start, name = YOLOX("yolox-nano", 3, fused=False), "head.obj_preds.2.bias"
     assert not torch.equal(state["network"][name], start.state_dict()[name])
-    # The same pictures, shared out: the same direction, but for normalisation over half of a batch.
+    # The same images, shared out: the same direction, but for normalisation over half of a batch.
     torch.testing.assert_close(state["network"][name], alone["network"][name], rtol=0.05, atol=0.05)
     assert read_note(tmp_path / "both") == read_note(tmp_path / "alone")

@@ -16,7 +16,7 @@ from tests.support.tiny_student import CLASSES, make_teacher
 from training.arguments import count, share
 from training.detectors.detector_file import DetectorNote, write_detector
 from training.distillation.image_run import input_size
-from training.distillation.image_settings import PhotographSettings
+from training.distillation.image_settings import ImageSettings
 from training.distillation.plan import crop_scales, full_side, recipe_of, student_spec
 from training.distillation.recipe import ENSEMBLE, FRONT
 from training.distillation.settings import DistillSettings
@@ -25,7 +25,7 @@ from training.recompress import RecompressSettings
 NEEDED = {
     "teacher": Path("teacher.onnx"),
     "classes": Path("classes.json"),
-    "photographs": (Path("photographs"),),
+    "images": (Path("images"),),
     "run": Path("run"),
 }
 SETTINGS = DistillSettings(**NEEDED, bundle=Path("bundle"))
@@ -88,8 +88,8 @@ def test_the_square_is_as_asked_or_as_the_teacher_was_trained_for_or_as_publishe
     assert input_size(replace(trained_here, input_size=224)) == 224
 
 
-def test_both_commands_take_what_every_training_on_photographs_takes():
-    common = {setting.name for setting in fields(PhotographSettings)}
+def test_both_commands_take_what_every_training_on_images_takes():
+    common = {setting.name for setting in fields(ImageSettings)}
     assert common == {setting.name for setting in fields(RecompressSettings)}
     assert common < {setting.name for setting in fields(DistillSettings)}
     assert (SETTINGS.steps, RecompressSettings(**NEEDED).steps) == (5800, 1500)

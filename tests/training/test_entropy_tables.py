@@ -47,9 +47,9 @@ def test_symbols_beyond_the_histogram_are_left_to_the_escape():
     assert symbol_histogram(seen).sum() == context_histogram(seen, CENTRE[:1]).sum() == 2
 
 
-def fitted(pictures: int = 20) -> EntropyModel:
+def fitted(images: int = 20) -> EntropyModel:
     """Fit two widths and two qualities."""
-    latents = [[torch.from_numpy(symbols(seed, 1.0 + width)).float() for seed in range(pictures)] for width in (0, 1)]
+    latents = [[torch.from_numpy(symbols(seed, 1.0 + width)).float() for seed in range(images)] for width in (0, 1)]
     return fit_tables(latents, 2, lambda latent, width, quality: quantised(latent, quality))
 
 

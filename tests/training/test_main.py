@@ -1,4 +1,4 @@
-"""The command line of training: whole runs on a handful of pictures, and every mistake in one line."""
+"""The command line of training: whole runs on a handful of images, and every mistake in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from splitnet.manifest import load_manifest
 from splitnet.nn.yolox.network import YOLOX
 from tests.support.labelled_images import annotations, write_labelled
 from tests.support.tiny_bundle import write_tiny_bundle
-from tests.support.tiny_student import CLASSES, make_teacher, pictures
+from tests.support.tiny_student import CLASSES, make_teacher, random_images
 from training import __main__ as module
 from training import evaluate as evaluate_run
 from training.__main__ import main
@@ -61,13 +61,13 @@ def write_onnx(path: Path, detector: YOLOX) -> None:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a teacher, its classes and photographs."""
+    """Return a folder with a teacher, its classes and images."""
     folder = tmp_path_factory.mktemp("inputs")
     write_onnx(folder / "teacher.onnx", make_teacher())
     (folder / "classes.json").write_text(json.dumps(annotations(NAMES)))
-    (folder / "photographs").mkdir()
-    for i, picture in enumerate(pictures(4, 72, 96)):
-        assert cv2.imwrite(str(folder / "photographs" / f"{i + 100}.png"), picture)
+    (folder / "images").mkdir()
+    for i, image in enumerate(random_images(4, 72, 96)):
+        assert cv2.imwrite(str(folder / "images" / f"{i + 100}.png"), image)
     return folder
 
 
@@ -76,7 +76,7 @@ def words(command: str, inputs: Path, out: Path, **changes: object) -> list[str]
     options: dict[str, object] = {
         "teacher": inputs / "teacher.onnx",
         "classes": inputs / "classes.json",
-        "photographs": inputs / "photographs",
+        "images": inputs / "images",
         "run": out / command,
         "steps": 3,
         "batch-size": 2,
@@ -85,7 +85,7 @@ def words(command: str, inputs: Path, out: Path, **changes: object) -> list[str]
         "device": "cpu",
     }
     if command == "distill":
-        options |= {"bundle": out / "bundle", "table-photographs": 1}
+        options |= {"bundle": out / "bundle", "table-images": 1}
     options |= {name.replace("_", "-"): value for name, value in changes.items()}
     given = {name: value for name, value in options.items() if value is not None}
     return [command, *(word for name, value in given.items() for word in (f"--{name}", str(value)))]
@@ -162,7 +162,7 @@ def test_a_run_of_another_kind_is_refused(inputs, tmp_path, capsys):
     [
         ({"teacher": "nowhere.onnx"}, "nowhere.onnx: not a readable ONNX file"),
         ({"classes": "nowhere.json"}, "nowhere.json is not a COCO annotation file"),
-        ({"photographs": "nowhere"}, "nowhere is not a folder of photographs"),
+        ({"images": "nowhere"}, "nowhere is not a folder of images"),
         ({"exclude": "nowhere.json"}, "nowhere.json is not a COCO annotation file"),
         ({"detector": "yolox-tiny"}, "is it another detector"),
         ({"square": 48}, "must be a multiple of 32"),
@@ -175,11 +175,11 @@ def test_what_cannot_be_used_is_said_in_one_line(inputs, tmp_path, capsys, chang
     assert not (tmp_path / "distill" / CHECKPOINT).exists()
 
 
-def test_folders_of_nothing_but_evaluation_pictures_are_said(inputs, tmp_path, capsys):
+def test_folders_of_nothing_but_evaluation_images_are_said(inputs, tmp_path, capsys):
     excluded = tmp_path / "val.json"
     excluded.write_text(json.dumps({"images": [{"file_name": f"{i}.png"} for i in range(200)]}))
     line = refusal(words("recompress", inputs, tmp_path, exclude=excluded), capsys)
-    assert "4 excluded as evaluation pictures" in line
+    assert "4 excluded as evaluation images" in line
 
 
 def test_a_run_that_is_a_file_is_said(inputs, tmp_path, capsys):
@@ -192,7 +192,7 @@ def test_cuda_where_there_is_none_is_said(inputs, tmp_path, capsys, monkeypatch)
     assert "use --device cpu" in refusal(words("recompress", inputs, tmp_path, device="cuda"), capsys)
 
 
-@pytest.mark.parametrize("option", ["steps", "batch-size", "loaders", "threads", "table-photographs"])
+@pytest.mark.parametrize("option", ["steps", "batch-size", "loaders", "threads", "table-images"])
 @pytest.mark.parametrize("value", ["0", "-3", "1.5", "many"])
 def test_a_number_that_is_no_count_is_refused(inputs, tmp_path, capsys, option, value):
     with pytest.raises(SystemExit) as caught:
@@ -201,7 +201,7 @@ def test_a_number_that_is_no_count_is_refused(inputs, tmp_path, capsys, option, 
     assert f"--{option}: {value!r} is not a whole number from 1 on" in one_line(capsys)
 
 
-@pytest.mark.parametrize("option", ["teacher", "classes", "photographs", "run", "bundle"])
+@pytest.mark.parametrize("option", ["teacher", "classes", "images", "run", "bundle"])
 def test_what_is_needed_must_be_given(inputs, tmp_path, capsys, option):
     with pytest.raises(SystemExit) as caught:
         main(words("distill", inputs, tmp_path, **{option: None}))
@@ -272,7 +272,7 @@ def test_pruning_what_is_not_stored_is_refused(bundle, labelled, capsys):
     assert "give both" in refusal(measuring(bundle, labelled, "--prune"), capsys)
 
 
-def test_a_quick_look_takes_the_first_pictures_and_leaves_the_manifest(bundle, labelled):
+def test_a_quick_look_takes_the_first_images_and_leaves_the_manifest(bundle, labelled):
     assert main(measuring(bundle, labelled, "--limit", "1", "--widths", "2", "--no-images")) == 0
     record = json.loads((bundle.parent / "out" / "figures.json").read_text())
     assert record["images"] == 1
@@ -295,10 +295,10 @@ def test_a_missing_bundle_is_said(labelled, tmp_path, capsys):
     assert "is not a bundle" in refusal(measuring(tmp_path / "nowhere", labelled), capsys)
 
 
-def test_pictures_that_are_not_labelled_are_said(bundle, labelled, tmp_path, capsys):
+def test_images_that_are_not_labelled_are_said(bundle, labelled, tmp_path, capsys):
     arguments = measuring(bundle, labelled)
     arguments[arguments.index("--images") + 1] = str(tmp_path)
-    assert "lacks 3 of the pictures" in refusal(arguments, capsys)
+    assert "lacks 3 of the images" in refusal(arguments, capsys)
 
 
 @pytest.mark.parametrize("limit", ["0", "-1"])

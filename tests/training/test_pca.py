@@ -24,8 +24,8 @@ from splitnet.operating_point import Codec, OperatingPoint
 from tests.end_to_end.test_end_to_end import serve, start  # noqa: F401
 from tests.support.labelled_images import annotations
 from tests.support.tiny_bundle import DECODER, ENCODER
-from tests.support.tiny_student import CLASSES, make_teacher, pictures
-from training.evaluation.systems import SplitContender
+from tests.support.tiny_student import CLASSES, make_teacher, random_images
+from training.evaluation.systems import SplitSystem
 from training.pca import PcaPlan, PcaSettings, export_pca, make_bundle
 
 INPUT_SIZE = 64
@@ -40,33 +40,33 @@ def teacher() -> YOLOX:
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("photographs")
-    for i, picture in enumerate(pictures(6, 48, 64)):
-        assert cv2.imwrite(str(folder / f"{i}.png"), picture)
+def image_paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("images")
+    for i, image in enumerate(random_images(6, 48, 64)):
+        assert cv2.imwrite(str(folder / f"{i}.png"), image)
     return sorted(folder.iterdir())
 
 
-def export(folder: Path, teacher: YOLOX, photographs: list[Path], split_point: str = "dark3", rank: int = 0) -> Path:
-    export_pca(folder, teacher, photographs, PcaPlan("yolox-nano", NAMES, split_point, INPUT_SIZE, rank, STEPS))
+def export(folder: Path, teacher: YOLOX, image_paths: list[Path], split_point: str = "dark3", rank: int = 0) -> Path:
+    export_pca(folder, teacher, image_paths, PcaPlan("yolox-nano", NAMES, split_point, INPUT_SIZE, rank, STEPS))
     return folder
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, teacher: YOLOX, photographs: list[Path]) -> Path:
+def bundle(tmp_path_factory: pytest.TempPathFactory, teacher: YOLOX, image_paths: list[Path]) -> Path:
     """Return a bundle of all components. Do not change it: it is made once."""
-    return export(tmp_path_factory.mktemp("bundles") / "free", teacher, photographs, rank=64)
+    return export(tmp_path_factory.mktemp("bundles") / "free", teacher, image_paths, rank=64)
 
 
 @pytest.mark.parametrize("split_point", ["stem", "dark2", "dark3", "dark4"])
-def test_all_components_at_a_fine_step_say_what_the_whole_detector_says(teacher, photographs, tmp_path, split_point):
-    folder = export(tmp_path / "free", teacher, photographs, split_point, rank=1024)
+def test_all_components_at_a_fine_step_say_what_the_whole_detector_says(teacher, image_paths, tmp_path, split_point):
+    folder = export(tmp_path / "free", teacher, image_paths, split_point, rank=1024)
     device, server = load_device(folder), load_server(folder)
-    contender = SplitContender(device, server, OperatingPoint(Codec.RANS, 1, 1))
-    frame = pictures(1, 64, 64, seed=3)[0]
+    system = SplitSystem(device, server, OperatingPoint(Codec.RANS, 1, 1))
+    frame = random_images(1, 64, 64, seed=3)[0]
     box = Letterbox.fit(64, 64, INPUT_SIZE)
     with torch.inference_mode():
-        raw = contender.raw(contender.compress(frame, box), box)
+        raw = system.raw(system.compress(frame, box), box)
         whole = teacher(image_input(frame, INPUT_SIZE)[None])
     assert (raw - whole).abs().mean() < 0.05 * whole.std()
 
@@ -84,29 +84,29 @@ def test_the_device_half_needs_no_more_than_the_front(bundle):
     device = load_device(bundle)
     symbols = device.encoder.encode(np.full((48, 64, 3), 90, np.uint8), 1, 0)
     assert symbols.shape == (257, 3, 4)
-    assert (symbols[-1] == 1).all()  # a picture is there
+    assert (symbols[-1] == 1).all()  # an image is there
     assert list(ProjectionEncoder(device.encoder.spec, "yolox-nano", "dark3").stages) == ["stem", "dark2", "dark3"]
 
 
 def test_qualities_are_step_sizes_the_fewest_bytes_first(bundle):
     device = load_device(bundle)
-    canvas = pictures(1, 48, 64, seed=5)[0]
+    canvas = random_images(1, 48, 64, seed=5)[0]
     sizes = [len(device.codec.compress(device.encoder.encode(canvas, 1, q), 1, q)) for q in (0, 1)]
     assert sizes[0] < sizes[1]
 
 
-def test_a_rank_is_kept_of_each_tensor_up_to_its_channels(teacher, photographs, tmp_path):
-    folder = export(tmp_path / "free", teacher, photographs[:2], "dark4", rank=100)
+def test_a_rank_is_kept_of_each_tensor_up_to_its_channels(teacher, image_paths, tmp_path):
+    folder = export(tmp_path / "free", teacher, image_paths[:2], "dark4", rank=100)
     assert load_manifest(folder).encoder == ProjectionSpec({"dark3": 64, "dark4": 100})
 
 
-def test_without_a_rank_as_many_are_kept_as_hold_nearly_all_energy(teacher, photographs, tmp_path):
-    (count,) = load_manifest(export(tmp_path / "free", teacher, photographs[:3])).encoder.components.values()
+def test_without_a_rank_as_many_are_kept_as_hold_nearly_all_energy(teacher, image_paths, tmp_path):
+    (count,) = load_manifest(export(tmp_path / "free", teacher, image_paths[:3])).encoder.components.values()
     assert 1 <= count < 64
 
 
-def test_making_it_twice_gives_the_same_bundle(teacher, photographs, tmp_path, bundle):
-    again = export(tmp_path / "free", teacher, photographs, rank=64)
+def test_making_it_twice_gives_the_same_bundle(teacher, image_paths, tmp_path, bundle):
+    again = export(tmp_path / "free", teacher, image_paths, rank=64)
     assert load_manifest(again).digest == load_manifest(bundle).digest
 
 
@@ -154,16 +154,16 @@ def test_the_manifest_of_an_ensemble_is_as_it_was():
 
 
 @pytest.fixture
-def given(tmp_path: Path, teacher: YOLOX, photographs: list[Path]) -> dict[str, object]:
+def given(tmp_path: Path, teacher: YOLOX, image_paths: list[Path]) -> dict[str, object]:
     save_file({k: v.contiguous() for k, v in teacher.state_dict().items()}, tmp_path / "teacher.safetensors")
     (tmp_path / "classes.json").write_text(json.dumps(annotations(NAMES)))
     return {
         "teacher": tmp_path / "teacher.safetensors",
         "classes": tmp_path / "classes.json",
-        "photographs": [photographs[0].parent],
+        "images": [image_paths[0].parent],
         "bundle": tmp_path / "free",
         "input_size": INPUT_SIZE,
-        "fit_photographs": 3,
+        "fit_limit": 3,
     }
 
 
@@ -180,24 +180,24 @@ def test_a_detector_of_other_classes_is_refused(given, tmp_path):
     assert not (tmp_path / "free").exists()
 
 
-@pytest.mark.parametrize("changes", [{"rank": -1}, {"input_size": -32}, {"fit_photographs": 0}, {"threads": 0}])
+@pytest.mark.parametrize("changes", [{"rank": -1}, {"input_size": -32}, {"fit_limit": 0}, {"threads": 0}])
 def test_numbers_that_cannot_be_are_refused(given, changes):
     with pytest.raises(ConfigError, match="must not be negative"):
         PcaSettings(**(given | changes))
 
 
-def test_the_same_server_and_client_run_it(start, bundle, photographs, tmp_path):  # noqa: F811
+def test_the_same_server_and_client_run_it(start, bundle, image_paths, tmp_path):  # noqa: F811
     server, address = serve(start, bundle)
     out = tmp_path / "out.jsonl"
     options = ["--schedule", "w1 q0, w1 q1, w1 q1 zstd", "--schedule-frames", "1", "--as-fast-as-possible"]
-    where = ["--server", address, "--bundle", str(bundle), "--source", str(photographs[0].parent), "--out", str(out)]
+    where = ["--server", address, "--bundle", str(bundle), "--source", str(image_paths[0].parent), "--out", str(out)]
     command = [sys.executable, "-m", "edge_client", "run", *where, *options]
     client = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert client.returncode == 0, client.stderr
     assert client.stderr == ""
     records = [json.loads(line) for line in out.read_text().splitlines()]
     # In whatever order: under load an answer may overtake another.
-    assert sorted(record["frame_id"] for record in records) == list(range(1, len(photographs) + 1))
+    assert sorted(record["frame_id"] for record in records) == list(range(1, len(image_paths) + 1))
     assert {(record["codec"], record["quality"]) for record in records} == {("rans", 0), ("rans", 1), ("zstd", 1)}
     server.terminate()
     assert server.wait(20) == 0

@@ -138,17 +138,17 @@ class CutCodec:
         self._bases = bases
 
     @torch.inference_mode()
-    def fit(self, pictures: Callable[[], Iterable[Mapping[str, Tensor]]], max_latent_size: tuple[int, int]) -> None:
-        """Make the tables, as a bundle has them, from the features (1, C, h, w) by name of pictures.
+    def fit(self, images: Callable[[], Iterable[Mapping[str, Tensor]]], max_latent_size: tuple[int, int]) -> None:
+        """Make the tables, as a bundle has them, from the features (1, C, h, w) by name of images.
 
-        pictures: begins anew at each call, of which there are two: contexts are told apart by what the channels say
+        images: begins anew at each call, of which there are two: contexts are told apart by what the channels say
         alone. Latents are at most (H, W).
         """
         statistics = LatentStatistics(self._gains)
-        for features in pictures():
+        for features in images():
             statistics.add(self._projection(features))
         in_context = ContextStatistics(self._gains, statistics.entropy_model())
-        for features in pictures():
+        for features in images():
             in_context.add(self._projection(features))
         model, inverse_gains = in_context.entropy_model(), statistics.inverse_gains()[0, :, :, None, None]
         self._variants = [self._variant(rank, model, inverse_gains, max_latent_size) for rank in self.ranks]

@@ -23,7 +23,7 @@ from splitnet.letterbox import PADDING_VALUE, Letterbox
 from splitnet.nn.detector import IMAGE, Node
 from splitnet.nn.encoder.projection import BackProjection, Patch, Projection
 from splitnet.nn.graph import needed_after
-from training.data.images import read_photograph
+from training.data.images import read_image
 
 Floats = NDArray[np.float64]
 GREY_SIDE = 416  # pixels of grey whose middle shows what grey looks like to a stage, away from all borders
@@ -150,9 +150,9 @@ def _set(conv: nn.Module, weight: Floats, bias: Floats) -> None:
     conv.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(np.ascontiguousarray(bias))})
 
 
-def spread(photographs: Sequence[Path], count: int) -> list[Path]:
-    """Return at most `count` of the photographs, evenly spread over them."""
-    return list(photographs[:: max(1, -(-len(photographs) // count))])
+def spread(images: Sequence[Path], count: int) -> list[Path]:
+    """Return at most `count` of the images, evenly spread over them."""
+    return list(images[:: max(1, -(-len(images) // count))])
 
 
 def canvas_of(frame: NDArray[np.uint8], input_size: int, stride: int) -> Tensor:
@@ -164,38 +164,38 @@ def canvas_of(frame: NDArray[np.uint8], input_size: int, stride: int) -> Tensor:
     return image
 
 
-def canvases(photographs: Sequence[Path], input_size: int, stride: int, task: str) -> Iterator[Tensor]:
-    """Yield the readable photographs as `canvas_of`, with progress; ConfigError at the end if there were none."""
+def canvases(images: Sequence[Path], input_size: int, stride: int, task: str) -> Iterator[Tensor]:
+    """Yield the readable images as `canvas_of`, with progress; ConfigError at the end if there were none."""
     count = 0
-    for path in tqdm(photographs, unit="picture", desc=task):
-        frame = read_photograph(path)
+    for path in tqdm(images, unit="image", desc=task):
+        frame = read_image(path)
         if frame is not None:
             count += 1
             yield canvas_of(frame, input_size, stride)
     if not count:
-        raise ConfigError(f"none of {len(photographs)} photographs can be read: {task} needs some")
+        raise ConfigError(f"none of {len(images)} images can be read: {task} needs some")
 
 
 @torch.inference_mode()
 def bases_of(
-    nodes: Sequence[Node], cuts: Sequence[str], photographs: Sequence[Path], input_size: int, stride: int
+    nodes: Sequence[Node], cuts: Sequence[str], images: Sequence[Path], input_size: int, stride: int
 ) -> dict[str, Basis]:
     """Return the components of every tensor that is needed behind one of the cuts, by name.
 
-    nodes: of a whole detector. Photographs are letterboxed as frames are, onto canvases of whole strides.
+    nodes: of a whole detector. Images are letterboxed as frames are, onto canvases of whole strides.
     """
     names = dict.fromkeys(name for cut in cuts for name in needed_after(nodes, cut))
     greys = named_features(nodes, list(names), torch.full((1, 3, GREY_SIDE, GREY_SIDE), float(PADDING_VALUE)))
     middles = {name: _middle(tensor) for name, tensor in greys.items()}
     moments = {name: Moments(len(middle)) for name, middle in middles.items()}
-    for image in canvases(photographs, input_size, stride, "principal components"):
+    for image in canvases(images, input_size, stride, "principal components"):
         for name, tensor in named_features(nodes, list(names), image).items():
             moments[name].add(tensor[0].flatten(1).T.numpy())
     return {name: Basis.of(moments[name], middles[name]) for name in names}
 
 
 def named_features(nodes: Sequence[Node], names: Sequence[str], image: Tensor) -> dict[str, Tensor]:
-    """Return the named tensors of one picture, each computed once."""
+    """Return the named tensors of one image, each computed once."""
     computed = {IMAGE: image}
     left = set(names)
     for node in nodes:

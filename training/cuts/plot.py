@@ -1,4 +1,4 @@
-"""The cuts of a detector as a picture: accuracy over bytes, a curve a cut, its colour what the cut costs the device."""
+"""The cuts of a detector as an image: accuracy over bytes, a curve a cut, its colour what the cut costs the device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOURS = "viridis"
 
 
 class Page(NamedTuple):
-    """Colours of the page that a picture is shown on, and the part of COLOURS that stands out from it."""
+    """Colours of the page that an image is shown on, and the part of COLOURS that stands out from it."""
 
     background: str
     text: str
@@ -89,7 +89,7 @@ def _draw(path: Path, record: Mapping[str, Any], page: Page) -> None:
 
 
 def _title(record: Mapping[str, Any]) -> str:
-    return f"AP of {record['model']} cut at each point, without training; {record['images']} pictures (dashed: unsplit)"
+    return f"AP of {record['model']} cut at each point, without training; {record['images']} images (dashed: unsplit)"
 
 
 def _dress(axes: Axes, page: Page) -> None:

@@ -24,7 +24,7 @@ from splitnet.nn.macs import count_macs
 from training.cuts.component_codec import CutCodec, ranks_of
 from training.cuts.components import Basis, bases_of, canvas_of, canvases
 from training.cuts.figures import CutPoint, CutStudy, TensorStudy
-from training.data.images import read_photograph
+from training.data.images import read_image
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.measure import SCORE_THRESHOLD, unsplit_detections
 
@@ -45,14 +45,14 @@ class StudyConfig:
 def study_cuts(
     detector: Detector,
     labelled: LabelledSet,
-    photographs: Sequence[Path],
+    images: Sequence[Path],
     config: StudyConfig,
     known: Sequence[CutStudy] = (),
 ) -> Iterator[CutStudy]:
     """Yield the study of each cut as it is finished, those already known first; one thread is enough.
 
-    labelled: pictures on which accuracy and bytes are measured. photographs: those that components and entropy tables
-    are fitted on, letterboxed as frames are. ConfigError on an unknown cut or if no photograph can be read.
+    labelled: images on which accuracy and bytes are measured. images: those that components and entropy tables
+    are fitted on, letterboxed as frames are. ConfigError on an unknown cut or if no image can be read.
     """
     nodes, architecture = nodes_of(detector), architecture_of(detector.name)
     yield from known
@@ -60,13 +60,13 @@ def study_cuts(
     cuts = [cut for cut in wanted if cut not in {one.cut for one in known}]
     if not cuts:
         return
-    bases = bases_of(nodes, cuts, photographs, config.input_size, LARGEST_STRIDE)
+    bases = bases_of(nodes, cuts, images, config.input_size, LARGEST_STRIDE)
 
     def find(raw: Tensor) -> list[Detections]:
         return architecture.detections(raw, config.input_size, SCORE_THRESHOLD)
 
     for cut in cuts:
-        codec = _codec(nodes, cut, bases, photographs, config, architecture.floor)
+        codec = _codec(nodes, cut, bases, images, config, architecture.floor)
         points = _points(nodes, cut, codec, labelled, config.input_size, find)
         before, after = mmacs_of(detector, cut, config.input_size)
         tensors = tuple(_tensor(name, bases[name], config.input_size) for name in needed_after(nodes, cut))
@@ -77,7 +77,7 @@ def _codec(
     nodes: Sequence[Node],
     cut: str,
     bases: Mapping[str, Basis],
-    photographs: Sequence[Path],
+    images: Sequence[Path],
     config: StudyConfig,
     floor: float,
 ) -> CutCodec:
@@ -87,11 +87,11 @@ def _codec(
     own, sides = {name: bases[name] for name in needed}, {name: stride // STRIDES[name] for name in needed}
     codec = CutCodec(own, sides, ranks_of(own, config.energies), config.steps, floor)
 
-    def pictures() -> Iterator[Mapping[str, Tensor]]:
-        for image in canvases(photographs, config.input_size, LARGEST_STRIDE, f"{cut}: entropy tables"):
+    def features() -> Iterator[Mapping[str, Tensor]]:
+        for image in canvases(images, config.input_size, LARGEST_STRIDE, f"{cut}: entropy tables"):
             yield run_front(nodes, cut, image)
 
-    codec.fit(pictures, (config.input_size // stride,) * 2)
+    codec.fit(features, (config.input_size // stride,) * 2)
     return codec
 
 
@@ -103,7 +103,7 @@ def _points(
     input_size: int,
     find: Callable[[Tensor], list[Detections]],
 ) -> list[CutPoint]:
-    """Send every labelled picture through each rank and step of a cut."""
+    """Send every labelled image through each rank and step of a cut."""
     stride = latent_stride(needed_after(nodes, cut))
     size, cells = input_size, input_size // stride
     places = [(rank, step) for rank in range(len(codec.ranks)) for step in range(len(codec.steps))]
@@ -113,7 +113,7 @@ def _points(
     def server(features: Mapping[str, Tensor]) -> list[Detections]:
         return find(run_rest(nodes, cut, features))
 
-    for image in tqdm(labelled.images, unit="picture", desc=f"{cut}: accuracy and bytes"):
+    for image in tqdm(labelled.images, unit="image", desc=f"{cut}: accuracy and bytes"):
         frame = _read(image.path)
         with torch.inference_mode():
             symbols = codec.symbols(run_front(nodes, cut, canvas_of(frame, size, stride)))
@@ -161,9 +161,9 @@ def _tensor(name: str, basis: Basis, input_size: int) -> TensorStudy:
 
 
 def _read(path: Path) -> Any:
-    frame = read_photograph(path)
+    frame = read_image(path)
     if frame is None:
-        raise ConfigError(f"{path} is not a readable picture")
+        raise ConfigError(f"{path} is not a readable image")
     return frame
 
 
@@ -184,6 +184,6 @@ def mmacs_of(detector: Detector, cut: str, input_size: int) -> tuple[float, floa
 
 
 def unsplit_accuracy(detector: Detector, labelled: LabelledSet, input_size: int) -> Accuracy:
-    """Return the accuracy of the whole detector on the uncompressed pictures."""
-    images = tqdm(labelled.images, unit="picture", desc="unsplit")
+    """Return the accuracy of the whole detector on the uncompressed images."""
+    images = tqdm(labelled.images, unit="image", desc="unsplit")
     return labelled.accuracy([unsplit_detections(detector, image.path, input_size) for image in images])

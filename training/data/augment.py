@@ -1,4 +1,4 @@
-"""Labelled pictures changed at random: mirrored, recoloured, scaled into a window. Pure: draws come as a generator.
+"""Labelled images changed at random: mirrored, recoloured, scaled into a window. Pure: draws come as a generator.
 
 No rotation and no shear: the upright box around a turned box is too large, and teaches that.
 """
@@ -18,33 +18,33 @@ MIN_SIDE = 2.0  # pixels of a box, on the training square
 # Largest change of hue in degrees, of saturation and of value as a share, of which a part is drawn.
 HUE, SATURATION, VALUE = 10.0, 0.3, 0.3
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture (h, w, 3) BGR uint8 with boxes (n, 4) xyxy in its pixels float32 and labels (n,) int64."""
+    """An image (h, w, 3) BGR uint8 with boxes (n, 4) xyxy in its pixels float32 and labels (n,) int64."""
 
-    picture: Picture
+    image: Image
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
 
 
-def grey(height: int, width: int) -> Picture:
-    """Return a picture of nothing."""
+def grey(height: int, width: int) -> Image:
+    """Return an image of nothing."""
     return np.full((height, width, 3), PADDING_VALUE, np.uint8)
 
 
 def mirrored(sample: Sample) -> Sample:
     """Return left and right exchanged."""
-    width = sample.picture.shape[1]
+    width = sample.image.shape[1]
     left, top, right, bottom = sample.boxes.T
     boxes = np.stack((width - right, top, width - left, bottom), axis=1)
-    return replace(sample, picture=np.ascontiguousarray(sample.picture[:, ::-1]), boxes=boxes)
+    return replace(sample, image=np.ascontiguousarray(sample.image[:, ::-1]), boxes=boxes)
 
 
-def recoloured(picture: Picture, rng: np.random.Generator) -> Picture:
-    """Return a picture with another hue, saturation and value (HSV), by tables of 256 entries."""
+def recoloured(image: Image, rng: np.random.Generator) -> Image:
+    """Return an image with another hue, saturation and value (HSV), by tables of 256 entries."""
     hue, saturation, value = rng.uniform(-1, 1, 3) * (HUE / 2, SATURATION, VALUE)  # OpenCV's hue is in half degrees
     levels = np.arange(256)
     tables = (
@@ -53,26 +53,26 @@ def recoloured(picture: Picture, rng: np.random.Generator) -> Picture:
         (levels * (1 + value)).clip(0, 255),
     )
     table = np.stack(tables, axis=1).astype(np.uint8)[None]
-    changed = cv2.LUT(cv2.cvtColor(picture, cv2.COLOR_BGR2HSV), table)
+    changed = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), table)
     return np.asarray(cv2.cvtColor(changed, cv2.COLOR_HSV2BGR), np.uint8)
 
 
 def scaled(sample: Sample, scale: float) -> Sample:
-    """Return a picture and its boxes larger or smaller; at least a pixel a side is left."""
-    height, width = sample.picture.shape[:2]
+    """Return an image and its boxes larger or smaller; at least a pixel a side is left."""
+    height, width = sample.image.shape[:2]
     size = max(1, int(width * scale)), max(1, int(height * scale))
     interpolation = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR  # the latter skips pixels when it shrinks a lot
-    picture = np.asarray(cv2.resize(sample.picture, size, interpolation=interpolation), np.uint8)
+    image = np.asarray(cv2.resize(sample.image, size, interpolation=interpolation), np.uint8)
     factors = np.array((size[0] / width, size[1] / height) * 2, np.float32)
-    return replace(sample, picture=picture, boxes=sample.boxes * factors)
+    return replace(sample, image=image, boxes=sample.boxes * factors)
 
 
 def window(sample: Sample, x: int, y: int, width: int, height: int) -> Sample:
-    """Return a part that lies inside the picture, without the boxes of which too little is seen."""
+    """Return a part that lies inside the image, without the boxes of which too little is seen."""
     moved = sample.boxes - np.array((x, y, x, y), np.float32)
     clipped = moved.clip(0, np.array((width, height) * 2, np.float32))
     keep = visible(moved, clipped)
-    return Sample(sample.picture[y : y + height, x : x + width], clipped[keep], sample.labels[keep])
+    return Sample(sample.image[y : y + height, x : x + width], clipped[keep], sample.labels[keep])
 
 
 def visible(whole: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -84,16 +84,16 @@ def visible(whole: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np
 
 
 def letterboxed(sample: Sample, square: int) -> Sample:
-    """Return a picture scaled to touch a square on its longer side, at the top left on grey: as frames come later."""
-    height, width = sample.picture.shape[:2]
+    """Return an image scaled to touch a square on its longer side, at the top left on grey: as frames come later."""
+    height, width = sample.image.shape[:2]
     fitted = scaled(sample, min(square / height, square / width))
     canvas = grey(square, square)
-    canvas[: fitted.picture.shape[0], : fitted.picture.shape[1]] = fitted.picture
+    canvas[: fitted.image.shape[0], : fitted.image.shape[1]] = fitted.image
     keep = visible(fitted.boxes, fitted.boxes)
     return Sample(canvas, fitted.boxes[keep], fitted.labels[keep])
 
 
 def varied(sample: Sample, rng: np.random.Generator) -> Sample:
     """Return a sample recoloured, and mirrored half of the times."""
-    changed = replace(sample, picture=recoloured(sample.picture, rng))
+    changed = replace(sample, image=recoloured(sample.image, rng))
     return mirrored(changed) if rng.random() < 0.5 else changed

@@ -1,6 +1,6 @@
-"""Read labelled pictures from a COCO annotation file, and check everything in it before a training relies on it.
+"""Read labelled images from a COCO annotation file, and check everything in it before a training relies on it.
 
-What can be mended is mended, what cannot is left out, and both are counted with file and entry (`Findings`).
+What can be mended is mended, what cannot is left out, and both are counted with file and entry (`DataProblems`).
 What would make every label wrong - categories that are not clear - is refused.
 """
 
@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from splitnet.errors import ConfigError
 from training.data.coco_objects import Gathered, Labels, ObjectReader, is_id
-from training.data.data_problems import Findings
-from training.data.image_check import Header, UnfitPictureError, picture_header
+from training.data.data_problems import DataProblems
+from training.data.image_check import Header, UnfitImageError, image_header
 
 MAX_FILE_BYTES = 1_000_000_000  # twice that of COCO's own; parsed it takes about ten times as much memory
 MAX_CLASSES = 10_000
@@ -29,8 +29,8 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledPicture:
-    """A picture and its objects: boxes (n, 4) xyxy in its pixels, labels (n,) indices of class names."""
+class LabelledImage:
+    """An image and its objects: boxes (n, 4) xyxy in its pixels, labels (n,) indices of class names."""
 
     path: Path
     width: int
@@ -40,37 +40,37 @@ class LabelledPicture:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledPictures:
+class LabelledImages:
     """What a training learns from."""
 
     class_names: tuple[str, ...]  # in order of the categories' ids
-    pictures: tuple[LabelledPicture, ...]  # in the order of the file; some may have no object
-    findings: Findings
+    images: tuple[LabelledImage, ...]  # in the order of the file; some may have no object
+    problems: DataProblems
 
     @property
     def objects(self) -> int:
-        """Number of objects in all pictures."""
-        return sum(len(picture.labels) for picture in self.pictures)
+        """Number of objects in all images."""
+        return sum(len(image.labels) for image in self.images)
 
 
-def read_coco(annotations: Path, images: Path) -> LabelledPictures:
-    """Return the checked pictures of an annotation file; images: the folder that its file names start from.
+def read_coco(annotations: Path, images: Path) -> LabelledImages:
+    """Return the checked images of an annotation file; images: the folder that its file names start from.
 
-    ConfigError if it is no such file, its categories or picture ids are ambiguous, or nothing in it can be used.
+    ConfigError if it is no such file, its categories or image ids are ambiguous, or nothing in it can be used.
     """
     content = read_json(annotations)
     labels = _labels(content, annotations)
     if not images.is_dir():
-        raise ConfigError(f"{images} is not a folder of pictures")
-    findings = Findings()
-    gathered = _pictures(content, annotations, images, findings)
+        raise ConfigError(f"{images} is not a folder of images")
+    problems = DataProblems()
+    gathered = _images(content, annotations, images, problems)
     stated = {entry["id"] for entry in content["images"] if isinstance(entry, dict) and is_id(entry.get("id"))}
-    reader = ObjectReader(annotations, labels, gathered, stated - gathered.keys(), findings)
+    reader = ObjectReader(annotations, labels, gathered, stated - gathered.keys(), problems)
     for index, entry in enumerate(content["annotations"]):
         reader.read(index, entry)
-    result = LabelledPictures(tuple(labels.names), tuple(_finished(g) for g in gathered.values()), findings)
+    result = LabelledImages(tuple(labels.names), tuple(_finished(g) for g in gathered.values()), problems)
     if not result.objects:
-        reasons = "; ".join(findings.summary())
+        reasons = "; ".join(problems.summary())
         raise ConfigError(f"{annotations} has no object that can be trained on{f' ({reasons})' if reasons else ''}")
     _note_empty_classes(result, annotations)
     return result
@@ -112,25 +112,25 @@ def _labels(content: Mapping[str, Any], path: Path) -> Labels:
     return Labels([names[i] for i in ids], {category: label for label, category in enumerate(ids)})
 
 
-def _pictures(content: Mapping[str, Any], path: Path, folder: Path, findings: Findings) -> dict[int, Gathered]:
+def _images(content: Mapping[str, Any], path: Path, folder: Path, problems: DataProblems) -> dict[int, Gathered]:
     gathered: dict[int, Gathered] = {}
     names: dict[int, str] = {}
-    for index, entry in enumerate(tqdm(content["images"], unit="picture", desc=f"checking {path.name}", leave=False)):
+    for index, entry in enumerate(tqdm(content["images"], unit="image", desc=f"checking {path.name}", leave=False)):
         image_id, name = _identity(entry)
         if image_id is None or not _is_inside(name):
-            findings.add("image entry without whole-number id and file name in the folder", f"{path} image {index}")
+            problems.add("image entry without whole-number id and file name in the folder", f"{path} image {index}")
             continue
         if image_id in names:
             if names[image_id] != name:
                 both = f"{names[image_id]} and {name}"
                 raise ConfigError(f"{path}: image id {image_id} is that of {both}; whose boxes are whose is not clear")
-            findings.add("image entry repeated", f"{path} image {index} ({name})")
+            problems.add("image entry repeated", f"{path} image {index} ({name})")
             continue
         names[image_id] = name
         try:
-            gathered[image_id] = Gathered(folder / name, _checked_header(folder / name, entry, findings))
-        except UnfitPictureError as error:
-            findings.add(f"{error}, left out", f"{path} image id {image_id} ({folder / name})")
+            gathered[image_id] = Gathered(folder / name, _checked_header(folder / name, entry, problems))
+        except UnfitImageError as error:
+            problems.add(f"{error}, left out", f"{path} image id {image_id} ({folder / name})")
     return gathered
 
 
@@ -141,30 +141,30 @@ def _identity(entry: Any) -> tuple[int | None, str]:
 
 
 def _is_inside(name: str) -> bool:
-    """Say whether a file name stays below the folder of pictures."""
+    """Say whether a file name stays below the folder of images."""
     pure = PurePosixPath(name.replace("\\", "/"))
     return bool(name) and not pure.is_absolute() and ".." not in pure.parts
 
 
-def _checked_header(path: Path, entry: Mapping[str, Any], findings: Findings) -> Header:
-    header = picture_header(path)
+def _checked_header(path: Path, entry: Mapping[str, Any], problems: DataProblems) -> Header:
+    header = image_header(path)
     stated = entry.get("width", header.width), entry.get("height", header.height)
     if stated != (header.width, header.height):
         # Its boxes would lie in the wrong place.
-        raise UnfitPictureError("picture has another size than its entry says")
+        raise UnfitImageError("image has another size than its entry says")
     if header.kind:
-        findings.add(f"{header.kind} picture, read as 8-bit colour", str(path))
+        problems.add(f"{header.kind} image, read as 8-bit colour", str(path))
     return header
 
 
-def _finished(picture: Gathered) -> LabelledPicture:
-    boxes = np.array(picture.boxes, np.float32).reshape(-1, 4)
-    labels = np.array(picture.labels, np.int64)
-    return LabelledPicture(picture.path, picture.header.width, picture.header.height, boxes, labels)
+def _finished(image: Gathered) -> LabelledImage:
+    boxes = np.array(image.boxes, np.float32).reshape(-1, 4)
+    labels = np.array(image.labels, np.int64)
+    return LabelledImage(image.path, image.header.width, image.header.height, boxes, labels)
 
 
-def _note_empty_classes(result: LabelledPictures, path: Path) -> None:
-    present = {int(label) for picture in result.pictures for label in picture.labels}
+def _note_empty_classes(result: LabelledImages, path: Path) -> None:
+    present = {int(label) for image in result.images for label in image.labels}
     for label, name in enumerate(result.class_names):
         if label not in present:
-            result.findings.add("class without an object: it will not be learnt", f"{path} {name}")
+            result.problems.add("class without an object: it will not be learnt", f"{path} {name}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.data.data_problems import Findings
+from training.data.data_problems import DataProblems
 from training.data.image_check import Header
 
 MIN_BOX_SIDE = 1.0  # pixels, after clipping
@@ -16,7 +16,7 @@ MIN_BOX_SIDE = 1.0  # pixels, after clipping
 
 @dataclass
 class Gathered:
-    """A picture whose objects are being read."""
+    """An image whose objects are being read."""
 
     path: Path
     header: Header
@@ -39,13 +39,13 @@ def is_id(value: Any) -> bool:
 
 @dataclass
 class ObjectReader:
-    """Reads annotations one by one: an object goes to its picture, an oddity to the findings."""
+    """Reads annotations one by one: an object goes to its image, an oddity to the problems."""
 
     path: Path  # of the annotation file
     labels: Labels
-    gathered: Mapping[int, Gathered]  # the pictures that are trained on, by id
-    left_out: Set[int]  # ids of pictures of which all is said already
-    findings: Findings
+    gathered: Mapping[int, Gathered]  # the images that are trained on, by id
+    left_out: Set[int]  # ids of images of which all is said already
+    problems: DataProblems
     _ids: set[int] = field(default_factory=set)
     _objects: set[tuple[Any, ...]] = field(default_factory=set)
 
@@ -53,17 +53,17 @@ class ObjectReader:
         """Read the annotation of this index in the file."""
         where = f"{self.path} annotation {index}"
         if not isinstance(entry, dict):
-            self.findings.add("annotation that is no object of JSON, left out", where)
+            self.problems.add("annotation that is no object of JSON, left out", where)
             return
         where += f" (id {entry.get('id')})"
         problem = self._problem(entry)
         if problem is None:
             self._take(entry, where)
         elif problem:
-            self.findings.add(f"{problem}, left out", where)
+            self.problems.add(f"{problem}, left out", where)
 
     def _problem(self, entry: Mapping[str, Any]) -> str | None:
-        """Return why an annotation is of no use, "" if its picture says it already, None if it is of use."""
+        """Return why an annotation is of no use, "" if its image says it already, None if it is of use."""
         image_id, category, box = entry.get("image_id"), entry.get("category_id"), entry.get("bbox")
         if not is_id(image_id) or image_id not in self.gathered:
             return "" if is_id(image_id) and image_id in self.left_out else "annotation of an unknown image id"
@@ -76,31 +76,31 @@ class ObjectReader:
         return None if box[2] > 0 and box[3] > 0 else "box without area"
 
     def _take(self, entry: Mapping[str, Any], where: str) -> None:
-        """Add an object to its picture, clipped."""
-        picture = self.gathered[entry["image_id"]]
+        """Add an object to its image, clipped."""
+        image = self.gathered[entry["image_id"]]
         x, y, width, height = entry["bbox"]
-        right, bottom = picture.header.width, picture.header.height
+        right, bottom = image.header.width, image.header.height
         box = max(x, 0.0), max(y, 0.0), min(x + width, right), min(y + height, bottom)
         if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_SIDE:
             outside = box[2] <= box[0] or box[3] <= box[1]
-            self.findings.add(f"box {'outside its picture' if outside else 'under a pixel'}, left out", where)
+            self.problems.add(f"box {'outside its image' if outside else 'under a pixel'}, left out", where)
         elif self._is_new(entry, where):
             # Files round to a tenth or a whole pixel: that much beyond the edge is nobody's mistake.
             if min(x, y) < -1 or x + width > right + 1 or y + height > bottom + 1:
-                self.findings.add("box clipped to its picture", where)
-            picture.boxes.append(box)
-            picture.labels.append(self.labels.by_category[entry["category_id"]])
+                self.problems.add("box clipped to its image", where)
+            image.boxes.append(box)
+            image.labels.append(self.labels.by_category[entry["category_id"]])
 
     def _is_new(self, entry: Mapping[str, Any], where: str) -> bool:
         """Say whether an object is there for the first time; a number that is not its own is only noted."""
         key = (entry["image_id"], entry["category_id"], *entry["bbox"])
         if key in self._objects:
-            self.findings.add("object that is there twice, left out", where)
+            self.problems.add("object that is there twice, left out", where)
             return False
         self._objects.add(key)
         if is_id(entry.get("id")):
             if entry["id"] in self._ids:
-                self.findings.add("annotation with the id of another one, kept", where)
+                self.problems.add("annotation with the id of another one, kept", where)
             self._ids.add(entry["id"])
         return True
 

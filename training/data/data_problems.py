@@ -10,7 +10,7 @@ KEPT = 1000  # entries of a kind that are remembered at all
 
 
 @dataclass
-class Findings:
+class DataProblems:
     """Kinds of oddities in the order in which they were met."""
 
     counts: Counter[str] = field(default_factory=Counter)

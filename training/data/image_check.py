@@ -1,4 +1,4 @@
-"""Look at a picture file without decoding it: is it whole, how large, of which kind. Needs the `train` extra."""
+"""Look at an image file without decoding it: is it whole, how large, of which kind. Needs the `train` extra."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_PIXELS = 100_000_000
-MIN_SIDE = 16  # pixels; smaller pictures teach nothing
+MIN_SIDE = 16  # pixels; smaller images teach nothing
 _ROTATED = range(5, 9)  # EXIF orientations that swap the sides
 _ORIENTATION = 274  # EXIF tag
 # The last bytes of a file in which its end mark must be. Some cameras append padding.
@@ -18,8 +18,8 @@ _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _KINDS = {"1": "grey", "L": "grey", "LA": "grey", "CMYK": "CMYK", "YCCK": "CMYK", "F": "32-bit", "I": "32-bit"}
 
 
-class UnfitPictureError(Exception):
-    """A picture that cannot be trained on; the message says why. Never leaves `training.data.coco`."""
+class UnfitImageError(Exception):
+    """An image that cannot be trained on; the message says why. Never leaves `training.data.coco`."""
 
 
 @dataclass(frozen=True)
@@ -31,29 +31,29 @@ class Header:
     kind: str
 
 
-def picture_header(path: Path) -> Header:
-    """Return what a picture's first and last bytes say; UnfitPictureError if it is of no use."""
+def image_header(path: Path) -> Header:
+    """Return what an image's first and last bytes say; UnfitImageError if it is of no use."""
     from PIL import Image
 
     if not path.is_file():
-        raise UnfitPictureError("picture is missing")
+        raise UnfitImageError("image is missing")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes that are checked below, and of odd metadata
-            with Image.open(path) as picture:
-                width, height = picture.size
-                mode, mark = picture.mode, _END_MARKS.get(str(picture.format), b"")
+            with Image.open(path) as image:
+                width, height = image.size
+                mode, mark = image.mode, _END_MARKS.get(str(image.format), b"")
                 if mark not in _tail(path):
-                    raise UnfitPictureError("picture is truncated")
-                rotated = picture.getexif().get(_ORIENTATION, 1) in _ROTATED
-    except UnfitPictureError:
+                    raise UnfitImageError("image is truncated")
+                rotated = image.getexif().get(_ORIENTATION, 1) in _ROTATED
+    except UnfitImageError:
         raise
     except Exception as error:  # the many readers raise many kinds
-        raise UnfitPictureError("picture is unreadable") from error
+        raise UnfitImageError("image is unreadable") from error
     if width * height > MAX_PIXELS:
-        raise UnfitPictureError(f"picture has over {MAX_PIXELS // 1_000_000} million pixels")
+        raise UnfitImageError(f"image has over {MAX_PIXELS // 1_000_000} million pixels")
     if min(width, height) < MIN_SIDE:
-        raise UnfitPictureError(f"picture is under {MIN_SIDE} pixels a side")
+        raise UnfitImageError(f"image is under {MIN_SIDE} pixels a side")
     kind = "16-bit" if "16" in mode else _KINDS.get(mode, "")
     return Header(height, width, kind) if rotated else Header(width, height, kind)
 

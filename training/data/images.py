@@ -1,4 +1,4 @@
-"""Photographs for training: found in folders, decoded by threads, cut into augmented crops."""
+"""Images for training: found in folders, decoded by threads, cut into augmented crops."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-MIN_SIDE = 64  # pixels; smaller pictures teach nothing
+MIN_SIDE = 64  # pixels; smaller images teach nothing
 # Upright or not, and the short side's share of the long one: squares, 4:3 twice as often, portraits.
 CANVASES = ((False, 1.0), (False, 0.75), (False, 0.75), (True, 0.75))
-MAX_MISSES = 200  # pictures of no use, one after the other: then none is
+MAX_MISSES = 200  # images of no use, one after the other: then none is
 log = logging.getLogger(__name__)
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
-def find_photographs(folders: Sequence[Path], exclude: Sequence[Path] = ()) -> list[Path]:
-    """Return the pictures below the folders, without those that evaluation annotations name.
+def find_images(folders: Sequence[Path], exclude: Sequence[Path] = ()) -> list[Path]:
+    """Return the images below the folders, without those that evaluation annotations name.
 
-    exclude: COCO annotation files. A picture is dropped if the number in its name is the number of an
+    exclude: COCO annotation files. An image is dropped if the number in its name is the number of an
     excluded one, whatever the prefix (val2017 lies inside val2014), or its name if there is no number. ConfigError
     if a folder is not there or nothing is left.
     """
     absent = [folder for folder in folders if not folder.is_dir()]
     if absent:
-        raise ConfigError(f"{absent[0]} is not a folder of photographs")
+        raise ConfigError(f"{absent[0]} is not a folder of images")
     banned = {key for path in exclude for key in _image_keys(path)}
     found = [p for folder in folders for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
     kept = [p for p in found if _key(p.stem) not in banned]
     if not kept:
         names = ", ".join(map(str, folders)) or "no folder at all"
-        raise ConfigError(f"no photographs in {names} ({len(found)} excluded as evaluation pictures)")
-    log.info("%d photographs, %d excluded", len(kept), len(found) - len(kept))
+        raise ConfigError(f"no images in {names} ({len(found)} excluded as evaluation images)")
+    log.info("%d images, %d excluded", len(kept), len(found) - len(kept))
     return kept
 
 
@@ -64,8 +64,8 @@ def _key(stem: str) -> int | str:
     return int(digits) if digits.isdecimal() else stem
 
 
-def read_photograph(path: Path) -> Picture | None:
-    """Return a picture as BGR (H, W, 3) uint8, or None if it is unreadable."""
+def read_image(path: Path) -> Image | None:
+    """Return an image as BGR (H, W, 3) uint8, or None if it is unreadable."""
     try:
         decoded = cv2.imread(str(path), cv2.IMREAD_COLOR)
     except cv2.error:  # its header claims more pixels than the library takes
@@ -78,10 +78,10 @@ class CropSpec:
     """How crops are cut."""
 
     square: int = 320  # side of the training square, pixels, a multiple of 32
-    input_size: int = 416  # the detector's: a picture that just fits it has scale 1
+    input_size: int = 416  # the detector's: an image that just fits it has scale 1
     min_scale: float = 0.6
     max_scale: float = 1.5
-    max_enlargement: float = 1.25  # of a photograph's own pixels: small ones are not blown up
+    max_enlargement: float = 1.25  # of an image's own pixels: small ones are not blown up
 
     def __post_init__(self) -> None:
         """Raise ConfigError on sizes that no crop can have."""
@@ -96,37 +96,37 @@ def check_square(square: int) -> None:
         raise ConfigError(f"the training square has a side of {square}, must be a multiple of 32")
 
 
-def crop(photo: Picture, spec: CropSpec, canvas: tuple[int, int], rng: np.random.Generator) -> Picture:
-    """Cut one augmented crop of `canvas` (height, width) out of a BGR photograph; grey where it does not reach."""
-    height, width = photo.shape[:2]
+def crop(image: Image, spec: CropSpec, canvas: tuple[int, int], rng: np.random.Generator) -> Image:
+    """Cut one augmented crop of `canvas` (height, width) out of a BGR image; grey where it does not reach."""
+    height, width = image.shape[:2]
     fit = spec.input_size / max(height, width)
     drawn = fit * np.exp(rng.uniform(np.log(spec.min_scale), np.log(spec.max_scale)))
     scale = min(drawn, spec.max_enlargement)
     stretch = np.exp(rng.uniform(-0.1, 0.1))
     size = max(8, round(width * scale * stretch)), max(8, round(height * scale / stretch))
     interpolation = cv2.INTER_AREA if rng.random() < 0.3 and scale < 1 else cv2.INTER_LINEAR
-    picture = np.asarray(cv2.resize(photo, size, interpolation=interpolation), np.uint8)
+    resized = np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
     if rng.random() < 0.5:
-        picture = picture[:, ::-1]
+        resized = resized[:, ::-1]
     if rng.random() < 0.5:
-        picture = _jitter(picture, rng)
+        resized = _jitter(resized, rng)
     out = np.full((*canvas, 3), PADDING_VALUE, np.uint8)
-    y = int(rng.integers(0, max(1, picture.shape[0] - canvas[0] + 1)))
-    x = int(rng.integers(0, max(1, picture.shape[1] - canvas[1] + 1)))
-    part = picture[y : y + canvas[0], x : x + canvas[1]]
+    y = int(rng.integers(0, max(1, resized.shape[0] - canvas[0] + 1)))
+    x = int(rng.integers(0, max(1, resized.shape[1] - canvas[1] + 1)))
+    part = resized[y : y + canvas[0], x : x + canvas[1]]
     out[: part.shape[0], : part.shape[1]] = part
     return out
 
 
-def _jitter(picture: Picture, rng: np.random.Generator) -> Picture:
+def _jitter(image: Image, rng: np.random.Generator) -> Image:
     """Change contrast, brightness and white balance."""
     gain = rng.uniform(0.7, 1.3) * rng.uniform(0.93, 1.07, 3)
-    shifted = (picture.astype(np.float32) - 114) * gain.astype(np.float32) + np.float32(114 + rng.uniform(-25, 25))
+    shifted = (image.astype(np.float32) - 114) * gain.astype(np.float32) + np.float32(114 + rng.uniform(-25, 25))
     return np.asarray(shifted.clip(0, 255), np.uint8)
 
 
 def canvas_shape(spec: CropSpec, rng: np.random.Generator) -> tuple[int, int]:
-    """Draw the part of the square that holds picture, as frames of usual shapes leave it: (height, width).
+    """Draw the part of the square that holds image, as frames of usual shapes leave it: (height, width).
 
     A few shapes only: a compiled network is compiled again for each.
     """
@@ -135,7 +135,7 @@ def canvas_shape(spec: CropSpec, rng: np.random.Generator) -> tuple[int, int]:
     return (spec.square, short) if upright else (short, spec.square)
 
 
-def on_grey_square(batch: Picture, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def on_grey_square(batch: Image, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return crops (N, h, w, 3) as the canvas (N, 3, h, w) and on the square (N, 3, side, side), float32 0..255."""
     canvas = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
     square = torch.full((len(batch), 3, side, side), float(PADDING_VALUE), device=device)
@@ -147,18 +147,18 @@ def on_grey_square(batch: Picture, side: int, device: torch.device) -> tuple[Ten
 class CropStream:
     """An endless stream of batches (N, h, w, 3) uint8, cut ahead by threads.
 
-    Every batch has one canvas shape. Unreadable pictures are skipped with a warning. The seed fixes what
+    Every batch has one canvas shape. Unreadable images are skipped with a warning. The seed fixes what
     each thread cuts; with one thread, the order too. Use as a context, or call `stop`.
     """
 
     def __init__(
-        self, photographs: Sequence[Path], spec: CropSpec, batch_size: int, seed: int | Sequence[int], threads: int = 2
+        self, images: Sequence[Path], spec: CropSpec, batch_size: int, seed: int | Sequence[int], threads: int = 2
     ) -> None:
         """Start the threads. ConfigError if there is nothing to do for them."""
-        if min(len(photographs), batch_size, threads) < 1:
-            raise ConfigError(f"{len(photographs)} photographs, {batch_size} crops, {threads} threads: too few")
-        self._photographs, self._spec, self._batch_size = photographs, spec, batch_size
-        self._batches: queue.Queue[Picture | Exception] = queue.Queue(maxsize=2 * threads)
+        if min(len(images), batch_size, threads) < 1:
+            raise ConfigError(f"{len(images)} images, {batch_size} crops, {threads} threads: too few")
+        self._images, self._spec, self._batch_size = images, spec, batch_size
+        self._batches: queue.Queue[Image | Exception] = queue.Queue(maxsize=2 * threads)
         self._stopped = threading.Event()
         seeds = np.random.SeedSequence(seed).spawn(threads)
         self._threads = [threading.Thread(target=self._produce, args=(s,), name="crops", daemon=True) for s in seeds]
@@ -166,7 +166,7 @@ class CropStream:
             thread.start()
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield batches until `stop`. ConfigError if next to no picture is of use."""
+        """Yield batches until `stop`. ConfigError if next to no image is of use."""
         while not self._stopped.is_set():
             batch = self._batches.get()
             if isinstance(batch, Exception):
@@ -199,15 +199,15 @@ class CropStream:
         except Exception as error:  # raised where the batches are read; a silent end would leave that waiting
             self._batches.put(error)
 
-    def _batch(self, rng: np.random.Generator) -> Picture:
+    def _batch(self, rng: np.random.Generator) -> Image:
         canvas = canvas_shape(self._spec, rng)
         return np.stack([crop(self._draw(rng), self._spec, canvas, rng) for _ in range(self._batch_size)])
 
-    def _draw(self, rng: np.random.Generator) -> Picture:
+    def _draw(self, rng: np.random.Generator) -> Image:
         for _ in range(MAX_MISSES):
-            path = self._photographs[int(rng.integers(len(self._photographs)))]
-            photo = read_photograph(path)
-            if photo is not None and min(photo.shape[:2]) >= MIN_SIDE:
-                return photo
+            path = self._images[int(rng.integers(len(self._images)))]
+            image = read_image(path)
+            if image is not None and min(image.shape[:2]) >= MIN_SIDE:
+                return image
             log.warning("%s is unreadable or too small, skipped", path)
-        raise ConfigError(f"{MAX_MISSES} photographs in a row are unreadable or under {MIN_SIDE} pixels a side")
+        raise ConfigError(f"{MAX_MISSES} images in a row are unreadable or under {MIN_SIDE} pixels a side")

@@ -1,8 +1,8 @@
 """Turn folders of Pascal VOC XML or of YOLO text labels into COCO annotation files.
 
-VOC: one XML for each picture (Everingham et al., IJCV 2010), boxes as the corners' pixels, counted from 1.
-YOLO: one text for each picture, a line "class x y width height" for each object, centre and size as shares of the
-picture. What is wrong with single entries is left to `training.data.coco`, which checks every COCO file alike; only
+VOC: one XML for each image (Everingham et al., IJCV 2010), boxes as the corners' pixels, counted from 1.
+YOLO: one text for each image, a line "class x y width height" for each object, centre and size as shares of the
+image. What is wrong with single entries is left to `training.data.coco`, which checks every COCO file alike; only
 what cannot be expressed there is left out here, and counted.
 """
 
@@ -17,20 +17,20 @@ from typing import Any
 from xml.etree import ElementTree
 
 from splitnet.errors import ConfigError
-from training.data.data_problems import Findings
-from training.data.image_check import UnfitPictureError, picture_header
+from training.data.data_problems import DataProblems
+from training.data.image_check import UnfitImageError, image_header
 from training.data.images import SUFFIXES
 
-MAX_LABEL_BYTES = 4_000_000  # of one picture's labels
+MAX_LABEL_BYTES = 4_000_000  # of one image's labels
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
 
 @dataclass(frozen=True)
-class ConvertedPicture:
-    """A picture and what its label file says."""
+class ConvertedImage:
+    """An image and what its label file says."""
 
-    name: str  # below the folder of pictures
+    name: str  # below the folder of images
     width: int
     height: int
     objects: tuple[tuple[str, Box], ...]  # class name and box
@@ -41,70 +41,70 @@ class Converted:
     """What was read of a folder."""
 
     class_names: tuple[str, ...]
-    pictures: tuple[ConvertedPicture, ...]
-    findings: Findings
+    images: tuple[ConvertedImage, ...]
+    problems: DataProblems
 
 
 def read_voc(labels: Path, images: Path) -> Converted:
-    """Return what the XML files below a folder say of the pictures in another. Classes are in order of their names.
+    """Return what the XML files below a folder say of the images in another. Classes are in order of their names.
 
     ConfigError if there are no such files.
     """
-    findings, pictures = Findings(), []
+    problems, found = DataProblems(), []
     for path in _label_files(labels, ".xml"):
         try:
             root = _parse_xml(path)
             name = root.findtext("filename") or path.stem
-            picture = _picture(path.relative_to(labels).parent / name, images)
-            pictures.append(ConvertedPicture(*picture, tuple(_voc_objects(root, path, findings))))
-        except (UnfitPictureError, ElementTree.ParseError, ValueError) as error:
-            findings.add(f"{error}, left out" if isinstance(error, UnfitPictureError) else "unreadable XML", str(path))
-    names = sorted({name for picture in pictures for name, _ in picture.objects})
-    return _require_objects(Converted(tuple(names), tuple(pictures), findings), labels)
+            image = _image(path.relative_to(labels).parent / name, images)
+            found.append(ConvertedImage(*image, tuple(_voc_objects(root, path, problems))))
+        except (UnfitImageError, ElementTree.ParseError, ValueError) as error:
+            problems.add(f"{error}, left out" if isinstance(error, UnfitImageError) else "unreadable XML", str(path))
+    names = sorted({name for image in found for name, _ in image.objects})
+    return _require_objects(Converted(tuple(names), tuple(found), problems), labels)
 
 
 def read_yolo(labels: Path, images: Path, class_names: Sequence[str]) -> Converted:
-    """Return what the text files below a folder say of the pictures in another, whose classes are numbered from 0.
+    """Return what the text files below a folder say of the images in another, whose classes are numbered from 0.
 
-    A picture without a text has no object. ConfigError if there are no such files.
+    An image without a text has no object. ConfigError if there are no such files.
     """
-    findings, pictures = Findings(), []
+    problems, found = DataProblems(), []
     _label_files(labels, ".txt")
-    for path in _pictures_below(images):
+    for path in _images_below(images):
         relative = path.relative_to(images)
         text = labels / relative.with_suffix(".txt")
         try:
-            name, width, height = _picture(relative, images)
+            name, width, height = _image(relative, images)
             lines = _read_text(text).splitlines() if text.is_file() else []
-            objects = _yolo_objects(lines, text, class_names, (width, height), findings)
-            pictures.append(ConvertedPicture(name, width, height, tuple(objects)))
-        except (UnfitPictureError, ValueError) as error:
-            findings.add(f"{error}, left out" if isinstance(error, UnfitPictureError) else "unreadable text", str(text))
-    return _require_objects(Converted(tuple(class_names), tuple(pictures), findings), labels)
+            objects = _yolo_objects(lines, text, class_names, (width, height), problems)
+            found.append(ConvertedImage(name, width, height, tuple(objects)))
+        except (UnfitImageError, ValueError) as error:
+            problems.add(f"{error}, left out" if isinstance(error, UnfitImageError) else "unreadable text", str(text))
+    return _require_objects(Converted(tuple(class_names), tuple(found), problems), labels)
 
 
-def to_coco(converted: Converted, pictures: Sequence[ConvertedPicture]) -> dict[str, Any]:
-    """Return some of the pictures as the content of a COCO annotation file; ids count from 1."""
+def to_coco(converted: Converted, images: Sequence[ConvertedImage]) -> dict[str, Any]:
+    """Return some of the images as the content of a COCO annotation file; ids count from 1."""
     category = {name: i + 1 for i, name in enumerate(converted.class_names)}
-    images: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id, picture in enumerate(pictures, start=1):
-        images.append({"id": image_id, "file_name": picture.name, "width": picture.width, "height": picture.height})
-        for name, box in picture.objects:
+    for image_id, image in enumerate(images, start=1):
+        entries.append({"id": image_id, "file_name": image.name, "width": image.width, "height": image.height})
+        for name, box in image.objects:
             fields = {"bbox": [round(v, 2) for v in box], "area": round(box[2] * box[3], 2), "iscrowd": 0}
             ids = {"id": len(annotations) + 1, "image_id": image_id, "category_id": category[name]}
             annotations.append({**ids, **fields})
     return {
-        "images": images,
+        "images": entries,
         "annotations": annotations,
         "categories": [{"id": i, "name": name} for name, i in category.items()],
     }
 
 
-def write_coco(path: Path, converted: Converted, pictures: Sequence[ConvertedPicture]) -> None:
-    """Write some of the pictures as a COCO annotation file."""
+def write_coco(path: Path, converted: Converted, images: Sequence[ConvertedImage]) -> None:
+    """Write some of the images as a COCO annotation file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(to_coco(converted, pictures)) + "\n")
+    path.write_text(json.dumps(to_coco(converted, images)) + "\n")
 
 
 def _label_files(folder: Path, suffix: str) -> list[Path]:
@@ -116,19 +116,19 @@ def _label_files(folder: Path, suffix: str) -> list[Path]:
     return found
 
 
-def _pictures_below(folder: Path) -> list[Path]:
+def _images_below(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder of pictures")
+        raise ConfigError(f"{folder} is not a folder of images")
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
-def _picture(relative: Path, images: Path) -> tuple[str, int, int]:
-    """Return a picture's name and sides; a label file may leave its suffix out."""
+def _image(relative: Path, images: Path) -> tuple[str, int, int]:
+    """Return an image's name and sides; a label file may leave its suffix out."""
     candidates = [relative, *(relative.with_name(relative.name + suffix) for suffix in sorted(SUFFIXES))]
     found = next((c for c in candidates if ".." not in c.parts and (images / c).is_file()), relative)
     if found.is_absolute() or ".." in found.parts:
-        raise UnfitPictureError("picture outside the folder")
-    header = picture_header(images / found)
+        raise UnfitImageError("image outside the folder")
+    header = image_header(images / found)
     return found.as_posix(), header.width, header.height
 
 
@@ -145,12 +145,12 @@ def _parse_xml(path: Path) -> ElementTree.Element:
     return ElementTree.fromstring(text)
 
 
-def _voc_objects(root: ElementTree.Element, path: Path, findings: Findings) -> Iterator[tuple[str, Box]]:
+def _voc_objects(root: ElementTree.Element, path: Path, problems: DataProblems) -> Iterator[tuple[str, Box]]:
     for index, entry in enumerate(root.iter("object")):
         name = (entry.findtext("name") or "").strip()
         sides = [_number(entry.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
         if not name or not all(map(math.isfinite, sides)):
-            findings.add("object without name and box, left out", f"{path} object {index}")
+            problems.add("object without name and box, left out", f"{path} object {index}")
             continue
         left, top, right, bottom = sides
         # Both corners are pixels that belong to the object, the first pixel being 1.
@@ -158,7 +158,7 @@ def _voc_objects(root: ElementTree.Element, path: Path, findings: Findings) -> I
 
 
 def _yolo_objects(
-    lines: Sequence[str], path: Path, class_names: Sequence[str], size: tuple[int, int], findings: Findings
+    lines: Sequence[str], path: Path, class_names: Sequence[str], size: tuple[int, int], problems: DataProblems
 ) -> Iterator[tuple[str, Box]]:
     for number, line in enumerate(lines, start=1):
         words = line.split()
@@ -167,9 +167,9 @@ def _yolo_objects(
         where = f"{path} line {number}"
         values = [_number(word) for word in words[1:]]
         if len(values) != 4 or not all(map(math.isfinite, values)):
-            findings.add("line that is not a class and four numbers, left out", where)
+            problems.add("line that is not a class and four numbers, left out", where)
         elif not words[0].isdecimal() or int(words[0]) >= len(class_names):
-            findings.add("unknown class number, left out", where)
+            problems.add("unknown class number, left out", where)
         else:
             x, y, width, height = (v * size[i % 2] for i, v in enumerate(values))
             yield class_names[int(words[0])], (x - width / 2, y - height / 2, width, height)
@@ -183,7 +183,7 @@ def _number(text: str | None) -> float:
 
 
 def _require_objects(converted: Converted, labels: Path) -> Converted:
-    if not any(picture.objects for picture in converted.pictures):
-        reasons = "; ".join(converted.findings.summary())
-        raise ConfigError(f"{labels} names no object in a readable picture{f' ({reasons})' if reasons else ''}")
+    if not any(image.objects for image in converted.images):
+        reasons = "; ".join(converted.problems.summary())
+        raise ConfigError(f"{labels} names no object in a readable image{f' ({reasons})' if reasons else ''}")
     return converted

@@ -1,4 +1,4 @@
-"""Batches of labelled pictures, each a function of seed and step alone: an interrupted training goes on in order."""
+"""Batches of labelled images, each a function of seed and step alone: an interrupted training goes on in order."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.errors import ConfigError
-from training.data.augment import Picture, Sample, letterboxed, varied
-from training.data.coco import LabelledPicture, LabelledPictures
-from training.data.images import MAX_MISSES, check_square, read_photograph
+from training.data.augment import Image, Sample, letterboxed, varied
+from training.data.coco import LabelledImage, LabelledImages
+from training.data.images import MAX_MISSES, check_square, read_image
 from training.data.mosaic import mosaic, single
 
-MIN_SQUARE = 64  # pixels a side: at the coarsest level, normalisation needs more than one position of one picture
-SIDES_AROUND = (-2, -1, 0, 1, 2)  # of the square, in units of 32 pixels: each batch draws one until pictures come plain
-CACHE_BYTES = 512_000_000  # of decoded pictures; the rest is decoded again every time
+MIN_SQUARE = 64  # pixels a side: at the coarsest level, normalisation needs more than one position of one image
+SIDES_AROUND = (-2, -1, 0, 1, 2)  # of the square, in units of 32 pixels: each batch draws one until images come plain
+CACHE_BYTES = 512_000_000  # of decoded images; the rest is decoded again every time
 log = logging.getLogger(__name__)
 
 
@@ -29,9 +29,9 @@ class StreamSpec:
     """Which batches."""
 
     square: int  # pixels a side, a multiple of 32
-    batch_size: int  # pictures of one process
-    plain_from: int  # the step from which pictures come whole and in the square, as they will be detected in
-    mosaic_share: float = 1.0  # of the pictures before that step; the others come alone, at sizes of their own
+    batch_size: int  # images of one process
+    plain_from: int  # the step from which images come whole and in the square, as they will be detected in
+    mosaic_share: float = 1.0  # of the images before that step; the others come alone, at sizes of their own
     seed: int = 0
     rank: int = 0  # of this process
     processes: int = 1
@@ -45,9 +45,9 @@ class StreamSpec:
 
 @dataclass(frozen=True, eq=False)
 class LabelledBatch:
-    """Pictures (N, S, S, 3) BGR uint8 with the boxes (n, 4) and labels (n,) of each, in pixels of the square."""
+    """Images (N, S, S, 3) BGR uint8 with the boxes (n, 4) and labels (n,) of each, in pixels of the square."""
 
-    pictures: Picture
+    images: Image
     boxes: tuple[NDArray[np.float32], ...]
     labels: tuple[NDArray[np.int64], ...]
 
@@ -55,19 +55,19 @@ class LabelledBatch:
 class LabelledStream:
     """An endless stream of batches from a step on, made ahead by threads. Use as a context, or call `stop`."""
 
-    def __init__(self, data: LabelledPictures, spec: StreamSpec, first_step: int = 0, threads: int = 1) -> None:
-        """Take checked pictures; one that cannot be decoded after all is replaced, with a warning."""
-        self._pictures, self._spec, self._step = data.pictures, spec, first_step
+    def __init__(self, data: LabelledImages, spec: StreamSpec, first_step: int = 0, threads: int = 1) -> None:
+        """Take checked images; one that cannot be decoded after all is replaced, with a warning."""
+        self._images, self._spec, self._step = data.images, spec, first_step
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
         self._ahead: deque[Future[LabelledBatch]] = deque()
         self._lead = 2 * threads
-        self._cache: dict[int, Picture] = {}
+        self._cache: dict[int, Image] = {}
         self._cached_bytes = 0
         self._unreadable: set[int] = set()
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __iter__(self) -> Iterator[LabelledBatch]:
-        """Yield batches. ConfigError if next to no picture can be decoded."""
+        """Yield batches. ConfigError if next to no image can be decoded."""
         while True:
             while len(self._ahead) <= self._lead:
                 self._ahead.append(self._pool.submit(self.batch, self._step))
@@ -95,8 +95,8 @@ class LabelledStream:
         square = spec.square if is_plain else max(MIN_SQUARE, spec.square + 32 * drawn)
         first = (step * spec.processes + spec.rank) * spec.batch_size
         samples = [self._sample(first + i, square, is_plain) for i in range(spec.batch_size)]
-        pictures = np.stack([sample.picture for sample in samples])
-        return LabelledBatch(pictures, tuple(s.boxes for s in samples), tuple(s.labels for s in samples))
+        images = np.stack([sample.image for sample in samples])
+        return LabelledBatch(images, tuple(s.boxes for s in samples), tuple(s.labels for s in samples))
 
     def _sample(self, position: int, square: int, is_plain: bool) -> Sample:
         rng = np.random.default_rng((self._spec.seed, position, 1))
@@ -105,37 +105,37 @@ class LabelledStream:
             return varied(letterboxed(first, square), rng)
         if rng.random() >= self._spec.mosaic_share:
             return varied(single(first, square, rng), rng)
-        others = [self._read(int(rng.integers(len(self._pictures))), rng) for _ in range(3)]
+        others = [self._read(int(rng.integers(len(self._images))), rng) for _ in range(3)]
         four = [first, *others]
         return varied(mosaic([four[i] for i in rng.permutation(4)], square, rng), rng)
 
     def _index(self, position: int) -> int:
-        """Return which picture is the n-th: every epoch has all of them, in an order of its own."""
-        epoch, place = divmod(position, len(self._pictures))
+        """Return which image is the n-th: every epoch has all of them, in an order of its own."""
+        epoch, place = divmod(position, len(self._images))
         return int(self._order(epoch)[place])
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng((self._spec.seed, epoch, 2)).permutation(len(self._pictures))
+        return np.random.default_rng((self._spec.seed, epoch, 2)).permutation(len(self._images))
 
     def _read(self, index: int, rng: np.random.Generator) -> Sample:
         for _ in range(MAX_MISSES):
-            labelled = self._pictures[index]
-            picture = self._decoded(index, labelled)
-            if picture is not None:
-                return Sample(picture, labelled.boxes, labelled.labels)
-            index = int(rng.integers(len(self._pictures)))
-        raise ConfigError(f"{MAX_MISSES} pictures in a row cannot be decoded, as {labelled.path}")
+            labelled = self._images[index]
+            image = self._decoded(index, labelled)
+            if image is not None:
+                return Sample(image, labelled.boxes, labelled.labels)
+            index = int(rng.integers(len(self._images)))
+        raise ConfigError(f"{MAX_MISSES} images in a row cannot be decoded, as {labelled.path}")
 
-    def _decoded(self, index: int, labelled: LabelledPicture) -> Picture | None:
+    def _decoded(self, index: int, labelled: LabelledImage) -> Image | None:
         if index in self._cache:
             return self._cache[index]
-        picture = read_photograph(labelled.path)
-        if picture is None or picture.shape[:2] != (labelled.height, labelled.width):
+        image = read_image(labelled.path)
+        if image is None or image.shape[:2] != (labelled.height, labelled.width):
             if index not in self._unreadable:
                 self._unreadable.add(index)
                 log.warning("%s cannot be decoded as %dx%d, skipped", labelled.path, labelled.width, labelled.height)
             return None
-        if self._cached_bytes + picture.nbytes <= CACHE_BYTES:
-            self._cached_bytes += picture.nbytes
-            self._cache[index] = picture
-        return picture
+        if self._cached_bytes + image.nbytes <= CACHE_BYTES:
+            self._cached_bytes += image.nbytes
+            self._cache[index] = image
+        return image

@@ -16,7 +16,7 @@ BYTES_PER_PARAMETER = 5 * 4
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one picture of a batch, and of the network once."""
+    """Of one image of a batch, and of the network once."""
 
     gflops: float  # billions of operations, forward and backward
     activation_gb: float  # kept for the backward pass in single precision; about half in bfloat16

@@ -27,7 +27,7 @@ class DetectorNote:
     input_size: int  # pixels a side of the square that it was trained for
     origin: str  # where its weights come from and what it was trained on
     step: int
-    ap: float | None = None  # percent on the evaluation pictures, if there were any
+    ap: float | None = None  # percent on the evaluation images, if there were any
 
 
 def write_detector(folder: Path, weights: Mapping[str, Tensor], note: DetectorNote) -> None:

@@ -1,4 +1,4 @@
-"""Average precision of an unsplit detector while it is trained: whole pictures, in batches, where it is trained."""
+"""Average precision of an unsplit detector while it is trained: whole images, in batches, where it is trained."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy
-from training.data.augment import Picture, grey
-from training.data.images import read_photograph
+from training.data.augment import Image, grey
+from training.data.images import read_image
 from training.detectors.family import DetectorFamily
 from training.evaluation.average_precision import LabelledSet
 
@@ -25,7 +25,7 @@ BATCH = 8
 def detector_accuracy(
     family: DetectorFamily, network: nn.Module, labelled: LabelledSet, square: int, device: torch.device
 ) -> Accuracy:
-    """Return a network's accuracy on labelled pictures, letterboxed to the square. ConfigError if one is unreadable."""
+    """Return a network's accuracy on labelled images, letterboxed to the square. ConfigError if one is unreadable."""
     paths = [image.path for image in labelled.images]
     return labelled.accuracy(list(_found(family, network, paths, square, device)))
 
@@ -34,20 +34,20 @@ def detector_accuracy(
 def _found(
     family: DetectorFamily, network: nn.Module, paths: Sequence[Path], square: int, device: torch.device
 ) -> Iterator[Detections]:
-    """Yield what is found in each picture, in its own pixels."""
+    """Yield what is found in each image, in its own pixels."""
     for start in range(0, len(paths), BATCH):
         fitted = [_fitted(path, square) for path in paths[start : start + BATCH]]
-        raw = network(family.inputs(np.stack([picture for picture, _ in fitted]), device))
+        raw = network(family.inputs(np.stack([image for image, _ in fitted]), device))
         for (_, box), one in zip(fitted, family.detections(raw, square, SCORE_THRESHOLD), strict=True):
             yield Detections(box.boxes_to_frame(one.boxes), one.scores, one.labels)
 
 
-def _fitted(path: Path, square: int) -> tuple[Picture, Letterbox]:
-    frame = read_photograph(path)
+def _fitted(path: Path, square: int) -> tuple[Image, Letterbox]:
+    frame = read_image(path)
     if frame is None:
-        raise ConfigError(f"{path} is not a readable picture")
+        raise ConfigError(f"{path} is not a readable image")
     box = Letterbox.fit(frame.shape[1], frame.shape[0], square)
     canvas = box.apply(frame)
-    picture = grey(square, square)
-    picture[: canvas.shape[0], : canvas.shape[1]] = canvas
-    return picture, box
+    image = grey(square, square)
+    image[: canvas.shape[0], : canvas.shape[1]] = canvas
+    return image, box

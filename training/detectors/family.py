@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.nn.detector import Detector
-from training.data.augment import Picture
+from training.data.augment import Image
 from training.detectors.efficientdet.family import EfficientDetFamily
 from training.detectors.yolox.family import YOLOXFamily
 from training.distillation.losses import Reading
@@ -37,10 +37,10 @@ class DetectorFamily(Protocol):
         ConfigError if it cannot be read or is another detector, which is named.
         """
 
-    def read(self, path: Path, name: str, pictures: Sequence[Tensor]) -> nn.Module:
+    def read(self, path: Path, name: str, images: Sequence[Tensor]) -> nn.Module:
         """Return a network, ready to be trained, with a checkpoint's weights and number of classes.
 
-        pictures: batches that `inputs` has made, for statistics that the checkpoint lacks. ConfigError as for `load`,
+        images: batches that `inputs` has made, for statistics that the checkpoint lacks. ConfigError as for `load`,
         or if it cannot be trained.
         """
 
@@ -50,19 +50,19 @@ class DetectorFamily(Protocol):
     def classes(self, network: nn.Module) -> int:
         """Return how many classes a network knows."""
 
-    def inputs(self, pictures: Picture, device: torch.device) -> Tensor:
-        """Return what the network takes of pictures (N, S, S, 3) BGR uint8."""
+    def inputs(self, images: Image, device: torch.device) -> Tensor:
+        """Return what the network takes of images (N, S, S, 3) BGR uint8."""
 
     def losses(
         self, raw: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor], square: int, is_late: bool
     ) -> dict[str, Tensor]:
         """Return the losses to be summed, by name, and "positives", which is only written down.
 
-        raw: what the network gave. is_late: in the last part of a training, on plain pictures.
+        raw: what the network gave. is_late: in the last part of a training, on plain images.
         """
 
     def detections(self, raw: Tensor, square: int, score_threshold: float) -> list[Detections]:
-        """Return what is found in each picture, in pixels of the square."""
+        """Return what is found in each image, in pixels of the square."""
 
     def deployed(self, network: nn.Module) -> nn.Module:
         """Return a copy as it will run, on the CPU, in evaluation mode."""

@@ -21,7 +21,7 @@ def _path(metavar: str, text: str) -> dict[str, Any]:
 class DetectorSettings:
     """Settings of a detector's training."""
 
-    data: Path = field(metadata=_path("TRAIN.json", "COCO annotations of the pictures to train on"))
+    data: Path = field(metadata=_path("TRAIN.json", "COCO annotations of the images to train on"))
     images: Path = field(metadata=_path("DIR", "folder that their file names start from"))
     model: str = field(metadata={"type": str, "choices": MODELS, "help": "which detector"})
     run: Path = field(metadata=_path("DIR", "journal, checkpoint and result; a checkpoint there goes on"))
@@ -34,10 +34,10 @@ class DetectorSettings:
         metadata=_path("FILE.json", "COCO annotations with the classes of --init: those of the same name are kept"),
     )
     valid: Path | None = field(default=None, metadata=_path("VALID.json", "annotations to evaluate on; keeps the best"))
-    valid_images: Path | None = field(default=None, metadata=_path("DIR", "folder of its pictures (default: --images)"))
+    valid_images: Path | None = field(default=None, metadata=_path("DIR", "folder of its images (default: --images)"))
     evaluate_every: int = field(default=500, metadata={"help": "steps between evaluations; the last step has one too"})
     steps: int = field(default=1000, metadata={"help": "training steps in all, those of the checkpoint included"})
-    batch_size: int = field(default=8, metadata={"help": "pictures a step, of all processes together"})
+    batch_size: int = field(default=8, metadata={"help": "images a step, of all processes together"})
     square: int = field(
         default=0, metadata={"help": "side of the training square in pixels, a multiple of 32; 0: as published"}
     )
@@ -49,11 +49,11 @@ class DetectorSettings:
         default=None, metadata={"type": float, "metavar": "X", "help": "peak learning rate (default: the optimiser's)"}
     )
     plain_share: float = field(
-        default=0.15, metadata={"help": "share of the steps, at the end, with whole pictures at the size of detection"}
+        default=0.15, metadata={"help": "share of the steps, at the end, with whole images at the size of detection"}
     )
     mosaic_share: float = field(
         default=0.5,
-        metadata={"help": "share of the pictures before that which are mosaics of four; the others are zoomed"},
+        metadata={"help": "share of the images before that which are mosaics of four; the others are zoomed"},
     )
     out: Path | None = field(
         default=None, metadata=_path("FILE.json", "write what was evaluated, with commit and machine, there as well")
@@ -62,7 +62,7 @@ class DetectorSettings:
     gpus: int = field(default=1, metadata={"help": GPUS_HELP})
     precision: str = field(default="auto", metadata={"choices": PRECISIONS, "help": PRECISION_HELP})
     threads: int = field(default=0, metadata={"help": "CPU threads of the network; 0 lets torch choose"})
-    loaders: int = field(default=1, metadata={"help": "threads that read pictures"})
+    loaders: int = field(default=1, metadata={"help": "threads that read images"})
     seed: int = field(default=0, metadata={"help": "of weights, order and draws"})
 
     def __post_init__(self) -> None:

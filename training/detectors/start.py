@@ -29,16 +29,16 @@ class Start:
 
 
 def start_network(
-    family: DetectorFamily, model: str, class_names: Sequence[str], start: Start, pictures: Sequence[Tensor], seed: int
+    family: DetectorFamily, model: str, class_names: Sequence[str], start: Start, images: Sequence[Tensor], seed: int
 ) -> nn.Module:
     """Return a network of these classes, ready to be trained; what is kept of the checkpoint's is logged.
 
-    pictures: see `DetectorFamily.read`. ConfigError if the checkpoint is of no use, or another detector.
+    images: see `DetectorFamily.read`. ConfigError if the checkpoint is of no use, or another detector.
     """
     torch.manual_seed(seed)
     if start.path is None:
         return family.build(model, len(class_names))
-    network = family.read(start.path, model, pictures)
+    network = family.read(start.path, model, images)
     names = _names(start, family.classes(network))
     kept = _kept(class_names, names, family.classes(network))
     if list(kept) == list(range(family.classes(network))):

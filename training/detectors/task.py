@@ -21,7 +21,7 @@ from training.loop.schedule import learning_rate
 
 # Gradients of a network that knows nothing are large; only wild ones are to be cut.
 MAX_GRADIENT_NORM = 35.0
-SGD_RATE = 0.01 / 64  # per picture of a batch; momentum and decay too are those of YOLOX's paper
+SGD_RATE = 0.01 / 64  # per image of a batch; momentum and decay too are those of YOLOX's paper
 SGD_DECAY, SGD_MOMENTUM = 5e-4, 0.9
 ADAM_RATE, ADAM_DECAY = 2e-4, 0.02
 # Shares of the steps in which the rate rises. AdamW's first steps are as long as its later ones, whatever the gradient:
@@ -40,7 +40,7 @@ class DetectorConfig:
     batch_size: int = 8  # of all processes together
     optimiser: str = "adamw"  # or "sgd"
     rate: float | None = None  # peak learning rate; None: the optimiser's own
-    plain_share: float = 0.15  # of the steps, at the end: whole pictures, and the loss that sharpens boxes
+    plain_share: float = 0.15  # of the steps, at the end: whole images, and the loss that sharpens boxes
     device: str = "cpu"
     precision: str = "auto"  # one of precision.PRECISIONS
 
@@ -53,7 +53,7 @@ class DetectorConfig:
 
     @property
     def plain_from(self) -> int:
-        """The step from which pictures come plain."""
+        """The step from which images come plain."""
         return self.steps - round(self.plain_share * self.steps)
 
 
@@ -88,10 +88,10 @@ class DetectorTraining:
 
     def _losses(self, batch: LabelledBatch, is_late: bool) -> dict[str, Tensor]:
         with mixed_precision(self.device, self.is_mixed):
-            raw = self.network(self.family.inputs(batch.pictures, self.device))
+            raw = self.network(self.family.inputs(batch.images, self.device))
         boxes = [torch.from_numpy(one).to(self.device) for one in batch.boxes]
         labels = [torch.from_numpy(one).to(self.device) for one in batch.labels]
-        return self.family.losses(raw, boxes, labels, batch.pictures.shape[1], is_late)
+        return self.family.losses(raw, boxes, labels, batch.images.shape[1], is_late)
 
     def state(self) -> dict[str, Any]:
         """Return everything needed to go on (`run.Task`)."""

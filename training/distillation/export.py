@@ -19,26 +19,26 @@ from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.ensemble import EnsembleEncoder
 from splitnet.nn.encoder_kinds import AnyEncoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
-from training.data.images import read_photograph
+from training.data.images import read_image
 from training.distillation.slimmable import SlimmableEncoder
 from training.distillation.student import Student
 from training.entropy_tables import fit_tables
 
 
 def export_bundle(
-    folder: Path, manifest: Manifest, student: Student, detector: Detector | None, photographs: Sequence[Path]
+    folder: Path, manifest: Manifest, student: Student, detector: Detector | None, images: Sequence[Path]
 ) -> Manifest:
     """Write a bundle and return its manifest.
 
-    photographs: training pictures on which the entropy tables are fitted, whole and letterboxed as frames
-    will be. detector: the unsplit one for the `image` mode. ConfigError if no picture is readable.
+    images: training images on which the entropy tables are fitted, whole and letterboxed as frames
+    will be. detector: the unsplit one for the `image` mode. ConfigError if no image is readable.
     """
     encoder = materialised(student)
     _round_to_half_precision(encoder)  # the tables must see the weights that will run
     gains, inverse_gains = (refined(each, manifest.widths, manifest.qualities) for each in student.quantiser.gains())
     gains = gains * sent_at(student.quantiser.sent, manifest.qualities)
     device = DeviceHalf(encoder, gains)
-    latents = photograph_latents(device, manifest.sides, photographs)
+    latents = image_latents(device, manifest.sides, images)
     model = fit_tables(latents, device.qualities, device.quantise)
     server = ServerHalf(student.decoder, student.tail, inverse_gains, manifest.input_size)
     parts = BundleParts(manifest, encoder, gains, model, server, detector)
@@ -74,24 +74,22 @@ def sent_at(sent: Tensor, qualities: int) -> Tensor:
     return sent[:, coarser]
 
 
-def photograph_latents(
-    device: DeviceHalf, sides: Sequence[int], photographs: Sequence[Path]
-) -> tuple[list[Tensor], ...]:
-    """Return the latents (C, h, w) of photographs for each width, unreadable ones left out.
+def image_latents(device: DeviceHalf, sides: Sequence[int], images: Sequence[Path]) -> tuple[list[Tensor], ...]:
+    """Return the latents (C, h, w) of images for each width, unreadable ones left out.
 
-    sides: of the square that photographs are fitted into at each width.
+    sides: of the square that images are fitted into at each width.
     ConfigError if there are none: tables of nothing would code anything badly.
     """
     latents: tuple[list[Tensor], ...] = tuple([] for _ in sides)
-    for path in tqdm(photographs, unit="picture", desc="entropy tables"):
-        frame = read_photograph(path)
+    for path in tqdm(images, unit="image", desc="entropy tables"):
+        frame = read_image(path)
         if frame is None:
             continue
         for width, side in enumerate(sides):
             canvas = Letterbox.fit(frame.shape[1], frame.shape[0], side).apply(frame)
             latents[width].append(device.latent(canvas, width + 1))
     if not latents[0]:
-        raise ConfigError(f"none of {len(photographs)} photographs can be read to fit the entropy tables on")
+        raise ConfigError(f"none of {len(images)} images can be read to fit the entropy tables on")
     return latents
 
 

@@ -24,18 +24,18 @@ from training.cuts.components import bases_of, canvases, kernel_of, spread
 from training.distillation.rate import GainedQuantiser
 from training.distillation.student import Student
 
-PHOTOGRAPHS = 150  # to find components on; half of them to find the strongest coefficients and the density of symbols
+IMAGES = 150  # to find components on; half of them to find the strongest coefficients and the density of symbols
 FIRST_STEP, LAST_STEP = 8.0, 1.2  # of the coarsest and the finest quality, in standard deviations of a channel
 MIN_SPREAD = 0.05  # mean deviation of symbols that are next to always zero
 
 
 @torch.no_grad()
-def start_front(student: Student, teacher: Detector, photographs: Sequence[Path], input_size: int) -> None:
-    """Give a student with a `FrontEncoder` its first weights. ConfigError if no photograph can be read."""
+def start_front(student: Student, teacher: Detector, images: Sequence[Path], input_size: int) -> None:
+    """Give a student with a `FrontEncoder` its first weights. ConfigError if no image can be read."""
     encoder, stage = student.encoder, student.spec.split_point
     assert isinstance(encoder, FrontEncoder)
     encoder.take_stages(teacher)
-    chosen = spread(photographs, PHOTOGRAPHS)
+    chosen = spread(images, IMAGES)
     basis = bases_of(nodes_of(teacher), [stage], chosen, input_size, LATENT_STRIDE)[stage]
     kernel, grey = torch.from_numpy(kernel_of(basis.components, patch_side(stage))).float(), torch.tensor(basis.grey)
     bias = -torch.einsum("kcij,c->k", kernel, grey.float())

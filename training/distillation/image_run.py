@@ -1,4 +1,4 @@
-"""The run of any training on photographs: crops in, steps, a checkpoint."""
+"""The run of any training on images: crops in, steps, a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from training.data.images import CropSpec, CropStream
 from training.detectors.teacher import input_size_of
-from training.distillation.image_settings import PhotographSettings
+from training.distillation.image_settings import ImageSettings
 from training.loop.processes import ALONE, Processes
 from training.loop.run import Run, Task
 
 
-def input_size(settings: PhotographSettings) -> int:
+def input_size(settings: ImageSettings) -> int:
     """Return the side of the detector's square in pixels: as asked, or as its teacher's."""
     return settings.input_size or input_size_of(settings.teacher, settings.detector)
 
 
-def train_on_photographs(
+def train_on_images(
     task: Task[NDArray[Any]],
-    settings: PhotographSettings,
-    photographs: Sequence[Path],
+    settings: ImageSettings,
+    images: Sequence[Path],
     crops: CropSpec,
     is_begun: bool = False,
     processes: Processes = ALONE,
@@ -39,5 +39,5 @@ def train_on_photographs(
         else:
             run.start_from(settings.start_from, settings.start_progress)
     share, seed = processes.share(settings.batch_size), (settings.seed + run.step, processes.rank)
-    with CropStream(photographs, crops, share, seed, settings.loaders) as stream:
+    with CropStream(images, crops, share, seed, settings.loaders) as stream:
         run.go(stream)

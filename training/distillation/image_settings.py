@@ -1,4 +1,4 @@
-"""What every training on photographs can be told; the command line is derived from it."""
+"""What every training on images can be told; the command line is derived from it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from training.loop.precision import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotographSettings:
-    """Settings of a training that needs photographs and a teacher, and no labels."""
+class ImageSettings:
+    """Settings of a training that needs images and a teacher, and no labels."""
 
     teacher: Path = field(
         metadata=a_path(
@@ -28,16 +28,14 @@ class PhotographSettings:
     classes: Path = field(
         metadata=a_path("FILE.json", "COCO annotations whose categories are its classes; nothing else of them is read")
     )
-    photographs: Sequence[Path] = field(
+    images: Sequence[Path] = field(
         metadata=some_paths(
-            "DIR", "+", "folders of pictures to train on; name one twice to draw from it twice as often"
+            "DIR", "+", "folders of images to train on; name one twice to draw from it twice as often", "--photographs"
         )
     )
     exclude: Sequence[Path] = field(
         default=(),
-        metadata=some_paths(
-            "FILE.json", "*", "COCO annotations: pictures with the numbers of theirs are not trained on"
-        ),
+        metadata=some_paths("FILE.json", "*", "COCO annotations: images with the numbers of theirs are not trained on"),
     )
     run: Path = field(metadata=a_path("DIR", "journal and checkpoint; a checkpoint there goes on"))
     input_size: int | None = field(
@@ -47,7 +45,7 @@ class PhotographSettings:
     batch_size: int = field(default=8, metadata=a_count("crops a step, of all processes together"))
     square: int = field(default=256, metadata=a_count("side of the crops in pixels, a multiple of 32"))
     threads: int | None = field(default=None, metadata=a_count("CPU threads of the networks (default: torch's choice)"))
-    loaders: int = field(default=1, metadata=a_count("threads that read pictures"))
+    loaders: int = field(default=1, metadata=a_count("threads that read images"))
     start_from: Path | None = field(
         default=None, metadata=a_path("DIR", "another --run, whose last checkpoint a new run starts from")
     )

@@ -30,9 +30,9 @@ def recipe_of(settings: DistillSettings) -> Recipe:
 
 
 def crop_scales(settings: DistillSettings) -> tuple[float, float]:
-    """Return the scales of the crops, at 1 of which a picture just fits the full width's square: as asked, or as usual.
+    """Return the scales of the crops, at 1 of which an image just fits the full width's square: as asked, or as usual.
 
-    A front's widths are sizes of the picture: it sees crops from its smallest to its largest one.
+    A front's widths are sizes of the image: it sees crops from its smallest to its largest one.
     """
     smallest, largest = settings.crop_scales or RECIPES[settings.encoder].scales
     if settings.encoder != FRONT or settings.crop_scales:

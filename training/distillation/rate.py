@@ -69,10 +69,10 @@ def logistic_bits(symbols: Tensor, location: Tensor, log_scale: Tensor) -> Tenso
 def uniform_operating_points(
     count: int, widths: int, qualities: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw a width and a quality for each picture of a batch: the sandwich rule at the price of one pass.
+    """Draw a width and a quality for each image of a batch: the sandwich rule at the price of one pass.
 
-    A third of the pictures get the full width, the others any width alike (Yu and Huang, arXiv 1903.05134,
-    train the smallest and largest in every step; drawing per picture costs a third of that). Returns widths
+    A third of the images get the full width, the others any width alike (Yu and Huang, arXiv 1903.05134,
+    train the smallest and largest in every step; drawing per image costs a third of that). Returns widths
     (from 1) and qualities (from 0), each (count,) int64.
     """
     drawn = torch.randint(1, widths + 1, (count,), generator=generator)
@@ -83,9 +83,9 @@ def uniform_operating_points(
 def sandwich_operating_points(
     count: int, widths: int, qualities: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw a width and a quality for each picture of a batch by the sandwich rule (Yu and Huang, arXiv 1903.05134).
+    """Draw a width and a quality for each image of a batch by the sandwich rule (Yu and Huang, arXiv 1903.05134).
 
-    Three eighths of the pictures get the full width, a quarter the smallest, and the rest one width between them: so
+    Three eighths of the images get the full width, a quarter the smallest, and the rest one width between them: so
     each group is large enough for the statistics of its normalisation. Returns widths (from 1) and qualities (from 0),
     each (count,) int64.
     """

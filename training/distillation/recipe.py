@@ -31,7 +31,7 @@ class Recipe:
     first_price: float = 1.0  # share of the price in the beginning, so that the latent learns to say something
     joint_weights: Mapping[str, float] = field(default_factory=lambda: FRONT_JOINT)
     decoder: DecoderSpec = field(default_factory=DecoderSpec)
-    # Of the crops; at 1 a picture just fits the detector's square, or for the smallest, a front's smallest one.
+    # Of the crops; at 1 an image just fits the detector's square, or for the smallest, a front's smallest one.
     scales: tuple[float, float] = (0.6, 1.5)
 
     @property

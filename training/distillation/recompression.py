@@ -1,6 +1,6 @@
-"""Train an unsplit detector to mind compression less: the `image` mode sends pictures through JPEG and WebP.
+"""Train an unsplit detector to mind compression less: the `image` mode sends images through JPEG and WebP.
 
-The student sees a compressed picture, the teacher the clean one; the student must say the same. Some pictures
+The student sees a compressed image, the teacher the clean one; the student must say the same. Some images
 stay clean, so that nothing is lost there. No labels.
 """
 
@@ -83,7 +83,7 @@ class Recompression:
         return {name: [term.item()] for name, term in terms.items()}
 
     def _compress(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.stack([recompressed(picture, self.rng) for picture in batch])
+        return np.stack([recompressed(image, self.rng) for image in batch])
 
     def state(self) -> dict[str, Any]:
         """Return everything needed to go on (`run.Task`)."""
@@ -118,14 +118,14 @@ class Recompression:
         return average
 
 
-def recompressed(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a BGR picture (h, w, 3) after JPEG or WebP at a random quality, or untouched."""
+def recompressed(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a BGR image (h, w, 3) after JPEG or WebP at a random quality, or untouched."""
     if rng.random() < CLEAN_SHARE:
-        return picture
+        return image
     codec, lowest = (Codec.JPEG, 5) if rng.random() < 0.6 else (Codec.WEBP, 1)
     # Evenly on a logarithmic scale: low qualities hurt most and are what thin links carry.
     quality = int(np.exp(rng.uniform(np.log(lowest), np.log(90))))
-    data = compress_image(np.ascontiguousarray(picture), codec, quality)
+    data = compress_image(np.ascontiguousarray(image), codec, quality)
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
     return decoded.astype(np.uint8, copy=False)

@@ -9,12 +9,12 @@ from pathlib import Path
 from splitnet.nn.architectures import SPLIT_POINTS
 from splitnet.nn.encoder.slimmable import SlimmableSpec
 from training.arguments import a_count, a_path
-from training.distillation.image_settings import PhotographSettings
+from training.distillation.image_settings import ImageSettings
 from training.distillation.recipe import RECIPES, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillSettings(PhotographSettings):
+class DistillSettings(ImageSettings):
     """Settings of a split detector's training, and of its bundle."""
 
     steps: int = field(default=5800, metadata=a_count("training steps in all, those of the checkpoint included"))
@@ -37,7 +37,9 @@ class DistillSettings(PhotographSettings):
             "DIR", "the --run of a `recompress` or `detector`, the bundle's unsplit detector (default: the teacher)"
         ),
     )
-    table_photographs: int = field(default=400, metadata=a_count("pictures to fit the entropy tables on, at most"))
+    table_images: int = field(
+        default=400, metadata=a_count("images to fit the entropy tables on, at most", "--table-photographs")
+    )
     licence: str = field(default="Apache-2.0", metadata={"metavar": "TEXT", "help": "of the weights"})
     frozen_norm: bool = field(
         default=False, metadata={"help": "keep the encoder's normalisation as it is: for a last, gentle run"}
@@ -60,7 +62,7 @@ class DistillSettings(PhotographSettings):
             "type": float,
             "nargs": 2,
             "metavar": ("LOW", "HIGH"),
-            "help": "scales of the crops, at 1 of which a picture just fits the detector's square (default: so that "
+            "help": "scales of the crops, at 1 of which an image just fits the detector's square (default: so that "
             "all widths see their size): for a last run for the large widths",
         },
     )
@@ -71,7 +73,7 @@ class DistillSettings(PhotographSettings):
         default="front",
         metadata={
             "choices": sorted(RECIPES),
-            "help": "front: the detector's own stages, widths are sizes of the picture; ensemble: members from random "
+            "help": "front: the detector's own stages, widths are sizes of the image; ensemble: members from random "
             "weights, widths are how many run; slimmable: one network from random weights, "
             "widths are its leading channels",
         },

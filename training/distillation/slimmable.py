@@ -1,6 +1,6 @@
 """The slimmable encoder as it is trained, and the statistics of its widths, which are measured afterwards.
 
-In training the normalisation takes the mean and variance of what runs through it, picture by picture of one width. An
+In training the normalisation takes the mean and variance of what runs through it, image by image of one width. An
 average over the steps would mean little, since the weights are shared and the widths are not; so what each width's
 normalisation is to use is measured when the weights are final (both: Yu and Huang, arXiv 1903.05134).
 """
@@ -81,7 +81,7 @@ class SlimmableEncoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(spec.members, spec.latent_channels))
 
     def forward(self, image: Tensor, width: int) -> Tensor:
-        """Map BGR pictures (N, 3, H, W) float32 0..255 to the latent (N, L, H/16, W/16) of a width.
+        """Map BGR images (N, 3, H, W) float32 0..255 to the latent (N, L, H/16, W/16) of a width.
 
         What the width does not fill is zero.
         """
@@ -91,16 +91,16 @@ class SlimmableEncoder(nn.Module):
         return F.pad(latent, (0, 0, 0, 0, 0, spec.latent_channels - n))
 
     def trunk(self, image: Tensor, conv: Convolve) -> Tensor:
-        """Run pictures through all convolutions; conv: the i-th of them, with its normalisation."""
+        """Run images through all convolutions; conv: the i-th of them, with its normalisation."""
         return trunk(len(self.layers), (image - PIXEL_MEAN) * PIXEL_SCALE, conv, F.relu)
 
     def latents(self, image: Tensor, widths: Tensor) -> Tensor:
-        """Return the latent (N, L, H/16, W/16) at one width for each picture; widths (N,) int64, from 1.
+        """Return the latent (N, L, H/16, W/16) at one width for each image; widths (N,) int64, from 1.
 
-        Pictures of one width run together: in training they share the statistics of their normalisation.
+        Images of one width run together: in training they share the statistics of their normalisation.
         """
-        of_picture = widths.tolist()
-        rows = {width: [i for i, w in enumerate(of_picture) if w == width] for width in sorted(set(of_picture))}
+        of_image = widths.tolist()
+        rows = {width: [i for i, w in enumerate(of_image) if w == width] for width in sorted(set(of_image))}
         found = torch.cat([self(image[chosen], width) for width, chosen in rows.items()])
         order = torch.tensor([i for chosen in rows.values() for i in chosen], device=image.device)
         return found[order.argsort()]
@@ -121,7 +121,7 @@ class SlimmableEncoder(nn.Module):
 def measure_statistics(encoder: SlimmableEncoder, batches: Iterable[Tensor]) -> None:
     """Give every width the mean and variance of its convolutions' outputs, and switch to evaluation mode.
 
-    batches: pictures (N, 3, H, W) float32 0..255, as trained on; each runs through every width. ConfigError if there
+    batches: images (N, 3, H, W) float32 0..255, as trained on; each runs through every width. ConfigError if there
     are none.
     """
     encoder.train()
@@ -148,7 +148,7 @@ def _observed(encoder: SlimmableEncoder, width: int, of_layers: Sequence[_Moment
 
 
 class _Moments:
-    """Sums over all positions of all pictures: a cumulative average, in which no batch is forgotten."""
+    """Sums over all positions of all images: a cumulative average, in which no batch is forgotten."""
 
     def __init__(self) -> None:
         self._count, self._sum, self._squares = 0, torch.zeros(()), torch.zeros(())
@@ -163,6 +163,6 @@ class _Moments:
     def mean_and_variance(self) -> tuple[Tensor, Tensor]:
         """Return both of each channel, (C,) float32. ConfigError if nothing was added."""
         if not self._count:
-            raise ConfigError("no pictures to measure the statistics of the widths on")
+            raise ConfigError("no images to measure the statistics of the widths on")
         mean = self._sum / self._count
         return mean.float(), (self._squares / self._count - mean.square()).clamp(min=0).float()

@@ -23,7 +23,7 @@ from splitnet.manifest import FILE_NAME as MANIFEST
 from splitnet.manifest import load_manifest
 from splitnet.nn.encoder.front import FrontEncoder, FrontSpec
 from training.cuts.components import canvases, spread
-from training.distillation.front_start import PHOTOGRAPHS, set_densities
+from training.distillation.front_start import IMAGES, set_densities
 from training.distillation.student import Student, StudentSpec
 from training.loop.run import CHECKPOINT, read_checkpoint
 
@@ -40,23 +40,23 @@ class Learnt:
     has_densities: bool  # of symbols; a bundle has tables in their stead
 
     @torch.no_grad()
-    def give(self, student: Student, photographs: Sequence[Path], input_size: int) -> None:
-        """Begin a student with it. ConfigError if densities are to be found and no photograph can be read."""
+    def give(self, student: Student, images: Sequence[Path], input_size: int) -> None:
+        """Begin a student with it. ConfigError if densities are to be found and no image can be read."""
         student.load_state_dict({**student.state_dict(), **self.weights})
         if not self.has_densities:
-            set_densities(student.quantiser, _latents(student, photographs, input_size))
+            set_densities(student.quantiser, _latents(student, images, input_size))
         is_whole = any(name.startswith("tail.") for name in self.weights)
         rest = " and the rest of the detector" if is_whole else "; the rest of the detector is the teacher's"
         log.info("taken from %s: encoder, quantiser, decoder%s", self.path, rest)
 
 
-def _latents(student: Student, photographs: Sequence[Path], input_size: int) -> Tensor:
-    """Return the latent (L, n) of some photographs."""
+def _latents(student: Student, images: Sequence[Path], input_size: int) -> Tensor:
+    """Return the latent (L, n) of some images."""
     encoder = student.encoder
     assert isinstance(encoder, FrontEncoder)
-    chosen = spread(photographs, PHOTOGRAPHS // 2)
-    images = canvases(chosen, input_size, LATENT_STRIDE, "density of symbols")
-    return torch.cat([encoder(image)[0].flatten(1) for image in images], dim=1)
+    chosen = spread(images, IMAGES // 2)
+    fitted = canvases(chosen, input_size, LATENT_STRIDE, "density of symbols")
+    return torch.cat([encoder(image)[0].flatten(1) for image in fitted], dim=1)
 
 
 def learnt_from(path: Path, spec: StudentSpec, class_names: Sequence[str]) -> Learnt | None:

@@ -2,8 +2,8 @@
 
 An ensemble learns in two stages in one run: first encoder and decoder learn the teacher's features at the split point,
 with the rest of the detector frozen; then everything learns the teacher's neck and detections as well. A front, which
-begins as a split detector already, learns all at once (`recipe`). Each picture of a batch draws its own width and
-quality (`rate.uniform_operating_points`); of a slimmable encoder, groups of pictures share a width
+begins as a split detector already, learns all at once (`recipe`). Each image of a batch draws its own width and
+quality (`rate.uniform_operating_points`); of a slimmable encoder, groups of images share a width
 (`rate.sandwich_operating_points`).
 """
 
@@ -92,7 +92,7 @@ class Distillation:
         self.teacher = place(teacher, self.device)
         processes.agree(place(self.student, self.device))
         if not processes.is_first:
-            torch.manual_seed(config.seed + processes.rank)  # another noise for other pictures
+            torch.manual_seed(config.seed + processes.rank)  # another noise for other images
         self.average = MovingAverage(self.student)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.prices = torch.tensor(config.recipe.prices, device=self.device)

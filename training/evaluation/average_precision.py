@@ -19,40 +19,40 @@ from training.evaluation.matches import Evaluated, Matches, matches_from_coco
 
 
 @dataclass(frozen=True)
-class LabelledImage:
-    """One picture of the evaluation set."""
+class EvaluationImage:
+    """One image of the evaluation set."""
 
     image_id: int
     path: Path
 
 
 class LabelledSet:
-    """Pictures with their COCO annotations."""
+    """Images with their COCO annotations."""
 
-    images: list[LabelledImage]  # by id
+    images: list[EvaluationImage]  # by id
 
     def __init__(self, folder: Path, annotations: Path, class_names: Sequence[str], limit: int | None = None) -> None:
-        """Read annotations; ConfigError if they, the pictures or the classes do not fit together."""
+        """Read annotations; ConfigError if they, the images or the classes do not fit together."""
         from pycocotools.coco import COCO
 
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 self._truth: Any = COCO(str(annotations))
                 images = sorted(self._truth.loadImgs(self._truth.getImgIds()), key=lambda image: int(image["id"]))
-            self.images = [LabelledImage(i["id"], folder / i["file_name"]) for i in images[:limit]]
+            self.images = [EvaluationImage(i["id"], folder / i["file_name"]) for i in images[:limit]]
             self._categories = self._category_ids(class_names, annotations)
         except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
             raise ConfigError(f"{annotations} is not a COCO annotation file: {error!r}") from error
         missing = [image.path for image in self.images if not image.path.is_file()]
         if missing:
-            raise ConfigError(f"{folder} lacks {len(missing)} of the pictures in {annotations}, as {missing[0].name}")
+            raise ConfigError(f"{folder} lacks {len(missing)} of the images in {annotations}, as {missing[0].name}")
         self._require_objects(annotations)
 
     def _require_objects(self, annotations: Path) -> None:
         """Raise ConfigError if there is nothing to be found, or if a field is missing that counts."""
         objects = self._truth.loadAnns(self._truth.getAnnIds(self.image_ids))
         if not self.images or all(o.get("iscrowd") for o in objects):
-            raise ConfigError(f"{annotations} has no object in {len(self.images)} pictures: nothing to measure")
+            raise ConfigError(f"{annotations} has no object in {len(self.images)} images: nothing to measure")
         for name in ("bbox", "area", "iscrowd"):
             if any(name not in o for o in objects):
                 raise ConfigError(f"{annotations} has objects without {name!r}")
@@ -79,7 +79,7 @@ class LabelledSet:
         return matches_from_coco(self.evaluated(found), self.image_ids, self.category_ids)
 
     def evaluated(self, found: Sequence[Detections]) -> list[Evaluated]:
-        """Return pycocotools' own record of it (`evalImgs`) for each class and picture with boxes, of all areas."""
+        """Return pycocotools' own record of it (`evalImgs`) for each class and image with boxes, of all areas."""
         evaluation = self._evaluation(found)
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
@@ -107,7 +107,7 @@ class LabelledSet:
         return evaluation
 
     def truth(self) -> list[Detections]:
-        """Return the annotated objects of each picture (crowds left out) as if they had been detected."""
+        """Return the annotated objects of each image (crowds left out) as if they had been detected."""
         return [self._truth_of(image.image_id) for image in self.images]
 
     def _truth_of(self, image_id: int) -> Detections:

@@ -2,7 +2,7 @@
 
 Every measurement of a bundle sends the same payloads through the same networks, and these are most of its time. A
 payload is encoded anew each time, so that sizes and encode times are always measured; what comes of it is looked up.
-An interrupted measurement therefore goes on where it stopped. Answers are those of the weights (by the bundle's
+An interrupted measurement therefore goes on where it stopped. DetectionCache are those of the weights (by the bundle's
 digest) and of the code: whoever changes either asks anew.
 """
 
@@ -37,12 +37,12 @@ COLUMNS = 6  # of an answer's rows: the box, score, label
 SCHEMA = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=NORMAL",
-    "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, rows BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS cache (key BLOB PRIMARY KEY, rows BLOB NOT NULL) WITHOUT ROWID",
 )
 
 
-class Answers:
-    """The answers of one server part, in a file of their own. A context: it closes the file."""
+class DetectionCache:
+    """The cache of one server part, in a file of their own. A context: it closes the file."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises ConfigError if it is something else."""
@@ -62,11 +62,11 @@ class Answers:
     def get(self, question: bytes, ask: Callable[[], Detections]) -> Detections:
         """Return what is known of a question, or ask and keep the answer. Raises ConfigError if the file is damaged."""
         key = hashlib.sha256(question).digest()
-        found = self._execute("SELECT rows FROM answers WHERE key = ?", (key,))
+        found = self._execute("SELECT rows FROM cache WHERE key = ?", (key,))
         if found:
             return self._unpacked(found[0][0])
         answer = ask()
-        self._execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, _packed(answer)))
+        self._execute("INSERT OR REPLACE INTO cache VALUES (?, ?)", (key, _packed(answer)))
         return answer
 
     def _unpacked(self, rows: bytes) -> Detections:
@@ -82,9 +82,9 @@ class Answers:
             raise self._unusable(str(error)) from error
 
     def _unusable(self, reason: str) -> ConfigError:
-        return ConfigError(f"{self._path} holds no answers ({reason}); delete it to measure anew")
+        return ConfigError(f"{self._path} holds no cache ({reason}); delete it to measure anew")
 
-    def __enter__(self) -> Answers:
+    def __enter__(self) -> DetectionCache:
         """Return itself."""
         return self
 
@@ -95,10 +95,10 @@ class Answers:
         self._store.close()
 
 
-def answers_of(bundle_digest: str, folder: Path | None = None) -> Answers:
-    """Return the answers of a bundle's server part under today's code, kept in a folder (runs/ if none is given)."""
+def detection_cache_of(bundle_digest: str, folder: Path | None = None) -> DetectionCache:
+    """Return the cache of a bundle's server part under today's code, kept in a folder (runs/ if none is given)."""
     digest = hashlib.sha256(f"{bundle_digest} {code_digest()}".encode()).hexdigest()
-    return Answers((folder or FOLDER) / f"answers-{digest[:16]}.sqlite")
+    return DetectionCache((folder or FOLDER) / f"cache-{digest[:16]}.sqlite")
 
 
 @cache

@@ -12,7 +12,7 @@ def dominated(points: Sequence[MeasuredPoint]) -> dict[MeasuredPoint, MeasuredPo
     """Return the points that another one of their mode beats, in their order, each with the most accurate that does.
 
     Who beats costs the device no more, takes no more bytes (mean and p90), is at least as accurate, and better in one
-    of these; of equals the first one stays. The cost is in multiply-accumulates, of pictures in encode time. Figures
+    of these; of equals the first one stays. The cost is in multiply-accumulates, of images in encode time. Figures
     are taken as they are, without any tolerance for noise.
     """
     points = list(dict.fromkeys(points))

@@ -1,8 +1,8 @@
 """Detections matched against the labelled objects once; from then on average precision of any resample is arithmetic.
 
-pycocotools matches every picture by itself and accumulates over pictures afterwards. The matches are kept here, and
-the accumulation is done for many resamples of the pictures at once, a resample being how often it counts each picture.
-With every picture counted once the result is that of pycocotools (a test says so).
+pycocotools matches every image by itself and accumulates over images afterwards. The matches are kept here, and
+the accumulation is done for many resamples of the images at once, a resample being how often it counts each image.
+With every image counted once the result is that of pycocotools (a test says so).
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ THRESHOLDS = 10  # overlaps 0.50, 0.55 .. 0.95
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Evaluated = Mapping[str, Any]  # what pycocotools notes of one class in one picture
+Evaluated = Mapping[str, Any]  # what pycocotools notes of one class in one image
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMatches:
     """What became of the detections of one class, best score first."""
 
-    pictures: Integers  # (n,) index of the picture of each
+    images: Integers  # (n,) index of the image of each
     hits: Bools  # (THRESHOLDS, n) whether it is an object that nothing better has found
     ignored: Bools  # (THRESHOLDS, n) it shows a crowd: neither right nor wrong
-    objects: Integers  # (pictures,) how many there are to be found in each
+    objects: Integers  # (images,) how many there are to be found in each
 
     def within(self, counted: Bools) -> ClassMatches:
-        """Return those in the pictures that count, (pictures,)."""
-        kept = counted[self.pictures]
+        """Return those in the images that count, (images,)."""
+        kept = counted[self.images]
         if kept.all():
             return self
-        return ClassMatches(self.pictures[kept], self.hits[:, kept], self.ignored[:, kept], self.objects)
+        return ClassMatches(self.images[kept], self.hits[:, kept], self.ignored[:, kept], self.objects)
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What became of all detections in a number of pictures."""
+    """What became of all detections in a number of images."""
 
-    pictures: int
+    images: int
     classes: tuple[ClassMatches, ...]
 
     def average_precision(self, counts: NDArray[Any]) -> Floats:
         """Return AP in percent at each threshold (resamples, THRESHOLDS); its mean is COCO's AP, the first AP50.
 
-        counts: (resamples, pictures), how often each resample counts each picture. Classes of which a resample has
+        counts: (resamples, images), how often each resample counts each image. Classes of which a resample has
         no object do not enter its mean; a resample without any object has AP 0.
         """
         counts = np.asarray(counts, np.float64)
@@ -69,7 +69,7 @@ def _class_precision(one: ClassMatches, counts: Floats, objects: Floats) -> Floa
     result = np.zeros((len(counts), THRESHOLDS))
     if not one.hits.any():
         return result
-    weights = counts[:, one.pictures]
+    weights = counts[:, one.images]
     for t in range(THRESHOLDS):
         right = np.flatnonzero(one.hits[t])  # recall rises there only, and between two of them precision falls
         if right.size:
@@ -107,7 +107,7 @@ def _of_class(found: Sequence[Evaluated], index: Mapping[int, int]) -> ClassMatc
         objects[index[one["image_id"]]] = np.count_nonzero(np.asarray(one["gtIgnore"]) == 0)
     scores = np.concatenate([one["dtScores"] for one in found])
     order = np.argsort(-scores, kind="stable")
-    pictures = np.concatenate([np.full(len(one["dtScores"]), index[one["image_id"]], np.int64) for one in found])
+    images = np.concatenate([np.full(len(one["dtScores"]), index[one["image_id"]], np.int64) for one in found])
     ignored = np.concatenate([np.asarray(one["dtIgnore"], np.bool_) for one in found], axis=1)[:, order]
     matched = np.concatenate([np.asarray(one["dtMatches"]) != 0 for one in found], axis=1)[:, order]
-    return ClassMatches(pictures[order], matched & ~ignored, ignored, objects)
+    return ClassMatches(images[order], matched & ~ignored, ignored, objects)

@@ -23,10 +23,10 @@ from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
-from training.data.images import read_photograph
+from training.data.images import read_image
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import Answers
-from training.evaluation.systems import Contender, Repeatable, contender
+from training.evaluation.detection_cache import DetectionCache
+from training.evaluation.systems import Repeatable, System, system_of
 
 # As COCO's average precision is usually taken: nearly every box counts, the score ranks them.
 SCORE_THRESHOLD = 0.01
@@ -51,7 +51,7 @@ class Evaluation:
 
 @dataclass
 class Tally:
-    """What one contender has gathered so far, a value for each picture."""
+    """What one system has gathered so far, a value for each image."""
 
     sizes: list[int] = field(default_factory=list)  # bytes
     encode_ms: list[float] = field(default_factory=list)  # all that the device does
@@ -61,7 +61,7 @@ class Tally:
 def operating_points(
     device: DeviceBundle, widths: Sequence[int] = (), with_images: bool = True
 ) -> list[OperatingPoint]:
-    """Return every operating point of a bundle, or those of some widths; with the picture codecs' if asked."""
+    """Return every operating point of a bundle, or those of some widths; with the image codecs' if asked."""
     chosen = widths or range(1, device.manifest.widths + 1)
     split = [OperatingPoint(Codec.RANS, w, q) for w in chosen for q in range(device.manifest.qualities)]
     return split + (list(IMAGE_POINTS) if with_images else [])
@@ -72,11 +72,11 @@ def evaluate(
     server: ServerBundle,
     labelled: LabelledSet,
     points: Sequence[OperatingPoint],
-    answers: Answers | None = None,
+    cache: DetectionCache | None = None,
 ) -> Evaluation:
-    """Run every picture through every operating point. One thread, so that times compare."""
+    """Run every image through every operating point. One thread, so that times compare."""
     points = with_local(server, points)
-    tallies = measure_points(device, server, labelled, points, answers)
+    tallies = measure_points(device, server, labelled, points, cache)
     unsplit = [labelled.accuracy(t.found) for p, t in zip(points, tallies, strict=True) if p == LOCAL]
     figures = [_point(device, labelled, p, t) for p, t in zip(points, tallies, strict=True) if p != LOCAL]
     return Evaluation(unsplit[0] if unsplit else None, tuple(figures))
@@ -94,42 +94,42 @@ def measure_points(
     server: ServerBundle,
     labelled: LabelledSet,
     points: Sequence[OperatingPoint],
-    answers: Answers | None = None,
+    cache: DetectionCache | None = None,
 ) -> list[Tally]:
-    """Run every picture through operating points of a bundle; returns what each has gathered."""
+    """Run every image through operating points of a bundle; returns what each has gathered."""
     device.codec.warm_up()
-    contenders = [contender(device, server, point) for point in points]
-    return measure(contenders, labelled, device.manifest.input_size, answers=answers)
+    systems = [system_of(device, server, point) for point in points]
+    return measure(systems, labelled, device.manifest.input_size, cache=cache)
 
 
 @torch.inference_mode()
 def measure(
-    contenders: Sequence[Contender],
+    systems: Sequence[System],
     labelled: LabelledSet,
     input_size: int,
     server_threads: int | None = None,
-    answers: Answers | None = None,
+    cache: DetectionCache | None = None,
 ) -> list[Tally]:
-    """Run every picture through every contender; returns what each has gathered.
+    """Run every image through every system; returns what each has gathered.
 
-    server_threads: how many the servers' parts run with, if not with as many as the devices' parts. answers: of the
-    bundle's server part, where they are to be looked up and kept. Raises ConfigError if a picture cannot be read.
+    server_threads: how many the servers' parts run with, if not with as many as the devices' parts. cache: of the
+    bundle's server part, where they are to be looked up and kept. Raises ConfigError if an image cannot be read.
     """
-    tallies = [Tally() for _ in contenders]
+    tallies = [Tally() for _ in systems]
     threads = torch.get_num_threads()
-    for image in tqdm(labelled.images, unit="picture"):
+    for image in tqdm(labelled.images, unit="image"):
         frame = _read(image.path)
-        boxes = [Letterbox.fit(frame.shape[1], frame.shape[0], one.input_size) for one in contenders]
-        entries = list(zip(contenders, boxes, tallies, strict=True))
+        boxes = [Letterbox.fit(frame.shape[1], frame.shape[0], one.input_size) for one in systems]
+        entries = list(zip(systems, boxes, tallies, strict=True))
         payloads = [_compress(one, frame, box, tally) for one, box, tally in entries]
         torch.set_num_threads(server_threads or threads)
         for (one, box, tally), payload in zip(entries, payloads, strict=True):
-            tally.found.append(_answer(one, payload, box, input_size, answers))
+            tally.found.append(_answer(one, payload, box, input_size, cache))
         torch.set_num_threads(threads)
     return tallies
 
 
-def _compress(one: Contender, frame: NDArray[np.uint8], box: Letterbox, tally: Tally) -> bytes:
+def _compress(one: System, frame: NDArray[np.uint8], box: Letterbox, tally: Tally) -> bytes:
     """Do all that the device does for a frame, and note its time and bytes."""
     start = time.perf_counter()
     payload = one.compress(frame, box)
@@ -138,29 +138,29 @@ def _compress(one: Contender, frame: NDArray[np.uint8], box: Letterbox, tally: T
     return payload
 
 
-def _answer(one: Contender, payload: bytes, box: Letterbox, input_size: int, answers: Answers | None) -> Detections:
+def _answer(one: System, payload: bytes, box: Letterbox, input_size: int, cache: DetectionCache | None) -> Detections:
     """Return what the server finds, known already or not."""
 
     def ask() -> Detections:
         return found_in_frame(one.detector_name, one.raw(payload, box), box, input_size)
 
-    if answers is None or not isinstance(one, Repeatable):
+    if cache is None or not isinstance(one, Repeatable):
         return ask()
-    return answers.get(f"{one.part} {box} ".encode() + payload, ask)
+    return cache.get(f"{one.part} {box} ".encode() + payload, ask)
 
 
 @torch.inference_mode()
 def unsplit_detections(detector: Detector, path: Path, input_size: int) -> Detections:
-    """Return what the whole detector finds in an uncompressed picture, in its pixels."""
+    """Return what the whole detector finds in an uncompressed image, in its pixels."""
     frame = _read(path)
     box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
     return found_in_frame(detector.name, detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    frame = read_photograph(path)
+    frame = read_image(path)
     if frame is None:
-        raise ConfigError(f"{path} is not a readable picture")
+        raise ConfigError(f"{path} is not a readable image")
     return frame
 
 

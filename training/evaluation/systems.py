@@ -18,7 +18,7 @@ from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Mode, OperatingPoint
 
 
-class Contender(Protocol):
+class System(Protocol):
     """One way from a frame to raw predictions."""
 
     @property
@@ -42,13 +42,13 @@ class Contender(Protocol):
 
 @runtime_checkable
 class Repeatable(Protocol):
-    """A contender whose detections follow from its payload, the frame's size and the bundle's weights alone."""
+    """A system whose detections follow from its payload, the frame's size and the bundle's weights alone."""
 
-    part: str  # of the server: contenders of the same part answer the same payload alike
+    part: str  # of the server: systems of the same part answer the same payload alike
 
 
 @dataclass(frozen=True)
-class SplitContender:
+class SplitSystem:
     """An operating point of a bundle's two halves."""
 
     device: DeviceBundle
@@ -79,7 +79,7 @@ class SplitContender:
 
 
 @dataclass(frozen=True)
-class ImageContender:
+class ImageSystem:
     """An operating point of the `image` mode."""
 
     detector: Detector
@@ -89,7 +89,7 @@ class ImageContender:
 
     @property
     def detector_name(self) -> str:
-        """The detector that sees the picture."""
+        """The detector that sees the image."""
         return self.detector.name
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
@@ -104,8 +104,8 @@ class ImageContender:
 
 
 @dataclass
-class LocalContender:
-    """The whole detector on the device, on the uncompressed picture; nothing travels."""
+class LocalSystem:
+    """The whole detector on the device, on the uncompressed image; nothing travels."""
 
     detector: Detector
     input_size: int
@@ -126,11 +126,11 @@ class LocalContender:
         return self._raw
 
 
-def contender(device: DeviceBundle, server: ServerBundle, point: OperatingPoint) -> Contender:
+def system_of(device: DeviceBundle, server: ServerBundle, point: OperatingPoint) -> System:
     """Return an operating point of a bundle, LOCAL included; but for split mode it must have its unsplit detector."""
     if point.mode is Mode.SPLIT:
-        return SplitContender(device, server, point)
+        return SplitSystem(device, server, point)
     assert server.detector is not None
     if point.mode is Mode.LOCAL:
-        return LocalContender(server.detector, server.manifest.input_size)
-    return ImageContender(server.detector, server.manifest.input_size, point)
+        return LocalSystem(server.detector, server.manifest.input_size)
+    return ImageSystem(server.detector, server.manifest.input_size, point)

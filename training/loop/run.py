@@ -27,7 +27,7 @@ Check = Callable[[int], Mapping[str, float]]  # takes the step, returns figures 
 
 
 class Task(Protocol[B_contra]):
-    """What is trained, on batches of some kind: crops (N, h, w, 3) uint8, or labelled pictures."""
+    """What is trained, on batches of some kind: crops (N, h, w, 3) uint8, or labelled images."""
 
     def train(self, batch: B_contra, progress: float) -> dict[str, list[float]]:
         """Do one step; progress 0..1. Returns figures to average in the journal."""

@@ -102,8 +102,8 @@ def test_a_bank_that_was_interrupted_goes_on_without_asking_the_server_again(bun
         bank_of(bundle, labelled)
     monkeypatch.undo()
     monkeypatch.setattr(module, "FOLDER", bundle.parent / "runs")
-    monkeypatch.setattr("training.evaluation.systems.SplitContender.raw", lambda *_: pytest.fail("asked again"))
-    monkeypatch.setattr("training.evaluation.systems.ImageContender.raw", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr("training.evaluation.systems.SplitSystem.raw", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr("training.evaluation.systems.ImageSystem.raw", lambda *_: pytest.fail("asked again"))
     assert bank_of(bundle, labelled).pictures == len(labelled.images)
 
 

@@ -13,7 +13,7 @@ from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox.boxes import detections_from_raw
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.nn.yolox.onnx_reader import read_onnx
-from training.data.images import read_photograph
+from training.data.images import read_image
 from training.evaluation.average_precision import LabelledSet, class_names_of
 from training.evaluation.measure import unsplit_detections
 
@@ -34,7 +34,7 @@ def test_outputs_equal_those_of_onnx_runtime(nano: YOLOX, onnx_file: Path, share
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
     for path in sorted((shared_data / "coco" / "val2017").iterdir())[:6]:
-        photo = read_photograph(path)
+        photo = read_image(path)
         assert photo is not None
         canvas = Letterbox.fit(photo.shape[1], photo.shape[0], 416).apply(photo)
         image = image_input(canvas, 416)[None]

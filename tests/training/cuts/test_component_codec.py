@@ -99,7 +99,7 @@ def test_coarser_steps_cost_fewer_bytes(codec):
     assert HEADER_BYTES < sizes[0] < sizes[1] < sizes[2]
 
 
-def test_what_lies_beside_the_picture_is_grey(codec):
+def test_what_lies_beside_the_image_is_grey(codec):
     symbols = [one[:, :4, :3] for one in codec.symbols(features(1))]
     back = codec.decompress(codec.compress(symbols, 1, 2), 1, 8)
     assert back["fine"].shape == (1, 6, 16, 16)

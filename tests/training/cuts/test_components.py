@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.projection import BackProjection, Patch, Projection
 from splitnet.nn.graph import nodes_of, run_front
-from tests.support.tiny_student import make_teacher, pictures
+from tests.support.tiny_student import make_teacher, random_images
 from training.cuts.components import (
     Basis,
     Moments,
@@ -151,20 +151,20 @@ def test_patches_are_as_asked_for():
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("photographs")
-    for i, picture in enumerate(pictures(3, 48, 64)):
-        assert cv2.imwrite(str(folder / f"{i}.png"), picture)
-    (folder / "broken.png").write_bytes(b"no picture")
+def image_paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("images")
+    for i, image in enumerate(random_images(3, 48, 64)):
+        assert cv2.imwrite(str(folder / f"{i}.png"), image)
+    (folder / "broken.png").write_bytes(b"no image")
     return sorted(folder.iterdir())
 
 
-def test_bases_are_those_of_all_positions_of_all_readable_photographs(photographs):
+def test_bases_are_those_of_all_positions_of_all_readable_images(image_paths):
     nodes = nodes_of(make_teacher())
-    bases = bases_of(nodes, ["dark3", "dark4"], photographs, 64, 16)
+    bases = bases_of(nodes, ["dark3", "dark4"], image_paths, 64, 16)
     assert list(bases) == ["dark3", "dark4"]
     with torch.inference_mode():
-        images = [canvas_of(cv2.imread(str(path)), 64, 16) for path in photographs if path.stem != "broken"]
+        images = [canvas_of(cv2.imread(str(path)), 64, 16) for path in image_paths if path.stem != "broken"]
         features = [run_front(nodes, "dark4", image)["dark4"][0].flatten(1).T.double().numpy() for image in images]
     whole = np.concatenate(features)
     np.testing.assert_allclose(bases["dark4"].mean, whole.mean(axis=0), rtol=1e-5, atol=1e-6)
@@ -181,7 +181,7 @@ def test_a_canvas_is_padded_with_grey_to_whole_strides():
     assert (canvas[0, :, :, 48:] == 114).all()
 
 
-def test_without_a_readable_photograph_there_are_no_components(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(ConfigError, match="none of 1 photographs can be read: a task needs some"):
+def test_without_a_readable_image_there_are_no_components(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(ConfigError, match="none of 1 images can be read: a task needs some"):
         list(canvases([tmp_path / "a.png"], 64, 16, "a task"))

@@ -19,7 +19,7 @@ from splitnet.nn.macs import count_macs
 from splitnet.nn.yolox.network import FAMILY, YOLOX
 from tests.support.cut_samples import DEEP, SHALLOW, cut, point
 from tests.support.labelled_images import SIZES, write_labelled
-from tests.support.tiny_student import CLASSES, make_teacher, pictures
+from tests.support.tiny_student import CLASSES, make_teacher, random_images
 from training import split_points as split_points_run
 from training.__main__ import main
 from training.cuts.figures import cut_from_json, cut_to_json, recommend
@@ -104,13 +104,13 @@ def test_before_and_after_a_cut_are_all_that_there_is():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a detector, labelled pictures and photographs."""
+    """Return a folder with a detector, labelled images and others."""
     folder = tmp_path_factory.mktemp("study")
     save_file({k: v.contiguous() for k, v in make_teacher().state_dict().items()}, folder / "teacher.safetensors")
     write_labelled(folder / "labelled", NAMES)
-    (folder / "photographs").mkdir()
-    for i, picture in enumerate(pictures(3, 48, 64, seed=8)):
-        assert cv2.imwrite(str(folder / "photographs" / f"{i + 100}.png"), picture)
+    (folder / "images").mkdir()
+    for i, image in enumerate(random_images(3, 48, 64, seed=8)):
+        assert cv2.imwrite(str(folder / "images" / f"{i + 100}.png"), image)
     return folder
 
 
@@ -120,7 +120,7 @@ def settings(folder: Path, out: Path, **changes: object) -> SplitPointsSettings:
         folder / "labelled",
         out,
         annotations=folder / "labelled" / "annotations.json",
-        photographs=folder / "photographs",
+        fit_images=folder / "images",
         cuts=("dark3", "dark4"),
         input_size=INPUT_SIZE,
     )
@@ -137,7 +137,7 @@ def study(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_cut_is_measured_at_every_rank_and_step(study):
     record = json.loads(study.read_text())
-    assert (record["images"], record["photographs"], record["truth"]) == (len(SIZES), 3, "annotations")
+    assert (record["images"], record["images"], record["truth"]) == (len(SIZES), 3, "annotations")
     assert {"commit", "machine", "weights", "unsplit"} <= record.keys()
     cuts = [cut_from_json(one) for one in record["cuts"]]
     assert [one.cut for one in cuts] == ["dark3", "dark4"]
@@ -203,9 +203,9 @@ def believed(_: YOLOX, path: Path, input_size: int) -> Detections:
 
 def test_without_annotations_the_unsplit_detector_is_the_truth(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(split_points_run, "unsplit_detections", believed)
-    changes = {"annotations": None, "photographs": None, "cuts": ("dark3",), "limit": 2}
+    changes = {"annotations": None, "fit_images": None, "cuts": ("dark3",), "limit": 2}
     record = run_study(settings(folder, tmp_path / "split.json", **changes))
-    assert (record["truth"], record["fitted_on"]) == ("the unsplit detector", "the same pictures")
+    assert (record["truth"], record["fitted_on"]) == ("the unsplit detector", "the same images")
     assert (record["images"], record["photographs"]) == (2, len(SIZES))
 
 
@@ -226,7 +226,7 @@ def test_annotations_of_other_classes_are_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"limit": -1}, {"input_size": -1}, {"bytes": -1.0}, {"device_mmacs": -1.0}, {"fit_photographs": 0}]
+    "changes", [{"limit": -1}, {"input_size": -1}, {"bytes": -1.0}, {"device_mmacs": -1.0}, {"fit_limit": 0}]
 )
 def test_numbers_that_cannot_be_are_refused(folder, tmp_path, changes):
     with pytest.raises(ConfigError, match="must"):

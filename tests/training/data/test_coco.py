@@ -14,8 +14,8 @@ from PIL import Image
 from splitnet.errors import ConfigError
 from tests.support.labelled_images import annotations
 from training.data import coco
-from training.data import image_check as picture_check
-from training.data.coco import LabelledPictures, read_coco
+from training.data import image_check as image_check
+from training.data.coco import LabelledImages, read_coco
 
 NAMES = ("person", "cup", "cat")
 SIDES = (96, 64)  # width, height
@@ -30,21 +30,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 def content() -> dict[str, Any]:
-    """Return three pictures with one object each, of the classes in turn; ids of pictures from 10."""
+    """Return three images with one object each, of the classes in turn; ids of images from 10."""
     found = annotations(NAMES)
     for image in found["images"]:
         image["width"], image["height"] = SIDES
     return found
 
 
-def read(folder: Path, found: dict[str, Any]) -> LabelledPictures:
+def read(folder: Path, found: dict[str, Any]) -> LabelledImages:
     path = folder / "train.json"
     path.write_text(json.dumps(found))
     return read_coco(path, folder)
 
 
 def with_object(**changes: Any) -> dict[str, Any]:
-    """Return the usual content with one more object, of the first class in the first picture."""
+    """Return the usual content with one more object, of the first class in the first image."""
     found = content()
     usual = {"id": 99, "image_id": 10, "category_id": 1, "bbox": [1, 2, 10, 20], "area": 200, "iscrowd": 0}
     found["annotations"].append({k: v for k, v in {**usual, **changes}.items() if v is not None})
@@ -54,12 +54,12 @@ def with_object(**changes: Any) -> dict[str, Any]:
 def test_boxes_and_labels_are_those_of_the_file(folder):
     result = read(folder, content())
     assert result.class_names == NAMES
-    assert [picture.path.name for picture in result.pictures] == ["0.png", "1.png", "2.png"]
-    assert [picture.labels.tolist() for picture in result.pictures] == [[0], [1], [2]]
-    assert result.pictures[0].boxes.tolist() == [[5, 6, 45, 36]]
-    assert (result.pictures[0].width, result.pictures[0].height) == SIDES
+    assert [image.path.name for image in result.images] == ["0.png", "1.png", "2.png"]
+    assert [image.labels.tolist() for image in result.images] == [[0], [1], [2]]
+    assert result.images[0].boxes.tolist() == [[5, 6, 45, 36]]
+    assert (result.images[0].width, result.images[0].height) == SIDES
     assert result.objects == 3
-    assert result.findings.summary() == []
+    assert result.problems.summary() == []
 
 
 def test_labels_follow_the_order_of_the_ids_not_of_the_file(folder):
@@ -74,7 +74,7 @@ def test_ids_may_have_gaps(folder):
         entry["id"] *= 7
     for entry in found["annotations"]:
         entry["category_id"] *= 7
-    assert [p.labels.tolist() for p in read(folder, found).pictures] == [[0], [1], [2]]
+    assert [p.labels.tolist() for p in read(folder, found).images] == [[0], [1], [2]]
 
 
 def test_one_class_is_enough(folder):
@@ -83,16 +83,16 @@ def test_one_class_is_enough(folder):
     found["annotations"] = found["annotations"][:1]
     result = read(folder, found)
     assert result.class_names == ("person",)
-    assert [len(p.labels) for p in result.pictures] == [1, 0, 0]
+    assert [len(p.labels) for p in result.images] == [1, 0, 0]
 
 
-def test_pictures_without_objects_stay_as_background(folder):
+def test_images_without_objects_stay_as_background(folder):
     found = content()
     del found["annotations"][1]
     result = read(folder, found)
-    assert result.pictures[1].boxes.shape == (0, 4)
-    assert result.findings.counts == {"class without an object: it will not be learnt": 1}
-    assert result.findings.summary()[0].endswith("train.json cup")
+    assert result.images[1].boxes.shape == (0, 4)
+    assert result.problems.counts == {"class without an object: it will not be learnt": 1}
+    assert result.problems.summary()[0].endswith("train.json cup")
 
 
 @pytest.mark.parametrize(
@@ -103,17 +103,17 @@ def test_pictures_without_objects_stay_as_background(folder):
         ([-50, -50, 500, 500], [0, 0, 96, 64]),
     ],
 )
-def test_boxes_that_reach_beyond_their_picture_are_clipped_and_counted(folder, bbox, clipped):
+def test_boxes_that_reach_beyond_their_image_are_clipped_and_counted(folder, bbox, clipped):
     result = read(folder, with_object(bbox=bbox))
-    assert result.pictures[0].boxes[1].tolist() == clipped
-    assert result.findings.counts == {"box clipped to its picture": 1}
-    assert "annotation 3 (id 99)" in result.findings.summary()[0]
+    assert result.images[0].boxes[1].tolist() == clipped
+    assert result.problems.counts == {"box clipped to its image": 1}
+    assert "annotation 3 (id 99)" in result.problems.summary()[0]
 
 
 def test_a_pixel_beyond_the_edge_is_rounding(folder):
     result = read(folder, with_object(bbox=[-0.6, 0, 50, 64.9]))
-    assert result.pictures[0].boxes[1].tolist() == pytest.approx([0, 0, 49.4, 64])
-    assert not result.findings.counts
+    assert result.images[0].boxes[1].tolist() == pytest.approx([0, 0, 49.4, 64])
+    assert not result.problems.counts
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_pixel_beyond_the_edge_is_rounding(folder):
     [
         ({"bbox": [5, 5, 0, 10]}, "box without area"),
         ({"bbox": [5, 5, 10, -2]}, "box without area"),
-        ({"bbox": [200, 5, 10, 10]}, "box outside its picture"),
-        ({"bbox": [-20, 5, 10, 10]}, "box outside its picture"),
+        ({"bbox": [200, 5, 10, 10]}, "box outside its image"),
+        ({"bbox": [-20, 5, 10, 10]}, "box outside its image"),
         ({"bbox": [5, 5, 0.5, 10]}, "box under a pixel"),
         ({"bbox": [5, 5, 10]}, "box that is not four finite numbers"),
         ({"bbox": [5, 5, 10, float("nan")]}, "box that is not four finite numbers"),
@@ -143,7 +143,7 @@ def test_a_pixel_beyond_the_edge_is_rounding(folder):
 def test_an_object_of_no_use_is_left_out_and_named(folder, changes, kind):
     result = read(folder, with_object(**changes))
     assert result.objects == 3
-    assert result.findings.summary() == [f"1 x {kind}, left out: {folder}/train.json annotation 3 (id 99)"]
+    assert result.problems.summary() == [f"1 x {kind}, left out: {folder}/train.json annotation 3 (id 99)"]
 
 
 @pytest.mark.parametrize("entry", [7, "object", None, [1, 2]])
@@ -152,28 +152,28 @@ def test_an_annotation_that_is_no_object_is_left_out(folder, entry):
     found["annotations"].insert(0, entry)
     result = read(folder, found)
     assert result.objects == 3
-    assert "annotation 0" in result.findings.summary()[0]
+    assert "annotation 0" in result.problems.summary()[0]
 
 
 def test_the_same_object_twice_counts_once(folder):
     found = with_object(**{**content()["annotations"][0], "id": 99})
     result = read(folder, found)
     assert result.objects == 3
-    assert result.findings.counts == {"object that is there twice, left out": 1}
+    assert result.problems.counts == {"object that is there twice, left out": 1}
 
 
 def test_another_object_with_a_used_id_is_kept_and_said(folder):
     result = read(folder, with_object(id=1))
     assert result.objects == 4
-    assert result.findings.counts == {"annotation with the id of another one, kept": 1}
+    assert result.problems.counts == {"annotation with the id of another one, kept": 1}
 
 
 def test_a_repeated_image_entry_is_left_out(folder):
     found = content()
     found["images"].append(dict(found["images"][0]))
     result = read(folder, found)
-    assert len(result.pictures) == 3
-    assert result.findings.summary() == [f"1 x image entry repeated: {folder}/train.json image 3 (0.png)"]
+    assert len(result.images) == 3
+    assert result.problems.summary() == [f"1 x image entry repeated: {folder}/train.json image 3 (0.png)"]
 
 
 def test_one_image_id_for_two_files_is_refused(folder):
@@ -192,19 +192,19 @@ def test_an_image_entry_of_no_use_is_left_out(folder, entry):
     found = content()
     found["images"].append(entry)
     result = read(folder, found)
-    assert len(result.pictures) == 3
-    assert result.findings.summary()[0].endswith(f"{folder}/train.json image 3")
+    assert len(result.images) == 3
+    assert result.problems.summary()[0].endswith(f"{folder}/train.json image 3")
 
 
-def test_a_missing_picture_is_named_once_with_its_objects_left_out(folder):
+def test_a_missing_image_is_named_once_with_its_objects_left_out(folder):
     (folder / "1.png").unlink()
     result = read(folder, content())
-    assert [p.path.name for p in result.pictures] == ["0.png", "2.png"]
-    assert result.findings.summary()[0] == (
-        f"1 x picture is missing, left out: {folder}/train.json image id 11 ({folder}/1.png)"
+    assert [p.path.name for p in result.images] == ["0.png", "2.png"]
+    assert result.problems.summary()[0] == (
+        f"1 x image is missing, left out: {folder}/train.json image id 11 ({folder}/1.png)"
     )
-    assert set(result.findings.counts) == {
-        "picture is missing, left out",
+    assert set(result.problems.counts) == {
+        "image is missing, left out",
         "class without an object: it will not be learnt",
     }
 
@@ -215,66 +215,66 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_truncated_picture_is_left_out(folder, suffix):
+def test_a_truncated_image_is_left_out(folder, suffix):
     noise = np.random.default_rng(0).integers(0, 256, (SIDES[1], SIDES[0], 3), dtype=np.uint8)
     assert cv2.imwrite(str(folder / f"cut.{suffix}"), noise)
     cut(folder / f"cut.{suffix}")
     found = content()
     found["images"][0]["file_name"] = f"cut.{suffix}"
     result = read(folder, found)
-    assert len(result.pictures) == 2
-    assert "picture is truncated, left out" in result.findings.counts
+    assert len(result.images) == 2
+    assert "image is truncated, left out" in result.problems.counts
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n"])
-def test_an_unreadable_picture_is_left_out(folder, data):
+@pytest.mark.parametrize("data", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n"])
+def test_an_unreadable_image_is_left_out(folder, data):
     (folder / "0.png").write_bytes(data)
-    assert "picture is unreadable, left out" in read(folder, content()).findings.counts
+    assert "image is unreadable, left out" in read(folder, content()).problems.counts
 
 
-def test_a_picture_of_another_size_is_left_out_since_its_boxes_lie_elsewhere(folder):
+def test_a_image_of_another_size_is_left_out_since_its_boxes_lie_elsewhere(folder):
     found = content()
     found["images"][0]["width"] = 960
     result = read(folder, found)
-    assert len(result.pictures) == 2
-    assert "picture has another size than its entry says, left out" in result.findings.counts
+    assert len(result.images) == 2
+    assert "image has another size than its entry says, left out" in result.problems.counts
 
 
 def test_sides_need_not_be_stated(folder):
     found = content()
     for image in found["images"]:
         del image["width"], image["height"]
-    assert len(read(folder, found).pictures) == 3
+    assert len(read(folder, found).images) == 3
 
 
-def test_a_rotated_picture_has_the_sides_that_opencv_returns(folder):
+def test_a_rotated_image_has_the_sides_that_opencv_returns(folder):
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (SIDES[1], SIDES[0])).save(folder / "0.png", exif=exif)
     loaded = cv2.imread(str(folder / "0.png"))
     assert loaded is not None
     assert loaded.shape[:2] == (SIDES[1], SIDES[0])
-    assert not read(folder, content()).findings.counts
+    assert not read(folder, content()).problems.counts
 
 
 @pytest.mark.parametrize(
     ("mode", "kind", "suffix"), [("L", "grey", "jpg"), ("I;16", "16-bit", "png"), ("CMYK", "CMYK", "jpg")]
 )
-def test_pictures_of_another_kind_are_taken_and_said(folder, mode, kind, suffix):
+def test_images_of_another_kind_are_taken_and_said(folder, mode, kind, suffix):
     Image.new(mode, SIDES).save(folder / f"odd.{suffix}")
     found = content()
     found["images"][0]["file_name"] = f"odd.{suffix}"
     result = read(folder, found)
     assert result.objects == 3
-    assert result.findings.summary() == [f"1 x {kind} picture, read as 8-bit colour: {folder}/odd.{suffix}"]
+    assert result.problems.summary() == [f"1 x {kind} image, read as 8-bit colour: {folder}/odd.{suffix}"]
 
 
-def test_a_picture_too_small_or_too_large_is_left_out(folder, monkeypatch):
+def test_a_image_too_small_or_too_large_is_left_out(folder, monkeypatch):
     Image.new("RGB", (15, 40)).save(folder / "0.png")
     found = content()
     found["images"][0] |= {"width": 15, "height": 40}
-    assert "picture is under 16 pixels a side, left out" in read(folder, found).findings.counts
-    monkeypatch.setattr(picture_check, "MAX_PIXELS", 1000)
+    assert "image is under 16 pixels a side, left out" in read(folder, found).problems.counts
+    monkeypatch.setattr(image_check, "MAX_PIXELS", 1000)
     Image.new("RGB", (40, 40)).save(folder / "0.png")
     with pytest.raises(ConfigError, match=r"no object that can be trained on \(.*over 0 million pixels, left out"):
         read(folder, found)
@@ -319,14 +319,14 @@ def test_missing_folders_and_files_are_said(folder):
     with pytest.raises(ConfigError, match=r"nowhere\.json is not a COCO annotation file"):
         read_coco(folder / "nowhere.json", folder)
     (folder / "train.json").write_text(json.dumps(content()))
-    with pytest.raises(ConfigError, match="nowhere is not a folder of pictures"):
+    with pytest.raises(ConfigError, match="nowhere is not a folder of images"):
         read_coco(folder / "train.json", folder / "nowhere")
 
 
 def test_findings_name_a_few_in_the_summary_and_all_in_the_report(folder):
     found = content()
     found["annotations"] += [{**found["annotations"][0], "category_id": 9, "id": i} for i in range(100, 105)]
-    findings = read(folder, found).findings
-    assert findings.summary()[0].startswith("5 x annotation of an unknown category id")
-    assert findings.summary()[0].endswith("annotation 5 (id 102), ...")
-    assert len(findings.report().splitlines()) == 5
+    problems = read(folder, found).problems
+    assert problems.summary()[0].startswith("5 x annotation of an unknown category id")
+    assert problems.summary()[0].endswith("annotation 5 (id 102), ...")
+    assert len(problems.report().splitlines()) == 5

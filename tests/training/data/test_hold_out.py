@@ -18,14 +18,14 @@ from training.data.hold_out import (
     hold_out_videos,
     thumbnail,
 )
-from training.data.label_folders import ConvertedPicture
+from training.data.label_folders import ConvertedImage
 
 BOX = (1.0, 1.0, 5.0, 5.0)
 
 
-def frames(count: int, *classes: str, first: int = 0) -> list[ConvertedPicture]:
+def frames(count: int, *classes: str, first: int = 0) -> list[ConvertedImage]:
     objects = tuple((name, BOX) for name in classes)
-    return [ConvertedPicture(f"{i:04}.png", 20, 20, objects) for i in range(first, first + count)]
+    return [ConvertedImage(f"{i:04}.png", 20, 20, objects) for i in range(first, first + count)]
 
 
 def film(*shots: tuple[int, float]) -> list[np.ndarray]:
@@ -40,9 +40,9 @@ def test_whole_blocks_of_neighbours_are_held_out():
 
 
 def test_numbers_in_names_are_counted_not_spelt():
-    pictures = [ConvertedPicture(f"clip 2/frame {i}.png", 20, 20, ()) for i in range(1, 101)]
-    _, held = hold_out_blocks(sorted(pictures, key=lambda picture: picture.name), 0.2)
-    assert held == [*pictures[40:50], *pictures[90:100]]
+    images = [ConvertedImage(f"clip 2/frame {i}.png", 20, 20, ()) for i in range(1, 101)]
+    _, held = hold_out_blocks(sorted(images, key=lambda image: image.name), 0.2)
+    assert held == [*images[40:50], *images[90:100]]
 
 
 @pytest.mark.parametrize("count", [2, 5, 11, 30, 200])
@@ -52,7 +52,7 @@ def test_of_every_pair_about_the_share_is_held_out(count):
     assert abs(len(held) - 0.2 * count) <= max(1, 0.1 * count)
 
 
-def test_a_jump_in_the_picture_begins_a_video():
+def test_a_jump_in_the_image_begins_a_video():
     assert find_videos(film((40, 10), (50, 10 + CUT_LEVELS + 1), (30, 90))) == [(0, 40), (40, 90), (90, 120)]
     assert find_videos(film((40, 10), (50, 10 + CUT_LEVELS))) == [(0, 90)]
 
@@ -63,7 +63,7 @@ def test_a_flash_is_no_cut():
     assert find_videos(film((MIN_VIDEO, 10), (60, 90))) == [(0, MIN_VIDEO), (MIN_VIDEO, 60 + MIN_VIDEO)]
 
 
-def test_pictures_without_likeness_are_one_video_and_a_single_one_too():
+def test_images_without_likeness_are_one_video_and_a_single_one_too():
     assert find_videos(film(*((1, 40 * (i % 3)) for i in range(90)))) == [(0, 90)]
     assert find_videos(film((1, 10))) == [(0, 1)]
 
@@ -97,12 +97,12 @@ def test_every_class_stays_in_training(shots, share):
 
 def test_whole_videos_are_held_out_of_real_files(tmp_path):
     levels = {"ant": 20, "bee": 120}
-    pictures = []
+    images = []
     for i, (name, shade) in enumerate([("ant", 0), ("bee", 0), ("ant", 60), ("bee", 60)]):
-        for picture in frames(30, name, first=30 * i):
-            Image.new("RGB", (20, 20), (levels[name] + shade,) * 3).save(tmp_path / picture.name)
-            pictures.append(picture)
-    kept, held = hold_out_videos(pictures[::-1], tmp_path, 0.5)
+        for image in frames(30, name, first=30 * i):
+            Image.new("RGB", (20, 20), (levels[name] + shade,) * 3).save(tmp_path / image.name)
+            images.append(image)
+    kept, held = hold_out_videos(images[::-1], tmp_path, 0.5)
     assert [p.name for p in held] == [f"{i:04}.png" for i in range(60)]
     assert [p.name for p in kept] == [f"{i:04}.png" for i in range(60, 120)]
 
@@ -112,6 +112,6 @@ def test_a_single_video_is_refused(tmp_path):
         hold_out_videos(frames(3), tmp_path, 0.2)
 
 
-def test_an_unreadable_picture_is_grey(tmp_path):
+def test_an_unreadable_image_is_grey(tmp_path):
     assert thumbnail(tmp_path / "nowhere.png").shape == (8, 8, 3)
     assert (thumbnail(tmp_path / "nowhere.png") == 128).all()

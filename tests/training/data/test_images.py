@@ -1,4 +1,4 @@
-"""Photographs for training: which are taken, how they are cut, and threads that end."""
+"""Images for training: which are taken, how they are cut, and threads that end."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import torch
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
-from training.data import images as photographs
-from training.data.images import CropSpec, CropStream, canvas_shape, crop, find_photographs, on_grey_square
+from training.data import images as images
+from training.data.images import CropSpec, CropStream, canvas_shape, crop, find_images, on_grey_square
 
 SPEC = CropSpec(square=64, input_size=64)
 
 
-def write_picture(path: Path, height: int = 80, width: int = 96, seed: int = 0) -> Path:
+def write_image(path: Path, height: int = 80, width: int = 96, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     assert cv2.imwrite(str(path), noise)
@@ -36,24 +36,24 @@ def write_annotations(path: Path, *names: str) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for i in range(4):
-        write_picture(tmp_path / "photographs" / f"{i}.png", seed=i)
-    return tmp_path / "photographs"
+        write_image(tmp_path / "images" / f"{i}.png", seed=i)
+    return tmp_path / "images"
 
 
-def test_pictures_are_found_in_folders_below_and_in_order(tmp_path):
+def test_images_are_found_in_folders_below_and_in_order(tmp_path):
     names = ["a.jpg", "deep/er/b.PNG", "c.jpeg", "d.webp"]
     for name in ["notes.txt", *names]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert find_photographs([tmp_path]) == sorted(tmp_path / name for name in names)
+    assert find_images([tmp_path]) == sorted(tmp_path / name for name in names)
 
 
 def test_a_folder_named_twice_counts_twice(folder):
-    assert len(find_photographs([folder, folder])) == 8
+    assert len(find_images([folder, folder])) == 8
 
 
 @pytest.mark.parametrize(
-    ("photograph", "evaluated"),
+    ("image", "evaluated"),
     [
         ("COCO_val2014_000000000139.jpg", "000000000139.jpg"),
         ("000000000139.jpg", "COCO_val2014_000000000139.jpg"),
@@ -61,38 +61,38 @@ def test_a_folder_named_twice_counts_twice(folder):
         ("COCO_train2014_000000000139.jpg", "COCO_val2014_000000000139.jpg"),
     ],
 )
-def test_evaluation_pictures_are_left_out_whatever_their_prefix(tmp_path, photograph, evaluated):
-    for name in (photograph, "COCO_val2014_000000001390.jpg", "astronaut.jpg", "left_².jpg"):
+def test_evaluation_images_are_left_out_whatever_their_prefix(tmp_path, image, evaluated):
+    for name in (image, "COCO_val2014_000000001390.jpg", "astronaut.jpg", "left_².jpg"):
         (tmp_path / name).touch()
     annotations = write_annotations(tmp_path / "val.json", evaluated, "cat.jpg")
-    kept = [path.name for path in find_photographs([tmp_path], [annotations])]
+    kept = [path.name for path in find_images([tmp_path], [annotations])]
     assert kept == ["COCO_val2014_000000001390.jpg", "astronaut.jpg", "left_².jpg"]
 
 
-def test_evaluation_pictures_without_a_number_are_left_out_by_their_names(tmp_path):
+def test_evaluation_images_without_a_number_are_left_out_by_their_names(tmp_path):
     for name in ("cat.jpg", "dog.jpg"):
         (tmp_path / "deep" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "deep" / name).touch()
     annotations = write_annotations(tmp_path / "val.json", "elsewhere/cat.jpg")
-    assert [path.name for path in find_photographs([tmp_path], [annotations])] == ["dog.jpg"]
+    assert [path.name for path in find_images([tmp_path], [annotations])] == ["dog.jpg"]
 
 
-def test_folders_without_a_picture_are_said(tmp_path):
-    with pytest.raises(ConfigError, match=f"no photographs in {tmp_path}"):
-        find_photographs([tmp_path])
+def test_folders_without_a_image_are_said(tmp_path):
+    with pytest.raises(ConfigError, match=f"no images in {tmp_path}"):
+        find_images([tmp_path])
     with pytest.raises(ConfigError, match="no folder at all"):
-        find_photographs([])
+        find_images([])
 
 
-def test_folders_of_nothing_but_evaluation_pictures_are_said(tmp_path):
+def test_folders_of_nothing_but_evaluation_images_are_said(tmp_path):
     (tmp_path / "7.jpg").touch()
-    with pytest.raises(ConfigError, match="1 excluded as evaluation pictures"):
-        find_photographs([tmp_path], [write_annotations(tmp_path / "val.json", "7.jpg")])
+    with pytest.raises(ConfigError, match="1 excluded as evaluation images"):
+        find_images([tmp_path], [write_annotations(tmp_path / "val.json", "7.jpg")])
 
 
 def test_a_folder_that_is_not_there_is_said_even_beside_one_that_is(folder):
     with pytest.raises(ConfigError, match="typo is not a folder"):
-        find_photographs([folder, folder / "typo"])
+        find_images([folder, folder / "typo"])
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", "{}", '{"images": 3}', '{"images": [{"id": 1}]}'])
@@ -100,12 +100,12 @@ def test_annotations_that_are_none_are_refused(folder, content):
     path = folder / "val.json"
     path.write_text(content)
     with pytest.raises(ConfigError, match=r"val\.json is not a COCO annotation file"):
-        find_photographs([folder], [path])
+        find_images([folder], [path])
 
 
 def test_annotations_that_are_missing_are_refused(folder):
     with pytest.raises(ConfigError, match=r"val\.json"):
-        find_photographs([folder], [folder / "val.json"])
+        find_images([folder], [folder / "val.json"])
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (640, 480), (64, 64), (30, 900), (1000, 70)])
@@ -117,7 +117,7 @@ def test_a_crop_has_the_shape_of_its_canvas(shape):
         assert cut.dtype == np.uint8
 
 
-def test_a_crop_is_grey_where_the_picture_does_not_reach():
+def test_a_crop_is_grey_where_the_image_does_not_reach():
     spec = CropSpec(square=64, input_size=32, min_scale=0.99, max_scale=1.0)
     black = np.zeros((100, 200, 3), np.uint8)
     cut = crop(black, spec, (64, 64), _without_jitter(spec))
@@ -160,7 +160,7 @@ def test_scales_without_an_order_are_refused(scales):
         CropSpec(64, 64, *scales)
 
 
-def test_a_small_photograph_is_not_blown_up():
+def test_a_small_image_is_not_blown_up():
     rng = np.random.default_rng(0)
     spec = CropSpec(square=256, input_size=416, max_enlargement=1.0)
     found = crop(np.zeros((64, 80, 3), np.uint8), spec, (256, 256), rng)
@@ -184,7 +184,7 @@ def first_batches(paths: list[Path], count: int = 4, seed: int = 0, threads: int
 
 
 def test_a_stream_gives_batches_of_one_shape_each(folder):
-    batches = first_batches(find_photographs([folder]), count=12)
+    batches = first_batches(find_images([folder]), count=12)
     shapes = {batch.shape for batch in batches}
     assert shapes <= {(3, 64, 64, 3), (3, 48, 64, 3), (3, 64, 48, 3)}
     assert len(shapes) > 1
@@ -192,22 +192,22 @@ def test_a_stream_gives_batches_of_one_shape_each(folder):
 
 
 def test_a_seed_cuts_the_same_crops_again(folder):
-    paths = find_photographs([folder])
+    paths = find_images([folder])
     ours, again, other = first_batches(paths), first_batches(paths), first_batches(paths, seed=1)
     assert all(np.array_equal(a, b) for a, b in zip(ours, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(ours, other, strict=True))
 
 
 def test_threads_cut_different_crops(folder):
-    batches = first_batches(find_photographs([folder]), count=8, threads=2)
+    batches = first_batches(find_images([folder]), count=8, threads=2)
     assert len({batch.tobytes() for batch in batches}) == 8
 
 
-def test_unreadable_and_tiny_pictures_are_skipped_with_a_warning(folder, caplog):
+def test_unreadable_and_tiny_images_are_skipped_with_a_warning(folder, caplog):
     (folder / "broken.png").write_bytes(b"\x89PNG but no more")
-    write_picture(folder / "tiny.png", 40, 400)
+    write_image(folder / "tiny.png", 40, 400)
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
-    paths = find_photographs([folder])
+    paths = find_images([folder])
     assert len(paths) == 7
     with caplog.at_level(logging.WARNING):
         batches = first_batches(paths, count=20)
@@ -216,12 +216,12 @@ def test_unreadable_and_tiny_pictures_are_skipped_with_a_warning(folder, caplog)
         assert any(name in message and "skipped" in message for message in caplog.messages)
 
 
-def test_a_stream_without_a_single_readable_picture_ends_with_an_error(folder, monkeypatch):
-    monkeypatch.setattr(photographs, "MAX_MISSES", 5)
-    paths = find_photographs([folder])
+def test_a_stream_without_a_single_readable_image_ends_with_an_error(folder, monkeypatch):
+    monkeypatch.setattr(images, "MAX_MISSES", 5)
+    paths = find_images([folder])
     for path in paths:
-        path.write_bytes(b"no picture")
-    with CropStream(paths, SPEC, 2, seed=0) as stream, pytest.raises(ConfigError, match="5 photographs in a row"):
+        path.write_bytes(b"no image")
+    with CropStream(paths, SPEC, 2, seed=0) as stream, pytest.raises(ConfigError, match="5 images in a row"):
         next(iter(stream))
 
 
@@ -229,8 +229,8 @@ def test_whatever_breaks_in_a_thread_breaks_where_the_batches_are_read(folder, m
     def broken(*_: object) -> np.ndarray:
         raise MemoryError("no room for a crop")
 
-    monkeypatch.setattr(photographs, "crop", broken)
-    with CropStream(find_photographs([folder]), SPEC, 2, seed=0) as stream, pytest.raises(MemoryError):
+    monkeypatch.setattr(images, "crop", broken)
+    with CropStream(find_images([folder]), SPEC, 2, seed=0) as stream, pytest.raises(MemoryError):
         next(iter(stream))
 
 
@@ -240,7 +240,7 @@ def running() -> int:
 
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_stopping_ends_the_threads_and_the_batches(folder, taken):
-    stream = CropStream(find_photographs([folder]), SPEC, 2, seed=0, threads=3)
+    stream = CropStream(find_images([folder]), SPEC, 2, seed=0, threads=3)
     batches = iter(stream)
     for _ in range(taken):
         next(batches)
@@ -252,16 +252,16 @@ def test_stopping_ends_the_threads_and_the_batches(folder, taken):
     stream.stop()  # a second time does no harm
 
 
-@pytest.mark.parametrize(("pictures", "batch_size", "threads"), [(0, 1, 1), (1, 0, 1), (1, 1, 0), (1, -2, 1)])
-def test_a_stream_with_nothing_to_do_is_refused(folder, pictures, batch_size, threads):
-    paths = find_photographs([folder])[:pictures]
+@pytest.mark.parametrize(("images", "batch_size", "threads"), [(0, 1, 1), (1, 0, 1), (1, 1, 0), (1, -2, 1)])
+def test_a_stream_with_nothing_to_do_is_refused(folder, images, batch_size, threads):
+    paths = find_images([folder])[:images]
     with pytest.raises(ConfigError, match="too few"):
         CropStream(paths, SPEC, batch_size, seed=0, threads=threads)
 
 
-def test_a_picture_larger_than_the_library_takes_counts_as_unreadable(folder, monkeypatch):
+def test_a_image_larger_than_the_library_takes_counts_as_unreadable(folder, monkeypatch):
     def refuse(*_: object) -> None:
         raise cv2.error("too many pixels")
 
     monkeypatch.setattr(cv2, "imread", refuse)
-    assert photographs.read_photograph(folder / "0.png") is None
+    assert images.read_image(folder / "0.png") is None

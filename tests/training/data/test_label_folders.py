@@ -12,10 +12,10 @@ from splitnet.errors import ConfigError
 from training.data import label_folders as convert
 from training.data.class_names import read_class_names
 from training.data.coco import read_coco
-from training.data.label_folders import ConvertedPicture, read_voc, read_yolo, to_coco, write_coco
+from training.data.label_folders import ConvertedImage, read_voc, read_yolo, to_coco, write_coco
 
 
-def picture(path: Path, width: int = 100, height: int = 50) -> None:
+def image(path: Path, width: int = 100, height: int = 50) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (width, height)).save(path)
 
@@ -35,21 +35,21 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_voc_box_of_the_whole_picture_is_the_whole_picture(tmp_path):
-    picture(tmp_path / "images" / "a.png")
+def test_a_voc_box_of_the_whole_image_is_the_whole_image(tmp_path):
+    image(tmp_path / "images" / "a.png")
     write(tmp_path / "xml" / "a.xml", voc("a.png", ("cat", (1, 1, 100, 50)), ("ant", (11, 21, 11, 22))))
     found = read_voc(tmp_path / "xml", tmp_path / "images")
     assert found.class_names == ("ant", "cat")
-    assert found.pictures == (ConvertedPicture("a.png", 100, 50, (("cat", (0, 0, 100, 50)), ("ant", (10, 20, 1, 2)))),)
+    assert found.images == (ConvertedImage("a.png", 100, 50, (("cat", (0, 0, 100, 50)), ("ant", (10, 20, 1, 2)))),)
 
 
 def test_a_voc_file_may_leave_the_suffix_or_the_name_out(tmp_path):
     for name in ("a", "b"):
-        picture(tmp_path / "images" / "deep" / f"{name}.png")
+        image(tmp_path / "images" / "deep" / f"{name}.png")
     write(tmp_path / "xml" / "deep" / "a.xml", voc("a", ("cat", (1, 1, 9, 9))))
     write(tmp_path / "xml" / "deep" / "b.xml", voc("", ("cat", (1, 1, 9, 9))))
     found = read_voc(tmp_path / "xml", tmp_path / "images")
-    assert [p.name for p in found.pictures] == ["deep/a.png", "deep/b.png"]
+    assert [p.name for p in found.images] == ["deep/a.png", "deep/b.png"]
 
 
 @pytest.mark.parametrize(
@@ -58,54 +58,54 @@ def test_a_voc_file_may_leave_the_suffix_or_the_name_out(tmp_path):
         ("<annotation>", "unreadable XML"),
         ("", "unreadable XML"),
         ('<!DOCTYPE x [<!ENTITY a "aa">]><annotation/>', "unreadable XML"),
-        (voc("nowhere.png", ("cat", (1, 1, 9, 9))), "picture is missing, left out"),
-        (voc("../b.png", ("cat", (1, 1, 9, 9))), "picture outside the folder, left out"),
-        (voc("/etc/passwd", ("cat", (1, 1, 9, 9))), "picture outside the folder, left out"),
+        (voc("nowhere.png", ("cat", (1, 1, 9, 9))), "image is missing, left out"),
+        (voc("../b.png", ("cat", (1, 1, 9, 9))), "image outside the folder, left out"),
+        (voc("/etc/passwd", ("cat", (1, 1, 9, 9))), "image outside the folder, left out"),
     ],
 )
 def test_a_voc_file_of_no_use_is_counted(tmp_path, text, kind):
-    picture(tmp_path / "images" / "a.png")
+    image(tmp_path / "images" / "a.png")
     write(tmp_path / "xml" / "a.xml", voc("a.png", ("cat", (1, 1, 9, 9))))
     bad = write(tmp_path / "xml" / "b.xml", text)
     found = read_voc(tmp_path / "xml", tmp_path / "images")
-    assert len(found.pictures) == 1
-    assert found.findings.summary() == [f"1 x {kind}: {bad}"]
+    assert len(found.images) == 1
+    assert found.problems.summary() == [f"1 x {kind}: {bad}"]
 
 
 @pytest.mark.parametrize("box", [("x", 1, 9, 9), ("nan", 1, 9, 9), ("", 1, 9, 9)])
 def test_a_voc_object_without_box_or_name_is_counted(tmp_path, box):
-    picture(tmp_path / "images" / "a.png")
+    image(tmp_path / "images" / "a.png")
     objects = (("cat", (1, 1, 9, 9)), ("cat", box), (" ", (1, 1, 9, 9)))
     write(tmp_path / "xml" / "a.xml", voc("a.png", *objects))
     found = read_voc(tmp_path / "xml", tmp_path / "images")
-    assert len(found.pictures[0].objects) == 1
-    assert found.findings.counts == {"object without name and box, left out": 2}
+    assert len(found.images[0].objects) == 1
+    assert found.problems.counts == {"object without name and box, left out": 2}
 
 
 def test_a_huge_label_file_is_not_read(tmp_path, monkeypatch):
-    picture(tmp_path / "images" / "a.png")
+    image(tmp_path / "images" / "a.png")
     write(tmp_path / "xml" / "a.xml", voc("a.png", ("cat", (1, 1, 9, 9))))
     monkeypatch.setattr(convert, "MAX_LABEL_BYTES", 10)
-    with pytest.raises(ConfigError, match=r"names no object in a readable picture \(1 x unreadable XML"):
+    with pytest.raises(ConfigError, match=r"names no object in a readable image \(1 x unreadable XML"):
         read_voc(tmp_path / "xml", tmp_path / "images")
 
 
 def test_yolo_shares_become_pixels(tmp_path):
-    picture(tmp_path / "images" / "a.png")
+    image(tmp_path / "images" / "a.png")
     write(tmp_path / "txt" / "a.txt", "1 0.5 0.5 1 1\n\n0 0.25 0.5 0.1 0.2\n")
     found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant", "cat"))
-    (one,) = found.pictures
+    (one,) = found.images
     assert one.objects[0] == ("cat", (0, 0, 100, 50))
     assert one.objects[1][0] == "ant"
     assert one.objects[1][1] == pytest.approx((20, 20, 10, 10))
 
 
-def test_a_picture_without_yolo_text_has_no_object(tmp_path):
+def test_a_image_without_yolo_text_has_no_object(tmp_path):
     for name in ("a", "b"):
-        picture(tmp_path / "images" / f"{name}.png")
+        image(tmp_path / "images" / f"{name}.png")
     write(tmp_path / "txt" / "b.txt", "0 0.5 0.5 1 1")
     found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant",))
-    assert [len(p.objects) for p in found.pictures] == [0, 1]
+    assert [len(p.objects) for p in found.images] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -121,22 +121,22 @@ def test_a_picture_without_yolo_text_has_no_object(tmp_path):
     ],
 )
 def test_a_yolo_line_of_no_use_is_named(tmp_path, line, kind):
-    picture(tmp_path / "images" / "a.png")
+    image(tmp_path / "images" / "a.png")
     path = write(tmp_path / "txt" / "a.txt", f"0 0.5 0.5 1 1\n{line}\n")
     found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant",))
-    assert len(found.pictures[0].objects) == 1
-    assert found.findings.summary() == [f"1 x {kind}: {path} line 2"]
+    assert len(found.images[0].objects) == 1
+    assert found.problems.summary() == [f"1 x {kind}: {path} line 2"]
 
 
-def test_a_damaged_picture_or_text_is_counted(tmp_path):
-    picture(tmp_path / "images" / "a.png")
-    picture(tmp_path / "images" / "c.png")
+def test_a_damaged_image_or_text_is_counted(tmp_path):
+    image(tmp_path / "images" / "a.png")
+    image(tmp_path / "images" / "c.png")
     (tmp_path / "images" / "b.png").write_bytes(b"nothing")
     write(tmp_path / "txt" / "a.txt", "0 0.5 0.5 1 1")
     (tmp_path / "txt" / "c.txt").write_bytes(b"\xff\xfe")
     found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant",))
-    assert len(found.pictures) == 1
-    assert found.findings.counts == {"picture is unreadable, left out": 1, "unreadable text": 1}
+    assert len(found.images) == 1
+    assert found.problems.counts == {"image is unreadable, left out": 1, "unreadable text": 1}
 
 
 @pytest.mark.parametrize("read", [read_voc, lambda labels, images: read_yolo(labels, images, ("ant",))])
@@ -147,28 +147,28 @@ def test_folders_without_labels_are_refused(tmp_path, read):
         read(tmp_path, tmp_path)
     write(tmp_path / "labels" / "a.txt", "")
     write(tmp_path / "labels" / "a.xml", "<annotation/>")
-    with pytest.raises(ConfigError, match=r"names no object|not a folder of pictures"):
+    with pytest.raises(ConfigError, match=r"names no object|not a folder of images"):
         read(tmp_path / "labels", tmp_path / "nowhere")
 
 
 def test_what_is_written_reads_back_without_findings(tmp_path):
-    picture(tmp_path / "images" / "a.png")
-    picture(tmp_path / "images" / "b.png")
+    image(tmp_path / "images" / "a.png")
+    image(tmp_path / "images" / "b.png")
     write(tmp_path / "txt" / "a.txt", "1 0.5 0.5 0.4 0.4\n0 0.25 0.5 0.1 0.2\n")
     found = read_yolo(tmp_path / "txt", tmp_path / "images", ("ant", "cat"))
-    write_coco(tmp_path / "out" / "train.json", found, found.pictures)
+    write_coco(tmp_path / "out" / "train.json", found, found.images)
     result = read_coco(tmp_path / "out" / "train.json", tmp_path / "images")
-    assert result.findings.summary() == []
+    assert result.problems.summary() == []
     assert result.class_names == ("ant", "cat")
-    assert [p.labels.tolist() for p in result.pictures] == [[1, 0], []]
-    assert result.pictures[0].boxes.round(3).tolist() == [[30, 15, 70, 35], [20, 20, 30, 30]]
+    assert [p.labels.tolist() for p in result.images] == [[1, 0], []]
+    assert result.images[0].boxes.round(3).tolist() == [[30, 15, 70, 35], [20, 20, 30, 30]]
     raw = json.loads((tmp_path / "out" / "train.json").read_text())
     assert [a["id"] for a in raw["annotations"]] == [1, 2]
     assert raw["annotations"][0]["area"] == 800
 
 
 def test_ids_are_those_of_the_names_in_order():
-    assert to_coco(convert.Converted(("b", "a"), (), convert.Findings()), [])["categories"] == [
+    assert to_coco(convert.Converted(("b", "a"), (), convert.DataProblems()), [])["categories"] == [
         {"id": 1, "name": "b"},
         {"id": 2, "name": "a"},
     ]

@@ -60,8 +60,8 @@ def test_names_that_are_not_as_many_as_the_classes_are_refused(checkpoint, tmp_p
 def test_a_detector_trained_here_knows_its_names(tmp_path):
     teacher = make_teacher()
     write_detector(tmp_path, teacher.state_dict(), DetectorNote("yolox-nano", ("a", "b", "c"), 64, "", 1))
-    pictures = [255 * torch.rand(2, 3, 64, 64)]
-    network = start_network(YOLOXFamily(), "yolox-nano", ["c", "x"], Start(tmp_path), pictures, 0)
+    images = [255 * torch.rand(2, 3, 64, 64)]
+    network = start_network(YOLOXFamily(), "yolox-nano", ["c", "x"], Start(tmp_path), images, 0)
     bias, old = network.head.cls_preds[0].bias, teacher.head.cls_preds[0].bias
     assert bias[0] == old[2]
     assert bias[1] != old[1]
@@ -69,9 +69,9 @@ def test_a_detector_trained_here_knows_its_names(tmp_path):
 
 
 def test_a_bundle_knows_the_names_of_its_detectors_classes(tiny_bundle, caplog):
-    pictures = [255 * torch.rand(2, 3, 64, 64)]
+    images = [255 * torch.rand(2, 3, 64, 64)]
     with caplog.at_level(logging.INFO):
-        start_network(YOLOXFamily(), "yolox-nano", ["class 7", "x"], Start(tiny_bundle), pictures, 0)
+        start_network(YOLOXFamily(), "yolox-nano", ["class 7", "x"], Start(tiny_bundle), images, 0)
     assert "knows 80 classes: kept class 7; new x" in caplog.text
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from splitnet.errors import ConfigError
-from tests.support.tiny_student import pictures
+from tests.support.tiny_student import random_images
 from tests.training.detectors.tiny_family import TinyFamily
 from training.data.labelled_stream import LabelledBatch
 from training.detectors.family import FAMILIES, MODELS, family_of
@@ -28,7 +28,7 @@ from training.detectors.yolox.family import YOLOXFamily
 
 def batch(seed: int = 0, side: int = 64) -> LabelledBatch:
     boxes = np.array([[4, 4, side - 4, side - 8], [0, 0, side // 2, side // 2]], np.float32)
-    return LabelledBatch(pictures(2, side, side, seed), (boxes, boxes[:1]), (np.array([0, 1]), np.array([1])))
+    return LabelledBatch(random_images(2, side, side, seed), (boxes, boxes[:1]), (np.array([0, 1]), np.array([1])))
 
 
 def make(classes: int = 2, **changes: object) -> DetectorTraining:
@@ -159,7 +159,7 @@ def test_a_yolox_learns_a_batch_by_heart():
     assert "distance" in task.train(batch(), 1.0)
     deployed = task.result()
     with torch.inference_mode():
-        found = family.detections(deployed(family.inputs(batch().pictures, torch.device("cpu"))), 64, 0.0)
+        found = family.detections(deployed(family.inputs(batch().images, torch.device("cpu"))), 64, 0.0)
     assert len(found) == 2
     assert not any(".bn." in name for name in deployed.state_dict())
 

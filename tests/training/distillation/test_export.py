@@ -17,8 +17,8 @@ from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.split_detector import DeviceHalf, image_input
 from splitnet.nn.yolox.network import YOLOX
 from tests.splitnet.nn.yolox.test_network import randomise_norms
-from tests.support.tiny_student import CLASSES, DECODER, ENCODER, make_teacher, student_spec, write_pictures
-from training.distillation.export import export_bundle, photograph_latents
+from tests.support.tiny_student import CLASSES, DECODER, ENCODER, make_teacher, student_spec, write_random_images
+from training.distillation.export import export_bundle, image_latents
 from training.distillation.student import Student
 
 INPUT_SIZE = 128
@@ -33,8 +33,8 @@ def manifest() -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_pictures(tmp_path_factory.mktemp("photographs"), 8, 120, 160)
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_random_images(tmp_path_factory.mktemp("images"), 8, 120, 160)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +56,9 @@ def student(teacher: YOLOX) -> Student:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, student: Student, teacher: YOLOX, photographs: list[Path]) -> Path:
+def folder(tmp_path_factory, student: Student, teacher: YOLOX, images: list[Path]) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "exported"
-    export_bundle(folder, manifest(), student, teacher, photographs)
+    export_bundle(folder, manifest(), student, teacher, images)
     return folder
 
 
@@ -82,8 +82,8 @@ def batch_of(canvas: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("width", "quality"), POINTS)
-def test_symbols_are_those_of_the_trained_ensemble(student, device, photographs, width, quality):
-    canvas = canvas_of(photographs[0])
+def test_symbols_are_those_of_the_trained_ensemble(student, device, images, width, quality):
+    canvas = canvas_of(images[0])
     symbols = device.encoder.encode(canvas, width, quality)
     gains, _ = student.quantiser.gains()
     with torch.inference_mode():
@@ -96,8 +96,8 @@ def test_symbols_are_those_of_the_trained_ensemble(student, device, photographs,
 
 
 @pytest.mark.parametrize(("width", "quality"), POINTS)
-def test_the_server_half_says_what_the_student_says(student, device, server, photographs, width, quality):
-    canvas = canvas_of(photographs[1])
+def test_the_server_half_says_what_the_student_says(student, device, server, images, width, quality):
+    canvas = canvas_of(images[1])
     symbols = device.encoder.encode(canvas, width, quality)
     _, inverse = student.quantiser.gains()
     latent = torch.zeros(1, *device.manifest.latent_size)
@@ -110,8 +110,8 @@ def test_the_server_half_says_what_the_student_says(student, device, server, pho
     assert (exported - trained).abs().max() < 0.02 * trained.abs().max()
 
 
-def test_the_unsplit_detector_is_in_the_bundle(teacher, server, photographs):
-    image = image_input(canvas_of(photographs[0]), INPUT_SIZE)[None]
+def test_the_unsplit_detector_is_in_the_bundle(teacher, server, images):
+    image = image_input(canvas_of(images[0]), INPUT_SIZE)[None]
     assert server.detector is not None
     with torch.inference_mode():
         trained, exported = teacher(image), server.detector(image)
@@ -119,8 +119,8 @@ def test_the_unsplit_detector_is_in_the_bundle(teacher, server, photographs):
 
 
 @pytest.mark.parametrize(("width", "quality"), POINTS)
-def test_bitstreams_are_near_the_entropy_of_their_symbols(device, photographs, width, quality):
-    latents = [device.encoder.encode(canvas_of(path), width, quality) for path in photographs]
+def test_bitstreams_are_near_the_entropy_of_their_symbols(device, images, width, quality):
+    latents = [device.encoder.encode(canvas_of(path), width, quality) for path in images]
     payload = sum(len(device.codec.compress(s, width, quality)) - HEADER_BYTES for s in latents)
     assert payload * 8 < 1.35 * empirical_bits(np.stack(latents)) + 8 * 8 * len(latents)
     ideal = sum(device.codec.model.bits(s, width, quality) for s in latents)
@@ -136,9 +136,9 @@ def empirical_bits(latents: np.ndarray) -> float:
     return total
 
 
-def test_what_is_exported_travels_unchanged(device, server, photographs):
+def test_what_is_exported_travels_unchanged(device, server, images):
     for width, quality in POINTS:
-        symbols = device.encoder.encode(canvas_of(photographs[2]), width, quality)
+        symbols = device.encoder.encode(canvas_of(images[2]), width, quality)
         header, received = server.codec.decompress(device.codec.compress(symbols, width, quality))
         assert (header.width, header.quality) == (width, quality)
         np.testing.assert_array_equal(received, symbols)
@@ -150,14 +150,14 @@ def test_the_manifest_says_what_was_written(folder, device):
     assert set(device.manifest.files) == {*FILES, "detector.safetensors"}
 
 
-def test_exporting_leaves_the_student_as_it_is(student, teacher, photographs, tmp_path):
+def test_exporting_leaves_the_student_as_it_is(student, teacher, images, tmp_path):
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    export_bundle(tmp_path, manifest(), student, teacher, photographs[:1])
+    export_bundle(tmp_path, manifest(), student, teacher, images[:1])
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
-def test_exporting_twice_gives_the_same_bundle(student, photographs, tmp_path):
-    first, second = (export_bundle(tmp_path / n, manifest(), student, None, photographs[:1]) for n in "ab")
+def test_exporting_twice_gives_the_same_bundle(student, images, tmp_path):
+    first, second = (export_bundle(tmp_path / n, manifest(), student, None, images[:1]) for n in "ab")
     assert first.digest == second.digest
     assert set(first.files) == set(FILES)
     assert load_server(tmp_path / "a").detector is None
@@ -167,31 +167,31 @@ def device_half(student: Student) -> DeviceHalf:
     return DeviceHalf(student.encoder.materialise(2), student.quantiser.gains()[0])
 
 
-def test_tables_are_fitted_on_the_latents_that_devices_make(student, photographs):
+def test_tables_are_fitted_on_the_latents_that_devices_make(student, images):
     half = device_half(student)
-    latents = photograph_latents(half, SIDES, photographs[:2])
+    latents = image_latents(half, SIDES, images[:2])
     assert [len(of_width) for of_width in latents] == [2, 2]
     for width, (_, second) in enumerate(latents):
-        torch.testing.assert_close(second, half.latent(canvas_of(photographs[1]), width + 1))
+        torch.testing.assert_close(second, half.latent(canvas_of(images[1]), width + 1))
 
 
-def test_each_width_is_fitted_on_pictures_of_its_own_size(student, photographs):
-    latents = photograph_latents(device_half(student), (64, INPUT_SIZE), photographs[:1])
+def test_each_width_is_fitted_on_images_of_its_own_size(student, images):
+    latents = image_latents(device_half(student), (64, INPUT_SIZE), images[:1])
     assert [tuple(of_width[0].shape[1:]) for of_width in latents] == [(3, 4), (6, 8)]
 
 
-def test_unreadable_photographs_are_left_out(student, photographs, tmp_path):
+def test_unreadable_images_are_left_out(student, images, tmp_path):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
-    latents = photograph_latents(device_half(student), SIDES, [broken, photographs[0]])
+    broken.write_bytes(b"no image")
+    latents = image_latents(device_half(student), SIDES, [broken, images[0]])
     assert [len(of_width) for of_width in latents] == [1, 1]
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_without_a_readable_photograph_there_is_no_bundle(student, tmp_path, count):
+def test_without_a_readable_image_there_is_no_bundle(student, tmp_path, count):
     paths = [tmp_path / f"{i}.png" for i in range(count)]
     for path in paths:
-        path.write_bytes(b"no picture")
-    with pytest.raises(ConfigError, match=f"none of {count} photographs"):
+        path.write_bytes(b"no image")
+    with pytest.raises(ConfigError, match=f"none of {count} images"):
         export_bundle(tmp_path / "bundle", manifest(), student, None, paths)
     assert not (tmp_path / "bundle").exists()

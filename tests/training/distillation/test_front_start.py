@@ -24,9 +24,9 @@ from tests.support.tiny_student import (
     SQUARE,
     front_spec,
     make_teacher,
-    pictures,
+    random_images,
     student_spec,
-    write_pictures,
+    write_random_images,
 )
 from training.data.images import on_grey_square
 from training.distillation.export import export_bundle, refined
@@ -35,7 +35,7 @@ from training.distillation.recipe import ENSEMBLE
 from training.distillation.recipe import FRONT as RECIPE
 from training.distillation.student import Student
 from training.distillation.task import Distillation, DistillConfig
-from training.evaluation.systems import SplitContender
+from training.evaluation.systems import SplitSystem
 
 INPUT_SIZE = 128
 WIDE = replace(FRONT, latent_channels=256)  # of 64 channels in patches of 2x2: nothing is left out
@@ -44,8 +44,8 @@ CONFIG = DistillConfig(SQUARE, replace(RECIPE, prices=(2.0, 0.2)))
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_pictures(tmp_path_factory.mktemp("photographs"), 8, 120, 160)
+def image_paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_random_images(tmp_path_factory.mktemp("images"), 8, 120, 160)
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +53,20 @@ def teacher() -> YOLOX:
     return make_teacher()
 
 
-def distillation(config: DistillConfig, teacher: YOLOX, photographs: list[Path]) -> Distillation:
+def distillation(config: DistillConfig, teacher: YOLOX, image_paths: list[Path]) -> Distillation:
     """Return a distillation whose front begins as it should."""
     return Distillation(
         config,
         front_spec(),
         teacher,
-        lambda student, detector: start_front(student, detector, photographs, INPUT_SIZE),
+        lambda student, detector: start_front(student, detector, image_paths, INPUT_SIZE),
     )
 
 
-def begun(teacher: YOLOX, photographs: list[Path], spec=FRONT) -> Student:
+def begun(teacher: YOLOX, image_paths: list[Path], spec=FRONT) -> Student:
     torch.manual_seed(0)
     student = Student(replace(front_spec(), encoder=spec))
-    start_front(student, teacher, photographs, INPUT_SIZE)
+    start_front(student, teacher, image_paths, INPUT_SIZE)
     torch.nn.init.zeros_(student.decoder.branches["dark3"][-1].weight)
     torch.nn.init.zeros_(student.decoder.branches["dark3"][-1].bias)
     torch.nn.init.zeros_(student.encoder.analysis.out.bias)
@@ -75,44 +75,44 @@ def begun(teacher: YOLOX, photographs: list[Path], spec=FRONT) -> Student:
 
 @torch.no_grad()
 def error(student: Student, teacher: YOLOX) -> float:
-    canvas, _ = on_grey_square(pictures(4, INPUT_SIZE, INPUT_SIZE), INPUT_SIZE, CPU)
+    canvas, _ = on_grey_square(random_images(4, INPUT_SIZE, INPUT_SIZE), INPUT_SIZE, CPU)
     features = student.encoder.features(canvas)
     difference = student.decoder(student.encoder(canvas))["dark3"] - features
     return float(difference.square().mean() / features.var())
 
 
-def test_without_rounding_all_coefficients_give_the_features_back(teacher, photographs):
-    assert error(begun(teacher, photographs, WIDE), teacher) < 1e-6
+def test_without_rounding_all_coefficients_give_the_features_back(teacher, image_paths):
+    assert error(begun(teacher, image_paths, WIDE), teacher) < 1e-6
 
 
-def test_the_strongest_coefficients_come_nearer_than_the_mean(teacher, photographs):
-    assert error(begun(teacher, photographs), teacher) < 0.7
+def test_the_strongest_coefficients_come_nearer_than_the_mean(teacher, image_paths):
+    assert error(begun(teacher, image_paths), teacher) < 0.7
 
 
 @torch.no_grad()
-def test_grey_is_a_latent_of_zeros(teacher, photographs):
-    latent = begun(teacher, photographs).encoder(torch.full((1, 3, 224, 224), 114.0))
+def test_grey_is_a_latent_of_zeros(teacher, image_paths):
+    latent = begun(teacher, image_paths).encoder(torch.full((1, 3, 224, 224), 114.0))
     assert float(latent[:, :, 4:10, 4:10].abs().max()) < 1e-4  # away from the borders, which see zeros
 
 
 @torch.no_grad()
-def test_where_nothing_was_sent_the_decoder_says_grey(teacher, photographs):
-    student = begun(teacher, photographs)
+def test_where_nothing_was_sent_the_decoder_says_grey(teacher, image_paths):
+    student = begun(teacher, image_paths)
     grey = student.encoder.features(torch.full((1, 3, 224, 224), 114.0))[0, :, 14, 14]
     nothing = student.decoder(torch.zeros(1, FRONT.latent_channels, 4, 4))["dark3"]
     torch.testing.assert_close(nothing[0, :, 3, 3], grey, atol=1e-5, rtol=1e-4)
 
 
-def test_steps_fall_from_quality_to_quality(teacher, photographs):
-    gains, inverse = begun(teacher, photographs).quantiser.gains()
+def test_steps_fall_from_quality_to_quality(teacher, image_paths):
+    gains, inverse = begun(teacher, image_paths).quantiser.gains()
     np.testing.assert_allclose(gains[0, :, 0], [1 / FIRST_STEP, 1 / LAST_STEP], rtol=1e-5)
     assert bool((inverse > 0).all())
 
 
-def test_the_tail_and_the_stages_are_the_detectors_and_stay(teacher, photographs):
-    task = distillation(CONFIG, teacher, photographs)
+def test_the_tail_and_the_stages_are_the_detectors_and_stay(teacher, image_paths):
+    task = distillation(CONFIG, teacher, image_paths)
     before = {name: value.clone() for name, value in task.student.encoder.state_dict().items()}
-    task.train(pictures(2), 0.3)
+    task.train(random_images(2), 0.3)
     after = task.student.encoder.state_dict()
     own = teacher.backbone.backbone.dark2.state_dict()["0.dconv.conv.weight"]
     assert torch.equal(after["stages.dark2.0.dconv.conv.weight"], own)
@@ -121,10 +121,10 @@ def test_the_tail_and_the_stages_are_the_detectors_and_stay(teacher, photographs
     assert not torch.equal(after["analysis.reduce.weight"], before["analysis.reduce.weight"])
 
 
-def test_the_stages_learn_only_where_that_is_asked_for(teacher, photographs):
-    task = distillation(replace(CONFIG, train_front=True), teacher, photographs)
+def test_the_stages_learn_only_where_that_is_asked_for(teacher, image_paths):
+    task = distillation(replace(CONFIG, train_front=True), teacher, image_paths)
     before = task.student.encoder.stages["stem"].conv.weight.detach().clone()
-    task.train(pictures(2), 0.3)
+    task.train(random_images(2), 0.3)
     moved = (task.student.encoder.stages["stem"].conv.weight.detach() - before).abs().max()
     assert 0 < float(moved) <= 1.1 * RECIPE.front_rate
     assert not any(parameter.requires_grad for parameter in task.teacher.parameters())
@@ -132,7 +132,7 @@ def test_the_stages_learn_only_where_that_is_asked_for(teacher, photographs):
 
 def test_a_run_that_trains_more_than_the_one_before_begins_with_its_weights(teacher):
     before, after = (Distillation(replace(CONFIG, train_front=on), front_spec(), teacher) for on in (False, True))
-    before.train(pictures(2), 0.3)
+    before.train(random_images(2), 0.3)
     after.load(before.state())
     for name, value in before.student.state_dict().items():
         assert torch.equal(value, after.student.state_dict()[name])
@@ -147,38 +147,38 @@ def test_an_ensemble_has_no_stages_to_train(teacher):
         )
 
 
-def test_the_average_begins_where_the_student_begins(teacher, photographs):
-    task = distillation(CONFIG, teacher, photographs)
+def test_the_average_begins_where_the_student_begins(teacher, image_paths):
+    task = distillation(CONFIG, teacher, image_paths)
     for name, value in task.result().state_dict().items():
         torch.testing.assert_close(value, task.student.state_dict()[name])
 
 
-def test_training_goes_down_from_there(teacher, photographs):
-    task = distillation(DistillConfig(SQUARE, replace(RECIPE, prices=(0.0, 0.0))), teacher, photographs)
-    errors = [task.train(pictures(2), 0.3)["dark4"][0] for _ in range(30)]
+def test_training_goes_down_from_there(teacher, image_paths):
+    task = distillation(DistillConfig(SQUARE, replace(RECIPE, prices=(0.0, 0.0))), teacher, image_paths)
+    errors = [task.train(random_images(2), 0.3)["dark4"][0] for _ in range(30)]
     assert np.mean(errors[-4:]) < 0.8 * np.mean(errors[:4])
 
 
-def test_without_a_readable_photograph_there_is_no_beginning(teacher, tmp_path):
-    with pytest.raises(ConfigError, match="none of 1 photographs can be read"):
+def test_without_a_readable_image_there_is_no_beginning(teacher, tmp_path):
+    with pytest.raises(ConfigError, match="none of 1 images can be read"):
         start_front(Student(front_spec()), teacher, [tmp_path / "absent.png"], INPUT_SIZE)
 
 
 @pytest.fixture(scope="module")
-def bundle(teacher, photographs, tmp_path_factory) -> Path:
+def bundle(teacher, image_paths, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bundle")
     names = tuple(f"class {i}" for i in range(CLASSES))
     manifest = Manifest("front", "yolox-nano", "dark3", INPUT_SIZE, names, 3, FRONT, DECODER, {})
-    student = begun(teacher, photographs)
+    student = begun(teacher, image_paths)
     student.take_tail(teacher)
-    export_bundle(folder, manifest, student, teacher, photographs)
+    export_bundle(folder, manifest, student, teacher, image_paths)
     return folder
 
 
 def test_a_bundle_has_qualities_between_the_trained_ones(bundle):
     device = load_device(bundle)
     assert (device.encoder.widths, device.encoder.qualities) == (2, 3)
-    canvas = cv2.resize(pictures(1)[0], (INPUT_SIZE, INPUT_SIZE))
+    canvas = cv2.resize(random_images(1)[0], (INPUT_SIZE, INPUT_SIZE))
     sizes = [len(device.codec.compress(device.encoder.encode(canvas, 2, q), 2, q)) for q in range(3)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[2]
@@ -186,19 +186,19 @@ def test_a_bundle_has_qualities_between_the_trained_ones(bundle):
 
 @pytest.mark.parametrize(("width", "side"), [(1, 64), (2, 128)])
 @torch.inference_mode()
-def test_a_width_is_a_size_of_the_picture_and_the_server_need_not_know(bundle, width, side):
+def test_a_width_is_a_size_of_the_image_and_the_server_need_not_know(bundle, width, side):
     device, server = load_device(bundle), load_server(bundle)
-    contender = SplitContender(device, server, OperatingPoint(Codec.RANS, width, 2))
-    frame = pictures(1, 120, 160)[0]
-    box = Letterbox.fit(160, 120, contender.input_size)
-    payload = contender.compress(frame, box)
+    system = SplitSystem(device, server, OperatingPoint(Codec.RANS, width, 2))
+    frame = random_images(1, 120, 160)[0]
+    box = Letterbox.fit(160, 120, system.input_size)
+    payload = system.compress(frame, box)
     _, symbols = server.codec.decompress(payload)
     assert symbols.shape == (FRONT.latent_channels, side * 3 // 64, side // 16)
-    assert contender.raw(payload, box).shape == (1, 16**2 + 8**2 + 4**2, 5 + CLASSES)
+    assert system.raw(payload, box).shape == (1, 16**2 + 8**2 + 4**2, 5 + CLASSES)
 
 
 @torch.inference_mode()
-def test_what_a_small_picture_leaves_free_is_grey(bundle, teacher):
+def test_what_a_small_image_leaves_free_is_grey(bundle, teacher):
     server = load_server(bundle).half
     nothing = server.decoder(torch.zeros(1, FRONT.latent_channels, 8, 8))["dark3"]
     grey = teacher.trace({"image": image_input(np.full((64, 64, 3), 114, np.uint8), INPUT_SIZE)[None]})["dark3"]

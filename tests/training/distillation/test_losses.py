@@ -22,12 +22,12 @@ CERTAIN = 20.0  # as a logit; its negative is certain too
 ONES = torch.ones(1, 1, 1, 1)
 
 
-def predictions(pictures: int = 1, classes: int = 3, seed: int = 0) -> torch.Tensor:
-    return torch.randn(pictures, ANCHORS, 5 + classes, generator=torch.Generator().manual_seed(seed))
+def predictions(images: int = 1, classes: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.randn(images, ANCHORS, 5 + classes, generator=torch.Generator().manual_seed(seed))
 
 
-def nothing_seen(pictures: int = 1, cells: int = CELLS, classes: int = 3) -> torch.Tensor:
-    return torch.full((pictures, 4 * cells**2 + cells**2 + (cells // 2) ** 2, 5 + classes), -CERTAIN)
+def nothing_seen(images: int = 1, cells: int = CELLS, classes: int = 3) -> torch.Tensor:
+    return torch.full((images, 4 * cells**2 + cells**2 + (cells // 2) ** 2, 5 + classes), -CERTAIN)
 
 
 def test_a_perfect_copy_has_no_error():
@@ -109,7 +109,7 @@ def test_twice_the_objects_with_the_same_faults_cost_the_same():
     assert detection_error(student, teacher).item() == pytest.approx(few.item(), rel=1e-4)
 
 
-def test_an_empty_picture_is_finite_and_so_is_its_gradient():
+def test_an_empty_image_is_finite_and_so_is_its_gradient():
     student = predictions().requires_grad_()
     detection_error(student, nothing_seen()).backward()
     assert student.grad is not None
@@ -159,17 +159,17 @@ def test_attention_spreads_coarse_objects_over_four_cells():
     torch.testing.assert_close(seen_at(coarse, cells), expected, atol=1e-3, rtol=0)
 
 
-def test_attention_is_a_share_for_every_picture():
+def test_attention_is_a_share_for_every_image():
     seen = attention(predictions(3), CELLS)
     assert seen.shape == (3, 1, CELLS, CELLS)
     assert (seen >= 0).all() and (seen <= 1).all()
 
 
-def outputs(seed: int, pictures: int = 2) -> dict[str, torch.Tensor]:
+def outputs(seed: int, images: int = 2) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shapes = {"dark3": (4, 2 * CELLS), "dark4": (8, CELLS), "p5": (8, CELLS // 2)}
-    features = {n: torch.randn(pictures, c, s, s, generator=generator) for n, (c, s) in shapes.items()}
-    return {**features, "raw": predictions(pictures, seed=seed)}
+    features = {n: torch.randn(images, c, s, s, generator=generator) for n, (c, s) in shapes.items()}
+    return {**features, "raw": predictions(images, seed=seed)}
 
 
 WEIGHTS = {"dark3": 1.0, "dark4": 0.5, "p5": 0.7, "raw": 0.25}
@@ -195,7 +195,7 @@ def test_outputs_without_weight_or_not_there_are_left_out():
 
 
 def test_errors_count_more_where_the_teacher_sees_an_object():
-    teacher = outputs(0, pictures=1)
+    teacher = outputs(0, images=1)
     cells = 4
     teacher["dark4"] = torch.randn(1, 8, cells, cells, generator=torch.Generator().manual_seed(0))
     teacher["raw"] = nothing_seen(cells=cells)

@@ -86,7 +86,7 @@ def test_a_new_quantiser_has_finer_steps_for_higher_qualities():
     assert (gains.diff(dim=1) > 0).all()
 
 
-def test_each_picture_gets_the_gains_of_its_own_width_and_quality(quantiser):
+def test_each_image_gets_the_gains_of_its_own_width_and_quality(quantiser):
     gains, inverse = quantiser.gains()
     latent = torch.randn(3, CHANNELS, 2, 2) * 5
     widths, qualities = torch.tensor([1, 3, 2]), torch.tensor([0, 3, 1])
@@ -96,7 +96,7 @@ def test_each_picture_gets_the_gains_of_its_own_width_and_quality(quantiser):
         torch.testing.assert_close(y_hat[i], (latent[i] * gain).round() * undo)
 
 
-def test_bits_are_summed_for_each_picture(quantiser):
+def test_bits_are_summed_for_each_image(quantiser):
     widths, qualities = torch.tensor([1, 1]), torch.tensor([0, 0])
     small = quantiser(torch.zeros(2, CHANNELS, 2, 2), widths, qualities).bits
     large = quantiser(torch.zeros(2, CHANNELS, 20, 20), widths, qualities).bits
@@ -134,7 +134,7 @@ def draw(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return uniform_operating_points(count, WIDTHS, QUALITIES, torch.Generator().manual_seed(seed))
 
 
-def test_a_third_of_the_pictures_and_an_even_share_of_the_others_get_the_full_width():
+def test_a_third_of_the_images_and_an_even_share_of_the_others_get_the_full_width():
     widths, qualities = draw(60_000)
     shares = torch.bincount(widths, minlength=WIDTHS + 1) / len(widths)
     rest = 2 / 3 / WIDTHS

@@ -11,7 +11,7 @@ import torch
 
 from splitnet.errors import ConfigError
 from splitnet.nn.yolox.network import YOLOX
-from tests.support.tiny_student import SQUARE, forever, make_teacher, pictures
+from tests.support.tiny_student import SQUARE, forever, make_teacher, random_images
 from training.distillation.recompression import CLEAN_SHARE, RecompressConfig, Recompression, recompressed
 from training.loop.run import CHECKPOINT, Run
 
@@ -31,22 +31,22 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
     return all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-def test_some_pictures_stay_clean_and_the_others_lose_something():
+def test_some_images_stay_clean_and_the_others_lose_something():
     rng = np.random.default_rng(0)
-    (picture,) = noisy(1)
-    seen = [recompressed(picture, rng) for _ in range(300)]
-    assert all(other.shape == picture.shape and other.dtype == np.uint8 for other in seen)
-    clean = np.mean([np.array_equal(other, picture) for other in seen])
+    (image,) = noisy(1)
+    seen = [recompressed(image, rng) for _ in range(300)]
+    assert all(other.shape == image.shape and other.dtype == np.uint8 for other in seen)
+    clean = np.mean([np.array_equal(other, image) for other in seen])
     assert clean == pytest.approx(CLEAN_SHARE, abs=0.07)
-    errors = [np.abs(other.astype(int) - picture).mean() for other in seen]
+    errors = [np.abs(other.astype(int) - image).mean() for other in seen]
     assert max(errors) > 30  # thin links are meant too
 
 
-def test_a_compressed_picture_still_is_the_picture():
+def test_a_compressed_image_still_is_the_image():
     rng = np.random.default_rng(0)
-    (picture,) = pictures(1)
+    (image,) = random_images(1)
     for _ in range(50):
-        assert np.abs(recompressed(picture, rng).astype(int) - picture).mean() < 40
+        assert np.abs(recompressed(image, rng).astype(int) - image).mean() < 40
 
 
 def test_the_student_starts_as_its_teacher_and_the_teacher_stays(task):
@@ -59,7 +59,7 @@ def test_the_student_starts_as_its_teacher_and_the_teacher_stays(task):
 
 def test_the_error_on_a_fixed_batch_falls(task, monkeypatch):
     batch, rng = noisy(2), np.random.default_rng(1)
-    compressed = np.stack([recompressed(picture, rng) for picture in batch])
+    compressed = np.stack([recompressed(image, rng) for image in batch])
     assert not np.array_equal(batch, compressed)
     monkeypatch.setattr(task, "_compress", lambda _: compressed)
     errors = [sum(sum(values) for values in task.train(batch, 0.3).values()) for _ in range(12)]

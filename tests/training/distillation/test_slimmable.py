@@ -18,7 +18,15 @@ from splitnet.manifest import Manifest
 from splitnet.nn.encoder.slimmable import SharedEncoder, SlimmableSpec
 from splitnet.nn.split_detector import DeviceHalf
 from tests.support.labelled_images import annotations
-from tests.support.tiny_student import CLASSES, DECODER, SQUARE, make_teacher, pictures, slimmable_spec, write_pictures
+from tests.support.tiny_student import (
+    CLASSES,
+    DECODER,
+    SQUARE,
+    make_teacher,
+    random_images,
+    slimmable_spec,
+    write_random_images,
+)
 from training import distill as distill_run
 from training.detectors.detector_file import DetectorNote, write_detector
 from training.distill import train_split
@@ -131,12 +139,12 @@ def exported(folder: Path, spec: StudentSpec, qualities: int) -> tuple[Student, 
     with torch.no_grad():
         student.quantiser.log_gain.add_(1.0)
         student.encoder.bias.normal_()
-    crops = torch.from_numpy(pictures(4)).permute(0, 3, 1, 2).float()
+    crops = torch.from_numpy(random_images(4)).permute(0, 3, 1, 2).float()
     measure_statistics(student.encoder, [crops])
     names = tuple(f"class {i}" for i in range(CLASSES))
     manifest = Manifest("slim", "yolox-nano", "dark3", 128, names, qualities, spec.encoder, spec.decoder, {})
     bundle = folder / "slim"
-    export_bundle(bundle, manifest, student.eval(), None, write_pictures(folder, 4, 120, 160))
+    export_bundle(bundle, manifest, student.eval(), None, write_random_images(folder, 4, 120, 160))
     return student, bundle
 
 
@@ -144,7 +152,7 @@ def test_a_bundle_says_what_was_trained_at_every_width_and_quality(tmp_path):
     student, folder = exported(tmp_path, slimmable_spec(), 3)
     device, server = load_device(folder), load_server(folder)
     gains, _ = student.quantiser.gains()
-    canvas = pictures(1, 96, 128)[0]
+    canvas = random_images(1, 96, 128)[0]
     image = torch.from_numpy(canvas).permute(2, 0, 1)[None].float()
     for width in (1, 2, 3):
         for quality, trained in ((0, 0), (2, 1)):
@@ -165,14 +173,14 @@ def test_a_bundle_says_what_was_trained_at_every_width_and_quality(tmp_path):
 def test_channels_that_are_not_sent_cost_next_to_nothing(tmp_path):
     _, folder = exported(tmp_path, slimmable_spec(), 2)
     device = load_device(folder)
-    symbols = device.encoder.encode(pictures(1, 96, 128)[0], 2, 0)
+    symbols = device.encoder.encode(random_images(1, 96, 128)[0], 2, 0)
     assert np.all(symbols[3:] == 0)
     assert np.any(symbols[:3] != 0)
     bits = device.codec.model.bits
     assert bits(symbols, 2, 0) - bits(symbols[:3], 2, 0) < 0.1  # 144 symbols
 
 
-NEEDED = {"teacher": Path("t.onnx"), "classes": Path("c.json"), "photographs": (Path("p"),), "run": Path("r")}
+NEEDED = {"teacher": Path("t.onnx"), "classes": Path("c.json"), "images": (Path("p"),), "run": Path("r")}
 SETTINGS = DistillSettings(**NEEDED, bundle=Path("b"), encoder="slimmable")
 
 
@@ -223,13 +231,13 @@ CONFIG = DistillConfig(SQUARE, replace(SLIMMABLE, prices=(2.0, 0.2), matrix_rate
 
 
 def test_the_error_on_a_fixed_batch_falls_at_every_width():
-    task, batch = Distillation(CONFIG, slimmable_spec(), make_teacher()), pictures(4)
+    task, batch = Distillation(CONFIG, slimmable_spec(), make_teacher()), random_images(4)
     errors = [task.train(batch, 0.3)["dark4"][0] for _ in range(24)]
     assert np.mean(errors[-4:]) < 0.8 * np.mean(errors[:4])
 
 
 def test_a_loaded_state_goes_on_as_if_nothing_had_happened():
-    task, batch = Distillation(CONFIG, slimmable_spec(), make_teacher()), pictures(4)
+    task, batch = Distillation(CONFIG, slimmable_spec(), make_teacher()), random_images(4)
     task.train(batch, 0.3)
     state = copy.deepcopy(task.state())
     torch.manual_seed(1)
@@ -246,24 +254,24 @@ def test_statistics_that_are_not_measured_yet_cannot_be_kept():
 
 
 def trained_bundle(folder: Path, **changes: object) -> Path:
-    """Run `distill` for two steps on four pictures; returns the bundle's folder."""
-    for name in ("photographs", "teacher"):
+    """Run `distill` for two steps on four images; returns the bundle's folder."""
+    for name in ("images", "teacher"):
         (folder / name).mkdir()
-    write_pictures(folder / "photographs", 4, 72, 96)
+    write_random_images(folder / "images", 4, 72, 96)
     names = tuple(f"class {i}" for i in range(CLASSES))
     (folder / "classes.json").write_text(json.dumps(annotations(names)))
     write_detector(folder / "teacher", make_teacher().state_dict(), DetectorNote("yolox-nano", names, 128, "here", 7))
     settings = DistillSettings(
         teacher=folder / "teacher",
         classes=folder / "classes.json",
-        photographs=(folder / "photographs",),
+        images=(folder / "images",),
         run=folder / "run",
         bundle=folder / "bundle",
         encoder="slimmable",
         steps=2,
         batch_size=4,
         square=64,
-        table_photographs=2,
+        table_images=2,
         threads=1,
         device="cpu",
         finer=1,
@@ -277,7 +285,7 @@ def test_a_training_ends_in_a_bundle_whose_frames_are_decoded(tmp_path, monkeypa
     monkeypatch.setattr(distill_run, "STATISTICS_BATCHES", 2)
     folder = trained_bundle(tmp_path, shares=(43, 100))
     device, server = load_device(folder), load_server(folder)
-    canvas = pictures(1, 96, 128)[0]
+    canvas = random_images(1, 96, 128)[0]
     for width, quality in ((1, 0), (2, 1)):
         symbols = device.encoder.encode(canvas, width, quality)
         header, received = server.codec.decompress(device.codec.compress(symbols, width, quality))
@@ -300,7 +308,7 @@ def test_a_point_trained_alone_makes_a_bundle_of_one_width_and_one_quality(tmp_p
 def test_a_batch_of_several_widths_teaches_through_the_whole_student():
     student = Student(slimmable_spec())
     student.take_tail(make_teacher())
-    canvas = torch.from_numpy(pictures(4)).permute(0, 3, 1, 2).float()
+    canvas = torch.from_numpy(random_images(4)).permute(0, 3, 1, 2).float()
     widths, qualities = sandwich_operating_points(4, 3, 2, torch.Generator().manual_seed(0))
     outputs, quantised = student(canvas, SQUARE, widths, qualities, True)
     (outputs["p3"].square().mean() + quantised.bits.mean()).backward()

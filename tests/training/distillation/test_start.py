@@ -30,9 +30,9 @@ from tests.support.tiny_student import (
     SQUARE,
     front_spec,
     make_teacher,
-    pictures,
+    random_images,
     student_spec,
-    write_pictures,
+    write_random_images,
 )
 from training.detectors.detector_file import DetectorNote, write_detector
 from training.distill import train_split
@@ -55,17 +55,17 @@ CONFIG = DistillConfig(SQUARE, replace(RECIPE, prices=(2.0, 0.2)))
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_pictures(tmp_path_factory.mktemp("photographs"), 4, 120, 160)
+def image_paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_random_images(tmp_path_factory.mktemp("images"), 4, 120, 160)
 
 
 @pytest.fixture(scope="module")
-def trained(photographs: list[Path]) -> Student:
+def trained(image_paths: list[Path]) -> Student:
     """Return a student whose every weight differs from where it began."""
     teacher = make_teacher(1)
     student = Student(SPEC)
     student.take_tail(teacher)
-    start_front(student, teacher, photographs, INPUT_SIZE)
+    start_front(student, teacher, image_paths, INPUT_SIZE)
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
@@ -73,11 +73,11 @@ def trained(photographs: list[Path]) -> Student:
 
 
 @pytest.fixture(scope="module")
-def bundle(trained: Student, photographs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(trained: Student, image_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bundle of three qualities, two of them trained."""
     folder = tmp_path_factory.mktemp("bundle")
     manifest = Manifest("front", "yolox-nano", "dark3", INPUT_SIZE, NAMES, 3, FRONT, DECODER, {})
-    export_bundle(folder, manifest, trained, None, photographs[:2])
+    export_bundle(folder, manifest, trained, None, image_paths[:2])
     return folder
 
 
@@ -90,18 +90,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_run(folder: Path, spec: StudentSpec, names: tuple[str, ...]) -> Path:
     config = replace(CONFIG, recipe=replace(RECIPE, prices=tuple(1.0 for _ in range(spec.qualities))))
     task = Distillation(config, spec, make_teacher(1), class_names=names)
-    Run(task, folder, 1).go([pictures(2)])
+    Run(task, folder, 1).go([random_images(2)])
     return folder
 
 
-def begun(path: Path, photographs: list[Path], spec: StudentSpec = SPEC, names: tuple[str, ...] = NAMES) -> Student:
+def begun(path: Path, image_paths: list[Path], spec: StudentSpec = SPEC, names: tuple[str, ...] = NAMES) -> Student:
     """Return a student that begins with what is learnt; its tail was the teacher's before."""
     torch.manual_seed(3)
     student = Student(spec)
     student.take_tail(teacher_of(spec))
     learnt = learnt_from(path, spec, names)
     assert learnt is not None
-    learnt.give(student, photographs, INPUT_SIZE)
+    learnt.give(student, image_paths, INPUT_SIZE)
     return student
 
 
@@ -115,17 +115,17 @@ def assert_same(ours: nn.Module, theirs: nn.Module, tolerance: float = 0.0) -> N
         torch.testing.assert_close(ours.state_dict()[name], value, rtol=tolerance, atol=tolerance)
 
 
-def test_a_bundle_gives_all_that_was_trained(bundle, trained, photographs):
-    student = begun(bundle, photographs)
+def test_a_bundle_gives_all_that_was_trained(bundle, trained, image_paths):
+    student = begun(bundle, image_paths)
     for name in ("encoder", "decoder", "tail"):
         assert_same(getattr(student, name), getattr(trained, name), tolerance=2e-3)  # stored in half precision
     for ours, theirs in zip(student.quantiser.gains(), trained.quantiser.gains(), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_the_densities_are_those_of_symbols_on_photographs(bundle, trained, photographs):
-    student, device = begun(bundle, photographs), load_device(bundle)
-    frames = [cv2.imread(str(path)) for path in photographs]
+def test_the_densities_are_those_of_symbols_on_images(bundle, trained, image_paths):
+    student, device = begun(bundle, image_paths), load_device(bundle)
+    frames = [cv2.imread(str(path)) for path in image_paths]
     canvases = [Letterbox.fit(160, 120, INPUT_SIZE).apply(frame) for frame in frames]
     symbols = [device.encoder.encode(canvas, 2, 2).reshape(FRONT.latent_channels, -1) for canvas in canvases]
     medians = np.median(np.concatenate(symbols, axis=1), axis=1)  # of the finest quality, which was trained
@@ -143,9 +143,9 @@ def test_a_density_has_the_median_and_the_deviation_of_its_symbols():
     torch.testing.assert_close(quantiser.log_scale[0, :, 1].exp(), torch.full((2,), 0.75 * MIN_SPREAD))
 
 
-def test_of_a_bundle_with_other_classes_the_tail_is_the_teachers(bundle, trained, photographs, caplog):
+def test_of_a_bundle_with_other_classes_the_tail_is_the_teachers(bundle, trained, image_paths, caplog):
     with caplog.at_level(logging.INFO):
-        student = begun(bundle, photographs, OTHER_CLASSES, OTHER_NAMES[:2])
+        student = begun(bundle, image_paths, OTHER_CLASSES, OTHER_NAMES[:2])
     assert_same(student.encoder, trained.encoder, tolerance=2e-3)
     assert_same(student.decoder, trained.decoder, tolerance=2e-3)
     own = teacher_of(OTHER_CLASSES).state_dict()
@@ -153,13 +153,13 @@ def test_of_a_bundle_with_other_classes_the_tail_is_the_teachers(bundle, trained
     assert f"taken from {bundle}: encoder, quantiser, decoder; the rest of the detector is the teacher's" in caplog.text
 
 
-def test_as_many_classes_of_other_names_are_other_classes(bundle, run, photographs, caplog):
+def test_as_many_classes_of_other_names_are_other_classes(bundle, run, image_paths, caplog):
     own = teacher_of(SPEC).state_dict()
     for path in (bundle, run):
-        student = begun(path, photographs, names=OTHER_NAMES)
+        student = begun(path, image_paths, names=OTHER_NAMES)
         assert all(torch.equal(value, own[name]) for name, value in student.tail.state_dict().items())
     with caplog.at_level(logging.INFO):
-        begun(bundle, photographs)
+        begun(bundle, image_paths)
     assert f"taken from {bundle}: encoder, quantiser, decoder and the rest of the detector" in caplog.text
 
 
@@ -167,8 +167,8 @@ def test_a_run_that_trained_the_same_is_gone_on_with_as_a_whole(run):
     assert learnt_from(run, SPEC, NAMES) is None
 
 
-def test_a_run_of_other_classes_gives_its_average_but_the_tail(run, photographs):
-    student = begun(run, photographs, OTHER_CLASSES, OTHER_NAMES[:2])
+def test_a_run_of_other_classes_gives_its_average_but_the_tail(run, image_paths):
+    student = begun(run, image_paths, OTHER_CLASSES, OTHER_NAMES[:2])
     average = torch.load(run / CHECKPOINT, weights_only=True)["average"]
     for name, value in student.state_dict().items():
         if not name.startswith("tail."):
@@ -176,17 +176,17 @@ def test_a_run_of_other_classes_gives_its_average_but_the_tail(run, photographs)
     assert_same(student.tail, YOLOX("yolox-nano", 2, "dark3").eval(), tolerance=1e9)  # of two classes it is
 
 
-def test_a_front_may_have_other_sides(run, bundle, trained, photographs):
+def test_a_front_may_have_other_sides(run, bundle, trained, image_paths):
     spec = replace(SPEC, encoder=replace(FRONT, sides=(96,)))
-    assert_same(begun(bundle, photographs, spec).encoder, trained.encoder, tolerance=2e-3)
-    student = begun(run, photographs, spec)
+    assert_same(begun(bundle, image_paths, spec).encoder, trained.encoder, tolerance=2e-3)
+    student = begun(run, image_paths, spec)
     average = torch.load(run / CHECKPOINT, weights_only=True)["average"]
     assert all(torch.equal(value, average[name]) for name, value in student.state_dict().items())
 
 
-def test_an_ensembles_run_is_taken_too(tmp_path, photographs):
+def test_an_ensembles_run_is_taken_too(tmp_path, image_paths):
     spec = student_spec()
-    student = begun(make_run(tmp_path, spec, NAMES), photographs, replace(spec, classes=2), OTHER_NAMES[:2])
+    student = begun(make_run(tmp_path, spec, NAMES), image_paths, replace(spec, classes=2), OTHER_NAMES[:2])
     average = torch.load(tmp_path / CHECKPOINT, weights_only=True)["average"]
     assert all(torch.equal(v, average[k]) for k, v in student.state_dict().items() if not k.startswith("tail."))
 
@@ -261,7 +261,7 @@ def test_the_bundle_that_comes_along_may_be_started_from_as_it_is():
     if not isinstance(manifest.encoder, FrontSpec):
         pytest.skip("a bundle of another kind comes along, whose networks are merged")
     needed = {name: Path(name) for name in ("teacher", "classes", "run", "bundle")}
-    spec = student_spec_of(DistillSettings(**needed, photographs=[Path("photographs")]), 2)
+    spec = student_spec_of(DistillSettings(**needed, images=[Path("images")]), 2)
     learnt = learnt_from(DEFAULT_BUNDLE, spec, ("car", "bus"))
     assert learnt is not None
     assert set(learnt.weights) == {
@@ -281,20 +281,20 @@ def test_a_detector_of_ones_own_begins_with_a_bundle_of_another(tmp_path):
             DistillSettings(
                 teacher=tmp_path / name,
                 classes=tmp_path / f"{name}.json",
-                photographs=[tmp_path / "photographs"],
+                images=[tmp_path / "images"],
                 run=tmp_path / f"{name}-run",
                 bundle=tmp_path / f"{name}-bundle",
                 batch_size=2,
                 square=32,
-                table_photographs=1,
+                table_images=1,
                 device="cpu",
                 **more,
             )
         )
         return tmp_path / f"{name}-bundle"
 
-    (tmp_path / "photographs").mkdir()
-    write_pictures(tmp_path / "photographs", 2, 72, 96)
+    (tmp_path / "images").mkdir()
+    write_random_images(tmp_path / "images", 2, 72, 96)
     first = split(("person", "cup"), "first", steps=1, sides=[32, 64])
     second = split(("car", "bus", "van"), "second", steps=4, start_from=first, start_progress=0.75)
     assert [json.loads(line)["step"] for line in (tmp_path / "second-run" / JOURNAL).read_text().splitlines()] == [4]
@@ -303,7 +303,7 @@ def test_a_detector_of_ones_own_begins_with_a_bundle_of_another(tmp_path):
     assert new.manifest.class_names == ("car", "bus", "van")
     assert new.manifest.origin == "here Encoder and decoder began with those of the bundle first-bundle."
     assert new.encoder.qualities == old.encoder.qualities == 11
-    picture = pictures(1, 48, 64)[0]
-    latents = [half.encoder.latent(picture, half.encoder.widths) for half in (old, new)]
+    image = random_images(1, 48, 64)[0]
+    latents = [half.encoder.latent(image, half.encoder.widths) for half in (old, new)]
     assert float((latents[1] - latents[0]).std() / latents[0].std()) < 0.2  # one short step away
     assert load_server(second).detector is not None

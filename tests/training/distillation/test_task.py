@@ -13,7 +13,7 @@ import torch
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import EncoderSpec
 from splitnet.nn.yolox.network import YOLOX
-from tests.support.tiny_student import CLASSES, SQUARE, forever, make_teacher, pictures, student_spec
+from tests.support.tiny_student import CLASSES, SQUARE, forever, make_teacher, random_images, student_spec
 from training.distillation.recipe import ENSEMBLE
 from training.distillation.task import Distillation, DistillConfig
 from training.loop.run import CHECKPOINT, Run
@@ -36,7 +36,7 @@ def unchanged(module: torch.nn.Module, before: dict[str, torch.Tensor]) -> bool:
 
 
 def learn(task: Distillation, steps: int, progress: float, name: str) -> list[float]:
-    batch = pictures(2)
+    batch = random_images(2)
     return [task.train(batch, progress)[name][0] for _ in range(steps)]
 
 
@@ -48,7 +48,7 @@ def test_the_error_on_a_fixed_batch_falls(progress, name):
 
 def test_a_dear_bit_makes_fewer_bits():
     def rate_after(price: float) -> float:
-        task, batch = make(replace(CONFIG, recipe=replace(RECIPE, prices=(2 * price, 2 * price)))), pictures(2)
+        task, batch = make(replace(CONFIG, recipe=replace(RECIPE, prices=(2 * price, 2 * price)))), random_images(2)
         for _ in range(15):
             figures = task.train(batch, FEATURES)
         return float(np.mean([rate for name, rates in figures.items() if "bpp" in name for rate in rates]))
@@ -97,18 +97,18 @@ def test_the_teacher_never_changes():
 @pytest.mark.parametrize("split_point", ["stem", "dark2", "dark4"])
 def test_other_split_points_are_trained_too(split_point):
     task = make(split_point=split_point)
-    assert "dark3" in task.train(pictures(2), FEATURES)
-    assert "raw" in task.train(pictures(2), TOGETHER)
+    assert "dark3" in task.train(random_images(2), FEATURES)
+    assert "raw" in task.train(random_images(2), TOGETHER)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (48, 64), (64, 16)])
 def test_a_batch_may_have_any_canvas_inside_the_square(shape):
-    figures = make().train(pictures(2, *shape), FEATURES)
+    figures = make().train(random_images(2, *shape), FEATURES)
     assert all(np.isfinite(value) for values in figures.values() for value in values)
 
 
 def test_figures_are_errors_of_the_stage_and_bits_of_the_drawn_qualities():
-    figures = make().train(pictures(8), FEATURES)
+    figures = make().train(random_images(8), FEATURES)
     rates = {name: values for name, values in figures.items() if name.startswith("bpp")}
     assert set(figures) - set(rates) == {"dark3", "dark4"}
     assert set(rates) <= {"bpp0", "bpp1"}
@@ -124,7 +124,7 @@ def test_a_grey_batch_breaks_nothing():
 
 
 def test_a_loaded_state_goes_on_as_if_nothing_had_happened():
-    task, batch = make(), pictures()
+    task, batch = make(), random_images()
     task.train(batch, FEATURES)
     state = copy.deepcopy(task.state())
     torch.manual_seed(1)
@@ -138,13 +138,13 @@ def test_a_loaded_state_goes_on_as_if_nothing_had_happened():
 
 
 def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path):
-    Run(make(), tmp_path, 2).go(forever(pictures(2)))
+    Run(make(), tmp_path, 2).go(forever(random_images(2)))
     task = make()
     run = Run(task, tmp_path, 4)
     run.resume()
     assert run.step == 2
     assert task.average.updates == 2
-    run.go(forever(pictures(2)))
+    run.go(forever(random_images(2)))
     assert task.average.updates == 4
 
 
@@ -158,7 +158,7 @@ def test_the_result_is_the_average_and_ready_to_be_exported():
 
 
 def test_a_checkpoint_of_other_sizes_is_refused(tmp_path: Path):
-    Run(make(), tmp_path, 1).go(forever(pictures(2)))
+    Run(make(), tmp_path, 1).go(forever(random_images(2)))
     spec = replace(student_spec(), encoder=EncoderSpec(2, 4, 6, 8, 1, 7))
     run = Run(Distillation(CONFIG, spec, make_teacher()), tmp_path, 2)
     with pytest.raises(ConfigError, match="other sizes"):
@@ -188,7 +188,7 @@ def test_in_bfloat16_the_losses_are_near_those_in_single_precision_and_all_that_
     figures = []
     for task in tasks:
         torch.manual_seed(1)
-        figures.append(task.train(pictures(2), progress))
+        figures.append(task.train(random_images(2), progress))
     assert figures[0] != figures[1]
     for name, values in figures[0].items():
         exact = name.startswith("bpp")  # the encoder and the rate are in single precision

@@ -1,4 +1,4 @@
-"""COCO's average precision on three generated pictures, and annotation files that are no good."""
+"""COCO's average precision on three generated images, and annotation files that are no good."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_class_that_the_annotations_lack_does_no_harm(folder):
     assert labelled.accuracy([dog, found[1], found[2]]).ap == pytest.approx(200 / 3, abs=0.01)
 
 
-def test_pictures_come_in_the_order_of_their_ids_and_may_be_limited(folder):
+def test_images_come_in_the_order_of_their_ids_and_may_be_limited(folder):
     change(folder, lambda values: values["images"].reverse())
     assert [image.image_id for image in read(folder).images] == [10, 11, 12]
     assert [image.image_id for image in read(folder, limit=2).images] == [10, 11]
@@ -86,9 +86,9 @@ def test_the_names_come_in_the_order_of_their_ids(folder):
     assert class_names_of(folder / "annotations.json") == NAMES
 
 
-def test_missing_pictures_are_counted_and_one_is_named(folder):
+def test_missing_images_are_counted_and_one_is_named(folder):
     (folder / "1.png").unlink()
-    with pytest.raises(ConfigError, match=r"lacks 1 of the pictures in .*, as 1\.png"):
+    with pytest.raises(ConfigError, match=r"lacks 1 of the images in .*, as 1\.png"):
         read(folder)
     assert len(read(folder, limit=1).images) == 1
 
@@ -105,7 +105,7 @@ def test_classes_that_the_bundle_does_not_know_are_named(folder):
         lambda values: values["images"].clear(),
         lambda values: [o.update(iscrowd=1) for o in values["annotations"]],
     ],
-    ids=["no annotations", "no pictures", "crowds only"],
+    ids=["no annotations", "no images", "crowds only"],
 )
 def test_a_set_without_objects_measures_nothing(folder, edit):
     change(folder, edit)

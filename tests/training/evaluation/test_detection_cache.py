@@ -1,4 +1,4 @@
-"""Answers of a server part: looked up once they are known, exact, and never those of other weights or code."""
+"""DetectionCache of a server part: looked up once they are known, exact, and never those of other weights or code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 from tests.support.labelled_images import write_labelled
 from training.evaluation import detection_cache as module
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import DECIDING, PROJECT, Answers, answers_of, code_digest
+from training.evaluation.detection_cache import DECIDING, PROJECT, DetectionCache, code_digest, detection_cache_of
 from training.evaluation.measure import measure_points
-from training.evaluation.systems import ImageContender, SplitContender
+from training.evaluation.systems import ImageSystem, SplitSystem
 
 POINTS = [OperatingPoint(Codec.RANS, 2, 1), OperatingPoint(Codec.JPEG, 0, 30), LOCAL]
 
@@ -41,56 +41,56 @@ def never() -> Detections:
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_an_answer_is_asked_for_once_and_kept_exactly(tmp_path: Path, count: int):
     found = detections(count)
-    with Answers(tmp_path / "runs" / "a.sqlite") as answers:
-        assert answers.get(b"question", lambda: found) is found
-        assert same(answers.get(b"question", never), found)
-    with Answers(tmp_path / "runs" / "a.sqlite") as again:
+    with DetectionCache(tmp_path / "runs" / "a.sqlite") as cache:
+        assert cache.get(b"question", lambda: found) is found
+        assert same(cache.get(b"question", never), found)
+    with DetectionCache(tmp_path / "runs" / "a.sqlite") as again:
         assert same(again.get(b"question", never), found)
 
 
 def test_another_question_has_another_answer(tmp_path: Path):
-    with Answers(tmp_path / "a.sqlite") as answers:
-        answers.get(b"one", lambda: detections(3))
-        assert len(answers.get(b"other", lambda: detections(5))) == 5
+    with DetectionCache(tmp_path / "a.sqlite") as cache:
+        cache.get(b"one", lambda: detections(3))
+        assert len(cache.get(b"other", lambda: detections(5))) == 5
 
 
 def test_what_asking_raises_is_raised_and_nothing_kept(tmp_path: Path):
     def fail() -> Detections:
-        raise ConfigError("no such picture")
+        raise ConfigError("no such image")
 
-    with Answers(tmp_path / "a.sqlite") as answers:
-        with pytest.raises(ConfigError, match="no such picture"):
-            answers.get(b"question", fail)
-        assert len(answers.get(b"question", lambda: detections(2))) == 2
+    with DetectionCache(tmp_path / "a.sqlite") as cache:
+        with pytest.raises(ConfigError, match="no such image"):
+            cache.get(b"question", fail)
+        assert len(cache.get(b"question", lambda: detections(2))) == 2
 
 
 def test_another_file_is_refused_and_named(tmp_path: Path):
     path = tmp_path / "a.sqlite"
     path.write_bytes(b"not a database, but long enough to be taken for the header of one" * 20)
-    with pytest.raises(ConfigError, match=r"a\.sqlite holds no answers .* delete it"):
-        Answers(path)
+    with pytest.raises(ConfigError, match=r"a\.sqlite holds no cache .* delete it"):
+        DetectionCache(path)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "runs").touch()
-    with pytest.raises(ConfigError, match=r"a\.sqlite holds no answers"):
-        Answers(tmp_path / "runs" / "a.sqlite")
+    with pytest.raises(ConfigError, match=r"a\.sqlite holds no cache"):
+        DetectionCache(tmp_path / "runs" / "a.sqlite")
 
 
 def test_a_damaged_answer_is_refused(tmp_path: Path):
-    with Answers(tmp_path / "a.sqlite") as answers:
-        answers.get(b"question", lambda: detections(2))
-        answers._execute("UPDATE answers SET rows = ?", (b"12345",))
-        with pytest.raises(ConfigError, match=r"a\.sqlite holds no answers"):
-            answers.get(b"question", never)
+    with DetectionCache(tmp_path / "a.sqlite") as cache:
+        cache.get(b"question", lambda: detections(2))
+        cache._execute("UPDATE cache SET rows = ?", (b"12345",))
+        with pytest.raises(ConfigError, match=r"a\.sqlite holds no cache"):
+            cache.get(b"question", never)
 
 
 def test_other_weights_and_other_code_have_answers_of_their_own(tmp_path: Path, monkeypatch):
     paths = []
-    monkeypatch.setattr(module, "Answers", paths.append)
+    monkeypatch.setattr(module, "DetectionCache", paths.append)
     for digest, code in (("a", "1"), ("b", "1"), ("a", "2"), ("a", "1")):
         monkeypatch.setattr(module, "code_digest", lambda code=code: code)
-        answers_of(digest, tmp_path)
+        detection_cache_of(digest, tmp_path)
     assert len(set(paths)) == 3
     assert paths[0] == paths[3]
     assert paths[0].parent == tmp_path
@@ -111,11 +111,11 @@ def labelled(tiny_bundle: Path, tmp_path: Path) -> LabelledSet:
 def test_known_answers_change_nothing_and_spare_the_server_its_part(tiny_bundle, labelled, tmp_path, monkeypatch):
     device, server = load_device(tiny_bundle), load_server(tiny_bundle)
     plain = measure_points(device, server, labelled, POINTS)
-    with Answers(tmp_path / "a.sqlite") as answers:
-        first = measure_points(device, server, labelled, POINTS, answers)
-        for part in (SplitContender, ImageContender):
+    with DetectionCache(tmp_path / "a.sqlite") as cache:
+        first = measure_points(device, server, labelled, POINTS, cache)
+        for part in (SplitSystem, ImageSystem):
             monkeypatch.setattr(part, "raw", lambda *_: pytest.fail("asked again"))
-        again = measure_points(device, server, labelled, POINTS, answers)
+        again = measure_points(device, server, labelled, POINTS, cache)
     for one, two, three in zip(plain, first, again, strict=True):
         assert one.sizes == two.sizes == three.sizes
         assert all(len(tally.encode_ms) == len(labelled.images) for tally in (one, two, three))
@@ -125,7 +125,7 @@ def test_known_answers_change_nothing_and_spare_the_server_its_part(tiny_bundle,
 
 def test_an_interrupted_measurement_goes_on(tiny_bundle, labelled, tmp_path, monkeypatch):
     device, server = load_device(tiny_bundle), load_server(tiny_bundle)
-    asked, raw = [], SplitContender.raw
+    asked, raw = [], SplitSystem.raw
 
     def interrupted(self, payload, box):
         asked.append(payload)
@@ -133,9 +133,9 @@ def test_an_interrupted_measurement_goes_on(tiny_bundle, labelled, tmp_path, mon
             raise KeyboardInterrupt
         return raw(self, payload, box)
 
-    monkeypatch.setattr(SplitContender, "raw", interrupted)
-    with Answers(tmp_path / "a.sqlite") as answers, pytest.raises(KeyboardInterrupt):
-        measure_points(device, server, labelled, POINTS[:1], answers)
-    with Answers(tmp_path / "a.sqlite") as answers:
-        measure_points(device, server, labelled, POINTS[:1], answers)
-    assert len(asked) == 2 + (len(labelled.images) - 1)  # the first picture is known
+    monkeypatch.setattr(SplitSystem, "raw", interrupted)
+    with DetectionCache(tmp_path / "a.sqlite") as cache, pytest.raises(KeyboardInterrupt):
+        measure_points(device, server, labelled, POINTS[:1], cache)
+    with DetectionCache(tmp_path / "a.sqlite") as cache:
+        measure_points(device, server, labelled, POINTS[:1], cache)
+    assert len(asked) == 2 + (len(labelled.images) - 1)  # the first image is known

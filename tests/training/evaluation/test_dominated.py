@@ -52,7 +52,7 @@ def test_the_slower_of_two_split_points_is_no_worse_for_that():
     assert names([BASE, point(2, 0, ap=21.0, encode_ms_p50=9.0)]) == {"w1 q0": "w2 q0"}
 
 
-def test_pictures_are_compared_by_their_encode_time_and_with_pictures_only():
+def test_images_are_compared_by_their_encode_time_and_with_images_only():
     cheap = jpeg(30, ap=10.0, encode_ms_p50=1.0)
     slower = jpeg(50, ap=10.0, encode_ms_p50=1.1)
     assert names([BASE, cheap, slower]) == {"jpeg 50": "jpeg 30"}

@@ -16,13 +16,13 @@ PICTURES, CLASSES = 12, 3
 NAMES = tuple("abc")
 
 
-def one_class(pictures: list[int], hits: list[int], objects: list[int], ignored: list[int] | None = None) -> Matches:
+def one_class(images: list[int], hits: list[int], objects: list[int], ignored: list[int] | None = None) -> Matches:
     """Return matches of one class that are the same at every threshold."""
 
     def every(values: list[int]) -> np.ndarray:
         return np.tile(np.array(values, np.bool_), (10, 1))
 
-    found = ClassMatches(np.array(pictures), every(hits), every(ignored or [0] * len(hits)), np.array(objects))
+    found = ClassMatches(np.array(images), every(hits), every(ignored or [0] * len(hits)), np.array(objects))
     return Matches(len(objects), (found,))
 
 
@@ -47,8 +47,8 @@ def test_what_shows_a_crowd_is_neither_right_nor_wrong():
     assert ap(one_class([0, 0], [0, 1], [1], ignored=[1, 0]), [1]) == [100.0]
 
 
-def test_a_picture_counts_as_often_as_the_resample_has_it():
-    matches = one_class([0, 1], [0, 1], [1, 1])  # a wrong one in the first picture, then a right one in the second
+def test_a_image_counts_as_often_as_the_resample_has_it():
+    matches = one_class([0, 1], [0, 1], [1, 1])  # a wrong one in the first image, then a right one in the second
     third = 100 * 51 / 101 / 2
     assert ap(matches, [1, 1], [0, 2], [2, 0]) == [round(third, 6), 100.0, 0.0]
     assert ap(matches, [1, 3]) == [round(100 * 76 / 101 * 3 / 4, 6)]  # recall 0.75 at precision 3/4
@@ -56,7 +56,7 @@ def test_a_picture_counts_as_often_as_the_resample_has_it():
 
 def test_a_class_without_an_object_in_a_resample_does_not_enter_its_mean():
     first, second = (one_class([i], [1], [int(i == 0), int(i == 1)]).classes[0] for i in (0, 1))
-    missed = ClassMatches(second.pictures, ~second.hits, second.ignored, second.objects)
+    missed = ClassMatches(second.images, ~second.hits, second.ignored, second.objects)
     assert ap(Matches(2, (first, missed)), [1, 1], [2, 0], [0, 2]) == [50.0, 100.0, 0.0]
 
 
@@ -91,7 +91,7 @@ def shaken(truth: Detections, rng: np.random.Generator) -> Detections:
     return Detections(boxes, scores.astype(np.float32), truth.labels[kept])
 
 
-def test_every_picture_once_is_what_pycocotools_says(labelled):
+def test_every_image_once_is_what_pycocotools_says(labelled):
     rng = np.random.default_rng(0)
     found = [shaken(truth, rng) for truth in labelled.truth()]
     expected = labelled.accuracy(found)
@@ -101,7 +101,7 @@ def test_every_picture_once_is_what_pycocotools_says(labelled):
     assert round(float(thresholds[0]), 2) == expected.ap50
 
 
-def test_a_resample_of_some_pictures_is_what_pycocotools_says_of_these(labelled):
+def test_a_resample_of_some_images_is_what_pycocotools_says_of_these(labelled):
     rng = np.random.default_rng(0)
     found = [shaken(truth, rng) for truth in labelled.truth()]
     matches = labelled.matches(found)

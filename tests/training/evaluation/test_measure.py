@@ -40,7 +40,7 @@ def measured(device: DeviceBundle, server: ServerBundle, labelled: LabelledSet) 
 
 
 def lengths(device: DeviceBundle, labelled: LabelledSet, point: OperatingPoint) -> list[int]:
-    """Return the bytes of every picture's payload, made as a device makes it."""
+    """Return the bytes of every image's payload, made as a device makes it."""
     found = []
     for image in labelled.images:
         frame = cv2.imread(str(image.path))
@@ -141,11 +141,11 @@ def test_a_width_that_the_bundle_lacks_is_refused(device, server, labelled, widt
         evaluate(device, server, labelled, operating_points(device, [width], with_images=False))
 
 
-def test_an_unreadable_picture_is_named(device, server, labelled, tmp_path):
+def test_an_unreadable_image_is_named(device, server, labelled, tmp_path):
     annotations = write_labelled(tmp_path, device.manifest.class_names)
-    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "1.png").write_bytes(b"no image")
     broken = LabelledSet(tmp_path, annotations, device.manifest.class_names)
-    with pytest.raises(ConfigError, match=r"1\.png is not a readable picture"):
+    with pytest.raises(ConfigError, match=r"1\.png is not a readable image"):
         evaluate(device, server, broken, [SPLIT])
-    with pytest.raises(ConfigError, match=r"1\.png is not a readable picture"):
+    with pytest.raises(ConfigError, match=r"1\.png is not a readable image"):
         unsplit_detections(server.detector, tmp_path / "1.png", INPUT_SIZE)

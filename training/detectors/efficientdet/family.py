@@ -14,13 +14,13 @@ from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.nn.efficientdet.architecture import EfficientDetArchitecture
 from splitnet.nn.efficientdet.network import ANCHORS_PER_CELL, FAMILY, EfficientDet
-from training.data.augment import Picture
+from training.data.augment import Image
 from training.detectors.efficientdet.losses import efficientdet_losses
 from training.detectors.efficientdet.reading import READING
 from training.detectors.efficientdet.weights import is_folded, read_efficientdet
 from training.distillation.losses import Reading
 
-PRIOR = 0.01  # score of everything in the beginning: most of a picture is no object (Lin et al., arXiv 1708.02002)
+PRIOR = 0.01  # score of everything in the beginning: most of an image is no object (Lin et al., arXiv 1708.02002)
 
 
 class EfficientDetFamily:
@@ -42,7 +42,7 @@ class EfficientDetFamily:
         """Return a network with a checkpoint's weights, its normalisation folded or not (`DetectorFamily`)."""
         return read_efficientdet(path, name)
 
-    def read(self, path: Path, name: str, pictures: Sequence[Tensor]) -> EfficientDet:
+    def read(self, path: Path, name: str, images: Sequence[Tensor]) -> EfficientDet:
         """Return a network with a checkpoint's weights, ready to be trained (`DetectorFamily`)."""
         network = read_efficientdet(path, name)
         if is_folded(network.state_dict()):
@@ -76,9 +76,9 @@ class EfficientDetFamily:
         assert isinstance(network, EfficientDet)
         return network.class_net.outputs
 
-    def inputs(self, pictures: Picture, device: torch.device) -> Tensor:
+    def inputs(self, images: Image, device: torch.device) -> Tensor:
         """Return (N, 3, S, S) float32 BGR 0..255: the network normalises for itself."""
-        image = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2)
+        image = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
         return image.float().contiguous(memory_format=torch.channels_last)
 
     def losses(
@@ -88,7 +88,7 @@ class EfficientDetFamily:
         return efficientdet_losses(raw, boxes, labels, square)
 
     def detections(self, raw: Tensor, square: int, score_threshold: float) -> list[Detections]:
-        """Return what is found in each picture (`DetectorFamily`)."""
+        """Return what is found in each image (`DetectorFamily`)."""
         return EfficientDetArchitecture().detections(raw, square, score_threshold)
 
     def deployed(self, network: nn.Module) -> EfficientDet:

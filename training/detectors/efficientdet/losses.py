@@ -24,19 +24,19 @@ BOX_WEIGHT = 50.0
 def efficientdet_losses(
     raw: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor], square: int
 ) -> dict[str, Tensor]:
-    """Return the weighted losses by name, and "positives", the mean number of matched anchors in a picture.
+    """Return the weighted losses by name, and "positives", the mean number of matched anchors in an image.
 
     raw: (N, A, 4 + C), see `efficientdet.EfficientDet.trace`. boxes (n, 4) xyxy in pixels of the square, and labels
-    (n,) int64, of each picture. Sums are divided by the number of matched anchors in the batch.
+    (n,) int64, of each image. Sums are divided by the number of matched anchors in the batch.
     """
     raw = raw.float()
     anchors = anchor_boxes(square, raw.device)
     corners = corners_of(anchors)
     objects = [match_anchors(corners, truth) for truth in boxes]
     targets = torch.zeros_like(raw[..., 4:])
-    for picture, found, label in zip(targets, objects, labels, strict=True):
+    for image, found, label in zip(targets, objects, labels, strict=True):
         positive = (found >= 0).nonzero().flatten()
-        picture[positive, label[found[positive]]] = 1.0
+        image[positive, label[found[positive]]] = 1.0
     count = sum(int((found >= 0).sum()) for found in objects)
     predicted = torch.cat([one[found >= 0, :4] for one, found in zip(raw, objects, strict=True)])
     truth = [encode_boxes(b[found[found >= 0]], anchors[found >= 0]) for b, found in zip(boxes, objects, strict=True)]

@@ -1,6 +1,6 @@
 """Give a detector whose batch normalisation was folded away its normalisation back, so that it can be trained again.
 
-The folded convolution is kept, and followed by a normalisation with the statistics of its outputs on some pictures and
+The folded convolution is kept, and followed by a normalisation with the statistics of its outputs on some images and
 with the scale and shift that undo it: the same network in evaluation, and one that trains as it was trained before.
 """
 
@@ -16,13 +16,13 @@ from splitnet.nn.yolox.network import YOLOX
 
 
 @torch.no_grad()
-def restore_batch_norm(folded: YOLOX, plain: YOLOX, pictures: Iterable[Tensor]) -> YOLOX:
+def restore_batch_norm(folded: YOLOX, plain: YOLOX, images: Iterable[Tensor]) -> YOLOX:
     """Return `plain`, built with normalisation, as the same function as `folded`.
 
-    pictures: batches (N, 3, S, S) float32 0..255, some hundred in all.
+    images: batches (N, 3, S, S) float32 0..255, some hundred in all.
     """
     blocks = {name: block for name, block in folded.named_modules() if isinstance(block, ConvBlock)}
-    statistics = _output_statistics(folded, {name: block.conv for name, block in blocks.items()}, pictures)
+    statistics = _output_statistics(folded, {name: block.conv for name, block in blocks.items()}, images)
     targets = dict(plain.named_modules())
     for name, block in blocks.items():
         target = targets[name]
@@ -41,7 +41,7 @@ def restore_batch_norm(folded: YOLOX, plain: YOLOX, pictures: Iterable[Tensor]) 
 
 
 def _output_statistics(
-    folded: YOLOX, convolutions: dict[str, nn.Conv2d], pictures: Iterable[Tensor]
+    folded: YOLOX, convolutions: dict[str, nn.Conv2d], images: Iterable[Tensor]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return mean and variance of each channel of each convolution's outputs."""
     sums = {name: torch.zeros(3, c.out_channels, dtype=torch.float64) for name, c in convolutions.items()}
@@ -56,7 +56,7 @@ def _output_statistics(
         return hook
 
     hooks = [convolution.register_forward_hook(add(name)) for name, convolution in convolutions.items()]
-    for batch in pictures:
+    for batch in images:
         folded(batch)
     for one in hooks:
         one.remove()

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from splitnet.detections import Detections
 from splitnet.nn.yolox.boxes import detections_from_raw
 from splitnet.nn.yolox.network import FAMILY, YOLOX
-from training.data.augment import Picture
+from training.data.augment import Image
 from training.detectors.yolox.batch_norm import restore_batch_norm
 from training.detectors.yolox.losses import yolox_losses
 from training.detectors.yolox.weights import classes_of, is_folded, read_yolox
 from training.distillation.losses import YOLOX_READING, Reading
 
-PRIOR = 0.01  # score of everything in the beginning: most of a picture is no object (Lin et al., arXiv 1708.02002)
+PRIOR = 0.01  # score of everything in the beginning: most of an image is no object (Lin et al., arXiv 1708.02002)
 
 
 class YOLOXFamily:
@@ -41,12 +41,12 @@ class YOLOXFamily:
         """Return a network with a checkpoint's weights, its normalisation folded or not (`DetectorFamily`)."""
         return read_yolox(path, name)
 
-    def read(self, path: Path, name: str, pictures: Sequence[Tensor]) -> YOLOX:
+    def read(self, path: Path, name: str, images: Sequence[Tensor]) -> YOLOX:
         """Return a network with a checkpoint's weights; normalisation that was folded away is restored."""
         network = read_yolox(path, name)
         if not is_folded(network.state_dict()):
             return network
-        return restore_batch_norm(network.eval(), YOLOX(name, classes_of(network), fused=False), pictures)
+        return restore_batch_norm(network.eval(), YOLOX(name, classes_of(network), fused=False), images)
 
     def with_classes(self, network: nn.Module, name: str, kept: Sequence[int | None]) -> YOLOX:
         """Return a network with other classes (`DetectorFamily`)."""
@@ -72,9 +72,9 @@ class YOLOXFamily:
         assert isinstance(network, YOLOX)
         return classes_of(network)
 
-    def inputs(self, pictures: Picture, device: torch.device) -> Tensor:
+    def inputs(self, images: Image, device: torch.device) -> Tensor:
         """Return (N, 3, S, S) float32 0..255."""
-        image = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2)
+        image = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
         return image.float().contiguous(memory_format=torch.channels_last)
 
     def losses(
@@ -84,7 +84,7 @@ class YOLOXFamily:
         return yolox_losses(raw, boxes, labels, square, with_distance=is_late)
 
     def detections(self, raw: Tensor, square: int, score_threshold: float) -> list[Detections]:
-        """Return what is found in each picture (`DetectorFamily`)."""
+        """Return what is found in each image (`DetectorFamily`)."""
         return detections_from_raw(raw, square, score_threshold)
 
     def deployed(self, network: nn.Module) -> YOLOX:

@@ -17,10 +17,10 @@ BOX_WEIGHT = 5.0  # of the overlap's loss, as in the public training recipe
 def yolox_losses(
     raw: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor], square: int, with_distance: bool
 ) -> dict[str, Tensor]:
-    """Return the weighted losses by name, and "positives", the mean number of positive anchors in a picture.
+    """Return the weighted losses by name, and "positives", the mean number of positive anchors in an image.
 
     raw: (N, A, 5 + C), see `yolox.Head`. boxes (n, 4) xyxy in pixels of the square, and labels (n,) int64, of each
-    picture. with_distance: add the L1 distance of raw boxes. Sums are divided by the number of positive anchors.
+    image. with_distance: add the L1 distance of raw boxes. Sums are divided by the number of positive anchors.
     """
     raw = raw.float()
     corners, strides = anchor_grid(square, raw.device)
@@ -30,19 +30,19 @@ def yolox_losses(
         assign(one_box.detach(), one[:, 4].detach(), one[:, 5:].detach(), centres, strides, truth, label)
         for one_box, one, truth, label in zip(predicted, raw, boxes, labels, strict=True)
     ]
-    pictures = torch.cat([torch.full_like(f.anchors, i) for i, f in enumerate(found)])
+    images = torch.cat([torch.full_like(f.anchors, i) for i, f in enumerate(found)])
     anchors = torch.cat([f.anchors for f in found])
     truth = torch.cat([b[f.objects] for b, f in zip(boxes, found, strict=True)])
     overlaps = torch.cat([f.overlaps for f in found])
     label = torch.cat([one[f.objects] for one, f in zip(labels, found, strict=True)])
     count = max(1, len(anchors))
-    positive = raw[pictures, anchors]
+    positive = raw[images, anchors]
     is_object = torch.zeros_like(raw[..., 4])
-    is_object[pictures, anchors] = 1.0
+    is_object[images, anchors] = 1.0
     # The better a box fits, the surer its class is to be: scores then rank boxes by how well they fit.
     classes = F.one_hot(label, raw.shape[2] - 5) * overlaps[:, None]
     terms = {
-        "box": BOX_WEIGHT * overlap_loss(predicted[pictures, anchors], truth),
+        "box": BOX_WEIGHT * overlap_loss(predicted[images, anchors], truth),
         "object": F.binary_cross_entropy_with_logits(raw[..., 4], is_object, reduction="sum"),
         "class": F.binary_cross_entropy_with_logits(positive[:, 5:], classes, reduction="sum"),
     }

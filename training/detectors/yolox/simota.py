@@ -34,7 +34,7 @@ class Assignment:
 def assign(
     boxes: Tensor, objectness: Tensor, classes: Tensor, centres: Tensor, strides: Tensor, truth: Tensor, labels: Tensor
 ) -> Assignment:
-    """Return the positive anchors of one picture.
+    """Return the positive anchors of one image.
 
     boxes (A, 4) xyxy, objectness (A,) and classes (A, C) logits, as predicted; centres (A, 2) and strides (A, 1) of the
     anchors' cells, pixels. truth (G, 4) xyxy and labels (G,) int64: the objects.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from splitnet.nn.efficientdet.network import ANCHORS_PER_CELL, EfficientDet
-from tests.support.tiny_student import pictures
+from tests.support.tiny_student import random_images
 from training.detectors.family import MODELS, family_of
 
 NAME, SQUARE = "efficientdet-d0", 64
@@ -31,7 +31,7 @@ def test_in_the_beginning_nothing_is_believed(network):
     family = family_of(NAME)
     network.eval()
     with torch.inference_mode():
-        raw = network(family.inputs(pictures(1, SQUARE, SQUARE), CPU))
+        raw = network(family.inputs(random_images(1, SQUARE, SQUARE), CPU))
     assert raw.shape == (1, 9 * (64 + 16 + 4 + 1 + 1), 7)
     assert float(raw[..., 4:].sigmoid().mean()) == pytest.approx(0.01, rel=0.5)
     assert len(family.detections(raw, SQUARE, 0.25)[0]) == 0
@@ -53,7 +53,7 @@ def test_classes_that_are_kept_keep_their_outputs(network):
 def test_a_few_steps_lower_the_losses(network):
     family = family_of(NAME)
     network.train()
-    image = family.inputs(pictures(2, SQUARE, SQUARE), CPU)
+    image = family.inputs(random_images(2, SQUARE, SQUARE), CPU)
     boxes = [torch.tensor([[4.0, 4, 36, 36]]), torch.tensor([[20.0, 10, 60, 50], [0, 0, 30, 30]])]
     labels = [torch.tensor([1]), torch.tensor([0, 2])]
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)

@@ -50,7 +50,7 @@ def test_what_is_right_counts_next_to_nothing():
 
 
 def perfect(boxes: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return raw predictions that are right for one picture, and which object each anchor is to find."""
+    """Return raw predictions that are right for one image, and which object each anchor is to find."""
     anchors = anchor_boxes(SQUARE, CPU)
     raw = torch.zeros(1, len(anchors), 4 + CLASSES)
     raw[..., 4:] = -20
@@ -82,7 +82,7 @@ def test_a_box_that_is_off_costs_as_hubers_loss_says():
     assert float(losses["box"]) == pytest.approx(BOX_WEIGHT * huber / (4 * (count + 1)), rel=1e-4)
 
 
-def test_a_picture_without_objects_teaches_what_nothing_looks_like():
+def test_a_image_without_objects_teaches_what_nothing_looks_like():
     raw = torch.zeros(2, len(anchor_boxes(SQUARE, CPU)), 4 + CLASSES, requires_grad=True)
     nothing = [torch.zeros(0, 4)] * 2, [torch.zeros(0, dtype=torch.int64)] * 2
     losses = efficientdet_losses(raw, *nothing, SQUARE)

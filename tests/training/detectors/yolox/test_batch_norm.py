@@ -16,9 +16,9 @@ def restored(seed: int = 0) -> tuple[YOLOX, YOLOX, torch.Tensor]:
         for module in folded.modules():
             if isinstance(module, torch.nn.Conv2d) and module.bias is not None:
                 module.bias.uniform_(-1, 1)
-    pictures = 255 * torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
-    plain = restore_batch_norm(folded, YOLOX("yolox-nano", CLASSES, fused=False), pictures.split(2))
-    return folded, plain, pictures
+    images = 255 * torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+    plain = restore_batch_norm(folded, YOLOX("yolox-nano", CLASSES, fused=False), images.split(2))
+    return folded, plain, images
 
 
 @torch.no_grad()
@@ -29,14 +29,14 @@ def test_in_evaluation_nothing_changes():
 
 
 @torch.no_grad()
-def test_in_training_the_statistics_are_those_of_the_pictures():
-    _, plain, pictures = restored()
+def test_in_training_the_statistics_are_those_of_the_images():
+    _, plain, images = restored()
     means = {}
     for name, block in plain.named_modules():
         if isinstance(block, ConvBlock) and block.bn is not None:
             block.bn.momentum = 1.0
             means[name] = block.bn.running_mean.clone()
-    plain.train()(pictures)
+    plain.train()(images)
     blocks = dict(plain.named_modules())
     first = "backbone.backbone.stem.conv"
     torch.testing.assert_close(blocks[first].bn.running_mean, means[first], rtol=1e-3, atol=1e-3)

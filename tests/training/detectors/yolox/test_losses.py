@@ -71,7 +71,7 @@ def test_the_distance_counts_at_the_end_only():
     assert "distance" not in losses
 
 
-def test_an_empty_picture_teaches_where_nothing_is():
+def test_an_empty_image_teaches_where_nothing_is():
     raw = raw_of({}, quiet=0.0).requires_grad_(True)
     losses = yolox_losses(raw, [torch.zeros(0, 4)], [torch.zeros(0).long()], SQUARE, with_distance=True)
     assert losses["object"].item() == pytest.approx(ANCHORS * math.log(2))
@@ -82,7 +82,7 @@ def test_an_empty_picture_teaches_where_nothing_is():
     assert raw.grad[..., 5:].abs().sum() == raw.grad[..., :4].abs().sum() == 0  # there, but zero: others wait for it
 
 
-def test_pictures_of_a_batch_do_not_mix():
+def test_images_of_a_batch_do_not_mix():
     box = [16.0, 16.0, 48.0, 48.0]
     full, empty = raw_of({27: box}), raw_of({})
     full[0, 27, 4], full[0, 27, 6] = 30.0, 30.0

@@ -151,7 +151,7 @@ def test_a_surer_class_wins_between_equal_boxes():
     assert found.anchors.tolist() == [36]
 
 
-def test_a_picture_without_objects_has_no_positive_anchor():
+def test_a_image_without_objects_has_no_positive_anchor():
     centres, strides = one_level()
     found = assign(
         torch.zeros(64, 4),

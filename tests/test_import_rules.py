@@ -66,7 +66,6 @@ ROOMS = {
     "training.distillation": Room(
         (
             "splitnet",
-            "training.arguments",
             "training.cuts.components",
             "training.data",
             "training.detectors",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from splitnet.errors import ConfigError
+from splitnet.settings import option
 from training.data.class_names import read_class_names
 from training.data.hold_out import Halves, hold_out_blocks, hold_out_videos
 from training.data.label_folders import Converted, ConvertedImage, read_voc, read_yolo, write_coco
@@ -19,30 +20,17 @@ log = logging.getLogger(__name__)
 class ConvertSettings:
     """What to convert."""
 
-    format: str = field(metadata={"choices": ("voc", "yolo"), "help": "VOC XML or YOLO text", "type": str})
-    labels: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of the labels"})
-    images: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "folder of the images, named alike"})
-    out: Path = field(metadata={"type": Path, "metavar": "TRAIN.json", "help": "the COCO file to write"})
-    classes: Path | None = field(
-        default=None,
-        metadata={"type": Path, "metavar": "FILE", "help": "YOLO only: data.yaml, or a text with a class a line"},
-    )
-    valid: Path | None = field(
-        default=None,
-        metadata={
-            "type": Path,
-            "metavar": "VALID.json",
-            "help": "hold some out for evaluation, and write them here",
-        },
-    )
-    valid_share: float = field(default=0.2, metadata={"help": "with --valid: share of the images that is held out"})
-    hold_out: str = field(
+    format: str = option("VOC XML or YOLO text", choices=("voc", "yolo"))
+    labels: Path = option("folder of the labels", metavar="DIR")
+    images: Path = option("folder of the images, named alike", metavar="DIR")
+    out: Path = option("the COCO file to write", metavar="TRAIN.json")
+    classes: Path | None = option("YOLO only: data.yaml, or a text with a class a line", default=None, metavar="FILE")
+    valid: Path | None = option("hold some out for evaluation, and write them here", default=None, metavar="VALID.json")
+    valid_share: float = option("with --valid: share of the images that is held out", default=0.2)
+    hold_out: str = option(
+        "with --valid: hold out blocks of ten neighbours by name, or, of frames of videos, whole videos",
         default="blocks",
-        metadata={
-            "choices": ("blocks", "videos"),
-            "type": str,
-            "help": "with --valid: hold out blocks of ten neighbours by name, or, of frames of videos, whole videos",
-        },
+        choices=("blocks", "videos"),
     )
 
     def __post_init__(self) -> None:

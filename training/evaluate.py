@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from splitnet.bundle import load_device, load_server
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
-from training.arguments import a_count, a_path
+from splitnet.settings import count, option
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import detection_cache_of
 from training.evaluation.dominated import dominated, name_of, rows_of, without_dominated
@@ -21,25 +21,18 @@ from training.evaluation.measure import Evaluation, evaluate, operating_points
 class EvaluateSettings:
     """Which bundle to measure on which images, and where the figures go."""
 
-    bundle: Path = field(metadata=a_path("DIR", "the bundle to measure"))
-    images: Path = field(metadata=a_path("DIR", "labelled images, never trained on"))
-    annotations: Path = field(metadata=a_path("FILE", "their COCO annotations"))
-    out: Path = field(metadata=a_path("FILE.json", "where the figures go"))
-    limit: int | None = field(default=None, metadata=a_count("only the first N images: a quick look"))
-    widths: Sequence[int] = field(
-        default=(), metadata={"type": int, "nargs": "*", "metavar": "W", "help": "only these widths (default: all)"}
+    bundle: Path = option("the bundle to measure", metavar="DIR")
+    images: Path = option("labelled images, never trained on", metavar="DIR")
+    annotations: Path = option("their COCO annotations", metavar="FILE")
+    out: Path = option("where the figures go", metavar="FILE.json")
+    limit: int | None = option("only the first N images: a quick look", default=None, type=count)
+    widths: Sequence[int] = option("only these widths (default: all)", default=(), metavar="W", nargs="*")
+    no_images: bool = option("leave the image codecs out", default=False)
+    write_manifest: bool = option("store the figures in the bundle's manifest; not with --limit", default=False)
+    prune: bool = option(
+        "with --write-manifest: leave points out that another one beats in MMACs, bytes and AP at once", default=False
     )
-    no_images: bool = field(default=False, metadata={"help": "leave the image codecs out"})
-    write_manifest: bool = field(
-        default=False, metadata={"help": "store the figures in the bundle's manifest; not with --limit"}
-    )
-    prune: bool = field(
-        default=False,
-        metadata={
-            "help": "with --write-manifest: leave points out that another one beats in MMACs, bytes and AP at once"
-        },
-    )
-    threads: int = field(default=1, metadata=a_count("CPU threads; encode times are quoted for one"))
+    threads: int = option("CPU threads; encode times are quoted for one", default=1, type=count)
 
     def __post_init__(self) -> None:
         """Raise ConfigError on what contradicts itself."""

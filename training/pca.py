@@ -7,7 +7,7 @@ the server projects them back. One width; a quality is a step size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.projection import BackProjection, ProjectionEncoder, ProjectionSpec
 from splitnet.nn.graph import nodes_of
 from splitnet.nn.split_detector import ServerHalf
-from training.arguments import a_count, some_paths
+from splitnet.settings import count, option
 from training.cuts.component_codec import LatentStatistics, gains_of, quantised
 from training.cuts.components import Basis, bases_of, canvases, fill_back_projection, fill_projection, spread
 from training.data.images import find_images
@@ -39,28 +39,20 @@ STEPS = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)  # of the qualities, in standard deviatio
 class PcaSettings:
     """What to split, where, and on which images to find the components."""
 
-    teacher: Path = field(metadata={"type": Path, "metavar": "FILE", "help": "the detector: .onnx, .pth, .safetensors"})
-    classes: Path = field(
-        metadata={"type": Path, "metavar": "FILE.json", "help": "COCO annotations naming its classes"}
+    teacher: Path = option("the detector: .onnx, .pth, .safetensors", metavar="FILE")
+    classes: Path = option("COCO annotations naming its classes", metavar="FILE.json")
+    images: Sequence[Path] = option(
+        "folders of images like those it will see", metavar="DIR", nargs="+", aliases=("--photographs",)
     )
-    images: Sequence[Path] = field(
-        metadata=some_paths("DIR", "+", "folders of images like those it will see", "--photographs")
+    bundle: Path = option("where the bundle goes; its name is its own", metavar="DIR")
+    detector: str = option("which detector it is", default="yolox-nano", choices=[*INPUT_SIZES])
+    split_point: str = option("the device runs the stages up to here", default="dark3", choices=SPLIT_POINTS)
+    rank: int = option(f"components kept of each tensor; 0: as many as hold {ENERGY:.0%} of its energy", default=0)
+    fit_limit: int = option(
+        "images to find components and tables on, at most", default=200, type=count, aliases=("--fit-photographs",)
     )
-    bundle: Path = field(
-        metadata={"type": Path, "metavar": "DIR", "help": "where the bundle goes; its name is its own"}
-    )
-    detector: str = field(default="yolox-nano", metadata={"choices": [*INPUT_SIZES], "help": "which detector it is"})
-    split_point: str = field(
-        default="dark3", metadata={"choices": SPLIT_POINTS, "help": "the device runs the stages up to here"}
-    )
-    rank: int = field(
-        default=0, metadata={"help": f"components kept of each tensor; 0: as many as hold {ENERGY:.0%} of its energy"}
-    )
-    fit_limit: int = field(
-        default=200, metadata=a_count("images to find components and tables on, at most", "--fit-photographs")
-    )
-    input_size: int = field(default=0, metadata={"help": "pixels a side of the detector's square; 0: as published"})
-    threads: int = field(default=1, metadata={"help": "CPU threads"})
+    input_size: int = option("pixels a side of the detector's square; 0: as published", default=0)
+    threads: int = option("CPU threads", default=1)
 
     def __post_init__(self) -> None:
         """Raise ConfigError on numbers that cannot be."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from training.arguments import a_count
+from splitnet.settings import count, option
 from training.data.images import CropSpec, find_images
 from training.detectors.teacher import read_teacher
 from training.distillation.image_run import input_size, train_on_images
@@ -18,7 +18,7 @@ from training.loop.processes import joined
 class RecompressSettings(ImageSettings):
     """Settings of a training against compression."""
 
-    steps: int = field(default=1500, metadata=a_count("training steps in all, those of the checkpoint included"))
+    steps: int = option("training steps in all, those of the checkpoint included", default=1500, type=count)
 
 
 def train_recompressed(settings: RecompressSettings) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
 from splitnet.nn.architectures import CUTS, INPUT_SIZES
 from splitnet.nn.detector import Detector
-from training.arguments import a_count
+from splitnet.settings import count, option
 from training.cuts.components import spread
 from training.cuts.figures import CutStudy, cut_from_json, cut_to_json
 from training.cuts.study import StudyConfig, study_cuts, unsplit_accuracy
@@ -34,42 +34,30 @@ BELIEVED = 0.3  # score from which on a detection counts as the truth where nobo
 class SplitPointsSettings:
     """What to study, and on which images."""
 
-    weights: Path = field(metadata={"type": Path, "metavar": "FILE", "help": "the detector: .onnx, .pth, .safetensors"})
-    images: Path = field(metadata={"type": Path, "metavar": "DIR", "help": "images to measure accuracy and bytes on"})
-    out: Path = field(
-        metadata={
-            "type": Path,
-            "metavar": "FILE.json",
-            "help": "where the figures go; with matplotlib, also FILE-light.png and FILE-dark.png",
-        }
+    weights: Path = option("the detector: .onnx, .pth, .safetensors", metavar="FILE")
+    images: Path = option("images to measure accuracy and bytes on", metavar="DIR")
+    out: Path = option(
+        "where the figures go; with matplotlib, also FILE-light.png and FILE-dark.png", metavar="FILE.json"
     )
-    model: str = field(default="yolox-nano", metadata={"choices": sorted(INPUT_SIZES), "help": "which detector it is"})
-    annotations: Path | None = field(
+    model: str = option("which detector it is", default="yolox-nano", choices=sorted(INPUT_SIZES))
+    annotations: Path | None = option(
+        "COCO annotations of the images; without, what the unsplit detector finds counts as the truth",
         default=None,
-        metadata={
-            "type": Path,
-            "metavar": "FILE.json",
-            "help": "COCO annotations of the images; without, what the unsplit detector finds counts as the truth",
-        },
+        metavar="FILE.json",
     )
-    fit_images: Path | None = field(
+    fit_images: Path | None = option(
+        "other images to find components and entropy tables on; without, those of --images",
         default=None,
-        metadata={
-            "type": Path,
-            "metavar": "DIR",
-            "help": "other images to find components and entropy tables on; without, those of --images",
-            "aliases": ("--photographs",),
-        },
+        metavar="DIR",
+        aliases=("--photographs",),
     )
-    fit_limit: int = field(default=200, metadata=a_count("how many of these at most", "--fit-photographs"))
-    limit: int = field(default=0, metadata={"help": "measure on the first N images only; 0: on all"})
-    cuts: Sequence[str] = field(
-        default=(), metadata={"type": str, "nargs": "+", "choices": CUTS, "help": "only these cuts of its own"}
-    )
-    input_size: int = field(default=0, metadata={"help": "pixels a side of the detector's square; 0: as published"})
-    device_mmacs: float = field(default=0.0, metadata={"help": "recommend a cut for so many MMACs a frame; 0: for any"})
-    bytes: float = field(default=0.0, metadata={"help": "recommend a cut for so many bytes a frame; 0: for any"})
-    threads: int = field(default=1, metadata={"help": "CPU threads"})
+    fit_limit: int = option("how many of these at most", default=200, type=count, aliases=("--fit-photographs",))
+    limit: int = option("measure on the first N images only; 0: on all", default=0)
+    cuts: Sequence[str] = option("only these cuts of its own", default=(), choices=CUTS, nargs="+")
+    input_size: int = option("pixels a side of the detector's square; 0: as published", default=0)
+    device_mmacs: float = option("recommend a cut for so many MMACs a frame; 0: for any", default=0.0)
+    bytes: float = option("recommend a cut for so many bytes a frame; 0: for any", default=0.0)
+    threads: int = option("CPU threads", default=1)
 
     def __post_init__(self) -> None:
         """Raise ConfigError on numbers that cannot be."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from training.arguments import count, share
 
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import EncoderSpec
 from splitnet.nn.encoder.front import FrontSpec
 from tests.support.tiny_student import CLASSES, make_teacher
-from training.arguments import count, share
 from training.detectors.detector_file import DetectorNote, write_detector
 from training.distillation.image_run import input_size
 from training.distillation.image_settings import ImageSettings

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from splitnet.errors import ConfigError
+from splitnet.settings import option
 from training.data.labelled_stream import MIN_SQUARE
 from training.detectors.family import MODELS
 from training.loop.machine import DEVICES, GPUS_HELP, PRECISION_HELP, check_device, check_gpus, device_kind
@@ -21,49 +22,45 @@ def _path(metavar: str, text: str) -> dict[str, Any]:
 class DetectorSettings:
     """Settings of a detector's training."""
 
-    data: Path = field(metadata=_path("TRAIN.json", "COCO annotations of the images to train on"))
-    images: Path = field(metadata=_path("DIR", "folder that their file names start from"))
-    model: str = field(metadata={"type": str, "choices": MODELS, "help": "which detector"})
-    run: Path = field(metadata=_path("DIR", "journal, checkpoint and result; a checkpoint there goes on"))
-    init: Path | None = field(
+    data: Path = option("COCO annotations of the images to train on", metavar="TRAIN.json")
+    images: Path = option("folder that their file names start from", metavar="DIR")
+    model: str = option("which detector", choices=MODELS)
+    run: Path = option("journal, checkpoint and result; a checkpoint there goes on", metavar="DIR")
+    init: Path | None = option(
+        "start from .pth, .onnx, .safetensors, a bundle or another --run (default: random)",
         default=None,
-        metadata=_path("FILE", "start from .pth, .onnx, .safetensors, a bundle or another --run (default: random)"),
+        metavar="FILE",
     )
-    init_classes: Path | None = field(
+    init_classes: Path | None = option(
+        "COCO annotations with the classes of --init: those of the same name are kept",
         default=None,
-        metadata=_path("FILE.json", "COCO annotations with the classes of --init: those of the same name are kept"),
+        metavar="FILE.json",
     )
-    valid: Path | None = field(default=None, metadata=_path("VALID.json", "annotations to evaluate on; keeps the best"))
-    valid_images: Path | None = field(default=None, metadata=_path("DIR", "folder of its images (default: --images)"))
-    evaluate_every: int = field(default=500, metadata={"help": "steps between evaluations; the last step has one too"})
-    steps: int = field(default=1000, metadata={"help": "training steps in all, those of the checkpoint included"})
-    batch_size: int = field(default=8, metadata={"help": "images a step, of all processes together"})
-    square: int = field(
-        default=0, metadata={"help": "side of the training square in pixels, a multiple of 32; 0: as published"}
+    valid: Path | None = option("annotations to evaluate on; keeps the best", default=None, metavar="VALID.json")
+    valid_images: Path | None = option("folder of its images (default: --images)", default=None, metavar="DIR")
+    evaluate_every: int = option("steps between evaluations; the last step has one too", default=500)
+    steps: int = option("training steps in all, those of the checkpoint included", default=1000)
+    batch_size: int = option("images a step, of all processes together", default=8)
+    square: int = option("side of the training square in pixels, a multiple of 32; 0: as published", default=0)
+    optimiser: str = option(
+        "auto: adamw with --init, sgd from random weights", default="auto", choices=("auto", "adamw", "sgd")
     )
-    optimiser: str = field(
-        default="auto",
-        metadata={"choices": ("auto", "adamw", "sgd"), "help": "auto: adamw with --init, sgd from random weights"},
+    rate: float | None = option("peak learning rate (default: the optimiser's)", default=None, metavar="X")
+    plain_share: float = option(
+        "share of the steps, at the end, with whole images at the size of detection", default=0.15
     )
-    rate: float | None = field(
-        default=None, metadata={"type": float, "metavar": "X", "help": "peak learning rate (default: the optimiser's)"}
+    mosaic_share: float = option(
+        "share of the images before that which are mosaics of four; the others are zoomed", default=0.5
     )
-    plain_share: float = field(
-        default=0.15, metadata={"help": "share of the steps, at the end, with whole images at the size of detection"}
+    out: Path | None = option(
+        "write what was evaluated, with commit and machine, there as well", default=None, metavar="FILE.json"
     )
-    mosaic_share: float = field(
-        default=0.5,
-        metadata={"help": "share of the images before that which are mosaics of four; the others are zoomed"},
-    )
-    out: Path | None = field(
-        default=None, metadata=_path("FILE.json", "write what was evaluated, with commit and machine, there as well")
-    )
-    device: str = field(default="auto", metadata={"choices": DEVICES, "help": "where to compute; auto: cuda if there"})
-    gpus: int = field(default=1, metadata={"help": GPUS_HELP})
-    precision: str = field(default="auto", metadata={"choices": PRECISIONS, "help": PRECISION_HELP})
-    threads: int = field(default=0, metadata={"help": "CPU threads of the network; 0 lets torch choose"})
-    loaders: int = field(default=1, metadata={"help": "threads that read images"})
-    seed: int = field(default=0, metadata={"help": "of weights, order and draws"})
+    device: str = option("where to compute; auto: cuda if there", default="auto", choices=DEVICES)
+    gpus: int = option(GPUS_HELP, default=1)
+    precision: str = option(PRECISION_HELP, default="auto", choices=PRECISIONS)
+    threads: int = option("CPU threads of the network; 0 lets torch choose", default=0)
+    loaders: int = option("threads that read images", default=1)
+    seed: int = option("of weights, order and draws", default=0)
 
     def __post_init__(self) -> None:
         """Raise ConfigError on numbers that no training has."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from splitnet.nn.architectures import INPUT_SIZES
-from training.arguments import a_count, a_path, share, some_paths
+from splitnet.settings import count, option, share
 from training.loop.machine import DEVICES, GPUS_HELP, PRECISION_HELP, check_device, check_gpus, device_kind
 from training.loop.precision import PRECISIONS
 
@@ -16,51 +16,48 @@ from training.loop.precision import PRECISIONS
 class ImageSettings:
     """Settings of a training that needs images and a teacher, and no labels."""
 
-    teacher: Path = field(
-        metadata=a_path(
-            "FILE",
-            "unsplit detector: .onnx (batch norms folded in), .pth, .safetensors, or the --run of a `detector`",
-        )
+    teacher: Path = option(
+        "unsplit detector: .onnx (batch norms folded in), .pth, .safetensors, or the --run of a `detector`",
+        metavar="FILE",
     )
-    detector: str = field(
-        default="yolox-nano", metadata={"choices": [*INPUT_SIZES], "help": "which one the teacher is"}
+    detector: str = option("which one the teacher is", default="yolox-nano", choices=[*INPUT_SIZES])
+    classes: Path = option(
+        "COCO annotations whose categories are its classes; nothing else of them is read", metavar="FILE.json"
     )
-    classes: Path = field(
-        metadata=a_path("FILE.json", "COCO annotations whose categories are its classes; nothing else of them is read")
+    images: Sequence[Path] = option(
+        "folders of images to train on; name one twice to draw from it twice as often",
+        metavar="DIR",
+        nargs="+",
+        aliases=("--photographs",),
     )
-    images: Sequence[Path] = field(
-        metadata=some_paths(
-            "DIR", "+", "folders of images to train on; name one twice to draw from it twice as often", "--photographs"
-        )
-    )
-    exclude: Sequence[Path] = field(
+    exclude: Sequence[Path] = option(
+        "COCO annotations: images with the numbers of theirs are not trained on",
         default=(),
-        metadata=some_paths("FILE.json", "*", "COCO annotations: images with the numbers of theirs are not trained on"),
+        metavar="FILE.json",
+        nargs="*",
     )
-    run: Path = field(metadata=a_path("DIR", "journal and checkpoint; a checkpoint there goes on"))
-    input_size: int | None = field(
-        default=None, metadata=a_count("side of the detector's square, pixels (default: the teacher's)")
+    run: Path = option("journal and checkpoint; a checkpoint there goes on", metavar="DIR")
+    input_size: int | None = option(
+        "side of the detector's square, pixels (default: the teacher's)", default=None, type=count
     )
-    steps: int = field(metadata=a_count("training steps in all, those of the checkpoint included"))
-    batch_size: int = field(default=8, metadata=a_count("crops a step, of all processes together"))
-    square: int = field(default=256, metadata=a_count("side of the crops in pixels, a multiple of 32"))
-    threads: int | None = field(default=None, metadata=a_count("CPU threads of the networks (default: torch's choice)"))
-    loaders: int = field(default=1, metadata=a_count("threads that read images"))
-    start_from: Path | None = field(
-        default=None, metadata=a_path("DIR", "another --run, whose last checkpoint a new run starts from")
+    steps: int = option("training steps in all, those of the checkpoint included", type=count)
+    batch_size: int = option("crops a step, of all processes together", default=8, type=count)
+    square: int = option("side of the crops in pixels, a multiple of 32", default=256, type=count)
+    threads: int | None = option("CPU threads of the networks (default: torch's choice)", default=None, type=count)
+    loaders: int = option("threads that read images", default=1, type=count)
+    start_from: Path | None = option(
+        "another --run, whose last checkpoint a new run starts from", default=None, metavar="DIR"
     )
-    start_progress: float = field(
+    start_progress: float = option(
+        "with --start-from: share of the schedule that counts as done (default: 0)",
         default=0.0,
-        metadata={
-            "type": share,
-            "metavar": "X",
-            "help": "with --start-from: share of the schedule that counts as done (default: 0)",
-        },
+        type=share,
+        metavar="X",
     )
-    device: str = field(default="auto", metadata={"choices": DEVICES, "help": "where to compute; auto: cuda if there"})
-    gpus: int = field(default=1, metadata=a_count(GPUS_HELP))
-    precision: str = field(default="auto", metadata={"choices": PRECISIONS, "help": PRECISION_HELP})
-    seed: int = field(default=0, metadata={"help": "of weights, crops and draws (default: 0)"})
+    device: str = option("where to compute; auto: cuda if there", default="auto", choices=DEVICES)
+    gpus: int = option(GPUS_HELP, default=1, type=count)
+    precision: str = option(PRECISION_HELP, default="auto", choices=PRECISIONS)
+    seed: int = option("of weights, crops and draws (default: 0)", default=0)
 
     def __post_init__(self) -> None:
         """Raise ConfigError on what this machine cannot do."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from splitnet.nn.architectures import SPLIT_POINTS
 from splitnet.nn.encoder.slimmable import SlimmableSpec
-from training.arguments import a_count, a_path
+from splitnet.settings import count, option
 from training.distillation.image_settings import ImageSettings
 from training.distillation.recipe import RECIPES, Recipe
 
@@ -17,103 +17,74 @@ from training.distillation.recipe import RECIPES, Recipe
 class DistillSettings(ImageSettings):
     """Settings of a split detector's training, and of its bundle."""
 
-    steps: int = field(default=5800, metadata=a_count("training steps in all, those of the checkpoint included"))
-    start_from: Path | None = field(
+    steps: int = option("training steps in all, those of the checkpoint included", default=5800, type=count)
+    start_from: Path | None = option(
+        "another --run, whose last checkpoint a new run starts from; if that is of other classes, or a bundle, "
+        "what it has learnt but the classes",
         default=None,
-        metadata=a_path(
-            "DIR",
-            "another --run, whose last checkpoint a new run starts from; if that is of other classes, or a bundle, "
-            "what it has learnt but the classes",
-        ),
+        metavar="DIR",
     )
-    bundle: Path = field(metadata=a_path("DIR", "where the bundle goes; its name is the bundle's"))
-    split_point: str = field(
-        default="dark3",
-        metadata={"choices": SPLIT_POINTS, "help": "the device stands in for the detector's stages up to here"},
+    bundle: Path = option("where the bundle goes; its name is the bundle's", metavar="DIR")
+    split_point: str = option(
+        "the device stands in for the detector's stages up to here", default="dark3", choices=SPLIT_POINTS
     )
-    unsplit: Path | None = field(
+    unsplit: Path | None = option(
+        "the --run of a `recompress` or `detector`, the bundle's unsplit detector (default: the teacher)",
         default=None,
-        metadata=a_path(
-            "DIR", "the --run of a `recompress` or `detector`, the bundle's unsplit detector (default: the teacher)"
-        ),
+        metavar="DIR",
     )
-    table_images: int = field(
-        default=400, metadata=a_count("images to fit the entropy tables on, at most", "--table-photographs")
+    table_images: int = option(
+        "images to fit the entropy tables on, at most", default=400, type=count, aliases=("--table-photographs",)
     )
-    licence: str = field(default="Apache-2.0", metadata={"metavar": "TEXT", "help": "of the weights"})
-    frozen_norm: bool = field(
-        default=False, metadata={"help": "keep the encoder's normalisation as it is: for a last, gentle run"}
-    )
-    train_front: bool = field(
-        default=False, metadata={"help": "train a front's own stages too: for a last run, a third slower"}
-    )
-    tail_rate: float | None = field(
+    licence: str = option("of the weights", default="Apache-2.0", metavar="TEXT")
+    frozen_norm: bool = option("keep the encoder's normalisation as it is: for a last, gentle run", default=False)
+    train_front: bool = option("train a front's own stages too: for a last run, a third slower", default=False)
+    tail_rate: float | None = option(
+        "peak learning rate of the pretrained rest of the detector (default: "
+        f"{Recipe.tail_rate:g}, which keeps what it knows of much; a detector of few classes bears more)",
         default=None,
-        metadata={
-            "type": float,
-            "metavar": "X",
-            "help": "peak learning rate of the pretrained rest of the detector (default: "
-            f"{Recipe.tail_rate:g}, which keeps what it knows of much; a detector of few classes bears more)",
-        },
+        metavar="X",
     )
-    crop_scales: Sequence[float] = field(
+    crop_scales: Sequence[float] = option(
+        "scales of the crops, at 1 of which an image just fits the detector's square (default: so that "
+        "all widths see their size): for a last run for the large widths",
         default=(),
-        metadata={
-            "type": float,
-            "nargs": 2,
-            "metavar": ("LOW", "HIGH"),
-            "help": "scales of the crops, at 1 of which an image just fits the detector's square (default: so that "
-            "all widths see their size): for a last run for the large widths",
-        },
+        metavar=("LOW", "HIGH"),
+        nargs=2,
     )
-    compile: bool = field(
-        default=False, metadata={"help": "fuse the networks (needs a C++ compiler): minutes first, then faster"}
-    )
-    encoder: str = field(
+    compile: bool = option("fuse the networks (needs a C++ compiler): minutes first, then faster", default=False)
+    encoder: str = option(
+        "front: the detector's own stages, widths are sizes of the image; ensemble: members from random "
+        "weights, widths are how many run; slimmable: one network from random weights, "
+        "widths are its leading channels",
         default="front",
-        metadata={
-            "choices": sorted(RECIPES),
-            "help": "front: the detector's own stages, widths are sizes of the image; ensemble: members from random "
-            "weights, widths are how many run; slimmable: one network from random weights, "
-            "widths are its leading channels",
-        },
+        choices=sorted(RECIPES),
     )
-    sides: Sequence[int] = field(
+    sides: Sequence[int] = option(
+        "a front's widths: pixels a side of the square that frames are fitted into, rising to the "
+        "detector's own (default: a half, 5/8, 3/4 and all of it)",
         default=(),
-        metadata={
-            **a_count(
-                "a front's widths: pixels a side of the square that frames are fitted into, rising to the "
-                "detector's own (default: a half, 5/8, 3/4 and all of it)"
-            ),
-            "nargs": "+",
-        },
+        type=count,
+        nargs="+",
     )
-    shares: Sequence[int] = field(
+    shares: Sequence[int] = option(
+        "a slimmable's widths: percent of its channels, rising to 100 "
+        f"(default: {' '.join(map(str, SlimmableSpec.shares))})",
         default=(),
-        metadata={
-            **a_count(
-                "a slimmable's widths: percent of its channels, rising to 100 "
-                f"(default: {' '.join(map(str, SlimmableSpec.shares))})"
-            ),
-            "nargs": "+",
-        },
+        type=count,
+        nargs="+",
     )
-    slice_latent: str = field(
+    slice_latent: str = option(
+        "what a slimmable's latent is sliced by: coarser qualities send, or narrower widths fill, "
+        "its leading channels only",
         default="quality",
-        metadata={
-            "choices": ("quality", "width", "nothing"),
-            "help": "what a slimmable's latent is sliced by: coarser qualities send, or narrower widths fill, "
-            "its leading channels only",
-        },
+        choices=("quality", "width", "nothing"),
     )
-    only: Sequence[int] = field(
+    only: Sequence[int] = option(
+        "train a network for one width (from 1) and one trained quality (from 0) of a slimmable or a front "
+        "alone: what one training for all of them is measured against",
         default=(),
-        metadata={
-            "type": int,
-            "nargs": 2,
-            "metavar": ("WIDTH", "QUALITY"),
-            "help": "train a network for one width (from 1) and one trained quality (from 0) of a slimmable or a front "
-            "alone: what one training for all of them is measured against",
-        },
+        metavar=("WIDTH", "QUALITY"),
+        nargs=2,
     )
-    finer: int = field(default=2, metadata=a_count("steps of the bundle's qualities for each step of the trained ones"))
+    finer: int = option("steps of the bundle's qualities for each step of the trained ones", default=2, type=count)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
-from training.arguments import count, share
 
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import EncoderSpec
@@ -102,19 +100,3 @@ def test_the_device_is_a_gpu_only_where_there_is_one(monkeypatch):
         assert replace(SETTINGS, device="cpu").device_kind == "cpu"
     with pytest.raises(ConfigError, match="use --device cpu"):
         replace(SETTINGS, device="cuda")
-
-
-@pytest.mark.parametrize(("text", "number"), [("1", 1), ("416", 416)])
-def test_a_count_is_a_whole_number_from_one_on(text, number):
-    assert count(text) == number
-
-
-@pytest.mark.parametrize(("text", "number"), [("0", 0.0), ("0.7", 0.7), (".999", 0.999)])
-def test_a_share_is_below_one(text, number):
-    assert share(text) == number
-
-
-@pytest.mark.parametrize(("kind", "text"), [(count, "0"), (count, "²"), (share, "1"), (share, "-0.1"), (share, "nan")])
-def test_other_numbers_are_refused(kind, text):
-    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a"):
-        kind(text)

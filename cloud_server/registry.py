@@ -11,6 +11,9 @@ from cloud_server.engine import Engine
 from cloud_server.job import Model
 from splitnet.errors import BundleError, BundleMismatchError
 from splitnet.manifest import FILE_NAME, load_manifest
+from splitnet.messages import BundleDescription
+
+MAX_NAMED = 8  # bundles in an error message: gRPC's status messages are bounded
 
 D = TypeVar("D")
 
@@ -21,6 +24,10 @@ class BundleModelOf(Model[D], Protocol[D]):
     @property
     def name(self) -> str:
         """The bundle's name."""
+
+    @property
+    def description(self) -> BundleDescription:
+        """What a client must know of the bundle."""
 
     @property
     def memory_bytes(self) -> int:
@@ -61,14 +68,18 @@ class Registry(Generic[D]):
         return {_name(model): round(model.memory_bytes / 1e6, 1) for model in self.models}
 
     def find(self, digest: str) -> BundleModelOf[D]:
-        """Return the model of a digest. Raises BundleMismatchError if it is not served, or no longer."""
+        """Return the model of a digest, or the default one if it is empty.
+
+        Raises BundleMismatchError if it is not served, or no longer.
+        """
         models = self.models
         for model in models:
-            if model.digest == digest:
+            if digest in ("", model.digest):
                 return model
-        served = ", ".join(_name(model) for model in models)
+        served = ", ".join(f"{model.name} ({model.digest})" for model in models[:MAX_NAMED])
+        others = f" and {len(models) - MAX_NAMED} more" if len(models) > MAX_NAMED else ""
         raise BundleMismatchError(
-            f"this server serves bundle {served}; the device has {digest[:12]}: give both the same bundle"
+            f"this server serves bundle {served}{others}; the device has {digest}: give both the same bundle"
         )
 
     def refresh(self) -> Changes:

@@ -13,11 +13,11 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
 from cloud_server.config import ServeConfig, split_address
 from cloud_server.engine import Engine
+from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
 from cloud_server.service import SplitInferenceService
 from protos import split_inference_pb2 as pb
@@ -70,7 +70,7 @@ class Server:
         self._grpc = grpc.aio.server(options=SERVER_OPTIONS, compression=grpc.Compression.NoCompression)
         add_SplitInferenceServicer_to_server(self._service, self._grpc)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        enable_reflection((SERVICE_NAME, health.SERVICE_NAME), self._grpc)
         port = self._bind()
         await self._grpc.start()
         for name in SERVED_NAMES:
@@ -82,7 +82,8 @@ class Server:
         await asyncio.wait({asyncio.ensure_future(self._health.enter_graceful_shutdown())}, timeout=NOTICE_S)
         self._service.drain(grace_s)
         drained = await _first(self._service.wait_idle(), force.wait(), timeout_s=grace_s)
-        await self._grpc.stop(FLUSH_S if drained else None)
+        self._service.end()
+        await self._grpc.stop(FLUSH_S)
         await asyncio.to_thread(self._engine.stop)
         return drained
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,24 +11,15 @@ from typing import Any
 import grpc
 
 from cloud_server.engine import Engine
-from cloud_server.job import Answer, Job, Model, error_answer
-from cloud_server.registry import Registry
+from cloud_server.job import Answer
+from cloud_server.registry import BundleModelOf, Registry
+from cloud_server.session import DetectContext, Session, check_fits_opening
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceServicer
 from splitnet.errors import DrainingError, ProtocolError, SplitError
-from splitnet.messages import (
-    Ack,
-    Draining,
-    FrameDetections,
-    FrameError,
-    InferRequest,
-    OpenSession,
-    Reply,
-    SessionOpened,
-)
+from splitnet.messages import FrameError, InferRequest, Limits, OpenSession, SessionOpened
 from splitnet.wire import (
     detections_to_proto,
-    frame_from_proto,
     infer_request_from_proto,
     reply_to_proto,
     request_from_proto,
@@ -39,13 +28,6 @@ from splitnet.wire import (
 
 logger = logging.getLogger(__name__)
 
-# Frames of one session; beyond it its stream is not read, so that a device that floods slows itself down
-# and leaves the queue to the others. A device needs one or two.
-MAX_UNANSWERED = 8
-
-_session_numbers = itertools.count(1)
-
-DetectContext = grpc.aio.ServicerContext[pb.DetectRequest, pb.DetectReply]
 InferContext = grpc.aio.ServicerContext[pb.InferRequest, pb.InferReply]
 
 
@@ -57,9 +39,11 @@ class SplitInferenceService(SplitInferenceServicer):
         self._engine = engine
         self._registry = registry
         self._software = software
-        self._sessions: set[_Session] = set()
-        self._calls = 0  # sessions and single calls
+        self._sessions: set[Session] = set()
+        self._handlers: set[asyncio.Task[Any]] = set()  # of every call, opened or not
+        self._calls = 0  # opened sessions and single calls
         self._draining = False
+        self._ended = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -68,7 +52,8 @@ class SplitInferenceService(SplitInferenceServicer):
     ) -> None:
         """Serve a session."""
         try:
-            await self._serve(context)
+            with self._until_ended():
+                await self._serve(context)
         except SplitError as error:
             logger.info("session refused", extra={"peer": context.peer(), "reason": str(error)})
             await context.abort(status_of(error), str(error))
@@ -76,7 +61,7 @@ class SplitInferenceService(SplitInferenceServicer):
     async def Infer(self, request: pb.InferRequest, context: InferContext) -> pb.InferReply:  # noqa: N802
         """Answer one frame."""
         try:
-            with self._busy():
+            with self._until_ended(), self._busy():
                 answer = await self._answer(infer_request_from_proto(request), context.peer())
         except SplitError as error:
             await context.abort(status_of(error), str(error))
@@ -94,6 +79,12 @@ class SplitInferenceService(SplitInferenceServicer):
         """Wait until no session and no call is left."""
         await self._idle.wait()
 
+    def end(self) -> None:
+        """End what is left, as unavailable."""
+        self._draining = self._ended = True
+        for handler in self._handlers:
+            handler.cancel()
+
     async def _serve(self, context: DetectContext) -> None:
         message = await context.read()
         if not isinstance(message, pb.DetectRequest):  # the device has hung up
@@ -103,10 +94,9 @@ class SplitInferenceService(SplitInferenceServicer):
             raise ProtocolError("the first message of a session opens it; this was a frame")
         model = self._registry.find(opening.bundle_digest)
         with self._busy():
-            session = _Session(self._engine, model, context, opening.device_id)
-            await self._run(session, SessionOpened(model.name, model.digest, self._software), context)
+            await self._run(Session(self._engine, model, context, opening), self._opened(model), context)
 
-    async def _run(self, session: _Session, opened: SessionOpened, context: DetectContext) -> None:
+    async def _run(self, session: Session, opened: SessionOpened, context: DetectContext) -> None:
         # Known before the device hears of it, so that a drain in between is not missed.
         self._sessions.add(session)
         try:
@@ -115,7 +105,11 @@ class SplitInferenceService(SplitInferenceServicer):
         finally:
             self._sessions.discard(session)
 
+    def _opened(self, model: BundleModelOf[Any]) -> SessionOpened:
+        return SessionOpened(model.name, model.digest, self._software, bundle=model.description, limits=Limits())
+
     async def _answer(self, request: InferRequest, peer: str) -> Answer:
+        check_fits_opening(request.frame, request.bundle_digest)
         model = self._registry.find(request.bundle_digest)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         job = self._engine.submit(model, request.frame, answered.set_result, session=peer)
@@ -123,6 +117,21 @@ class SplitInferenceService(SplitInferenceServicer):
             return await answered
         finally:
             self._engine.cancel(job)
+
+    @contextmanager
+    def _until_ended(self) -> Iterator[None]:
+        """Let `end` cut a call short. Raises DrainingError then."""
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._ended:
+                raise
+            raise DrainingError("this server has shut down: use another one, or try again later") from None
+        finally:
+            self._handlers.discard(handler)
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
@@ -137,83 +146,3 @@ class SplitInferenceService(SplitInferenceServicer):
             self._calls -= 1
             if not self._calls:
                 self._idle.set()
-
-
-class _Session:
-    """An open stream: acknowledges and submits frames, writes their answers as they come."""
-
-    def __init__(self, engine: Engine[Any], model: Model[Any], context: DetectContext, device_id: str) -> None:
-        self._number = next(_session_numbers)
-        self._engine = engine
-        self._model = model
-        self._context = context
-        self._device_id = device_id
-        self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
-        self._room = asyncio.Semaphore(MAX_UNANSWERED)
-        self._jobs: set[Job[Any]] = set()
-        self._frames = 0
-        self._refused = 0
-
-    async def run(self) -> None:
-        """Serve until the device has closed its side and has its answers, or until cancelled."""
-        logger.info("session opened", extra={"device": self._device_id, "peer": self._context.peer()})
-        reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
-        try:
-            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            reader.cancel()
-            writer.cancel()
-            for job in self._jobs:
-                self._engine.cancel(job)
-            counts = {"frames": self._frames, "refused": self._refused, "unanswered": len(self._jobs)}
-            logger.info("session closed", extra={"device": self._device_id, **counts})
-
-    def drain(self, grace_ms: int) -> None:
-        """Tell the device to go elsewhere. What it has sent before it hears of that is answered."""
-        self._outgoing.put_nowait(Draining(grace_ms))
-
-    async def _read(self) -> None:
-        while isinstance(message := await self._context.read(), pb.DetectRequest):
-            await self._room.acquire()
-            self._take(message)
-        for _ in range(MAX_UNANSWERED):  # all room is free again: every answer has been written
-            await self._room.acquire()
-
-    def _take(self, message: pb.DetectRequest) -> None:
-        if message.WhichOneof("request") != "frame":
-            raise ProtocolError("after its opening a session takes frames only")
-        received_us = time.monotonic_ns() // 1000
-        frame = message.frame
-        self._frames += 1
-        taken = self._submit(frame)
-        depth = self._engine.depth if isinstance(taken, FrameError) else taken.queue_depth
-        self._outgoing.put_nowait(Ack(frame.frame_id, len(frame.payload), received_us, depth))
-        if isinstance(taken, FrameError):
-            self._answer(taken)
-
-    def _submit(self, message: pb.Frame) -> Job[Any] | FrameError:
-        """Give a frame to the engine; returns the answer if it is refused here."""
-        try:
-            frame = frame_from_proto(message)
-            job = self._engine.submit(self._model, frame, lambda answer: self._finish(job, answer), self._number)
-        except SplitError as error:
-            return error_answer(message.frame_id, message.capture_time_us, error)
-        self._jobs.add(job)
-        return job
-
-    def _finish(self, job: Job[Any], answer: Answer) -> None:
-        self._jobs.discard(job)
-        self._answer(answer)
-
-    def _answer(self, answer: Answer) -> None:
-        self._refused += isinstance(answer, FrameError)
-        self._outgoing.put_nowait(answer)
-
-    async def _write(self) -> None:
-        while True:
-            reply = await self._outgoing.get()
-            await self._context.write(reply_to_proto(reply))
-            if isinstance(reply, FrameDetections | FrameError):
-                self._room.release()

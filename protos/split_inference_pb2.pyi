@@ -69,16 +69,48 @@ class OpenSession(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., device_id: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ...) -> None: ...
 
 class SessionOpened(_message.Message):
-    __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server")
+    __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server", "bundle", "limits")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     bundle_name: str
     bundle_digest: bytes
     server: str
-    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ...) -> None: ...
+    bundle: BundleDescription
+    limits: Limits
+    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+
+class BundleDescription(_message.Message):
+    __slots__ = ("input_size", "stride", "class_names", "widths", "qualities", "score_threshold", "codecs")
+    INPUT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    WIDTHS_FIELD_NUMBER: _ClassVar[int]
+    QUALITIES_FIELD_NUMBER: _ClassVar[int]
+    SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    CODECS_FIELD_NUMBER: _ClassVar[int]
+    input_size: int
+    stride: int
+    class_names: _containers.RepeatedScalarFieldContainer[str]
+    widths: int
+    qualities: int
+    score_threshold: float
+    codecs: _containers.RepeatedScalarFieldContainer[Codec]
+    def __init__(self, input_size: _Optional[int] = ..., stride: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., widths: _Optional[int] = ..., qualities: _Optional[int] = ..., score_threshold: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_frames_in_flight", "max_payload_bytes", "max_image_pixels")
+    MAX_FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
+    max_frames_in_flight: int
+    max_payload_bytes: int
+    max_image_pixels: int
+    def __init__(self, max_frames_in_flight: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ...) -> None: ...
 
 class OperatingPoint(_message.Message):
     __slots__ = ("codec", "width", "quality")
@@ -91,7 +123,7 @@ class OperatingPoint(_message.Message):
     def __init__(self, codec: _Optional[_Union[Codec, str]] = ..., width: _Optional[int] = ..., quality: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("frame_id", "capture_time_us", "operating_point", "payload", "deadline_ms", "frame_width", "frame_height")
+    __slots__ = ("frame_id", "capture_time_us", "operating_point", "payload", "deadline_ms", "frame_width", "frame_height", "whole_image")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +131,7 @@ class Frame(_message.Message):
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     FRAME_WIDTH_FIELD_NUMBER: _ClassVar[int]
     FRAME_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_IMAGE_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     capture_time_us: int
     operating_point: OperatingPoint
@@ -106,7 +139,8 @@ class Frame(_message.Message):
     deadline_ms: int
     frame_width: int
     frame_height: int
-    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., operating_point: _Optional[_Union[OperatingPoint, _Mapping]] = ..., payload: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., frame_width: _Optional[int] = ..., frame_height: _Optional[int] = ...) -> None: ...
+    whole_image: bool
+    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., operating_point: _Optional[_Union[OperatingPoint, _Mapping]] = ..., payload: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., frame_width: _Optional[int] = ..., frame_height: _Optional[int] = ..., whole_image: bool = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("frame_id", "payload_bytes", "server_receive_time_us", "queue_depth")

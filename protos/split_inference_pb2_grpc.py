@@ -54,14 +54,19 @@ class SplitInferenceServicer(object):
         session is open; then every frame is acknowledged on arrival and answered once, by detections or by
         an error, not necessarily in order. A bad frame never ends the session. A device with too many
         unanswered frames is not read until some are answered. Closing the sending side ends the session
-        after the last answer; so should a device do when it is told that the server drains.
+        after the last answer; a device should do so when it is told that the server drains.
+
+        A session ends with INVALID_ARGUMENT or FAILED_PRECONDITION if its opening is refused (the message says why),
+        with UNAVAILABLE if the server shuts down before the device has hung up, and with RESOURCE_EXHAUSTED
+        if a message is too large.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Infer(self, request, context):
-        """One frame without a session, for simple clients. Errors come as the status of the call.
+        """One frame without a session, for simple clients. Errors come as the status of the call, with the
+        codes of `ErrorCode`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_CLASSES = 10_000
+SCORE_THRESHOLD = 0.25  # objects below it are not answered
+
 
 @dataclass(frozen=True)
 class Detections:

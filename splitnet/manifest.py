@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from splitnet.detections import MAX_CLASSES
 from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import INPUT_SIZES, architecture_of
@@ -90,7 +91,7 @@ class Manifest:
         _require(self.split_point in split_points, f"unknown split point {self.split_point!r}")
         _require(32 <= self.input_size <= MAX_INPUT_SIZE, f"input size {self.input_size} is out of range")
         _require(self.input_size % 32 == 0, f"input size {self.input_size} is not a multiple of 32")
-        _require(1 <= len(self.class_names) <= 10_000, f"{len(self.class_names)} classes")
+        _require(1 <= len(self.class_names) <= MAX_CLASSES, f"{len(self.class_names)} classes")
         _require(1 <= self.qualities <= 64, f"{self.qualities} qualities")
         _require(self.encoder.members <= 64, f"{self.encoder.members} members")
         _require(self.sides[-1] == self.input_size, f"the full width sees {self.sides[-1]} pixels a side")

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import grpc
 
 from splitnet.detections import Detections
-from splitnet.operating_point import OperatingPoint
+from splitnet.operating_point import Codec, OperatingPoint
 
 PROTOCOL_VERSION = 1
 DIGEST_BYTES = 32  # SHA-256
 MAX_PAYLOAD_BYTES = 1 << 20  # a larger payload is refused, and the session goes on
 MAX_MESSAGE_BYTES = 4 << 20  # a larger message is refused by gRPC itself, which ends the stream
 MAX_FRAME_SIDE = 1 << 14  # pixels
+MAX_IMAGE_PIXELS = 1 << 24  # of a whole image: 48 MiB while it is decoded
+MAX_UNANSWERED = 8  # frames of one session; its stream is not read beyond that. A device needs one or two
 MAX_DEVICE_ID_CHARS = 128
 MAX_DETECTIONS = 1000
 MAX_DEADLINE_MS = 3_600_000
@@ -26,8 +28,30 @@ class OpenSession:
     """The first request of a session."""
 
     device_id: str
-    bundle_digest: str  # SHA-256, hexadecimal
+    bundle_digest: str  # SHA-256, hexadecimal; empty: the server's default bundle, for whole images only
     protocol_version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class BundleDescription:
+    """What a client must know of the bundle that answers it."""
+
+    input_size: int  # pixels a side of the square that the detector sees
+    stride: int  # pixels of a canvas per position of the latent
+    class_names: tuple[str, ...]
+    widths: int  # 1 to this
+    qualities: int  # 0 to this less 1
+    score_threshold: float
+    codecs: tuple[Codec, ...]  # that a payload may have
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a session may do."""
+
+    max_frames_in_flight: int = MAX_UNANSWERED
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    max_image_pixels: int = MAX_IMAGE_PIXELS
 
 
 @dataclass(frozen=True)
@@ -38,6 +62,8 @@ class SessionOpened:
     bundle_digest: str  # SHA-256, hexadecimal
     server: str  # name and version of the software
     protocol_version: int = PROTOCOL_VERSION
+    bundle: BundleDescription | None = None  # None: the server is too old to say, and takes no whole images
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True)
@@ -48,9 +74,10 @@ class Frame:
     capture_time_us: int  # the device's clock, only echoed
     operating_point: OperatingPoint
     payload: bytes
-    frame_width: int  # pixels of the original picture
+    frame_width: int  # pixels of the original image; 0 for a whole image that says its own size
     frame_height: int
     deadline_ms: int = 0  # 0 = none; the server counts it from arrival
+    whole_image: bool = False  # the payload is an image of any size, which the server fits; else it is fitted already
 
 
 @dataclass(frozen=True)
@@ -83,7 +110,7 @@ class FrameDetections:
 
     frame_id: int
     capture_time_us: int
-    detections: Detections  # boxes in pixels of the original picture
+    detections: Detections  # boxes in pixels of the original image
     timing: ServerTiming
 
 
@@ -108,7 +135,7 @@ class Draining:
 class InferRequest:
     """One frame without a session."""
 
-    bundle_digest: str  # SHA-256, hexadecimal
+    bundle_digest: str  # SHA-256, hexadecimal; empty: the server's default bundle, for whole images only
     frame: Frame
     protocol_version: int = PROTOCOL_VERSION
 

@@ -7,12 +7,13 @@ the rules raises ProtocolError.
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import grpc
 import numpy as np
 
 from protos import split_inference_pb2 as pb
-from splitnet.detections import Detections
+from splitnet.detections import MAX_CLASSES, Detections
 from splitnet.errors import (
     BitstreamError,
     BundleError,
@@ -34,18 +35,20 @@ from splitnet.messages import (
     MAX_PAYLOAD_BYTES,
     PROTOCOL_VERSION,
     Ack,
+    BundleDescription,
     Draining,
     Frame,
     FrameDetections,
     FrameError,
     InferRequest,
+    Limits,
     OpenSession,
     Reply,
     Request,
     ServerTiming,
     SessionOpened,
 )
-from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 # Read downwards for an exception, the most special class first; the first row of a status is its exception.
 STATUS_TABLE: tuple[tuple[type[SplitError], grpc.StatusCode], ...] = (
@@ -114,6 +117,7 @@ def frame_to_proto(frame: Frame) -> pb.Frame:
         deadline_ms=frame.deadline_ms,
         frame_width=frame.frame_width,
         frame_height=frame.frame_height,
+        whole_image=frame.whole_image,
     )
 
 
@@ -121,20 +125,31 @@ def frame_from_proto(message: pb.Frame) -> Frame:
     """Return the frame in a message. Raises ProtocolError if a field is missing or out of range."""
     if not 0 < len(message.payload) <= MAX_PAYLOAD_BYTES:
         raise ProtocolError(f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(message.payload)}")
-    width, height = message.frame_width, message.frame_height
-    if not (1 <= width <= MAX_FRAME_SIDE and 1 <= height <= MAX_FRAME_SIDE):
-        raise ProtocolError(f"a frame has 1 to {MAX_FRAME_SIDE} pixels a side, not {width}x{height}")
+    point = _operating_point_from_proto(message.operating_point)
+    _check_size(message, point)
     if message.deadline_ms > MAX_DEADLINE_MS:
         raise ProtocolError(f"a deadline is at most {MAX_DEADLINE_MS} ms, not {message.deadline_ms}")
     return Frame(
         frame_id=message.frame_id,
         capture_time_us=message.capture_time_us,
-        operating_point=_operating_point_from_proto(message.operating_point),
+        operating_point=point,
         payload=message.payload,
-        frame_width=width,
-        frame_height=height,
+        frame_width=message.frame_width,
+        frame_height=message.frame_height,
         deadline_ms=message.deadline_ms,
+        whole_image=message.whole_image,
     )
+
+
+def _check_size(message: pb.Frame, point: OperatingPoint) -> None:
+    """Refuse a size that no frame has. Only a whole image may leave it to its own header."""
+    if message.whole_image and point.mode is not Mode.IMAGE:
+        raise ProtocolError(f"a whole image is JPEG or WebP, not {point}: name its codec, or leave whole_image out")
+    width, height = message.frame_width, message.frame_height
+    if message.whole_image and width == height == 0:
+        return
+    if not (1 <= width <= MAX_FRAME_SIDE and 1 <= height <= MAX_FRAME_SIDE):
+        raise ProtocolError(f"a frame has 1 to {MAX_FRAME_SIDE} pixels a side, not {width}x{height}")
 
 
 def reply_to_proto(reply: Reply) -> pb.DetectReply:
@@ -230,7 +245,7 @@ def infer_request_from_proto(message: pb.InferRequest) -> InferRequest:
     """Return the request in a message. Raises ProtocolError, ProtocolVersionError for another version."""
     _check_version(message.protocol_version)
     return InferRequest(
-        bundle_digest=_digest_from_proto(message.bundle_digest),
+        bundle_digest=_wanted_digest_from_proto(message.bundle_digest),
         frame=frame_from_proto(message.frame),
         protocol_version=message.protocol_version,
     )
@@ -240,7 +255,7 @@ def _open_from_proto(message: pb.OpenSession) -> OpenSession:
     _check_version(message.protocol_version)
     if len(message.device_id) > MAX_DEVICE_ID_CHARS:
         raise ProtocolError(f"a device id has at most {MAX_DEVICE_ID_CHARS} characters")
-    digest = _digest_from_proto(message.bundle_digest)
+    digest = _wanted_digest_from_proto(message.bundle_digest)
     return OpenSession(message.device_id, digest, message.protocol_version)
 
 
@@ -250,13 +265,44 @@ def _opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:
         bundle_name=reply.bundle_name,
         bundle_digest=bytes.fromhex(reply.bundle_digest),
         server=reply.server,
+        bundle=None if reply.bundle is None else _description_to_proto(reply.bundle),
+        limits=None if reply.limits is None else pb.Limits(**asdict(reply.limits)),
     )
 
 
 def _opened_from_proto(message: pb.SessionOpened) -> SessionOpened:
     _check_version(message.protocol_version)
-    digest = _digest_from_proto(message.bundle_digest)
-    return SessionOpened(message.bundle_name, digest, message.server, message.protocol_version)
+    return SessionOpened(
+        bundle_name=message.bundle_name,
+        bundle_digest=_digest_from_proto(message.bundle_digest),
+        server=message.server,
+        protocol_version=message.protocol_version,
+        bundle=_description_from_proto(message.bundle) if message.HasField("bundle") else None,
+        limits=_limits_from_proto(message.limits) if message.HasField("limits") else None,
+    )
+
+
+def _description_to_proto(bundle: BundleDescription) -> pb.BundleDescription:
+    return pb.BundleDescription(**{**vars(bundle), "codecs": [_CODEC_NAME[codec] for codec in bundle.codecs]})
+
+
+def _description_from_proto(message: pb.BundleDescription) -> BundleDescription:
+    if len(message.class_names) > MAX_CLASSES or not 0.0 <= message.score_threshold <= 1.0:
+        raise ProtocolError("the server describes a bundle that cannot be: update the server")
+    return BundleDescription(
+        input_size=message.input_size,
+        stride=message.stride,
+        class_names=tuple(message.class_names),
+        widths=message.widths,
+        qualities=message.qualities,
+        score_threshold=message.score_threshold,
+        # Those that a newer server takes besides are of no use here.
+        codecs=tuple(_CODEC_OF_NUMBER[number] for number in message.codecs if number in _CODEC_OF_NUMBER),
+    )
+
+
+def _limits_from_proto(message: pb.Limits) -> Limits:
+    return Limits(message.max_frames_in_flight, message.max_payload_bytes, message.max_image_pixels)
 
 
 def _error_to_proto(reply: FrameError) -> pb.FrameError:
@@ -279,6 +325,11 @@ def _check_version(theirs: int) -> None:
         raise ProtocolVersionError(
             f"the peer speaks protocol version {theirs}, this side {PROTOCOL_VERSION}: update the older one"
         )
+
+
+def _wanted_digest_from_proto(digest: bytes) -> str:
+    """Return the digest that a client asks for, empty if it leaves the choice to the server."""
+    return _digest_from_proto(digest) if digest else ""
 
 
 def _digest_from_proto(digest: bytes) -> str:

@@ -138,6 +138,7 @@ USE_MESSAGES = {
     "edge_client.transport.session",
     "cloud_server.server",
     "cloud_server.service",
+    "cloud_server.session",
 }
 # Run as processes of their own.
 COMMANDS = {

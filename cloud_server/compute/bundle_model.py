@@ -15,18 +15,18 @@ from cloud_server.compute.cuda_graphs import CudaGraphModule
 from cloud_server.compute.onnx_module import OnnxModule
 from cloud_server.compute.tuning import Tuning
 from splitnet.bundle import ServerBundle
-from splitnet.codec.image_codec import decompress_image
-from splitnet.detections import Detections
+from splitnet.codec.image_codec import decompress_image, decompress_whole_image
+from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox
-from splitnet.messages import Frame
+from splitnet.messages import MAX_FRAME_SIDE, MAX_IMAGE_PIXELS, BundleDescription, Frame
 from splitnet.nn.architectures import architecture_of
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """What a payload held, and where the picture lies in the detector's square."""
+    """What a payload held, and where the image lies in the detector's square."""
 
     data: NDArray[Any]  # split: symbols (C, h, w) int16; image: canvas (H, W, 3) uint8
     point: OperatingPoint
@@ -60,6 +60,20 @@ class BundleModel:
     def name(self) -> str:
         """The bundle's name."""
         return self._bundle.manifest.name
+
+    @property
+    def description(self) -> BundleDescription:
+        """What a client must know of it."""
+        manifest = self._bundle.manifest
+        return BundleDescription(
+            input_size=self._input_size,
+            stride=LATENT_STRIDE,
+            class_names=manifest.class_names,
+            widths=manifest.widths,
+            qualities=manifest.qualities,
+            score_threshold=SCORE_THRESHOLD,
+            codecs=tuple(codec for codec in Codec if codec.mode in self._modules),
+        )
 
     @property
     def tuning(self) -> Tuning:
@@ -102,7 +116,9 @@ class BundleModel:
         return CudaGraphModule(module) if self._tuning.cuda_graphs and self._device.type == "cuda" else module
 
     def decode(self, frame: Frame) -> DecodedFrame:
-        """Undo the entropy or picture coding. Raises BitstreamError."""
+        """Undo the entropy or image coding; a whole image is fitted, too. Raises BitstreamError."""
+        if frame.whole_image:
+            return self._fitted(frame)
         letterbox = Letterbox.fit(frame.frame_width, frame.frame_height, self._side(frame.operating_point))
         decode = self._symbols if frame.operating_point.mode is Mode.SPLIT else self._canvas
         return DecodedFrame(decode(frame, letterbox), frame.operating_point, letterbox)
@@ -167,10 +183,25 @@ class BundleModel:
         _check_shape(frame, symbols.shape, (self._bundle.manifest.latent_channels, height, width))
         return symbols
 
-    def _canvas(self, frame: Frame, letterbox: Letterbox) -> NDArray[np.uint8]:
+    def _fitted(self, frame: Frame) -> DecodedFrame:
+        self._check_takes_images()
+        image = decompress_whole_image(frame.payload, frame.operating_point.codec, MAX_IMAGE_PIXELS, MAX_FRAME_SIDE)
+        height, width = image.shape[:2]
+        if (frame.frame_width, frame.frame_height) not in ((0, 0), (width, height)):
+            raise BitstreamError(
+                f"the frame says {frame.frame_width}x{frame.frame_height}, but its image is {width}x{height} upright: "
+                "leave the size out, or send the image's own"
+            )
+        letterbox = Letterbox.fit(width, height, self._input_size)
+        return DecodedFrame(letterbox.apply(image), frame.operating_point, letterbox)
+
+    def _check_takes_images(self) -> None:
         if self._bundle.detector is None:
             name = self._bundle.manifest.name
-            raise BitstreamError(f"bundle {name} has no detector for pictures: use a split operating point")
+            raise BitstreamError(f"bundle {name} has no detector for images: use a split operating point")
+
+    def _canvas(self, frame: Frame, letterbox: Letterbox) -> NDArray[np.uint8]:
+        self._check_takes_images()
         codec = frame.operating_point.codec
         canvas = decompress_image(frame.payload, codec, self._input_size, self._input_size)
         _check_shape(frame, canvas.shape, (letterbox.canvas_height, letterbox.canvas_width, 3))
@@ -206,9 +237,10 @@ def choose_device(name: str) -> torch.device:
 
 def _check_shape(frame: Frame, actual: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if actual != expected:
+        advice = "send the image with whole_image, or check" if frame.operating_point.mode is Mode.IMAGE else "check"
         raise BitstreamError(
             f"the payload has shape {actual}, but a frame of {frame.frame_width}x{frame.frame_height} pixels "
-            f"gives {expected} in this bundle: check the frame's size"
+            f"gives {expected} in this bundle: {advice} the frame's size"
         )
 
 

@@ -1,7 +1,7 @@
-"""Pictures as JPEG or WebP, for the image mode.
+"""Images as JPEG or WebP, for the image mode: canvases that a device has fitted, and whole images of any size.
 
 The door for strangers' bytes again: the size is read from the file's own header and checked before the
-decoder sees the file, and the parser is stricter than the decoder, so that both mean the same picture.
+decoder sees the file.
 """
 
 from __future__ import annotations
@@ -10,73 +10,75 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.codec.image_bounds import ImageHeader, jpeg_header, webp_header
 from splitnet.errors import BitstreamError, ConfigError
-from splitnet.image_header import jpeg_segment, lossy_webp_size
 from splitnet.operating_point import Codec, Mode
 
 _EXTENSIONS = {Codec.JPEG: ".jpg", Codec.WEBP: ".webp"}
 _QUALITY_FLAGS = {Codec.JPEG: cv2.IMWRITE_JPEG_QUALITY, Codec.WEBP: cv2.IMWRITE_WEBP_QUALITY}
-_DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-
-# JPEG markers (ITU-T T.81, table B.1)
-_SOI = b"\xff\xd8"
-_SOF = (0xC0, 0xC1)  # sequential Huffman: one pass over the picture, so time is bounded by its size
-_SOS = 0xDA
-_SKIPPED = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, restart interval, comment, application
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_HEADERS = {Codec.JPEG: jpeg_header, Codec.WEBP: webp_header}
+_PLAIN = {Codec.JPEG: "sequential JPEG in one scan", Codec.WEBP: "lossy WebP without extensions"}
 
 
 def compress_image(canvas: NDArray[np.uint8], codec: Codec, quality: int) -> bytes:
-    """Return a BGR picture (H, W, 3) uint8 as a file; quality is the codec's own, 0 to 100."""
+    """Return a BGR image (H, W, 3) uint8 as a file; quality is the codec's own, 0 to 100."""
     if codec.mode is not Mode.IMAGE:
-        raise ConfigError(f"{codec.value} codes no pictures: choose jpeg or webp")
+        raise ConfigError(f"{codec.value} codes no images: choose jpeg or webp")
     try:
         _, data = cv2.imencode(_EXTENSIONS[codec], canvas, [_QUALITY_FLAGS[codec], quality])
     except cv2.error as error:
-        raise ConfigError(f"cannot write a {canvas.shape} picture as {codec.value}: {error.err}") from None
+        raise ConfigError(f"cannot write a {canvas.shape} image as {codec.value}: {error.err}") from None
     return data.tobytes()
 
 
 def decompress_image(data: bytes, codec: Codec, max_width: int, max_height: int) -> NDArray[np.uint8]:
-    """Return the BGR picture (H, W, 3) uint8 in a file of the given codec.
+    """Return the BGR image (H, W, 3) uint8 in a file of the given codec, as it is stored.
 
-    Takes sequential JPEG in one scan and lossy WebP without extensions, which is what compress_image writes.
-    Raise BitstreamError for anything else, and for pictures beyond the given size in pixels.
+    Takes sequential JPEG in one scan and lossy WebP without extensions, which is what compress_image writes: one pass,
+    so that its time is bounded by its size. Raises BitstreamError for anything else, and for images beyond the given
+    size in pixels.
     """
-    if codec.mode is not Mode.IMAGE:
-        raise BitstreamError(f"{codec.value} codes no pictures")
-    width, height = _jpeg_size(data) if codec is Codec.JPEG else _webp_size(data)
-    if not (1 <= width <= max_width and 1 <= height <= max_height):
+    header = _header(data, codec)
+    if not (1 <= header.width <= max_width and 1 <= header.height <= max_height):
         raise BitstreamError(
-            f"the picture is {width}x{height}, this bundle takes 1x1 to {max_width}x{max_height}: letterbox it first"
+            f"the canvas is {header.width}x{header.height}, this bundle takes 1x1 to {max_width}x{max_height}: "
+            "letterbox the image, or send it with whole_image"
         )
+    if not header.is_plain:
+        raise BitstreamError(f"a canvas is {_PLAIN[codec]}: write it so, or send the image with whole_image")
+    return _decoded(data, codec, _AS_STORED, (header.height, header.width))
+
+
+def decompress_whole_image(data: bytes, codec: Codec, max_pixels: int, max_side: int) -> NDArray[np.uint8]:
+    """Return the BGR image (H, W, 3) uint8 in an ordinary file, a JPEG turned upright by its EXIF orientation.
+
+    Takes baseline and progressive JPEG and still WebP. Raises BitstreamError for anything else, and for images of more
+    than max_pixels, or of more than max_side pixels a side.
+    """
+    header = _header(data, codec)
+    width, height = header.width, header.height
+    if not (1 <= width * height <= max_pixels and max(width, height) <= max_side):
+        raise BitstreamError(
+            f"the image is {width}x{height}, this server takes up to {max_pixels} pixels and {max_side} a side: "
+            "scale it down first"
+        )
+    upright = cv2.IMREAD_COLOR if codec is Codec.JPEG else _AS_STORED
+    return _decoded(data, codec, upright, (height, width), (width, height))
+
+
+def _header(data: bytes, codec: Codec) -> ImageHeader:
+    if codec.mode is not Mode.IMAGE:
+        raise BitstreamError(f"{codec.value} codes no images")
+    return _HEADERS[codec](data)
+
+
+def _decoded(data: bytes, codec: Codec, flags: int, *sizes: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the image in a file. sizes: the heights and widths that it may have."""
     try:
-        canvas = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE_FLAGS)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise BitstreamError(f"the {codec.value} picture is damaged: {error.err}") from None
-    if canvas is None or canvas.shape != (height, width, 3):
-        raise BitstreamError(f"the {codec.value} picture is damaged")
-    return np.asarray(canvas, np.uint8)
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Return width and height of a JPEG file, walking its segments up to the first scan."""
-    if data[:2] != _SOI:
-        raise BitstreamError("the payload is not a JPEG file")
-    size, components, position = (0, 0), 0, 2
-    while True:
-        marker, segment = jpeg_segment(data, position)
-        position += 4 + len(segment)
-        if marker in _SOF and not components and len(segment) >= 6 and segment[0] == 8:
-            size = int.from_bytes(segment[3:5], "big"), int.from_bytes(segment[1:3], "big")
-            components = segment[5]
-        elif marker == _SOS and components and segment[:1] == bytes([components]):
-            return size
-        elif marker not in _SKIPPED:
-            raise BitstreamError("the JPEG file is damaged or not baseline: send sequential JPEG in one scan")
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Return width and height of a lossy WebP file (RFC 9649)."""
-    if data[:4] != b"RIFF" or data[8:16] != b"WEBPVP8 " or len(data) < 30:
-        raise BitstreamError("the payload is not a lossy WebP file without extensions")
-    return lossy_webp_size(data, 12)
+        raise BitstreamError(f"the {codec.value} image is damaged: {error.err}") from None
+    if image is None or image.shape not in [(*size, 3) for size in sizes]:
+        raise BitstreamError(f"the {codec.value} image is damaged")
+    return np.asarray(image, np.uint8)

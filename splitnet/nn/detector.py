@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from splitnet.detections import Detections
+from splitnet.detections import SCORE_THRESHOLD, Detections
 
 IMAGE, RAW = "image", "raw"
 
@@ -83,5 +83,5 @@ class Architecture(Protocol):
         ConfigError if it is cut already.
         """
 
-    def detections(self, raw: Tensor, input_size: int, score_threshold: float = 0.25) -> list[Detections]:
+    def detections(self, raw: Tensor, input_size: int, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
         """Turn raw predictions into detections in pixels of the square of that side, one for each picture."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_server import registry as registry_module
 from cloud_server.engine import Engine
 from cloud_server.registry import Registry
 from splitnet.errors import BundleError, BundleMismatchError
@@ -66,8 +67,20 @@ def test_several_bundles_are_served_side_by_side_the_first_is_the_default(engine
 
 def test_an_unknown_digest_is_refused_with_what_is_served(engine, folder):
     served = registry(engine, folder)
-    with pytest.raises(BundleMismatchError, match=load_manifest(folder / "a").digest[:12]):
+    with pytest.raises(BundleMismatchError, match=load_manifest(folder / "a").digest):
         served.find("00" * 32)
+
+
+def test_without_a_digest_the_default_bundle_is_found(engine, originals):
+    served = registry(engine, *originals)
+    assert served.find("") is served.models[0]
+
+
+def test_a_refusal_names_only_some_of_many_bundles(engine, originals, monkeypatch):
+    monkeypatch.setattr(registry_module, "MAX_NAMED", 1)
+    first = load_manifest(originals[0]).digest
+    with pytest.raises(BundleMismatchError, match=rf"coco-nano \({first}\) and 1 more; the device has 00"):
+        registry(engine, *originals).find("00" * 32)
 
 
 def test_looking_again_changes_nothing_if_nothing_has_changed(engine, folder):

@@ -21,7 +21,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from cloud_server import server as server_module
 from cloud_server.__main__ import main
@@ -103,13 +103,25 @@ async def test_health_says_serving_once_started():
         await stop(server)
 
 
-async def test_reflection_lists_the_services():
+async def test_reflection_in_both_versions_lists_the_services_and_describes_each():
     async with started(FakeModel()) as (server, address), connected(address) as channel:
-        request = reflection_pb2.ServerReflectionRequest(list_services="")
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        async for reply in stub.ServerReflectionInfo(iter([request])):
-            names = {service.name for service in reply.list_services_response.service}
-        assert {SERVICE_NAME, "grpc.health.v1.Health"} <= names
+        for version in ("v1", "v1alpha"):
+            ask = channel.stream_stream(
+                f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+                request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+                response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+            )
+            (listed,) = [reply async for reply in ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))]
+            names = [service.name for service in listed.list_services_response.service]
+            assert sorted(names) == [
+                "grpc.health.v1.Health",
+                "grpc.reflection.v1.ServerReflection",
+                "grpc.reflection.v1alpha.ServerReflection",
+                SERVICE_NAME,
+            ]
+            wanted = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in names]
+            async for reply in ask(iter(wanted)):
+                assert reply.file_descriptor_response.file_descriptor_proto
         await stop(server)
 
 
@@ -156,8 +168,9 @@ async def test_a_session_that_does_not_end_is_cut_after_the_grace():
         session = await open_session(channel)
         assert await stop(server, grace_s=0.0) is False
         assert await receive(session) == Draining(0)
-        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
             await receive(session)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_force_ends_a_drain_at_once():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from cloud_server import service as service_module
+from cloud_server import session as session_module
 from protos import split_inference_pb2 as pb
 from splitnet.messages import (
     MAX_MESSAGE_BYTES,
@@ -16,11 +16,11 @@ from splitnet.messages import (
     FrameDetections,
     FrameError,
     OpenSession,
-    SessionOpened,
 )
-from tests.support.fake_model import BAD, frame
+from tests.support.fake_model import BAD, IMAGE_POINT, frame
 from tests.support.listening_service import (
     DIGEST,
+    IDENTITY,
     OPENING,
     OTHER_DIGEST,
     SECOND_DIGEST,
@@ -144,7 +144,7 @@ async def test_another_bundle_is_refused_with_both_digests(daemon):
         await stream.send(OpenSession("camera-1", OTHER_DIGEST))
         status, message = await stream.refusal()
     assert status is grpc.StatusCode.FAILED_PRECONDITION
-    assert DIGEST[:12] in message and OTHER_DIGEST[:12] in message
+    assert DIGEST in message and OTHER_DIGEST in message
 
 
 async def test_another_protocol_version_is_refused_with_both_versions(daemon):
@@ -189,7 +189,7 @@ async def test_a_client_that_dies_harms_nobody_and_its_frames_are_forgotten(daem
 
 
 async def test_a_session_with_too_many_unanswered_frames_is_not_read(daemon, monkeypatch):
-    monkeypatch.setattr(service_module, "MAX_UNANSWERED", 2)
+    monkeypatch.setattr(session_module, "MAX_UNANSWERED", 2)
     async with daemon.session() as stream:
         await close_gate(daemon, stream)
         await stream.send(frame(1))
@@ -204,10 +204,22 @@ async def test_a_session_gets_the_bundle_that_it_names(daemon):
     async with daemon.client() as client:
         stream = Stream(client.Detect())
         await stream.send(OpenSession("camera-2", SECOND_DIGEST))
-        assert await stream.next() == SessionOpened("coco-nano", SECOND_DIGEST, "slimsplit test")
+        assert await stream.next() == replace(IDENTITY, bundle_digest=SECOND_DIGEST)
         assert isinstance(await stream.answer(frame(1)), FrameDetections)
         stream.call.cancel()
     assert daemon.model.batches == []
+
+
+async def test_a_client_without_a_bundle_gets_the_default_one_for_images_only(daemon):
+    async with daemon.client() as client:
+        stream = Stream(client.Detect())
+        await stream.send(OpenSession("camera-2", ""))
+        assert await stream.next() == IDENTITY
+        assert isinstance(await stream.answer(frame(1, point=IMAGE_POINT)), FrameDetections)
+        answer = await stream.answer(frame(2))
+        assert isinstance(answer, FrameError) and answer.status is grpc.StatusCode.INVALID_ARGUMENT
+        assert "without a bundle's digest only images are taken" in answer.message
+        stream.call.cancel()
 
 
 async def test_a_session_outlives_the_retirement_of_its_bundle(daemon):

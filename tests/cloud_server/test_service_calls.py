@@ -7,7 +7,7 @@ import pytest
 
 from splitnet.messages import FrameDetections, InferRequest
 from splitnet.wire import detections_from_proto, infer_request_to_proto
-from tests.support.fake_model import BAD, frame
+from tests.support.fake_model import BAD, IMAGE_POINT, frame
 from tests.support.listening_service import DIGEST, OTHER_DIGEST, close_gate, until
 
 
@@ -18,6 +18,12 @@ async def test_one_frame_is_answered_without_a_session(daemon):
     assert (answer.frame_id, answer.detections.labels.tolist()) == (3, [5])
 
 
+async def test_an_image_is_answered_without_a_session_and_without_a_bundle(daemon):
+    async with daemon.client() as client:
+        reply = await client.Infer(infer_request_to_proto(InferRequest("", frame(3, b"12345", IMAGE_POINT))))
+    assert detections_from_proto(reply.detections).detections.labels.tolist() == [5]
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
@@ -25,8 +31,9 @@ async def test_one_frame_is_answered_without_a_session(daemon):
         (InferRequest(DIGEST, frame(1, b"")), grpc.StatusCode.INVALID_ARGUMENT),
         (InferRequest(OTHER_DIGEST, frame(1)), grpc.StatusCode.FAILED_PRECONDITION),
         (InferRequest(DIGEST, frame(1), protocol_version=9), grpc.StatusCode.FAILED_PRECONDITION),
+        (InferRequest("", frame(1)), grpc.StatusCode.INVALID_ARGUMENT),
     ],
-    ids=["undecodable", "empty", "other bundle", "other version"],
+    ids=["undecodable", "empty", "other bundle", "other version", "features of no bundle"],
 )
 async def test_what_is_wrong_with_a_single_call_is_its_status(daemon, request_, status):
     async with daemon.client() as client:

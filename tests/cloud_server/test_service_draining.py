@@ -56,6 +56,21 @@ async def test_a_drain_just_as_a_session_opens_is_told_to_it(daemon):
     serving.cancel()
 
 
+async def test_what_is_left_at_the_end_becomes_unavailable(daemon):
+    async with daemon.session() as stream, daemon.client() as client:
+        await close_gate(daemon, stream)
+        unopened = Stream(client.Detect())
+        call = client.Infer(infer_request_to_proto(InferRequest(DIGEST, frame(1))))
+        await until(lambda: daemon.engine.depth == 1 and len(daemon.service._handlers) == 3)
+        daemon.service.end()
+        for stream_ in (stream, unopened):
+            status, message = await stream_.refusal()
+            assert status is grpc.StatusCode.UNAVAILABLE and "use another one" in message
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    await asyncio.wait_for(daemon.service.wait_idle(), timeout=10)
+    assert daemon.engine.depth == 0
+
+
 async def test_draining_refuses_new_sessions_and_calls(daemon):
     daemon.service.drain(grace_s=5)
     async with daemon.client() as client:

@@ -24,11 +24,13 @@ from splitnet.detections import Detections
 from splitnet.manifest import FILE_NAME, Accuracy, MeasuredPoint
 from splitnet.messages import (
     Ack,
+    BundleDescription,
     Draining,
     Frame,
     FrameDetections,
     FrameError,
     InferRequest,
+    Limits,
     OpenSession,
     ServerTiming,
     SessionOpened,
@@ -40,6 +42,7 @@ from tests.support.golden_bitstreams import golden_bitstream, golden_codec, gold
 from tests.support.tiny_bundle import CHANNELS, write_tiny_bundle
 
 DIGEST = "ab" * 32
+DESCRIPTION = BundleDescription(416, 16, ("person", "car"), 4, 11, 0.25, (Codec.RANS, Codec.JPEG))
 Seed = tuple[str, str, bytes]  # target, name, content
 
 
@@ -88,6 +91,7 @@ def _messages() -> Iterator[Seed]:
     found = Detections(boxes, np.array([0.9, 0.3], np.float32), np.array([0, 79], np.int32))
     replies = {
         "opened": SessionOpened("coco-nano", DIGEST, "slimsplit 0.1.0"),
+        "described": SessionOpened("coco-nano", DIGEST, "slimsplit 0.1.0", bundle=DESCRIPTION, limits=Limits()),
         "ack": Ack(7, 2000, 5, 1),
         "detections": FrameDetections(7, 123_456, found, ServerTiming(1.0, 2.0, 3.0)),
         "error": FrameError(7, 123_456, grpc.StatusCode.RESOURCE_EXHAUSTED, "busy"),
@@ -113,6 +117,8 @@ def _bundle(scratch: Path) -> Iterator[Seed]:
     picture = compress_image(np.full((48, 64, 3), 90, np.uint8), Codec.JPEG, 30)
     frame = Frame(1, 1, OperatingPoint(Codec.JPEG, 0, 30), picture, 640, 480, 0)
     yield "frame", "jpeg", frame_to_proto(frame).SerializeToString()
+    whole = replace(frame, frame_width=0, frame_height=0, whole_image=True)
+    yield "frame", "whole", frame_to_proto(whole).SerializeToString()
     extremes = np.resize(np.array([-32_768, 32_767, 0, 0, 0, 1, -1], np.int16), CHANNELS * 16)
     yield "latent", "extremes", b"\3\2" + extremes.tobytes()
     yield "latent", "zero", b"\0\0"

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from splitnet.bundle import ENCODER_FILE, load_device, load_server
 from splitnet.codec import rans, rans_reference
 from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.feature_codec import FeatureCodec, decompress_zstd
-from splitnet.codec.image_codec import decompress_image
+from splitnet.codec.image_codec import decompress_image, decompress_whole_image
 from splitnet.errors import BitstreamError, SplitError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import FILE_NAME, load_manifest
@@ -119,7 +120,10 @@ def zstd_payload(data: bytes) -> None:
 
 
 def picture(data: bytes, codec: Codec) -> None:
-    """Decode a picture file."""
+    """Decode an image file, as a canvas and as a whole image."""
+    with suppress(BitstreamError):
+        whole = decompress_whole_image(data, codec, PICTURE_SIDE * PICTURE_SIDE, 2 * PICTURE_SIDE)
+        assert 1 <= whole.shape[0] * whole.shape[1] <= PICTURE_SIDE * PICTURE_SIDE and whole.shape[2] == 3
     height, width, channels = decompress_image(data, codec, PICTURE_SIDE, PICTURE_SIDE).shape
     assert 1 <= height <= PICTURE_SIDE and 1 <= width <= PICTURE_SIDE and channels == 3
 

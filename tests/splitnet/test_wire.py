@@ -48,6 +48,8 @@ DETECTIONS = FrameDetections(
     timing=ServerTiming(0.5, 1.25, 20.0),
 )
 
+JPEG = pb.OperatingPoint(codec="CODEC_JPEG")
+
 operating_points = st.one_of(
     st.builds(OperatingPoint, st.sampled_from([Codec.RANS, Codec.ZSTD]), st.integers(1, 255), st.integers(0, 255)),
     st.builds(OperatingPoint, st.sampled_from([Codec.JPEG, Codec.WEBP]), st.just(0), st.integers(0, 100)),
@@ -62,19 +64,30 @@ frames = st.builds(
     frame_height=st.integers(1, MAX_FRAME_SIDE),
     deadline_ms=st.integers(0, 3_600_000),
 )
+whole_images = st.builds(
+    Frame,
+    frame_id=st.integers(0, 2**64 - 1),
+    capture_time_us=st.integers(0, 2**64 - 1),
+    operating_point=st.builds(OperatingPoint, st.sampled_from([Codec.JPEG, Codec.WEBP]), st.just(0), st.just(0)),
+    payload=st.binary(min_size=1, max_size=64),
+    frame_width=st.just(0),
+    frame_height=st.just(0),
+    whole_image=st.just(True),
+)
 
 
 def through_bytes(message):
     return type(message).FromString(message.SerializeToString())
 
 
-@given(frames)
+@given(frames | whole_images)
 def test_every_valid_frame_survives_the_wire(frame):
     assert wire.request_from_proto(through_bytes(wire.request_to_proto(frame))) == frame
 
 
-def test_an_opening_survives_the_wire():
-    opening = OpenSession("camera-1", DIGEST)
+@pytest.mark.parametrize("digest", [DIGEST, ""], ids=["of a bundle", "of the default bundle"])
+def test_an_opening_survives_the_wire(digest):
+    opening = OpenSession("camera-1", digest)
     assert wire.request_from_proto(through_bytes(wire.request_to_proto(opening))) == opening
 
 
@@ -120,6 +133,8 @@ def test_a_request_without_a_session_survives_the_wire():
         ({"payload": bytes(MAX_PAYLOAD_BYTES + 1)}, "payload has 1 to"),
         ({"frame_width": 0}, "pixels a side, not 0x480"),
         ({"frame_height": MAX_FRAME_SIDE + 1}, "pixels a side"),
+        ({"whole_image": True}, "a whole image is JPEG or WebP, not w4 q2"),
+        ({"whole_image": True, "operating_point": JPEG, "frame_width": 0}, "not 0x480"),
         ({"deadline_ms": 2**32 - 1}, "deadline is at most"),
         ({"operating_point": pb.OperatingPoint()}, "codec 0 is unknown"),
         ({"operating_point": pb.OperatingPoint(codec="CODEC_RANS", width=0)}, "width 1..255"),
@@ -158,7 +173,7 @@ def test_an_empty_reply_is_refused():
         wire.reply_from_proto(pb.DetectReply())
 
 
-@pytest.mark.parametrize("digest", ["", "00", "00" * 33])
+@pytest.mark.parametrize("digest", ["00", "00" * 33])
 def test_a_digest_of_another_length_is_refused(digest):
     with pytest.raises(errors.ProtocolError, match="digest has 32 bytes"):
         wire.request_from_proto(wire.request_to_proto(OpenSession("camera", digest)))

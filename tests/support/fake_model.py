@@ -9,7 +9,7 @@ import numpy as np
 
 from splitnet.detections import Detections
 from splitnet.errors import BitstreamError, BundleMismatchError
-from splitnet.messages import Frame
+from splitnet.messages import BundleDescription, Frame
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 BAD = b"bad"  # a payload that does not decode
@@ -28,6 +28,7 @@ class FakeModel:
     name = "coco-nano"
     memory_bytes = 1_000_000
     each_size_differs = True
+    description = BundleDescription(416, 16, ("person", "car"), 4, 3, 0.25, (Codec.RANS, Codec.JPEG))
 
     def __init__(self, digest: str = DIGEST) -> None:
         self.digest = digest
@@ -74,9 +75,9 @@ class FakeRegistry:
 
     def find(self, digest: str) -> FakeModel:
         for model in self.models:
-            if model.digest == digest:
+            if digest in ("", model.digest):
                 return model
-        raise BundleMismatchError(f"serves {[model.digest[:12] for model in self.models]}, not {digest[:12]}")
+        raise BundleMismatchError(f"serves {[model.digest for model in self.models]}, not {digest}")
 
 
 def one_object(label: int) -> Detections:

@@ -20,6 +20,7 @@ from splitnet.messages import (
     Frame,
     FrameDetections,
     FrameError,
+    Limits,
     OpenSession,
     Reply,
     SessionOpened,
@@ -28,7 +29,7 @@ from splitnet.wire import reply_from_proto, request_to_proto
 from tests.support.fake_model import FakeModel, FakeRegistry, frame
 
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
-IDENTITY = SessionOpened("coco-nano", DIGEST, "slimsplit test")
+IDENTITY = SessionOpened("coco-nano", DIGEST, "slimsplit test", bundle=FakeModel.description, limits=Limits())
 SECOND_DIGEST = "ef" * 32
 OPENING = OpenSession("camera-1", DIGEST)
 

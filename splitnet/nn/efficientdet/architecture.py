@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from splitnet.detections import Detections
+from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import ConfigError
 from splitnet.nn.detector import IMAGE, RAW, Detector, Node
 from splitnet.nn.efficientdet.anchors import anchor_boxes, decode_boxes
@@ -84,7 +84,7 @@ class EfficientDetArchitecture:
         before = (IMAGE, *STAGES)
         return (*(node(stage, before[i]) for i, stage in enumerate(STAGES)), Node(RAW, NECK_INPUTS, rest))
 
-    def detections(self, raw: Tensor, input_size: int, score_threshold: float = 0.25) -> list[Detections]:
+    def detections(self, raw: Tensor, input_size: int, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
         """Turn raw predictions (N, A, 4 + classes) into detections; each class is suppressed for itself."""
         anchors = anchor_boxes(input_size, raw.device)
         return [_detect(picture, anchors, score_threshold) for picture in raw.float()]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from splitnet.detections import Detections
+from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import ConfigError
 from splitnet.nn.detector import IMAGE, RAW, Detector, Node
 from splitnet.nn.yolox.boxes import detections_from_raw
@@ -76,6 +76,6 @@ class YOLOXArchitecture:
             Node(RAW, ("p3", "p4", "p5"), lambda *pyramid: detector.head(pyramid)),
         )
 
-    def detections(self, raw: Tensor, input_size: int, score_threshold: float = 0.25) -> list[Detections]:
+    def detections(self, raw: Tensor, input_size: int, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
         """Turn raw predictions (N, A, 5 + classes) into detections; each class is suppressed for itself."""
         return detections_from_raw(raw, input_size, score_threshold)

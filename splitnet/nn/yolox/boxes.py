@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from splitnet.detections import Detections
+from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.nn.suppression import best_candidates, suppressed
 from splitnet.nn.yolox.network import HEAD_STRIDES
 
@@ -37,7 +37,7 @@ def decode_boxes(raw: Tensor, input_size: int) -> Tensor:
 def detections_from_raw(
     raw: Tensor,
     input_size: int,
-    score_threshold: float = 0.25,
+    score_threshold: float = SCORE_THRESHOLD,
     iou_threshold: float = 0.65,
     max_detections: int = 100,
 ) -> list[Detections]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -156,10 +157,66 @@ def test_a_picture_said_to_be_of_another_codec_is_refused(model, device, photo):
         model.decode(replace(frame, operating_point=PICTURES[1]))
 
 
-def test_a_bundle_without_detector_refuses_pictures(bundle, device, photo):
+def test_a_bundle_without_detector_refuses_images(bundle, device, photo):
     model = BundleModel(replace(bundle, detector=None), torch.device("cpu"))
-    with pytest.raises(BitstreamError, match="use a split operating point"):
-        model.decode(encoded(device, photo, PICTURES[0]))
+    canvas = encoded(device, photo, PICTURES[0])
+    for frame in (canvas, replace(canvas, whole_image=True)):
+        with pytest.raises(BitstreamError, match="use a split operating point"):
+            model.decode(frame)
+    assert set(model.description.codecs) == {Codec.RANS, Codec.ZSTD}
+
+
+def whole(photo: np.ndarray, extension: str, *flags: int, width: int = 0, height: int = 0) -> Frame:
+    """Return a frame with an image as a camera or a browser would send it."""
+    point = PICTURES[0] if extension == ".jpg" else PICTURES[1]
+    payload = cv2.imencode(extension, photo, list(flags))[1].tobytes()
+    return Frame(1, 0, point, payload, width, height, whole_image=True)
+
+
+@pytest.mark.parametrize(
+    ("extension", "flags"),
+    [
+        (".webp", (cv2.IMWRITE_WEBP_QUALITY, 101)),
+        (".jpg", (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
+    ],
+    ids=["lossless webp", "progressive jpeg"],
+)
+@pytest.mark.parametrize("shape", [(480, 640), (200, 640), (480, 30), (33, 47)], ids=str)
+def test_a_whole_image_is_fitted_as_a_device_fits_it(model, photo, extension, flags, shape):
+    image = photo[: shape[0], : shape[1]]
+    frame = whole(image, extension, *flags)
+    decoded = model.decode(frame)
+    as_sent = cv2.imdecode(np.frombuffer(frame.payload, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.letterbox == Letterbox.fit(shape[1], shape[0], INPUT_SIZE)
+    np.testing.assert_array_equal(decoded.data, decoded.letterbox.apply(as_sent))
+
+
+def test_boxes_of_a_whole_image_are_in_its_own_pixels(model, photo):
+    large = cv2.resize(photo, (1920, 1440))
+    (found,) = model.infer(Mode.IMAGE, [model.decode(whole(large, ".jpg"))])
+    assert 640 < found.boxes[:, 2].max() <= 1920 and found.boxes[:, 3].max() <= 1440
+
+
+def test_a_whole_image_may_say_its_size_but_no_other(model, photo):
+    model.decode(whole(photo, ".jpg", width=640, height=480))
+    with pytest.raises(BitstreamError, match="says 480x640, but its image is 640x480"):
+        model.decode(whole(photo, ".jpg", width=480, height=640))
+
+
+def test_an_ordinary_image_taken_for_a_canvas_is_refused_with_what_to_do(model, photo):
+    with pytest.raises(BitstreamError, match="send it with whole_image"):
+        model.decode(replace(whole(photo, ".jpg"), whole_image=False, frame_width=640, frame_height=480))
+    stretched = cv2.resize(photo, (INPUT_SIZE, INPUT_SIZE))
+    with pytest.raises(BitstreamError, match="send the image with whole_image"):
+        model.decode(replace(whole(stretched, ".jpg"), whole_image=False, frame_width=640, frame_height=480))
+
+
+def test_a_client_is_told_what_it_must_know_of_the_bundle(bundle, model):
+    described = model.description
+    assert (described.input_size, described.stride) == (INPUT_SIZE, 16)
+    assert (described.widths, described.qualities, described.score_threshold) == (WIDTHS, QUALITIES, 0.25)
+    assert described.class_names == bundle.manifest.class_names
+    assert described.codecs == (Codec.RANS, Codec.ZSTD, Codec.JPEG, Codec.WEBP)
 
 
 def test_the_number_of_threads_is_set(tiny_bundle):

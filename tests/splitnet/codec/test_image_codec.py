@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from splitnet.codec.image_codec import compress_image, decompress_image
+from splitnet.codec.image_codec import compress_image, decompress_image, decompress_whole_image
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
 
@@ -75,18 +75,65 @@ def test_a_progressive_jpeg_is_refused():
 
 def test_a_lossless_webp_is_refused():
     data = file_of(".webp", picture(), cv2.IMWRITE_WEBP_QUALITY, 101)
-    with pytest.raises(BitstreamError, match="not a lossy WebP"):
+    with pytest.raises(BitstreamError, match="a canvas is lossy WebP"):
         decompress_image(data, Codec.WEBP, 416, 416)
 
 
-def test_orientation_in_exif_is_ignored():
-    data = compress_image(picture(48, 64), Codec.JPEG, 90)
-    # Big-endian TIFF with one entry: tag 0x0112 (orientation), SHORT, one value, 6 (rotate by 90 degrees)
+def on_its_side(image: np.ndarray) -> bytes:
+    """Return a JPEG whose EXIF says that it must be turned by 90 degrees clockwise."""
+    data = compress_image(image, Codec.JPEG, 90)
+    # Big-endian TIFF with one entry: tag 0x0112 (orientation), SHORT, one value, 6
     tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     segment = b"Exif\0\0" + tiff
-    rotated = data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
-    assert cv2.imdecode(np.frombuffer(rotated, np.uint8), cv2.IMREAD_COLOR).shape == (64, 48, 3)
-    assert decompress_image(rotated, Codec.JPEG, 64, 48).shape == (48, 64, 3)
+    return data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:]
+
+
+def test_a_canvas_is_taken_as_it_is_stored_and_a_whole_image_upright():
+    image = picture(48, 64)
+    canvas = decompress_image(on_its_side(image), Codec.JPEG, 64, 48)
+    upright = decompress_whole_image(on_its_side(image), Codec.JPEG, 64 * 48, 64)
+    assert canvas.shape == (48, 64, 3)
+    np.testing.assert_array_equal(upright, np.rot90(canvas, -1))
+
+
+@pytest.mark.parametrize(
+    ("codec", "flags"),
+    [
+        (Codec.JPEG, ()),
+        (Codec.JPEG, (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
+        (Codec.JPEG, (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)),
+        (Codec.WEBP, (cv2.IMWRITE_WEBP_QUALITY, 101)),
+        (Codec.WEBP, (cv2.IMWRITE_WEBP_QUALITY, 90)),
+    ],
+    ids=["sequential", "progressive", "4:4:4", "lossless", "lossy"],
+)
+def test_a_whole_image_may_be_of_any_usual_kind(codec, flags):
+    image = picture(150, 200)
+    decoded = decompress_whole_image(file_of(f".{codec.value}", image, *flags), codec, 200 * 150, 200)
+    assert decoded.shape == image.shape and cv2.PSNR(image, decoded) > 30
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(("max_pixels", "max_side"), [(64 * 48 - 1, 64), (64 * 48, 63)])
+def test_a_whole_image_is_bounded_before_decoding(codec, max_pixels, max_side, monkeypatch):
+    data = compress_image(picture(48, 64), codec, 50)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded an image that is too large"))
+    with pytest.raises(BitstreamError, match=r"64x48, this server takes up to .*scale it down"):
+        decompress_whole_image(data, codec, max_pixels, max_side)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_damaged_whole_image_is_refused_or_stays_within_bounds(codec):
+    flags = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1) if codec is Codec.JPEG else (cv2.IMWRITE_WEBP_QUALITY, 101)
+    data = file_of(f".{codec.value}", picture(16, 24), *flags)
+    for position in range(len(data)):
+        damaged = data[:position] + bytes([data[position] ^ 0x80]) + data[position + 1 :]
+        for file in (damaged, data[:position]):
+            try:
+                image = decompress_whole_image(file, codec, 1000, 100)
+            except BitstreamError:
+                continue
+            assert image.dtype == np.uint8 and image.shape[0] * image.shape[1] <= 1000
 
 
 def test_a_grey_jpeg_becomes_bgr():
@@ -140,5 +187,5 @@ def test_a_picture_that_cannot_be_written_is_named():
 def test_a_feature_codec_writes_no_pictures():
     with pytest.raises(ConfigError, match="choose jpeg or webp"):
         compress_image(picture(), Codec.RANS, 50)
-    with pytest.raises(BitstreamError, match="codes no pictures"):
+    with pytest.raises(BitstreamError, match="codes no images"):
         decompress_image(b"", Codec.ZSTD, 64, 64)

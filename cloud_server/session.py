@@ -1,0 +1,123 @@
+"""One open stream: its frames are acknowledged and given to the engine, their answers are written as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from typing import Any
+
+import grpc
+
+from cloud_server.engine import Engine
+from cloud_server.job import Answer, Job, Model, error_answer
+from protos import split_inference_pb2 as pb
+from splitnet.errors import ProtocolError, SplitError
+from splitnet.messages import (
+    MAX_UNANSWERED,
+    Ack,
+    Draining,
+    Frame,
+    FrameDetections,
+    FrameError,
+    OpenSession,
+    Reply,
+)
+from splitnet.operating_point import Mode
+from splitnet.wire import frame_from_proto, reply_to_proto
+
+logger = logging.getLogger(__name__)
+
+_session_numbers = itertools.count(1)
+
+DetectContext = grpc.aio.ServicerContext[pb.DetectRequest, pb.DetectReply]
+
+
+def check_fits_opening(frame: Frame, bundle_digest: str) -> None:
+    """Raise ProtocolError for features from a client that has not said which bundle made them."""
+    if not bundle_digest and frame.operating_point.mode is Mode.SPLIT:
+        raise ProtocolError("without a bundle's digest only images are taken: give that of your encoder's bundle")
+
+
+class Session:
+    """Serves one device. Everything here runs on the event loop."""
+
+    def __init__(self, engine: Engine[Any], model: Model[Any], context: DetectContext, opening: OpenSession) -> None:
+        """Take a started engine, the model that answers, and the stream with the opening that came on it."""
+        self._number = next(_session_numbers)
+        self._engine = engine
+        self._model = model
+        self._context = context
+        self._opening = opening
+        self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
+        self._room = asyncio.Semaphore(MAX_UNANSWERED)
+        self._jobs: set[Job[Any]] = set()
+        self._frames = 0
+        self._refused = 0
+
+    async def run(self) -> None:
+        """Serve until the device has closed its side and has its answers, or until cancelled."""
+        device = self._opening.device_id
+        logger.info("session opened", extra={"device": device, "peer": self._context.peer()})
+        reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
+        try:
+            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            reader.cancel()
+            writer.cancel()
+            for job in self._jobs:
+                self._engine.cancel(job)
+            counts = {"frames": self._frames, "refused": self._refused, "unanswered": len(self._jobs)}
+            logger.info("session closed", extra={"device": device, **counts})
+
+    def drain(self, grace_ms: int) -> None:
+        """Tell the device to go elsewhere. What it has sent before it hears of that is answered."""
+        self._outgoing.put_nowait(Draining(grace_ms))
+
+    async def _read(self) -> None:
+        while isinstance(message := await self._context.read(), pb.DetectRequest):
+            await self._room.acquire()
+            self._take(message)
+        for _ in range(MAX_UNANSWERED):  # all room is free again: every answer has been written
+            await self._room.acquire()
+
+    def _take(self, message: pb.DetectRequest) -> None:
+        if message.WhichOneof("request") != "frame":
+            raise ProtocolError("after its opening a session takes frames only")
+        received_us = time.monotonic_ns() // 1000
+        frame = message.frame
+        self._frames += 1
+        taken = self._submit(frame)
+        depth = self._engine.depth if isinstance(taken, FrameError) else taken.queue_depth
+        self._outgoing.put_nowait(Ack(frame.frame_id, len(frame.payload), received_us, depth))
+        if isinstance(taken, FrameError):
+            self._answer(taken)
+
+    def _submit(self, message: pb.Frame) -> Job[Any] | FrameError:
+        """Give a frame to the engine; returns the answer if it is refused here."""
+        try:
+            frame = frame_from_proto(message)
+            check_fits_opening(frame, self._opening.bundle_digest)
+            job = self._engine.submit(self._model, frame, lambda answer: self._finish(job, answer), self._number)
+        except SplitError as error:
+            return error_answer(message.frame_id, message.capture_time_us, error)
+        self._jobs.add(job)
+        return job
+
+    def _finish(self, job: Job[Any], answer: Answer) -> None:
+        self._jobs.discard(job)
+        self._answer(answer)
+
+    def _answer(self, answer: Answer) -> None:
+        self._refused += isinstance(answer, FrameError)
+        self._outgoing.put_nowait(answer)
+
+    async def _write(self) -> None:
+        while True:
+            reply = await self._outgoing.get()
+            await self._context.write(reply_to_proto(reply))
+            if isinstance(reply, FrameDetections | FrameError):
+                self._room.release()

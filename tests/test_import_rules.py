@@ -93,6 +93,7 @@ PURE_MODULES = {
     "splitnet.codec.byte_cap",
     "splitnet.codec.contexts",
     "splitnet.codec.entropy_model",
+    "splitnet.codec.image_bounds",
     "splitnet.codec.rans",
     "splitnet.codec.rans_reference",
     "splitnet.codec.table_fit",

@@ -131,13 +131,26 @@ def save_bundle(folder: Path, parts: BundleParts) -> Manifest:
     contents = {ENCODER_FILE: save_tensors(encoder), SERVER_FILE: save_tensors(server)}
     if parts.detector is not None:
         contents[DETECTOR_FILE] = save_tensors(_half_precision(parts.detector))
-    entries = {}
+    return _write(folder, replace(parts.manifest, files={}), contents)
+
+
+def replace_change_tables(folder: Path, model: ChangeModel) -> Manifest:
+    """Give a bundle on disk tables for frames coded against references; returns its manifest, with a new digest."""
+    manifest = load_manifest(folder)
+    tensors = _read(folder, manifest, ENCODER_FILE)
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(_CHANGE_TABLES)}
+    return _write(folder, manifest, {ENCODER_FILE: save_tensors(kept | _stored(model.to_arrays(), _CHANGE_TABLES))})
+
+
+def _write(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Manifest:
+    """Write files of a bundle and, last of all, the manifest that names them; returns it."""
+    entries = dict(manifest.files)
     for name, data in contents.items():
         (folder / name).write_bytes(data)
         entries[name] = FileEntry(hashlib.sha256(data).hexdigest(), len(data))
-    manifest = replace(parts.manifest, files=entries)
-    manifest.write(folder)
-    return manifest
+    written = replace(manifest, files=entries)
+    written.write(folder)
+    return written
 
 
 def _stored(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, Tensor]:

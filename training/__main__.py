@@ -16,6 +16,7 @@ import torch
 from splitnet.errors import SplitError
 from splitnet.manifest import Manifest
 from splitnet.settings import add_commands, add_settings, read_settings
+from training.changes import ChangesSettings, fit_changes
 from training.convert import ConvertSettings, convert
 from training.cuts.plot import can_draw, draw_study
 from training.cuts.text import as_text
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("detector", DetectorSettings, _detector, "train an unsplit detector on labelled images")
     add("convert", ConvertSettings, _convert, "turn VOC XML or YOLO text labels into COCO files")
     add("split-points", SplitPointsSettings, _split_points, "measure where a detector is best cut")
+    add("changes", ChangesSettings, _changes, "fit the tables that code a frame against an earlier one, on videos")
     add("pca", PcaSettings, _pca, "split a detector in a minute, without training")
     add("evaluate", EvaluateSettings, _evaluate, "measure AP, bytes and encode time of a bundle")
     return parser
@@ -121,6 +123,10 @@ def _split_points(options: argparse.Namespace) -> None:
         print("drawn to", *draw_study(settings.out, record))
     else:
         print("not drawn: that needs matplotlib, of the extra [demo]")
+
+
+def _changes(options: argparse.Namespace) -> None:
+    _say_written(options.bundle, fit_changes(read_settings(ChangesSettings, options)))
 
 
 def _pca(options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splitnet.codec.change_contexts import change_context, flag_context
+from splitnet.codec.change_contexts import CHANGE_CONTEXTS, FLAG_CONTEXTS, change_context, flag_context
 from splitnet.codec.change_model import ChangeModel
 from splitnet.codec.entropy_model import SYMBOL_MAX
 from splitnet.codec.rans import (
@@ -88,6 +88,23 @@ def decode_changes(
     if failure:
         raise BitstreamError(_MESSAGES[failure])
     return symbols
+
+
+def in_context(
+    symbols: NDArray[np.int16], reference: Reference, centre: NDArray[np.int16]
+) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+    """Return the flags and changes of symbols (C, H, W) in the order of coding, and the context of each, to count them.
+
+    Contexts below FLAG_CONTEXTS are flags'; from there on a channel has CHANGE_CONTEXTS of its own.
+    """
+    channels = len(symbols)
+    values = np.empty(symbols.size + symbols[0].size, np.int16)
+    contexts = np.empty(values.size, np.uint16)
+    flags = np.arange(FLAG_CONTEXTS, dtype=np.uint16)
+    changes = FLAG_CONTEXTS + np.arange(channels * CHANGE_CONTEXTS, dtype=np.uint16).reshape(channels, -1)
+    arrays = (np.require(symbols, np.int16, ["C", "W"]), *_arrays(reference, centre))
+    count = _changes(*arrays, flags, np.asarray(changes, np.uint16), values, contexts)
+    return values[:count], contexts[:count]
 
 
 def changed_positions(symbols: NDArray[np.int16], reference: Reference) -> NDArray[np.uint8]:

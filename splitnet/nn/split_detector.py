@@ -84,6 +84,20 @@ class DeviceHalf:
         np.clip(scaled, -MAX_SYMBOL, MAX_SYMBOL, out=scaled)
         return cast("NDArray[np.int16]", scaled.astype(np.int16, order="C"))
 
+    def quantise_near(
+        self, latent: Tensor, width: int, quality: int, reference: NDArray[np.int16], hysteresis: float
+    ) -> NDArray[np.int16]:
+        """Return the symbols (C, h, w) of a latent, but a reference's (C, h, w) where they are about as good.
+
+        A reference's symbol stays while the latent is within half a step and `hysteresis` of one from it: so noise
+        changes nothing, and errors do not add up. ConfigError if the bundle has no such width or quality.
+        """
+        self._check_point(width, quality)
+        scaled = np.multiply(latent.cpu().numpy(), self._gains[width - 1, quality])
+        symbols = np.clip(np.rint(scaled), -MAX_SYMBOL, MAX_SYMBOL)
+        keeps = np.abs(scaled - reference) <= 0.5 + hysteresis
+        return np.where(keeps, reference, symbols).astype(np.int16)
+
     def _check_point(self, width: int, quality: int) -> None:
         if not (1 <= width <= self.widths and 0 <= quality < self.qualities):
             raise ConfigError(

@@ -60,9 +60,7 @@ ROOMS = {
     "training": Room(("splitnet",)),
     "training.cuts": Room(("splitnet", "training.data", "training.entropy_tables", "training.evaluation")),
     "training.data": Room(("splitnet",)),
-    "training.detectors": Room(
-        ("splitnet", "training.data", "training.distillation", "training.evaluation", "training.loop")
-    ),
+    "training.detectors": Room(("splitnet", "training.data", "training.evaluation", "training.loop")),
     "training.distillation": Room(
         (
             "splitnet",

@@ -17,8 +17,8 @@ from splitnet.errors import ConfigError
 from splitnet.nn.detector import Detector
 from training.data.augment import Image
 from training.detectors.efficientdet.family import EfficientDetFamily
+from training.detectors.reading import Reading
 from training.detectors.yolox.family import YOLOXFamily
-from training.distillation.losses import Reading
 
 
 class DetectorFamily(Protocol):

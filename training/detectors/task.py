@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from splitnet.errors import ConfigError
 from splitnet.nn.blocks import place
 from training.data.labelled_stream import LabelledBatch
 from training.detectors.family import DetectorFamily
-from training.distillation.student import MovingAverage
+from training.loop.moving_average import average_state, load_average, moving_average
 from training.loop.optimise import apply_gradients, set_learning_rate
 from training.loop.precision import is_mixed, mixed_precision
 from training.loop.processes import ALONE, Processes
@@ -70,8 +69,7 @@ class DetectorTraining:
         processes.agree(self.network)
         self.is_mixed = is_mixed(config.precision, self.device)
         self.optimiser = _optimiser(self.network, config)
-        looks_back = min(MOST_AVERAGED, max(1.0, AVERAGED_SHARE * config.steps))
-        self.average = MovingAverage(self.network, 1 - 1 / looks_back)
+        self.average = moving_average(self.network, average_decay(config.steps))
 
     def train(self, batch: LabelledBatch, progress: float) -> dict[str, list[float]]:
         """Do one step (`run.Task`)."""
@@ -83,7 +81,7 @@ class DetectorTraining:
         positives = losses.pop("positives")
         loss = torch.stack(list(losses.values())).sum()
         if apply_gradients(loss, self.network, self.optimiser, max_norm=MAX_GRADIENT_NORM, processes=self.processes):
-            self.average.update(self.network)
+            self.average.update_parameters(self.network)
         return {name: [value.item()] for name, value in {**losses, "loss": loss, "positives": positives}.items()}
 
     def _losses(self, batch: LabelledBatch, is_late: bool) -> dict[str, Tensor]:
@@ -97,8 +95,7 @@ class DetectorTraining:
         """Return everything needed to go on (`run.Task`)."""
         return {
             "network": self.network.state_dict(),
-            "average": self.average.state,
-            "updates": self.average.updates,
+            **average_state(self.average),
             "optimiser": self.optimiser.state_dict(),
             "model": self.config.model,
             "optimiser_name": self.config.optimiser,
@@ -117,7 +114,7 @@ class DetectorTraining:
             self.network.load_state_dict(state["network"])
         except RuntimeError as error:
             raise ConfigError("the checkpoint has another number of classes; give another --run") from error
-        self.average.load(state["average"], state["updates"])
+        load_average(self.average, state)
         peaks = [group["peak"] for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state["optimiser"])
         for group, peak in zip(self.optimiser.param_groups, peaks, strict=True):
@@ -125,13 +122,18 @@ class DetectorTraining:
 
     def averaged(self) -> nn.Module:
         """Return the averaged network in evaluation mode, where it is trained."""
-        network = copy.deepcopy(self.network)
-        network.load_state_dict(self.average.state)
+        network: nn.Module = self.average.module
         return network.eval()
 
     def result(self) -> nn.Module:
         """Return the averaged network as it will run, on the CPU."""
         return self.family.deployed(self.averaged())
+
+
+def average_decay(steps: int) -> float:
+    """Return what the moving average keeps of itself in a step of a training of so many."""
+    looks_back = min(MOST_AVERAGED, max(1.0, AVERAGED_SHARE * steps))
+    return 1 - 1 / looks_back
 
 
 def _optimiser(network: nn.Module, config: DetectorConfig) -> torch.optim.Optimizer:

@@ -25,7 +25,7 @@ from splitnet.operating_point import Codec
 from training.data.images import check_square, on_grey_square
 from training.detectors.family import family_of
 from training.distillation.losses import distillation_loss
-from training.distillation.student import MovingAverage
+from training.loop.moving_average import average_state, load_average, moving_average
 from training.loop.optimise import apply_gradients, set_learning_rate
 from training.loop.precision import in_single, is_mixed, mixed_precision
 from training.loop.processes import ALONE, Processes
@@ -61,7 +61,7 @@ class Recompression:
         self.teacher = place(teacher.eval().requires_grad_(False), self.device)
         self.student = copy.deepcopy(self.teacher).requires_grad_(True)
         processes.agree(self.student)
-        self.average = MovingAverage(self.student)
+        self.average = moving_average(self.student)
         self.rng = np.random.default_rng([config.seed, processes.rank])
         groups = [{"params": list(self.student.parameters()), "peak": config.peak_rate}]
         self.optimiser = torch.optim.AdamW(groups, lr=config.peak_rate, weight_decay=1e-4)
@@ -79,7 +79,7 @@ class Recompression:
         terms = distillation_loss(in_single(student), in_single(teacher), WEIGHTS, reading)
         loss = torch.stack(list(terms.values())).sum()
         if apply_gradients(loss, self.student, self.optimiser, processes=self.processes):
-            self.average.update(self.student)
+            self.average.update_parameters(self.student)
         return {name: [term.item()] for name, term in terms.items()}
 
     def _compress(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -89,8 +89,7 @@ class Recompression:
         """Return everything needed to go on (`run.Task`)."""
         return {
             "recompressed": self.student.state_dict(),
-            "average": self.average.state,
-            "updates": self.average.updates,
+            **average_state(self.average),
             "optimiser": self.optimiser.state_dict(),
             "rng": self.rng.bit_generator.state,
         }
@@ -100,7 +99,7 @@ class Recompression:
         if "recompressed" not in state:
             raise ConfigError("the checkpoint is of another kind of training; give another --run")
         self.student.load_state_dict(state["recompressed"])
-        self.average.load(state["average"], state["updates"])
+        load_average(self.average, state)
         self.optimiser.load_state_dict(state["optimiser"])
         if self.processes.is_first:  # whose state it is; the others draw from the beginning
             self.rng.bit_generator.state = state["rng"]

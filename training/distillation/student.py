@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -121,28 +120,3 @@ def _sent(encoder: SlimmableSpec, qualities: int) -> Tensor:
     sent = torch.tensor([leading(encoder.latent_channels, share) for share in shares])
     counts = torch.minimum(filled[:, None], sent)[..., None]
     return (torch.arange(encoder.latent_channels) < counts).float()
-
-
-class MovingAverage:
-    """An exponential moving average of a module's parameters and buffers."""
-
-    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
-        self.decay, self.updates = decay, 0
-        self.state = {k: v.detach().clone() for k, v in module.state_dict().items()}
-
-    def load(self, state: Mapping[str, Tensor], updates: int) -> None:
-        """Go on from a stored average, on the devices of this one."""
-        for name, value in self.state.items():
-            value.copy_(state[name])
-        self.updates = updates
-
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Move towards the module, faster in the beginning."""
-        self.updates += 1
-        decay = min(self.decay, self.updates / (self.updates + 10))
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.state[name].lerp_(value, 1 - decay)
-            else:
-                self.state[name].copy_(value)

@@ -29,7 +29,8 @@ from training.distillation.optimisers import load_optimiser, optimisers_of
 from training.distillation.rate import sandwich_operating_points, uniform_operating_points
 from training.distillation.recipe import FRONT, Recipe
 from training.distillation.slimmable import SlimmableEncoder
-from training.distillation.student import MovingAverage, Student, StudentSpec
+from training.distillation.student import Student, StudentSpec
+from training.loop.moving_average import average_state, load_average, moving_average
 from training.loop.optimise import apply_gradients, set_learning_rate
 from training.loop.precision import in_single, is_mixed, mixed_precision
 from training.loop.processes import ALONE, Processes
@@ -93,7 +94,7 @@ class Distillation:
         processes.agree(place(self.student, self.device))
         if not processes.is_first:
             torch.manual_seed(config.seed + processes.rank)  # another noise for other images
-        self.average = MovingAverage(self.student)
+        self.average = moving_average(self.student)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.prices = torch.tensor(config.recipe.prices, device=self.device)
         self.muon, self.adam = optimisers_of(self.student, config.recipe)
@@ -109,7 +110,7 @@ class Distillation:
             set_learning_rate(optimiser, learning_rate(progress))
         figures, loss = self._loss(batch, progress)
         if apply_gradients(loss, self.student, self.muon, self.adam, processes=self.processes):
-            self.average.update(self.student)
+            self.average.update_parameters(self.student)
         return figures
 
     def _loss(self, batch: NDArray[Any], progress: float) -> tuple[dict[str, list[float]], Tensor]:
@@ -142,8 +143,7 @@ class Distillation:
         """Return everything needed to go on (`run.Task`)."""
         return {
             "student": self.student.state_dict(),
-            "average": self.average.state,
-            "updates": self.average.updates,
+            **average_state(self.average),
             "muon": self.muon.state_dict(),
             "adam": self.adam.state_dict(),
             "generator": self.generator.get_state(),
@@ -158,7 +158,7 @@ class Distillation:
         if state.get("class_names", self.class_names) != self.class_names:  # checkpoints did not always have them
             raise ConfigError("the checkpoint was made with other classes; give another --run")
         self.student.load_state_dict(state["student"])
-        self.average.load(state["average"], state["updates"])
+        load_average(self.average, state)
         load_optimiser(self.muon, state["muon"])
         load_optimiser(self.adam, state["adam"])
         self.generator.set_state(state["generator"])
@@ -166,7 +166,7 @@ class Distillation:
     def result(self) -> Student:
         """Return the averaged student, for export, on the CPU in evaluation mode."""
         student = Student(self.spec)
-        student.load_state_dict(self.average.state)
+        student.load_state_dict(self.average.module.state_dict())
         return student.cpu().eval()
 
 

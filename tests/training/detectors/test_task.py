@@ -22,6 +22,7 @@ from training.detectors.task import (
     SGD_WARM_UP,
     DetectorConfig,
     DetectorTraining,
+    average_decay,
 )
 from training.detectors.yolox.family import YOLOXFamily
 
@@ -74,8 +75,8 @@ def test_a_restored_task_takes_the_same_next_step():
     for task in (first, second):
         task.train(batch(3), 0.3)
     assert weights(first) == weights(second)
-    for name, value in first.average.state.items():
-        assert torch.equal(value, second.average.state[name])
+    for name, value in first.averaged().state_dict().items():
+        assert torch.equal(value, second.averaged().state_dict()[name])
 
 
 def test_settings_of_the_new_run_win_over_the_stored_rate():
@@ -118,8 +119,8 @@ def test_the_rate_rises_to_its_peak_and_falls_to_a_hundredth(optimiser, warm_up)
 
 
 def test_the_average_looks_back_a_twentieth_of_the_steps():
-    assert make(steps=2000).average.decay == pytest.approx(0.99)
-    assert make(steps=10**6).average.decay == pytest.approx(1 - 1 / 5000)
+    assert average_decay(2000) == pytest.approx(0.99)
+    assert average_decay(10**6) == pytest.approx(1 - 1 / 5000)
 
 
 def test_the_result_is_the_average_not_the_last_step():
@@ -128,7 +129,7 @@ def test_the_result_is_the_average_not_the_last_step():
         task.train(batch(step), 0.2)
     result = task.result()
     assert not result.training
-    assert torch.equal(result.bias, task.average.state["bias"])
+    assert torch.equal(result.bias, task.averaged().state_dict()["bias"])
     assert not torch.equal(result.bias, task.network.bias)
     assert task.network.training  # goes on
 

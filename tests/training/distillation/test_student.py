@@ -1,4 +1,4 @@
-"""Encoder, quantiser, decoder and tail as one module, and their moving average."""
+"""Encoder, quantiser, decoder and tail as one module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from splitnet.errors import ConfigError
 from splitnet.nn.yolox.network import SPLIT_POINTS, YOLOX, features_at
 from tests.support.tiny_student import CLASSES, ENCODER, SQUARE, make_teacher, student_spec
-from training.distillation.student import MovingAverage, Student
+from training.distillation.student import Student
 
 ANCHORS = (SQUARE // 8) ** 2 + (SQUARE // 16) ** 2 + (SQUARE // 32) ** 2
 FEATURE_STAGE = {
@@ -111,62 +111,3 @@ def test_gradients_of_the_feature_stage_reach_encoder_and_decoder_through_a_froz
     assert student.encoder.projection.grad.abs().sum() > 0
     assert student.decoder.trunk[0].weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in student.tail.parameters())
-
-
-class Counter(torch.nn.Module):
-    """A parameter, a buffer and a count."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor([0.0]))
-        self.register_buffer("mean", torch.tensor([0.0]))
-        self.register_buffer("count", torch.tensor(0))
-
-    def set(self, value: float) -> None:
-        with torch.no_grad():
-            self.weight.fill_(value)
-            self.mean.fill_(-value)
-            self.count.fill_(int(value))
-
-
-def test_the_average_moves_fast_at_first():
-    module = Counter()
-    average = MovingAverage(module)
-    module.set(1.0)
-    average.update(module)  # decay 1/11
-    assert average.state["weight"].item() == pytest.approx(10 / 11)
-    module.set(2.0)
-    average.update(module)  # decay 2/12
-    expected = 10 / 11 * 2 / 12 + 2.0 * 10 / 12
-    assert average.state["weight"].item() == pytest.approx(expected)
-    assert average.state["mean"].item() == pytest.approx(-expected)
-    assert average.state["count"].item() == 2  # whole numbers are copied
-
-
-def test_the_average_moves_slowly_in_the_end():
-    module = Counter()
-    average = MovingAverage(module, decay=0.9)
-    average.updates = 1_000_000
-    module.set(1.0)
-    average.update(module)
-    assert average.state["weight"].item() == pytest.approx(0.1)
-
-
-def test_the_average_does_not_follow_the_module_by_itself():
-    module = Counter()
-    average = MovingAverage(module)
-    module.set(5.0)
-    assert average.state["weight"].item() == 0.0
-
-
-def test_a_loaded_average_goes_on_where_the_stored_one_was():
-    module, other = Counter(), Counter()
-    stored, loaded = MovingAverage(module), MovingAverage(other)
-    for value in (1.0, 4.0):
-        module.set(value)
-        stored.update(module)
-    loaded.load({name: value.clone() for name, value in stored.state.items()}, stored.updates)
-    for average in (stored, loaded):
-        average.update(module)
-    assert loaded.updates == stored.updates == 3
-    assert all(torch.equal(loaded.state[name], value) for name, value in stored.state.items())

@@ -16,6 +16,7 @@ from splitnet.nn.yolox.network import YOLOX
 from tests.support.tiny_student import CLASSES, SQUARE, forever, make_teacher, random_images, student_spec
 from training.distillation.recipe import ENSEMBLE
 from training.distillation.task import Distillation, DistillConfig
+from training.loop.moving_average import average_state
 from training.loop.run import CHECKPOINT, Run
 
 RECIPE = replace(ENSEMBLE, matrix_rate=5e-2, peak_rate=2e-2, tail_rate=2e-3, prices=(2.0, 0.2))
@@ -134,7 +135,7 @@ def test_a_loaded_state_goes_on_as_if_nothing_had_happened():
     torch.manual_seed(1)
     assert other.train(batch, TOGETHER) == expected
     assert unchanged(other.student, parameters(task.student))
-    assert unchanged(other.result(), task.average.state)
+    assert unchanged(other.result(), task.average.module.state_dict())
 
 
 def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path):
@@ -143,16 +144,16 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path):
     run = Run(task, tmp_path, 4)
     run.resume()
     assert run.step == 2
-    assert task.average.updates == 2
+    assert average_state(task.average)["updates"] == 2
     run.go(forever(random_images(2)))
-    assert task.average.updates == 4
+    assert average_state(task.average)["updates"] == 4
 
 
 def test_the_result_is_the_average_and_ready_to_be_exported():
     task = make()
     learn(task, 3, FEATURES, "dark3")
     result = task.result()
-    assert unchanged(result, task.average.state)
+    assert unchanged(result, task.average.module.state_dict())
     assert not unchanged(result, parameters(task.student))
     assert not result.training
 

@@ -18,7 +18,7 @@ from training.data.augment import Image
 from training.detectors.efficientdet.losses import efficientdet_losses
 from training.detectors.efficientdet.reading import READING
 from training.detectors.efficientdet.weights import is_folded, read_efficientdet
-from training.distillation.losses import Reading
+from training.detectors.reading import Reading
 
 PRIOR = 0.01  # score of everything in the beginning: most of an image is no object (Lin et al., arXiv 1708.02002)
 

@@ -1,4 +1,4 @@
-"""What the raw predictions of an EfficientDet say to a student, as `losses` says it for YOLOX."""
+"""What the raw predictions of an EfficientDet say to a student."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from splitnet.nn.efficientdet.bifpn import LEVELS
 from splitnet.nn.efficientdet.network import ANCHORS_PER_CELL
 from splitnet.nn.efficientdet.same_padding import strided
-from training.distillation.losses import Reading, soft_cross_entropy
+from training.detectors.reading import Reading, soft_cross_entropy
 
 # Below this belief of both, teacher and student, an anchor says nothing.
 MIN_BELIEF = 0.05

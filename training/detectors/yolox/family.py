@@ -15,10 +15,11 @@ from splitnet.detections import Detections
 from splitnet.nn.yolox.boxes import detections_from_raw
 from splitnet.nn.yolox.network import FAMILY, YOLOX
 from training.data.augment import Image
+from training.detectors.reading import Reading
 from training.detectors.yolox.batch_norm import restore_batch_norm
 from training.detectors.yolox.losses import yolox_losses
+from training.detectors.yolox.reading import READING
 from training.detectors.yolox.weights import classes_of, is_folded, read_yolox
-from training.distillation.losses import YOLOX_READING, Reading
 
 PRIOR = 0.01  # score of everything in the beginning: most of an image is no object (Lin et al., arXiv 1708.02002)
 
@@ -28,7 +29,7 @@ class YOLOXFamily:
 
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
     source: str = "Megvii's YOLOX (Apache-2.0)"
-    reading: Reading = YOLOX_READING
+    reading: Reading = READING
 
     def build(self, name: str, classes: int) -> YOLOX:
         """Return a network with random weights (`DetectorFamily`)."""

@@ -1,0 +1,24 @@
+"""What the raw predictions of a family of detectors say to a student; each family has its own reading of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the raw predictions of a family of detectors say."""
+
+    attention: Callable[[Tensor, int], Tensor]
+    error: Callable[[Tensor, Tensor], Tensor]  # of a student's from its teacher's
+    stages: Mapping[str, str] = field(default_factory=dict)  # its own names of what recipes call as YOLOX does
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy against soft targets, minus its least value, so that a perfect copy gives zero."""
+    least = F.binary_cross_entropy(target, target, reduction="none")
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none") - least

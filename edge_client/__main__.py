@@ -21,7 +21,7 @@ import cv2
 from edge_client.adaptation.point_table import PointTable
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.build import build_run, mode_tables
-from edge_client.capture.source import open_source
+from edge_client.capture.address import open_source
 from edge_client.config import ProfileConfig, RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.local_detector import load_local
@@ -180,7 +180,7 @@ def _profile_images(config: ProfileConfig) -> list[Image]:
     if not config.source:
         return drawn_images(DRAWN_IMAGES)
     source = open_source(config.source, fps=1, camera_patience_s=0)
-    return [picture.image for picture in islice(source.pictures(Event().wait), config.frames)]
+    return [shown.image for shown in islice(source.images(Event().wait), config.frames)]
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -26,7 +26,7 @@ from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.point_table import Choice, PointTable, build_table
 from edge_client.adaptation.policy import FixedPolicy, Policy, SchedulePolicy
 from edge_client.adaptation.profile import DeviceProfile
-from edge_client.capture.source import open_source
+from edge_client.capture.address import open_source
 from edge_client.config import RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.local_detector import LocalRuntime, load_local

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_client.adaptation.load import CpuSample
-from edge_client.adaptation.policy import Decision, LatencyBreakdown, PolicyState
+from edge_client.adaptation.policy import Decision, PolicyState
 from splitnet.detections import Detections
 from splitnet.messages import ServerTiming
 from splitnet.operating_point import OperatingPoint
@@ -27,6 +25,8 @@ class CapturedFrame:
     capture_time: float
     position_s: float  # in the source
     image: Image
+    unix_time: float = 0.0  # of its capture, by the device's own date
+    file: str | None = None  # the name of the file that it comes from
 
 
 @dataclass(frozen=True)
@@ -83,29 +83,6 @@ class FrameResult:
     end_to_end_ms: float
     late: bool
 
-    def to_record(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Return the frame's line of detections.jsonl. Boxes are xyxy in pixels of the frame."""
-        point = self.encoded.point
-        return {
-            "frame_id": self.frame.frame_id,
-            "capture_time_s": round(self.frame.capture_time, 6),
-            "position_s": round(self.frame.position_s, 4),
-            "mode": point.mode.value,
-            "codec": point.codec.value,
-            "width": point.width,
-            "quality": point.quality,
-            "bytes": len(self.encoded.payload),
-            "encode_ms": round(self.encoded.encode_ms, 3),
-            "end_to_end_ms": round(self.end_to_end_ms, 3),
-            "late": self.late,
-            "server": {
-                "wait_ms": round(self.server.wait_ms, 3),
-                "decode_ms": round(self.server.decode_ms, 3),
-                "infer_ms": round(self.server.infer_ms, 3),
-            },
-            "detections": _detection_records(self.detections, class_names),
-        }
-
 
 class Outcome(str, Enum):
     """What becomes of a captured frame: one of these, for every one."""
@@ -128,22 +105,6 @@ class Fate:
     chosen: ChosenFrame | None = None
     encoded: EncodedFrame | None = None
     result: FrameResult | None = None
-
-
-def label_name(label: int, class_names: Sequence[str]) -> str:
-    """Return the name of a class, or its number when the server knows more classes than the bundle."""
-    return class_names[label] if 0 <= label < len(class_names) else str(label)
-
-
-def _detection_records(detections: Detections, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "label": label_name(int(label), class_names),
-            "score": round(float(score), 4),
-            "box": [round(float(side), 1) for side in box],
-        }
-        for box, score, label in zip(detections.boxes, detections.scores, detections.labels, strict=True)
-    ]
 
 
 def actual_breakdown(chosen: ChosenFrame, result: FrameResult) -> LatencyBreakdown:

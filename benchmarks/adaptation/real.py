@@ -29,9 +29,9 @@ from benchmarks.adaptation.simulated_trace import simulated
 from benchmarks.harness.processes import Process, address_of, child_process, last_line, server_process
 from benchmarks.harness.run_trace import FrameRecord, link_beside, parse_run, read_run
 from benchmarks.harness.traces import Trace, part, read_trace
-from edge_client.capture.source import PICTURE_SUFFIXES
 from edge_client.config import parse_point
 from splitnet.errors import ConfigError, LinkError, SplitError
+from splitnet.image_file import images_in
 from splitnet.manifest import load_manifest
 
 CLIENT_MODES = {"adaptive": "auto", "split": "split", "image": "image", "local": "local"}  # by names of policies
@@ -142,7 +142,7 @@ def run_real(
 
 def count_pictures(folder: Path) -> int:
     """Return how many pictures the client will show before it starts over."""
-    return sum(path.suffix.lower() in PICTURE_SUFFIXES for path in folder.glob("*"))
+    return len(images_in(folder))
 
 
 def real_figures(records: Sequence[FrameRecord], bank: FrameBank, seconds: float) -> dict[str, object]:

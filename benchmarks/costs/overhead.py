@@ -18,7 +18,7 @@ from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import Image, frames_from
 from benchmarks.harness.processes import server_process
 from edge_client.adaptation.policy import FixedPolicy
-from edge_client.capture.source import Picture, Wait
+from edge_client.capture.source import SourceImage, Wait
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.frames import FrameResult
 from edge_client.output.sinks import CallbackSink
@@ -64,7 +64,7 @@ def _points(encoder: EncoderRuntime) -> list[OperatingPoint]:
 
 
 class LockstepSource:
-    """Shows a number of pictures, each when the previous one has been answered."""
+    """Shows a number of images, each when the previous one has been answered."""
 
     finite = True
     fps = 10.0
@@ -75,12 +75,12 @@ class LockstepSource:
         self._count = count
         self._answered = threading.Semaphore()
 
-    def pictures(self, wait: Wait) -> Iterator[Picture]:
-        """Yield the pictures; raise SourceError if an answer fails to come."""
+    def images(self, wait: Wait) -> Iterator[SourceImage]:
+        """Yield the images; raise SourceError if an answer fails to come."""
         for index, image in enumerate(islice(cycle(self._images), self._count)):
             if not self._answered.acquire(timeout=ANSWER_TIMEOUT_S):
                 raise SourceError(f"frame {index} was not answered within {ANSWER_TIMEOUT_S:g} s")
-            yield Picture(index / self.fps, image)
+            yield SourceImage(index / self.fps, image)
 
     def answered(self) -> None:
         """Let the next picture come."""

@@ -1,7 +1,8 @@
-"""When a picture becomes a frame: at the pace of a live camera, or as fast as frames are taken."""
+"""When an image becomes a frame: at the pace of a live camera, or as fast as frames are taken."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from edge_client.capture.source import Source, Wait
@@ -9,22 +10,25 @@ from edge_client.frames import CapturedFrame
 
 
 class Pacer:
-    """Turns pictures into frames at the pace of a live camera, or as fast as they are taken.
+    """Turns images into frames at the pace of a live camera, or as fast as they are taken.
 
-    A picture is read before its time has come and stamped when it has, so reading is not part of its age.
+    An image is read before its time has come and stamped when it has, so reading is not part of its age.
     """
 
-    def __init__(self, live: bool, clock: Callable[[], float]) -> None:
+    def __init__(self, live: bool, clock: Callable[[], float], unix_clock: Callable[[], float] = time.time) -> None:
+        """Take the monotonic clock to pace by, and the one that tells the date."""
         self._live = live
         self._clock = clock
+        self._unix_clock = unix_clock
 
     def frames(self, source: Source, wait: Wait) -> Iterator[CapturedFrame]:
-        """Yield each picture when its time has come, numbered from 1."""
+        """Yield each image when its time has come, numbered from 1."""
         start: float | None = None
-        for frame_id, picture in enumerate(source.pictures(wait), start=1):
+        for frame_id, shown in enumerate(source.images(wait), start=1):
             now = self._clock()
             start = now if start is None else start
-            ahead_s = start + picture.position_s - now
+            ahead_s = start + shown.position_s - now
             if self._live and ahead_s > 0 and wait(ahead_s):
                 return
-            yield CapturedFrame(frame_id, self._clock(), picture.position_s, picture.image)
+            now, unix_time = self._clock(), self._unix_clock()
+            yield CapturedFrame(frame_id, now, shown.position_s, shown.image, unix_time, shown.file)

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_client.frames import FrameResult, Image, label_name
+from edge_client.frames import FrameResult, Image
+from edge_client.output.detection_record import label_name
 from edge_client.output.sinks import Sink
 from splitnet.errors import ConfigError
 

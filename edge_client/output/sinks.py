@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Protocol, TypeVar
 
 from edge_client.frames import Fate, FrameResult
+from edge_client.output.detection_record import detection_record
 from splitnet.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class JsonLinesSink:
 
     def write(self, result: FrameResult) -> None:
         """Write a line; raise OSError when the disk is full."""
-        self._file.write(json.dumps(result.to_record(self._class_names)) + "\n")
+        self._file.write(json.dumps(detection_record(result, self._class_names)) + "\n")
 
     def close(self) -> None:
         """Close the file."""

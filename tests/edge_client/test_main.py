@@ -45,7 +45,7 @@ def pictures(tmp_path, photo):
     [
         (["--server", "nonsense", "--source", "{pictures}"], 2, "HOST:PORT"),
         ([*NOWHERE, "--source", "/nowhere"], 1, "no such file or folder"),
-        ([*NOWHERE, "--source", "{empty}"], 1, "no pictures in this folder"),
+        ([*NOWHERE, "--source", "{empty}"], 1, "no images in this folder"),
         ([*NOWHERE, "--source", "{pictures}", "--bundle", "{empty}"], 2, "not a bundle"),
         ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--width", "9"], 2, "widths 1..4"),
         ([*NOWHERE, "--source", "{pictures}", "--mode", "split", "--codec", "jpeg"], 2, "does not belong"),

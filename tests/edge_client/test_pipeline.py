@@ -13,7 +13,7 @@ import pytest
 from edge_client import pipeline as pipeline_module
 from edge_client.adaptation.policy import FixedPolicy, SchedulePolicy
 from edge_client.backoff import Backoff
-from edge_client.capture.source import Picture
+from edge_client.capture.source import SourceImage
 from edge_client.frames import EncodedFrame
 from edge_client.output.sinks import CallbackSink
 from edge_client.pipeline import Pipeline, PipelineSettings
@@ -45,10 +45,10 @@ class FakeSource:
         self.count, self.error, self.finite = count, error, finite
         self.ended = False
 
-    def pictures(self, wait):
+    def images(self, wait):
         try:
             for index in range(self.count):
-                yield Picture(index / self.fps, np.full((48, 64, 3), index % 250, np.uint8))
+                yield SourceImage(index / self.fps, np.full((48, 64, 3), index % 250, np.uint8))
             if self.error:
                 raise self.error
         finally:
@@ -62,9 +62,9 @@ class EndlessSource(FakeSource):
         super().__init__(0, finite=False)
         self.interval_s = interval_s
 
-    def pictures(self, wait):
+    def images(self, wait):
         while not wait(self.interval_s):
-            yield Picture(0.0, np.zeros((48, 64, 3), np.uint8))
+            yield SourceImage(0.0, np.zeros((48, 64, 3), np.uint8))
 
 
 def pipeline_to(

@@ -17,7 +17,9 @@ NAMES = ("person", "bicycle", "car")
 def captured_frame(frame_id: int, size: tuple[int, int] = (64, 48)) -> CapturedFrame:
     """Return a grey frame of (width, height), captured at frame_id / 10 seconds."""
     image = np.full((size[1], size[0], 3), 90, np.uint8)
-    return CapturedFrame(frame_id, frame_id / 10, (frame_id - 1) / 10, image)
+    return CapturedFrame(
+        frame_id, frame_id / 10, (frame_id - 1) / 10, image, 1796047357.25 + frame_id, f"{frame_id}.png"
+    )
 
 
 def chosen_frame(

@@ -44,7 +44,7 @@ def test_overhead_is_taken_frame_by_frame():
 
 def test_a_picture_comes_only_when_the_last_one_is_answered():
     source = LockstepSource([IMAGE, IMAGE + 1], 3)
-    pictures = source.pictures(threading.Event().wait)
+    pictures = source.images(threading.Event().wait)
     shown = [next(pictures)]
     for _ in range(2):
         source.answered()
@@ -56,7 +56,7 @@ def test_a_picture_comes_only_when_the_last_one_is_answered():
 
 def test_a_missing_answer_ends_the_measurement(monkeypatch):
     monkeypatch.setattr(overhead, "ANSWER_TIMEOUT_S", 0)
-    pictures = LockstepSource([IMAGE], 2).pictures(threading.Event().wait)
+    pictures = LockstepSource([IMAGE], 2).images(threading.Event().wait)
     next(pictures)
     with pytest.raises(SourceError, match="frame 1 was not answered"):
         next(pictures)

@@ -1,11 +1,11 @@
-"""When pictures become frames."""
+"""When images become frames."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from edge_client.capture.pacer import Pacer
-from edge_client.capture.source import Picture
+from edge_client.capture.source import SourceImage
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
@@ -26,17 +26,17 @@ class FakeTime:
 
 
 class FakeSource:
-    """Pictures at 10 a second, each taking a while to read."""
+    """Images at 10 a second, each taking a while to read."""
 
     finite, fps, unreadable = True, 10.0, 0
 
     def __init__(self, time: FakeTime, reading_s: float) -> None:
         self.time, self.reading_s = time, reading_s
 
-    def pictures(self, wait):
+    def images(self, wait):
         for index in range(5):
             self.time.now += self.reading_s
-            yield Picture(index / self.fps, IMAGE)
+            yield SourceImage(index / self.fps, IMAGE, f"{index}.png")
 
 
 def capture_times(live: bool, reading_s: float) -> list[float]:
@@ -57,11 +57,13 @@ def test_frames_that_are_not_live_are_not_held_back():
     assert capture_times(live=False, reading_s=0.001) == [100.001, 100.002, 100.003, 100.004, 100.005]
 
 
-def test_frames_are_numbered_from_one_and_keep_their_position():
+def test_frames_are_numbered_from_one_and_keep_their_position_file_and_date():
     time = FakeTime()
-    frames = list(Pacer(True, time.clock).frames(FakeSource(time, 0.0), time.wait))
+    frames = list(Pacer(True, time.clock, lambda: 1e9 + time.now).frames(FakeSource(time, 0.0), time.wait))
     assert [frame.frame_id for frame in frames] == [1, 2, 3, 4, 5]
     assert [frame.position_s for frame in frames] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert [frame.file for frame in frames] == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+    assert [round(frame.unix_time - 1e9, 3) for frame in frames] == [100.0, 100.1, 100.2, 100.3, 100.4]
 
 
 def test_stopping_cuts_the_wait_short():

@@ -1,206 +1,145 @@
-"""Folders, videos and cameras, good and bad."""
+"""What an address opens, and sources shown over and over."""
 
 from __future__ import annotations
 
+import os
 from itertools import islice
+from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
 import pytest
 
-from edge_client.backoff import Backoff
-from edge_client.capture.source import CameraSource, FolderSource, VideoFileSource, open_source
+from edge_client.capture import address, video_capture
+from edge_client.capture.address import open_source
+from edge_client.capture.camera import CameraSource
+from edge_client.capture.image_folder import ImageFolderSource
+from edge_client.capture.source import LoopedSource
+from edge_client.capture.video_file import VideoFileSource
 from splitnet.errors import SourceError
+from tests.edge_client.capture.clips import never, shades, write_clip, write_images
 
 
-def never(seconds: float) -> bool:
-    return False
-
-
-def opened(address):
-    return open_source(str(address), fps=10, camera_patience_s=1)
-
-
-def write_pictures(folder, count: int) -> None:
-    for index in range(count):
-        cv2.imwrite(str(folder / f"{index:03}.png"), np.full((8, 8, 3), index, np.uint8))
+def opened(shown, loop: bool = False):
+    return open_source(str(shown), fps=10, camera_patience_s=1, loop=loop)
 
 
 @pytest.fixture
-def video(tmp_path):
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 12.5, (64, 48))
-    for index in range(6):
-        writer.write(np.full((48, 64, 3), index * 40, np.uint8))
-    writer.release()
-    return path
+def clip(tmp_path):
+    return write_clip(tmp_path / "clip.avi")
 
 
-def test_a_folder_s_pictures_come_in_the_order_of_their_names(tmp_path):
-    write_pictures(tmp_path, 3)
-    (tmp_path / "notes.txt").write_text("not a picture")
-    pictures = list(opened(tmp_path).pictures(never))
-    assert [int(picture.image[0, 0, 0]) for picture in pictures] == [0, 1, 2]
-    assert [picture.position_s for picture in pictures] == [0.0, 0.1, 0.2]
+def test_files_and_folders_are_finite_and_a_loop_is_what_it_shows(tmp_path, clip):
+    write_images(tmp_path, 2)
+    kinds = {tmp_path: ImageFolderSource, clip: VideoFileSource, tmp_path / "000.png": ImageFolderSource}
+    for shown, kind in kinds.items():
+        assert isinstance(opened(shown), kind)
+        assert opened(shown).finite
+        looped = opened(shown, loop=True)
+        assert isinstance(looped, LoopedSource) and looped.finite and looped.fps == opened(shown).fps
 
 
-def test_unreadable_pictures_are_counted_and_passed_over(tmp_path, caplog):
-    write_pictures(tmp_path, 2)
-    (tmp_path / "000b.jpg").write_bytes(b"\xff\xd8 truncated")
-    (tmp_path / "000c.png").write_bytes(b"")
-    source = opened(tmp_path)
-    assert len(list(source.pictures(never))) == 2
-    assert source.unreadable == 2
-    assert "000b.jpg" in caplog.text
+def test_a_single_image_is_a_source(tmp_path):
+    write_images(tmp_path, 3)
+    assert [shown.file for shown in opened(tmp_path / "001.png").images(never)] == ["001.png"]
 
 
-def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(SourceError, match="no pictures in this folder"):
-        opened(tmp_path)
-
-
-def test_a_folder_without_one_readable_picture_is_an_error(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"nothing")
-    with pytest.raises(SourceError, match="none of the 1 pictures"):
-        list(opened(tmp_path).pictures(never))
-
-
-def test_a_video_is_read_at_its_own_rate(video):
-    source = opened(video)
-    pictures = list(source.pictures(never))
-    assert source.fps == pytest.approx(12.5)
-    assert len(pictures) == 6
-    assert pictures[2].position_s == pytest.approx(2 / 12.5)
-    assert pictures[0].image.shape == (48, 64, 3)
-
-
-def test_an_unreadable_video_is_refused(tmp_path):
-    path = tmp_path / "broken.mp4"
-    path.write_bytes(b"this is no video" * 100)
-    with pytest.raises(SourceError, match="not a video"):
-        opened(path)
-
-
-def test_a_truncated_video_ends_or_is_refused(video):
-    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    try:
-        count = len(list(opened(video).pictures(never)))
-    except SourceError:
-        return
-    assert count <= 6
-
-
-def test_a_folder_shown_over_and_over_is_one_film(tmp_path, caplog):
-    write_pictures(tmp_path, 3)
+def test_a_folder_shown_over_and_over_is_one_film(tmp_path):
+    write_images(tmp_path, 3)
     (tmp_path / "000b.png").write_bytes(b"")
-    source = open_source(str(tmp_path), fps=10, camera_patience_s=1, loop=True)
-    pictures = list(islice(source.pictures(never), 8))
-    assert [int(picture.image[0, 0, 0]) for picture in pictures] == [0, 1, 2, 0, 1, 2, 0, 1]
-    assert [picture.position_s for picture in pictures] == [n / 10 for n in range(8)]
-    assert source.finite and source.fps == 10
+    source = opened(tmp_path, loop=True)
+    images = list(islice(source.images(never), 8))
+    assert shades(images) == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert [shown.position_s for shown in images] == pytest.approx([n / 10 for n in range(8)])
     assert source.unreadable == 3
 
 
-def test_a_video_shown_over_and_over_is_one_film(video):
-    once = [int(picture.image.mean()) for picture in opened(video).pictures(never)]
-    source = open_source(str(video), fps=10, camera_patience_s=1, loop=True)
-    pictures = list(islice(source.pictures(never), 15))
-    assert [int(picture.image.mean()) for picture in pictures] == [*once, *once, *once[:3]]
-    assert pictures[-1].position_s == pytest.approx(14 / 12.5)
+def test_a_video_shown_over_and_over_is_one_film(clip):
+    once = shades(opened(clip).images(never))
+    images = list(islice(opened(clip, loop=True).images(never), 15))
+    assert shades(images) == [*once, *once, *once[:3]]
+    assert images[-1].position_s == pytest.approx(14 / 12.5)
 
 
-def test_a_folder_without_one_readable_picture_is_not_shown_over_and_over(tmp_path):
+def test_a_folder_without_one_readable_image_is_not_shown_over_and_over(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"nothing")
-    source = open_source(str(tmp_path), fps=10, camera_patience_s=1, loop=True)
-    with pytest.raises(SourceError, match="none of the 1 pictures"):
-        next(source.pictures(never))
+    with pytest.raises(SourceError, match="none of the images"):
+        next(opened(tmp_path, loop=True).images(never))
 
 
-def test_an_address_that_is_nothing_is_refused():
+@pytest.mark.parametrize("stem", ["2026-11-30T14:02:37", "caf\udce9", "100%", "img_%03d", "-i", "größe"])
+def test_a_file_may_have_any_name(tmp_path, monkeypatch, stem):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "plain.avi").rename(f"{stem}.avi")
+    (shown, *_) = opened(f"{stem}.avi").images(never)
+    assert shown.file == f"{stem}.avi"
+
+
+def test_a_file_url_is_the_file_once(tmp_path):
+    clip = write_clip(tmp_path / "a clip.avi")
+    assert len(list(opened(clip.as_uri()).images(never))) == 6
+    assert len(list(opened(f"FILE://localhost{tmp_path}/a%20clip.avi").images(never))) == 6
     with pytest.raises(SourceError, match="no such file or folder"):
-        opened("/nowhere/at-all")
+        opened("file:///nowhere/a.mp4")
+
+
+@pytest.mark.parametrize("shown", ["/nowhere/at-all", "", "\0", "12345", "٣", "²", "x" * 5000, "ca\udce9"])
+def test_what_is_nothing_is_refused(shown):
+    with pytest.raises(SourceError, match="no such file or folder"):
+        opened(shown)
+
+
+@pytest.mark.parametrize(
+    "shown", ["rtsp://admin:secret@127.0.0.1:9/x", "rtsp:/admin:secret@x", "rtsp://127.0.0.1:9/?password=secret"]
+)
+def test_a_password_is_never_shown(shown, monkeypatch):
+    monkeypatch.setattr(address, "open_stream", lambda url: cv2.VideoCapture())
+    with pytest.raises(SourceError) as raised:
+        opened(shown)
+    assert "secret" not in str(raised.value)
+    assert "***" in str(raised.value)
 
 
 def test_a_camera_that_is_not_there_is_refused_at_once():
-    with pytest.raises(SourceError, match="cannot be opened"):
+    with pytest.raises(SourceError, match="camera 97 cannot be opened"):
         opened("97")
 
 
-class FakeCapture:
-    """A camera that delivers so many frames and then nothing."""
-
-    def __init__(self, frames: int) -> None:
-        self.left = frames
-        self.released = False
+class Camera:
+    """A capture that shows nothing."""
 
     def isOpened(self) -> bool:  # noqa: N802
-        return self.left > 0
-
-    def read(self):
-        if self.left <= 0:
-            return False, None
-        self.left -= 1
-        return True, np.zeros((4, 4, 3), np.uint8)
+        return True
 
     def get(self, prop: int) -> float:
         return 0.0
 
-    def release(self) -> None:
-        self.released = True
+
+def test_a_device_file_or_a_link_to_one_is_a_camera(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(video_capture.cv2, "VideoCapture", lambda *how: asked.append(how) or Camera())
+    (tmp_path / "by-id").symlink_to("/dev/null")  # a character device, as cameras are
+    for shown in ("/dev/null", tmp_path / "by-id"):
+        assert isinstance(opened(shown), CameraSource)
+    assert asked == [("/dev/null", cv2.CAP_V4L2)] * 2
 
 
-class FakeRoom:
-    """A camera that is plugged in and out by a script, and the time that waiting takes."""
-
-    def __init__(self, frames_of_each_opening: list[int]) -> None:
-        self.captures = [FakeCapture(frames) for frames in frames_of_each_opening]
-        self.remaining = iter(self.captures)
-        self.now = 0.0
-        self.stop_at = float("inf")
-
-    def open(self, address: str) -> FakeCapture:
-        return next(self.remaining, FakeCapture(0))
-
-    def wait(self, seconds: float) -> bool:
-        self.now += seconds
-        return self.now >= self.stop_at
-
-    def camera(self, patience_s: float = 10.0) -> CameraSource:
-        backoff = Backoff(lambda: 1.0, first_s=0.5)
-        return CameraSource("0", backoff, patience_s, open_capture=self.open, clock=lambda: self.now)
+def test_a_named_pipe_is_a_camera(tmp_path):
+    pipe = tmp_path / "caf\udce9"
+    os.mkfifo(pipe)
+    frame = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    writer = Thread(target=lambda: Path(pipe).write_bytes(frame * 200), daemon=True)
+    writer.start()
+    source = opened(pipe)
+    (shown, *_) = islice(source.images(never), 3)
+    assert (source.finite, shown.file, shown.image.shape) == (False, None, (48, 64, 3))
 
 
-def test_a_camera_that_comes_back_goes_on(caplog):
-    room = FakeRoom([3, 0, 0, 2])
-    with pytest.raises(SourceError, match="away for 10 s"):
-        for index, picture in enumerate(room.camera().pictures(room.wait)):
-            assert picture.image.shape == (4, 4, 3)
-            last = index
-    assert last == 4
-    assert "is back" in caplog.text
-    assert all(capture.released for capture in room.captures)
+def test_a_socket_is_no_source(tmp_path):
+    import socket
 
-
-def test_a_camera_that_opens_but_shows_nothing_is_still_away():
-    room = FakeRoom([])
-    room.open = lambda address: type("Blind", (FakeCapture,), {"isOpened": lambda self: True})(0)
-    with pytest.raises(SourceError, match="away for 10 s"):
-        list(room.camera().pictures(room.wait))
-    assert room.now >= 10.0
-
-
-def test_the_search_for_a_camera_ends_when_the_run_is_stopped():
-    room = FakeRoom([2])
-    room.stop_at = 1.0
-    assert len(list(room.camera().pictures(room.wait))) == 2
-
-
-def test_a_camera_without_a_rate_gets_the_usual_one():
-    assert FakeRoom([1]).camera().fps == 30.0
-
-
-def test_finite_sources_say_so(tmp_path, video):
-    write_pictures(tmp_path, 1)
-    assert FolderSource(tmp_path, 10).finite
-    assert VideoFileSource(video).finite
-    assert not FakeRoom([1]).camera().finite
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "socket"))
+        with pytest.raises(SourceError, match="no such file or folder"):
+            opened(tmp_path / "socket")

@@ -58,6 +58,8 @@ def test_a_line_says_everything_about_a_frame(tmp_path):
     line = path.read_text()  # before the sink is closed
     assert json.loads(line) == {
         "frame_id": 3,
+        "file": "3.png",
+        "time_utc": "2026-11-30T14:02:40.250Z",
         "capture_time_s": 0.3,
         "position_s": 0.2,
         "mode": "split",

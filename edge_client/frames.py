@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_client.adaptation.load import CpuSample
-from edge_client.adaptation.policy import Decision, PolicyState
+from edge_client.adaptation.policy import Decision, LatencyBreakdown, PolicyState
 from splitnet.detections import Detections
 from splitnet.messages import ServerTiming
 from splitnet.operating_point import OperatingPoint

@@ -16,8 +16,8 @@ from cloud_server.registry import BundleModelOf, Registry
 from cloud_server.session import DetectContext, Session, check_fits_opening
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceServicer
-from splitnet.errors import DrainingError, ProtocolError, SplitError
-from splitnet.messages import FrameError, InferRequest, Limits, OpenSession, SessionOpened
+from splitnet.errors import DeadlineExceededError, DrainingError, ProtocolError, SplitError
+from splitnet.messages import FrameError, InferRequest, OpenSession, SessionLimits, SessionOpened
 from splitnet.wire import (
     detections_to_proto,
     infer_request_from_proto,
@@ -25,6 +25,8 @@ from splitnet.wire import (
     request_from_proto,
     status_of,
 )
+
+OPENING_TIMEOUT_S = 10.0  # a stream that says nothing takes a place that another could have
 
 logger = logging.getLogger(__name__)
 
@@ -86,15 +88,25 @@ class SplitInferenceService(SplitInferenceServicer):
             handler.cancel()
 
     async def _serve(self, context: DetectContext) -> None:
-        message = await context.read()
-        if not isinstance(message, pb.DetectRequest):  # the device has hung up
+        opening = await self._opening(context)
+        if opening is None:
             return
-        opening = request_from_proto(message)
-        if not isinstance(opening, OpenSession):
-            raise ProtocolError("the first message of a session opens it; this was a frame")
         model = self._registry.find(opening.bundle_digest)
         with self._busy():
             await self._run(Session(self._engine, model, context, opening), self._opened(model), context)
+
+    async def _opening(self, context: DetectContext) -> OpenSession | None:
+        """Wait for the first message; None if the device hangs up before."""
+        try:
+            message = await asyncio.wait_for(context.read(), OPENING_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            raise DeadlineExceededError(f"a session must be opened within {OPENING_TIMEOUT_S:g} s") from None
+        if not isinstance(message, pb.DetectRequest):
+            return None
+        opening = request_from_proto(message)
+        if not isinstance(opening, OpenSession):
+            raise ProtocolError("the first message of a session opens it; this was a frame")
+        return opening
 
     async def _run(self, session: Session, opened: SessionOpened, context: DetectContext) -> None:
         # Known before the device hears of it, so that a drain in between is not missed.
@@ -106,7 +118,7 @@ class SplitInferenceService(SplitInferenceServicer):
             self._sessions.discard(session)
 
     def _opened(self, model: BundleModelOf[Any]) -> SessionOpened:
-        return SessionOpened(model.name, model.digest, self._software, bundle=model.description, limits=Limits())
+        return SessionOpened(model.name, model.digest, self._software, bundle=model.description, limits=SessionLimits())
 
     async def _answer(self, request: InferRequest, peer: str) -> Answer:
         check_fits_opening(request.frame, request.bundle_digest)

@@ -81,8 +81,8 @@ class SessionOpened(_message.Message):
     bundle_digest: bytes
     server: str
     bundle: BundleDescription
-    limits: Limits
-    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    limits: SessionLimits
+    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ...) -> None: ...
 
 class BundleDescription(_message.Message):
     __slots__ = ("input_size", "stride", "class_names", "widths", "qualities", "score_threshold", "codecs")
@@ -102,7 +102,7 @@ class BundleDescription(_message.Message):
     codecs: _containers.RepeatedScalarFieldContainer[Codec]
     def __init__(self, input_size: _Optional[int] = ..., stride: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., widths: _Optional[int] = ..., qualities: _Optional[int] = ..., score_threshold: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ...) -> None: ...
 
-class Limits(_message.Message):
+class SessionLimits(_message.Message):
     __slots__ = ("max_frames_in_flight", "max_payload_bytes", "max_image_pixels")
     MAX_FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]

@@ -46,7 +46,7 @@ class BundleDescription:
 
 
 @dataclass(frozen=True)
-class Limits:
+class SessionLimits:
     """What a session may do."""
 
     max_frames_in_flight: int = MAX_UNANSWERED
@@ -63,7 +63,7 @@ class SessionOpened:
     server: str  # name and version of the software
     protocol_version: int = PROTOCOL_VERSION
     bundle: BundleDescription | None = None  # None: the server is too old to say, and takes no whole images
-    limits: Limits | None = None
+    limits: SessionLimits | None = None
 
 
 @dataclass(frozen=True)

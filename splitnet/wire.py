@@ -41,11 +41,11 @@ from splitnet.messages import (
     FrameDetections,
     FrameError,
     InferRequest,
-    Limits,
     OpenSession,
     Reply,
     Request,
     ServerTiming,
+    SessionLimits,
     SessionOpened,
 )
 from splitnet.operating_point import Codec, Mode, OperatingPoint
@@ -266,7 +266,7 @@ def _opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:
         bundle_digest=bytes.fromhex(reply.bundle_digest),
         server=reply.server,
         bundle=None if reply.bundle is None else _description_to_proto(reply.bundle),
-        limits=None if reply.limits is None else pb.Limits(**asdict(reply.limits)),
+        limits=None if reply.limits is None else pb.SessionLimits(**asdict(reply.limits)),
     )
 
 
@@ -301,8 +301,8 @@ def _description_from_proto(message: pb.BundleDescription) -> BundleDescription:
     )
 
 
-def _limits_from_proto(message: pb.Limits) -> Limits:
-    return Limits(message.max_frames_in_flight, message.max_payload_bytes, message.max_image_pixels)
+def _limits_from_proto(message: pb.SessionLimits) -> SessionLimits:
+    return SessionLimits(message.max_frames_in_flight, message.max_payload_bytes, message.max_image_pixels)
 
 
 def _error_to_proto(reply: FrameError) -> pb.FrameError:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import grpc
 import pytest
 
+from cloud_server import service as service_module
 from cloud_server import session as session_module
 from protos import split_inference_pb2 as pb
 from splitnet.messages import (
@@ -17,6 +18,7 @@ from splitnet.messages import (
     FrameError,
     OpenSession,
 )
+from splitnet.wire import request_to_proto
 from tests.support.fake_model import BAD, IMAGE_POINT, frame
 from tests.support.listening_service import (
     DIGEST,
@@ -154,6 +156,23 @@ async def test_another_protocol_version_is_refused_with_both_versions(daemon):
         status, message = await stream.refusal()
     assert status is grpc.StatusCode.FAILED_PRECONDITION
     assert "version 9" in message and "this side 1" in message
+
+
+async def test_a_stream_that_says_nothing_is_ended(daemon, monkeypatch):
+    monkeypatch.setattr(service_module, "OPENING_TIMEOUT_S", 0.0)
+    async with daemon.client() as client:
+        status, message = await Stream(client.Detect()).refusal()
+    assert status is grpc.StatusCode.DEADLINE_EXCEEDED and "opened within 0 s" in message
+    assert not daemon.service._handlers
+
+
+async def test_a_device_id_that_is_no_text_ends_only_its_own_stream(daemon):
+    async with daemon.session() as neighbour:
+        async with grpc.aio.insecure_channel(daemon.address) as channel:
+            call = channel.stream_stream("/slimsplit.v1.SplitInference/Detect")()
+            await call.write(request_to_proto(OPENING).SerializeToString().replace(b"camera-1", b"camera-\xff"))
+            assert await call.code() is not grpc.StatusCode.OK
+        assert isinstance(await neighbour.answer(frame(1)), FrameDetections)
 
 
 @pytest.mark.parametrize("first", [frame(1), pb.DetectRequest()], ids=["a frame", "nothing"])

@@ -30,9 +30,9 @@ from splitnet.messages import (
     FrameDetections,
     FrameError,
     InferRequest,
-    Limits,
     OpenSession,
     ServerTiming,
+    SessionLimits,
     SessionOpened,
 )
 from splitnet.operating_point import Codec, Mode, OperatingPoint
@@ -91,7 +91,7 @@ def _messages() -> Iterator[Seed]:
     found = Detections(boxes, np.array([0.9, 0.3], np.float32), np.array([0, 79], np.int32))
     replies = {
         "opened": SessionOpened("coco-nano", DIGEST, "slimsplit 0.1.0"),
-        "described": SessionOpened("coco-nano", DIGEST, "slimsplit 0.1.0", bundle=DESCRIPTION, limits=Limits()),
+        "described": SessionOpened("coco-nano", DIGEST, "slimsplit 0.1.0", bundle=DESCRIPTION, limits=SessionLimits()),
         "ack": Ack(7, 2000, 5, 1),
         "detections": FrameDetections(7, 123_456, found, ServerTiming(1.0, 2.0, 3.0)),
         "error": FrameError(7, 123_456, grpc.StatusCode.RESOURCE_EXHAUSTED, "busy"),

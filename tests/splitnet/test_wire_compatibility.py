@@ -9,7 +9,7 @@ import pytest
 
 from protos import split_inference_pb2 as pb
 from splitnet import errors, wire
-from splitnet.messages import BundleDescription, Frame, InferRequest, Limits, OpenSession, SessionOpened
+from splitnet.messages import BundleDescription, Frame, InferRequest, OpenSession, SessionLimits, SessionOpened
 from splitnet.operating_point import Codec, OperatingPoint
 
 DIGEST = bytes(range(32)).hex()
@@ -19,7 +19,7 @@ OPENED = SessionOpened("coco-nano", DIGEST, "slimsplit 0.1.0")
 DESCRIBED = replace(
     OPENED,
     bundle=BundleDescription(416, 16, ("person", "car"), 4, 11, 0.25, (Codec.RANS, Codec.ZSTD, Codec.JPEG, Codec.WEBP)),
-    limits=Limits(8, 1 << 20, 1 << 24),
+    limits=SessionLimits(8, 1 << 20, 1 << 24),
 )
 
 # As version 0.1.0 wrote them, before whole images and the description of the bundle.

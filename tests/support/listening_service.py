@@ -20,16 +20,16 @@ from splitnet.messages import (
     Frame,
     FrameDetections,
     FrameError,
-    Limits,
     OpenSession,
     Reply,
+    SessionLimits,
     SessionOpened,
 )
 from splitnet.wire import reply_from_proto, request_to_proto
 from tests.support.fake_model import FakeModel, FakeRegistry, frame
 
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
-IDENTITY = SessionOpened("coco-nano", DIGEST, "slimsplit test", bundle=FakeModel.description, limits=Limits())
+IDENTITY = SessionOpened("coco-nano", DIGEST, "slimsplit test", bundle=FakeModel.description, limits=SessionLimits())
 SECOND_DIGEST = "ef" * 32
 OPENING = OpenSession("camera-1", DIGEST)
 

@@ -72,7 +72,7 @@ LATER = frozenset(
         "training-cost",
     ]
 )
-SERVE_PICTURE = (
+SERVE_FIGURE = (
     '<picture><source media="(prefers-color-scheme: dark)" srcset="serve-dark.png">'
     '<img src="serve-light.png" alt="Goodput and latency over the load, with batching and without"></picture>'
 )
@@ -135,7 +135,7 @@ def fine_tuned(result: Result) -> str:
     """Return what a detector's training came to."""
     start, best = result["evaluations"][0], result["ap"]
     return (
-        f"Fine-tuned, uncompressed pictures: AP {best:.1f} (after {result['step']} steps); "
+        f"Fine-tuned, uncompressed images: AP {best:.1f} (after {result['step']} steps); "
         f"the weights it began with: {start['ap']:.1f}, AP50 {start['ap50']:.1f}.\n"
     )
 
@@ -197,7 +197,7 @@ def serve(result: Result) -> str:
         f"{others['in_time']:.1%} in time; the one: {flooder['in_time']:.1%} |\n"
         f"| a bundle replaced under load | {result['switch_errors']} errors, {lost} of {sent} frames not in time, "
         f"new one ready after {result['switch_s']:.1f} s |\n"
-        f"\n{SERVE_PICTURE}\n"
+        f"\n{SERVE_FIGURE}\n"
     )
 
 
@@ -215,6 +215,10 @@ def _serve_row(row: Result) -> str:
     )
 
 
+def _adapt(make: Callable[[Result], str]) -> Callable[[Result], str]:
+    return lambda result: make(adapt_tables.renamed(result))
+
+
 TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "accuracy": ("accuracy.json", accuracy),
     "accuracy-short": ("accuracy.json", lambda result: accuracy(result, SHORT)),
@@ -229,10 +233,10 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "switch": ("switch.json", switch),
     "overhead": ("overhead.json", overhead),
     "serve": ("serve.json", serve),
-    "adapt": ("adapt.json", adapt_tables.compared),
-    "adapt-policies": ("adapt.json", adapt_tables.policies),
-    "adapt-summary": ("adapt.json", adapt_tables.summary),
-    "adapt-figures": ("adapt.json", adapt_tables.figures),
+    "adapt": ("adapt.json", _adapt(adapt_tables.compared)),
+    "adapt-policies": ("adapt.json", _adapt(adapt_tables.policies)),
+    "adapt-summary": ("adapt.json", _adapt(adapt_tables.summary)),
+    "adapt-figures": ("adapt.json", _adapt(adapt_tables.figures)),
     "adapt-run": ("adapt.json", lambda result: adapt_tables.time_line(result, f"{RESULTS}/")),
     "adapt-real": ("adapt-real.json", adapt_tables.real),
     "rate": ("rate.json", rate),

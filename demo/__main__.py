@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.drawing import LIGHT
-from benchmarks.harness.images import photographs
+from benchmarks.harness.images import sample_images
 from benchmarks.harness.plot import draw_run
 from benchmarks.harness.processes import ServerProcess, server_process
 from benchmarks.harness.run_trace import link_beside, read_run
@@ -122,7 +122,7 @@ def _source(options: argparse.Namespace) -> Iterator[str]:
         yield source_address(options.source)
         return
     with tempfile.TemporaryDirectory(prefix="slimsplit-demo-") as folder:
-        pictures, count = photographs(), options.frames or FILM_FRAMES
+        pictures, count = sample_images(), options.frames or FILM_FRAMES
         _say(f"cutting {count} frames out of photographs: {', '.join(pictures)}")
         write_film(Path(folder), list(pictures.values()), count)
         yield folder

@@ -1,8 +1,8 @@
 """What runs the encoder: time, symbols, bytes and accuracy of each back end, beside PyTorch's.
 
-All in one run on the same labelled pictures, one thread, in turns picture by picture. Times are the encoding thread's
+All in one run on the same labelled images, one thread, in turns image by image. Times are the encoding thread's
 processor time from the frame to the payload, which other work on the machine disturbs less than the clock's; a ratio is
-the median over pictures of the ratio to PyTorch's time for the same picture.
+the median over images of the ratio to PyTorch's time for the same image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from training.evaluation.detection_cache import detection_cache_of
 from training.evaluation.measure import Tally, measure
 from training.evaluation.systems import SplitSystem
 
-TIMED_PICTURES = 40
+TIMED_IMAGES = 40
 
 Image = NDArray[np.uint8]  # (H, W, 3) BGR
 Halves = Mapping[str, DeviceBundle]  # by what runs them, PyTorch first
@@ -59,9 +59,9 @@ def run(options: Namespace) -> dict[str, object]:
         raise ConfigError(f"--qualities must be 0..{manifest.qualities - 1}")
     labelled = LabelledSet(options.images, options.annotations, manifest.class_names, options.limit)
     points = [OperatingPoint(Codec.RANS, manifest.widths, quality) for quality in qualities]
-    contenders = [SplitSystem(half, server, point) for half in halves.values() for point in points]
+    systems = [SplitSystem(half, server, point) for half in halves.values() for point in points]
     with detection_cache_of(manifest.digest) as cache:
-        tallies = iter(measure(contenders, labelled, manifest.input_size, options.threads, cache))
+        tallies = iter(measure(systems, labelled, manifest.input_size, options.threads, cache))
     frames = [image.path for image in labelled.images]
     return {
         "bundle": f"{manifest.name} {manifest.digest[:12]}",
@@ -89,7 +89,7 @@ def _halves(folder: Path) -> dict[str, DeviceBundle]:
 def times(halves: Halves, paths: Sequence[Path], width: int) -> list[dict[str, object]]:
     """Return a row for each half: milliseconds of a frame at a width and the middle quality, and beside PyTorch's."""
     spent: dict[str, list[float]] = {name: [] for name in halves}
-    for frame in _frames(paths[:TIMED_PICTURES], f"timing w{width}"):
+    for frame in _frames(paths[:TIMED_IMAGES], f"timing w{width}"):
         for name, half in halves.items():
             _encode(half, frame, width)  # warm: canvases differ in size
             begin = time.thread_time()
@@ -146,8 +146,8 @@ def _gives(labelled: LabelledSet, tally: Tally) -> dict[str, object]:
 
 
 def _frames(paths: Sequence[Path], what: str) -> Iterator[Image]:
-    for path in tqdm(paths, desc=what, unit="picture"):
+    for path in tqdm(paths, desc=what, unit="image"):
         frame = read_image(path)
         if frame is None:
-            raise ConfigError(f"{path} is not a readable picture")
+            raise ConfigError(f"{path} is not a readable image")
         yield frame

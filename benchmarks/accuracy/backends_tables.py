@@ -52,6 +52,6 @@ def _differing(row: Result) -> str:
 def _footnote(result: Result) -> str:
     machine = result["machine"]
     return (
-        f"{result['images']} pictures, bundle {result['bundle']}, ONNX Runtime {result['onnxruntime']}, PyTorch "
+        f"{result['images']} images, bundle {result['bundle']}, ONNX Runtime {result['onnxruntime']}, PyTorch "
         f"{machine['torch']}, one core of {machine['processor']}.\n"
     )

@@ -1,8 +1,8 @@
-"""What a bundle cannot see, shown: photographs whose objects become ever smaller and ever more, and what is found.
+"""What a bundle cannot see, shown: scenes whose objects become ever smaller and ever more, and what is found.
 
-A picture of n x n photographs has every object of theirs at an n-th of its size, in a crowd. What should be found is
-what the unsplit detector finds in each photograph alone; so the figures tell what smallness and the split take away,
-not how good the detector is. The photographs are those that scikit-image ships.
+A scene of n x n images has each of their objects at an n-th of its size, in a crowd. What should be found is what
+the unsplit detector finds in each image alone. So the figures tell what smallness and the split take away, not how
+good the detector is. The images are those that scikit-image ships.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.harness.benchmark import Benchmark
-from benchmarks.harness.images import Image, photographs
+from benchmarks.harness.images import Image, sample_images
 from splitnet.bundle import load_device, load_server
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
@@ -28,10 +28,10 @@ from splitnet.nn.split_detector import image_input
 from splitnet.settings import DEFAULT_BUNDLE
 
 SCENE_SIZE = 640, 480
-SIDES = (2, 3, 4, 6)  # photographs a side of the scene
+SIDES = (2, 3, 4, 6)  # images a side of the scene
 SHOWN_SIDES = (2, 4)
 PANEL_SIZE = 400, 300
-MAX_PICTURE_BYTES = 60_000
+MAX_FILE_BYTES = 60_000
 CERTAIN, SEEN = 0.5, 0.3  # scores: of what should be found, and of what counts as found
 SAME_OVERLAP = 0.5
 FOUND, MISSED = (80, 175, 0), (58, 16, 208)  # BGR
@@ -43,7 +43,7 @@ Boxes = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture and what should be found in it."""
+    """An image and what should be found in it."""
 
     image: Image
     boxes: Boxes  # (n, 4) xyxy
@@ -58,7 +58,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> dict[str, object]:
     """Return how many objects each way finds at each size; draw some scenes beside --out: FILE-2.jpg, FILE-4.jpg."""
     finders = _finders(options.bundle)
-    singles = [_single(image, finders[UNSPLIT]) for image in photographs().values()]
+    singles = [_single(image, finders[UNSPLIT]) for image in sample_images().values()]
     scenes = {side: mosaic(singles, side) for side in SIDES}
     gone = {
         (side, way): missed(scene, find(scene.image)) for side, scene in scenes.items() for way, find in finders.items()
@@ -77,7 +77,7 @@ def run(options: Namespace) -> dict[str, object]:
     }
 
 
-BENCHMARK = Benchmark("failures", "what becomes of small and crowded objects, with pictures", _add_arguments, run)
+BENCHMARK = Benchmark("failures", "what becomes of small and crowded objects, with images", _add_arguments, run)
 
 
 def _row(side: int, scene: Scene, gone: Mapping[str, NDArray[np.bool_]]) -> dict[str, object]:
@@ -114,7 +114,7 @@ def _finders(folder: Path) -> dict[str, Finder]:
 
 
 def _single(image: Image, find: Finder) -> Scene:
-    """Return a photograph cut to a scene's shape, with what is surely in it."""
+    """Return an image cut to a scene's shape, with what is surely in it."""
     scene = _filling(image, SCENE_SIZE)
     found = find(scene)
     sure = found.scores >= CERTAIN
@@ -122,7 +122,7 @@ def _single(image: Image, find: Finder) -> Scene:
 
 
 def _filling(image: Image, size: tuple[int, int]) -> Image:
-    """Return the middle of a picture, scaled to fill a size (width, height)."""
+    """Return the middle of an image, scaled to fill a size (width, height)."""
     scale = max(size[0] / image.shape[1], size[1] / image.shape[0])
     width, height = round(image.shape[1] * scale), round(image.shape[0] * scale)
     scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -185,10 +185,10 @@ def drawn(scene: Scene, gone: NDArray[np.bool_], way: str) -> Image:
     return panel
 
 
-def compressed(picture: Image) -> bytes:
-    """Return a picture as the best JPEG file of at most MAX_PICTURE_BYTES."""
+def compressed(image: Image) -> bytes:
+    """Return an image as the best JPEG file of at most MAX_FILE_BYTES."""
     for quality in range(85, 4, -5):
-        data = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1))[1]
-        if len(data) <= MAX_PICTURE_BYTES:
+        data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1))[1]
+        if len(data) <= MAX_FILE_BYTES:
             break
     return data.tobytes()

@@ -1,6 +1,6 @@
-"""What a user would send instead of features: the picture, with the codecs' best settings, at several sizes.
+"""What a user would send instead of features: the image, with the codecs' best settings, at several sizes.
 
-Kinder to them than life: the picture is scaled from the frame straight to the size that travels and has no padding;
+Kinder to them than life: the image is scaled from the frame straight to the size that travels and has no padding;
 the server scales it up again to what the detector takes. The detector is the bundle's, trained to mind
 compression less, unless the benchmark is told otherwise.
 """
@@ -14,15 +14,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.harness.images import Image
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.nn.detector import Detector
 from splitnet.nn.split_detector import image_input
-
-Picture = NDArray[np.uint8]  # (H, W, 3) BGR
 
 
 @dataclass(frozen=True)
@@ -34,47 +32,49 @@ class Setting:
 
     name: str
     codec: str
-    compress: Callable[[Picture, int], bytes]
+    compress: Callable[[Image, int], bytes]
     sizes: Mapping[float, tuple[int, ...]]
 
 
-def _jpeg(picture: Picture, quality: int) -> bytes:
-    return _opencv(picture, cv2.IMWRITE_JPEG_QUALITY, quality)
+def _jpeg(image: Image, quality: int) -> bytes:
+    return _opencv(image, cv2.IMWRITE_JPEG_QUALITY, quality)
 
 
-def _jpeg_progressive(picture: Picture, quality: int) -> bytes:
-    """Compress with scans and Huffman tables made for this picture: what is smallest."""
+def _jpeg_progressive(image: Image, quality: int) -> bytes:
+    """Compress with scans and Huffman tables made for this image: what is smallest."""
     best = (cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
-    return _opencv(picture, cv2.IMWRITE_JPEG_QUALITY, quality, *best)
+    return _opencv(image, cv2.IMWRITE_JPEG_QUALITY, quality, *best)
 
 
-def _jpeg_444(picture: Picture, quality: int) -> bytes:
+def _jpeg_444(image: Image, quality: int) -> bytes:
     """Compress as `_jpeg_progressive`, but with all of the colour: bytes that a detector may or may not repay."""
     whole = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     best = (cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
-    return _opencv(picture, cv2.IMWRITE_JPEG_QUALITY, quality, *best, *whole)
+    return _opencv(image, cv2.IMWRITE_JPEG_QUALITY, quality, *best, *whole)
 
 
-def _opencv(picture: Picture, *parameters: int) -> bytes:
-    return cv2.imencode(".jpg", picture, parameters)[1].tobytes()
+def _opencv(image: Image, *parameters: int) -> bytes:
+    return cv2.imencode(".jpg", image, parameters)[1].tobytes()
 
 
-def _pillow(file_format: str, **settings: Any) -> Callable[[Picture, int], bytes]:
+def _pillow(file_format: str, **settings: Any) -> Callable[[Image, int], bytes]:
     """Return how Pillow compresses; it takes RGB, and that conversion counts like any other."""
-    from PIL import Image
+    from PIL import Image as PillowImage
 
-    def compress(picture: Picture, quality: int) -> bytes:
+    def compress(image: Image, quality: int) -> bytes:
         file = io.BytesIO()
-        Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)).save(file, file_format, quality=quality, **settings)
+        PillowImage.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).save(
+            file, file_format, quality=quality, **settings
+        )
         return file.getvalue()
 
     return compress
 
 
-def _decoded(payload: bytes) -> Picture:
-    from PIL import Image
+def _decoded(payload: bytes) -> Image:
+    from PIL import Image as PillowImage
 
-    with Image.open(io.BytesIO(payload)) as file:
+    with PillowImage.open(io.BytesIO(payload)) as file:
         return np.asarray(cv2.cvtColor(np.asarray(file.convert("RGB")), cv2.COLOR_RGB2BGR), np.uint8)
 
 
@@ -129,8 +129,8 @@ def settings() -> tuple[Setting, ...]:
 
 
 @dataclass(frozen=True)
-class PictureContender:
-    """A picture codec at one quality and size, and a whole detector behind it (`training.evaluation.systems`)."""
+class ImageRival:
+    """An image codec at one quality and size, and a whole detector behind it (`training.evaluation.systems`)."""
 
     detector: Detector
     input_size: int
@@ -145,34 +145,34 @@ class PictureContender:
 
     @property
     def detector_name(self) -> str:
-        """The detector that sees the picture."""
+        """The detector that sees the image."""
         return self.detector.name
 
-    def compress(self, frame: Picture, box: Letterbox) -> bytes:
+    def compress(self, frame: Image, box: Letterbox) -> bytes:
         """Scale and compress; at full size the detector's own way of scaling, averaging below that."""
         interpolation = cv2.INTER_LINEAR if self.size == self.input_size else cv2.INTER_AREA
         return self.setting.compress(scaled(frame, self.size, interpolation), self.quality)
 
     def raw(self, payload: bytes, box: Letterbox) -> Tensor:
         """Decompress, scale up to what the detector takes, and run it."""
-        picture = _decoded(payload)
+        image = _decoded(payload)
         size = box.picture_width, box.picture_height
-        if size != (picture.shape[1], picture.shape[0]):
-            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-        raw: Tensor = self.detector(image_input(picture, self.input_size)[None])
+        if size != (image.shape[1], image.shape[0]):
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        raw: Tensor = self.detector(image_input(image, self.input_size)[None])
         return raw
 
 
-def scaled(frame: Picture, size: int, interpolation: int = cv2.INTER_AREA) -> Picture:
+def scaled(frame: Image, size: int, interpolation: int = cv2.INTER_AREA) -> Image:
     """Return a frame whose longer side is `size` pixels."""
     box = Letterbox.fit(frame.shape[1], frame.shape[0], size)
     return np.asarray(cv2.resize(frame, (box.picture_width, box.picture_height), interpolation=interpolation), np.uint8)
 
 
-def rivals(detector: Detector, input_size: int) -> list[PictureContender]:
+def rivals(detector: Detector, input_size: int) -> list[ImageRival]:
     """Return every rival behind a detector."""
     return [
-        PictureContender(detector, input_size, setting, share, quality)
+        ImageRival(detector, input_size, setting, share, quality)
         for setting in settings()
         for share, qualities in setting.sizes.items()
         for quality in qualities

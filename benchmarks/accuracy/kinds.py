@@ -1,6 +1,6 @@
 """Kinds of encoders at equal computation and bytes; what one training for all points loses to one for a single point.
 
-All bundles are measured on the same labelled pictures, through real bitstreams. AP at given bytes lies on the front of
+All bundles are measured on the same labelled images, through real bitstreams. AP at given bytes lies on the front of
 a bundle's points whose width costs no more than is given (3 % are forgiven: channels are whole numbers), straight over
 the logarithm of the bytes. Encode times are not compared: they hang on the machine, multiply-accumulates do not.
 """

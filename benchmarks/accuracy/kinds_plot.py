@@ -1,4 +1,4 @@
-"""The kinds benchmark as a picture: accuracy over bytes, a panel for each cost of the device."""
+"""The kinds benchmark as a figure: accuracy over bytes, a panel for each cost of the device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw_kinds(out: Path, splits: Sequence[Split]) -> None:
 
 
 def draw(path: Path, splits: Sequence[Split], theme: Theme) -> None:
-    """Write a picture: a panel for each cost of the first split's widths, a line for each split."""
+    """Write a figure: a panel for each cost of the first split's widths, a line for each split."""
     costs = splits[0].mmacs
     figure, panels = stacked_panels([PANEL_IN] * len(costs), theme)
     colours = dict(zip((split.name for split in splits), _colours(theme) * len(splits), strict=False))

@@ -18,7 +18,7 @@ def kinds(result: Result) -> str:
         for row in result["equal"]
     )
     unsplit = "" if result["unsplit_ap"] is None else f"; unsplit, AP {result['unsplit_ap']:.1f} on them"
-    return f"{header}{rows}\n{result['images']} pictures{unsplit}.\n\n{_ranges(result)}"
+    return f"{header}{rows}\n{result['images']} images{unsplit}.\n\n{_ranges(result)}"
 
 
 def _ranges(result: Result) -> str:

@@ -16,12 +16,12 @@ def guide(result: Result) -> str:
     machine = f"{result['machine']['cores']} cores of an {result['machine']['processor']}"
     load = f"which had other work: load {result['load_before']:.1f} before and {result['load_after']:.1f} after"
     came = (
-        f"The unsplit detector has AP {result['unsplit_ap']:.1f} on the {result['evaluated']} pictures that were held "
+        f"The unsplit detector has AP {result['unsplit_ap']:.1f} on the {result['evaluated']} images that were held "
         f"out, the split one AP {result['best_ap']:.1f} at its best point, {result['best']}, with "
         f"{result['best_bytes'] / 1e3:.1f} KB a frame. Of the {result['pictures']} frames {result['answered']} were "
         "answered in time."
     )
-    return f"{header}{''.join(rows)}{total}\n{result['pictures']} pictures, {machine}, {load}. {came}\n"
+    return f"{header}{''.join(rows)}{total}\n{result['pictures']} images, {machine}, {load}. {came}\n"
 
 
 def _step_row(step: str, seconds: float, cpu_seconds: float) -> str:
@@ -36,7 +36,7 @@ def learning_curve(result: Result) -> str:
 
 def training_cost(result: Result) -> str:
     """Return what training steps of larger detectors took, beside the estimates, which are those of the detector's."""
-    header = "| | pictures a step | processor seconds | GFLOP, estimated | GB, measured | GB, estimated |\n"
+    header = "| | images a step | processor seconds | GFLOP, estimated | GB, measured | GB, estimated |\n"
     return f"{header}{'|---' * 6}|\n{''.join(map(_cost_row, result['steps']))}"
 
 

@@ -1,6 +1,6 @@
-"""Accuracy against bytes: every operating point of a bundle, and the picture codecs a user would take instead.
+"""Accuracy against bytes: every operating point of a bundle, and the image codecs a user would take instead.
 
-All in one run on the same labelled pictures, through real bitstreams. Encode times are those of one thread and cover
+All in one run on the same labelled images, through real bitstreams. Encode times are those of one thread and cover
 everything from the frame to the payload, scaling and colour conversion included; medians. The yardstick is the whole
 detector on the same thread, from the frame to raw predictions. Only the servers' parts may use more threads.
 """
@@ -44,9 +44,9 @@ UNSPLIT = "unsplit"
 
 @dataclass(frozen=True)
 class _Entry:
-    """A contender and how its rows name it."""
+    """A system and how its rows name it."""
 
-    contender: System
+    system: System
     curve: str
     setting: str
     size: int
@@ -63,7 +63,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--public-detector",
         type=Path,
         metavar="FILE.onnx",
-        help="send the rivals' pictures to this detector, not to the bundle's, which minds compression less",
+        help="send the rivals' images to this detector, not to the bundle's, which minds compression less",
     )
     add(
         "--rival-bundles",
@@ -75,7 +75,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     add("--backend", choices=BACKENDS, default=AUTO, help="what runs the bundle's encoder (%(default)s)")
     add("--threads", type=int, default=torch.get_num_threads(), help="CPU threads of the servers' parts (%(default)s)")
-    add("--resamples", type=int, default=200, metavar="N", help="of the pictures, for the bands (%(default)s)")
+    add("--resamples", type=int, default=200, metavar="N", help="of the images, for the bands (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the resamples (%(default)s)")
 
 
@@ -111,11 +111,11 @@ def run(options: Namespace) -> dict[str, object]:
     return result
 
 
-BENCHMARK = Benchmark("rate", "accuracy against bytes, of a bundle and of picture codecs", _add_arguments, run)
+BENCHMARK = Benchmark("rate", "accuracy against bytes, of a bundle and of image codecs", _add_arguments, run)
 
 
 def _detectors(server: ServerBundle, manifest: Manifest, public: Path | None) -> dict[str, Detector]:
-    """Return the whole detectors by name; the pictures of the rivals go to the last one."""
+    """Return the whole detectors by name; the images of the rivals go to the last one."""
     found: dict[str, Detector] = {} if server.detector is None else {BUNDLED: server.detector}
     if public is not None:
         found[PUBLIC] = read_onnx(public, manifest.detector, len(manifest.class_names))
@@ -166,8 +166,8 @@ def _unsplit_entry(name: str, detector: Detector, size: int) -> _Entry:
 def _measure(
     entries: Sequence[_Entry], labelled: LabelledSet, input_size: int, options: Namespace, cache: DetectionCache
 ) -> list[Measured]:
-    """Run every picture through every entry, and every entry's detections through every resample."""
-    tallies = measure([entry.contender for entry in entries], labelled, input_size, options.threads, cache)
+    """Run every image through every entry, and every entry's detections through every resample."""
+    tallies = measure([entry.system for entry in entries], labelled, input_size, options.threads, cache)
     counts = draw(len(labelled.images), options.resamples, options.seed)
     return [
         _measured(entry, tally, Sample.of(labelled.matches(tally.found), tally, counts))
@@ -189,7 +189,7 @@ def _measured(entry: _Entry, tally: Tally, sample: Sample) -> Measured:
 
 
 def _unsplit_row(point: Measured) -> Row:
-    """Return what a whole detector finds in uncompressed pictures, and what it costs on the device's thread."""
+    """Return what a whole detector finds in uncompressed images, and what it costs on the device's thread."""
     row = point.row()
     kept = {key: row[key] for key in ("ap", "ap_low", "ap_high", "ap50")}
     return {"detector": point.curve, **kept, "detect_ms_p50": row["encode_ms_p50"], "mmacs": row["mmacs"]}

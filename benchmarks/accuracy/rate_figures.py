@@ -24,8 +24,8 @@ Row = dict[str, object]
 class Measured:
     """One point: what it is, what it costs and what it came to."""
 
-    curve: str  # "w4", or the picture codec
-    setting: str  # "split", or the picture codec with its settings
+    curve: str  # "w4", or the image codec
+    setting: str  # "split", or the image codec with its settings
     size: int  # longer side of what travels, pixels
     quality: int
     bytes_p90: float

@@ -1,4 +1,4 @@
-"""The rate benchmark as a picture: accuracy over bytes, the area of a mark being its encode time."""
+"""The rate benchmark as a figure: accuracy over bytes, the area of a mark being its encode time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def draw_rate(out: Path, result: Result) -> None:
 
 
 def draw(path: Path, result: Result, theme: Theme) -> None:
-    """Write a picture, 1200 pixels wide, of what `rate.run` has returned."""
+    """Write a figure, 1200 pixels wide, of what `rate.run` has returned."""
     figure, (axes,) = stacked_panels([HEIGHT_IN], theme)
     curves = list(dict.fromkeys(row["curve"] for row in result["points"]))
     widths = list(dict.fromkeys(row["curve"] for row in result["points"] if row["setting"] == "split"))
@@ -51,7 +51,7 @@ def draw(path: Path, result: Result, theme: Theme) -> None:
     _name_widths(axes, [ends[width] for width in widths], colours)
     _name_rivals(axes, [ends[curve] for curve in rivals], colours)
     _draw_key(axes, theme, slowest_ms)
-    words = f"Average precision against bytes: {result['images']} pictures, best settings and sizes of every codec"
+    words = f"Average precision against bytes: {result['images']} images, best settings and sizes of every codec"
     title(axes, theme, words)
     save(figure, path)
 
@@ -157,7 +157,7 @@ def _draw_key(axes: Axes, theme: Theme, slowest_ms: float) -> None:
     place = axes.transAxes
     text: dict[str, Any] = {"transform": place, "color": theme.text, "fontsize": TEXT_SIZE, "va": "center"}
     axes.text(0.985, 0.145, "area of a mark: encode time, one core", ha="right", **text)
-    axes.text(0.985, 0.025, "band: 95 % of resampled picture sets", ha="right", **text)
+    axes.text(0.985, 0.025, "band: 95 % of resampled image sets", ha="right", **text)
     shown = [ms for ms in KEY_MS if ms <= slowest_ms][-4:]
     for index, ms in enumerate(shown):
         x = 0.985 - 0.085 * (len(shown) - index)

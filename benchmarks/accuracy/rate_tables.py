@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 def rate_summary(result: Result, folder: str = "docs/results/") -> str:
     """Return the plot, the accuracy at equal bytes, and what encoding costs. folder: of the plot, from the document."""
-    return "\n".join([_picture(folder), _leads(result), _costs(result), _terms(result)])
+    return "\n".join([_figure(folder), _leads(result), _costs(result), _terms(result)])
 
 
 def rate(result: Result) -> str:
@@ -23,20 +23,20 @@ def rate(result: Result) -> str:
 
 
 def failures(result: Result) -> str:
-    """Return how many small and crowded objects each way finds, and the pictures."""
+    """Return how many small and crowded objects each way finds, and some scenes."""
     ways = result["ways"]
     rows = [
         [f"1/{row['photographs_a_side']}", str(row["objects"]), *(str(row[way]) for way in ways)]
         for row in result["scenes"]
     ]
-    pictures = "".join(
-        f"\n![{side} x {side} photographs: found in green, missed in red](../../docs/results/failures-{side}.jpg)\n"
+    shown = "".join(
+        f"\n![{side} x {side} images: found in green, missed in red](../../docs/results/failures-{side}.jpg)\n"
         for side in result["shown"]
     )
-    return _table(["size of the objects", "objects", *(f"{way} finds" for way in ways)], rows) + pictures
+    return _table(["size of the objects", "objects", *(f"{way} finds" for way in ways)], rows) + shown
 
 
-def _picture(folder: str) -> str:
+def _figure(folder: str) -> str:
     return (
         f'<picture><source media="(prefers-color-scheme: dark)" srcset="{folder}rate-dark.png">'
         f'<img src="{folder}rate-light.png" alt="Average precision against bytes a frame"></picture>\n'
@@ -84,9 +84,9 @@ def _title(curve: str, setting: str) -> str:
 def _terms(result: Result) -> str:
     found = "; ".join(f"{row['detector']} {row['ap']:.1f} (AP50 {row['ap50']:.1f})" for row in result["unsplit"])
     return (
-        f"{result['images']} pictures, bundle {result['bundle']} by {result['backend']}; in brackets what 95 % of "
-        f"{result['resamples']} resamples of the pictures say. Detectors on uncompressed pictures: {found}. The "
-        f"codecs' pictures go to the {result['rivals_detector']} one; each stands with the best of its settings "
+        f"{result['images']} images, bundle {result['bundle']} by {result['backend']}; in brackets what 95 % of "
+        f"{result['resamples']} resamples of the images say. Detectors on uncompressed images: {found}. The "
+        f"codecs' images go to the {result['rivals_detector']} one; each stands with the best of its settings "
         "and sizes.\n"
     )
 

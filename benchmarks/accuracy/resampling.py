@@ -1,6 +1,6 @@
-"""How sure a figure is that was taken on a few hundred pictures: bootstrap over the pictures (Efron, 1979).
+"""How sure a figure is that was taken on a few hundred images: bootstrap over the images (Efron, 1979).
 
-Every contender sees the same resamples, so that a difference of two is surer than either.
+Every system sees the same resamples, so that a difference of two is surer than either.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Floats = NDArray[np.float64]
 INTERVAL = (2.5, 97.5)  # percentiles of what the resamples say
 
 
-def draw(pictures: int, resamples: int, seed: int) -> NDArray[np.int64]:
-    """Return how often each resample counts each picture (1 + resamples, pictures); the first counts each once."""
-    drawn = np.random.default_rng(seed).multinomial(pictures, np.full(pictures, 1 / pictures), resamples)
-    return np.concatenate((np.ones((1, pictures), np.int64), drawn))
+def draw(images: int, resamples: int, seed: int) -> NDArray[np.int64]:
+    """Return how often each resample counts each image (1 + resamples, images); the first counts each once."""
+    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples)
+    return np.concatenate((np.ones((1, images), np.int64), drawn))
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What one contender came to, in each resample: (1 + resamples,). The first value is the one that was measured."""
+    """What one system came to, in each resample: (1 + resamples,). The first value is the one that was measured."""
 
     ap: Floats  # percent
     ap50: Floats
@@ -33,7 +33,7 @@ class Sample:
 
     @classmethod
     def of(cls, matches: Matches, tally: Tally, counts: NDArray[np.int64]) -> Sample:
-        """Return the figures of a contender under every resample."""
+        """Return the figures of a system under every resample."""
         precision = matches.average_precision(counts)
         sizes = counts @ np.array(tally.sizes, np.float64) / counts.shape[1]
         return cls(precision.mean(axis=1), precision[:, 0], sizes)

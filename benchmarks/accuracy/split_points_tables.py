@@ -30,7 +30,7 @@ def budgets(result: Result) -> str:
     """Return the best AP of each cut at some sizes of a frame, without any training."""
     header = "| cut behind | MMACs before | " + " | ".join(f"AP at {size} KB" for size in BUDGETS_KB) + " |\n"
     rows = [_budget_row(cut_from_json(cut)) for cut in result["cuts"]]
-    unsplit = f"\n{result['images']} pictures; unsplit and uncompressed, AP {result['unsplit']['ap']:.1f} on them.\n"
+    unsplit = f"\n{result['images']} images; unsplit and uncompressed, AP {result['unsplit']['ap']:.1f} on them.\n"
     return f"{header}{'|---' * (2 + len(BUDGETS_KB))}|\n{''.join(rows)}{unsplit}"
 
 
@@ -57,9 +57,9 @@ def bundle(result: Result) -> str:
     """Return the split points of a bundle without their times, which mean nothing for a machine that has other work."""
     header = "| operating point | KB a frame (p90) | AP | AP50 | device MMACs |\n|---|---|---|---|---|\n"
     points = [point for point in result["points"] if point["mode"] == "split"]
-    unsplit = f"\n{result['images']} pictures.\n"
+    unsplit = f"\n{result['images']} images.\n"
     if result["unsplit"] is not None:
-        unsplit = f"\n{result['images']} pictures; its unsplit detector, AP {result['unsplit']['ap']:.1f} on them.\n"
+        unsplit = f"\n{result['images']} images; its unsplit detector, AP {result['unsplit']['ap']:.1f} on them.\n"
     return header + "".join(map(_bundle_row, points)) + unsplit
 
 
@@ -75,7 +75,7 @@ def verified(result: Result) -> str:
     header = f"| KB a frame | {' | '.join(cuts)} | trained, best first | without training |\n"
     rows = [_verified_row(row, cuts) for row in result["ranks"]]
     batch = f"{result['steps']} steps of {result['batch_size']} crops of {result['square']} pixels"
-    below = f"\nAP after {batch} at each cut (in brackets: without training), on {result['images']} pictures.\n"
+    below = f"\nAP after {batch} at each cut (in brackets: without training), on {result['images']} images.\n"
     return f"{header}{'|---' * (3 + len(cuts))}|\n{''.join(rows)}{below}"
 
 

@@ -1,7 +1,7 @@
 """Whether short trainings rank the cuts of a detector as its principal components do.
 
-A front is distilled at each cut: same photographs, steps, prices and seed. What it then gives for its bytes is
-compared with what `python -m training split-points` has found without training, at equal bytes, on the same pictures.
+A front is distilled at each cut: same images, steps, prices and seed. What it then gives for its bytes is
+compared with what `python -m training split-points` has found without training, at equal bytes, on the same images.
 A training that was interrupted goes on; one that is through is only measured.
 """
 
@@ -36,16 +36,18 @@ Row = dict[str, Any]
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--weights", type=Path, required=True, metavar="FILE", help="the detector that the study was made of")
-    add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, those of the study")
+    add("--images", type=Path, required=True, metavar="DIR", help="labelled images, those of the study")
     add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
-    add("--photographs", type=Path, required=True, metavar="DIR", help="pictures to train on, without labels")
+    training = "images to train on, without labels"
+    add("--training-images", "--photographs", type=Path, required=True, metavar="DIR", help=training)
     add("--study", type=Path, required=True, metavar="FILE.json", help="figures of `python -m training split-points`")
     add("--runs", type=Path, required=True, metavar="DIR", help="where the trainings and their bundles go")
     add("--cuts", nargs="+", default=["stem", "dark2", "dark3"], choices=SPLIT_POINTS, help="which (%(default)s)")
     add("--steps", type=int, default=250, help="of training, for each cut (%(default)s)")
     add("--batch-size", type=int, default=8, help="crops a step (%(default)s)")
     add("--square", type=int, default=256, help="side of the crops in pixels (%(default)s)")
-    add("--table-photographs", type=int, default=200, help="to fit the entropy tables on, at most (%(default)s)")
+    tables = "to fit the entropy tables on, at most (%(default)s)"
+    add("--table-images", "--table-photographs", type=int, default=200, metavar="N", help=tables)
     add("--threads", type=int, help="CPU threads of the trainings (default: torch's choice)")
 
 
@@ -107,7 +109,7 @@ def _trained_points(cut: str, options: Namespace, study: Mapping[str, Any]) -> l
         teacher=options.weights,
         detector=study["model"],
         classes=options.annotations,
-        images=[options.photographs],
+        images=[options.training_images],
         exclude=[options.annotations],
         run=folder,
         bundle=folder / "bundle",
@@ -118,7 +120,7 @@ def _trained_points(cut: str, options: Namespace, study: Mapping[str, Any]) -> l
         steps=options.steps,
         batch_size=options.batch_size,
         square=options.square,
-        table_images=options.table_photographs,
+        table_images=options.table_images,
     )
     torch.set_num_threads(options.threads or torch.get_num_threads())
     train_split(settings)
@@ -126,7 +128,7 @@ def _trained_points(cut: str, options: Namespace, study: Mapping[str, Any]) -> l
 
 
 def _measured(cut: str, bundle: Path, options: Namespace, images: int) -> list[Row]:
-    """Return a row for each operating point of a cut's bundle, on the pictures of the study."""
+    """Return a row for each operating point of a cut's bundle, on the images of the study."""
     device, server = load_device(bundle), load_server(bundle)
     labelled = LabelledSet(options.images, options.annotations, device.manifest.class_names, images)
     with detection_cache_of(device.manifest.digest) as cache:

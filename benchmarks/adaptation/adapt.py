@@ -1,4 +1,4 @@
-"""Every trace, deadline and policy in simulated time, on labelled pictures: how much accuracy arrives in time.
+"""Every trace, deadline and policy in simulated time, on labelled images: how much accuracy arrives in time.
 
 The device is the machine that measured the bundle, slowed down (12: about a Raspberry Pi 4). The parameters of
 the controller were tuned on the made-up traces and on TMobile-UMTS-driving; the others only judge.
@@ -22,7 +22,7 @@ from benchmarks.adaptation.real import CLIENT_MODES, RealSettings, add_real_argu
 from benchmarks.adaptation.simulated_trace import ObservedPolicy, trace_lines
 from benchmarks.adaptation.simulation import Device, simulate
 from benchmarks.adaptation.study import ADAPTING, FIXED, Study
-from benchmarks.adaptation.summary import OURS, against_rivals, with_shares, worst_cases
+from benchmarks.adaptation.summary import GREEDY_ORACLE, OURS, against_rivals, with_shares, worst_cases
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.drawing import require_matplotlib
 from benchmarks.harness.traces import Trace, part, ramp, read_trace, steps, with_outages
@@ -36,19 +36,19 @@ TUNED_ON = frozenset({"steps", "ramp", "steps-outages", "TMobile-UMTS-driving"})
 DEADLINES_MS = (100.0, 200.0, 300.0, 600.0)
 RECORDED, MADE_UP = "recorded", "made-up"  # families of traces
 QUICK: dict[str, Any] = {  # a look: what would be a whole run's settings
-    "pictures": 24,
+    "limit": 24,
     "seconds": 60.0,
     "deadlines": [200.0],
-    "policies": ["adaptive", "image", "see", "local", "oracle"],
+    "policies": ["adaptive", "image", "see", "local", GREEDY_ORACLE],
 }
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="bundle (%(default)s)")
-    add("--images", type=Path, default=DATA / "coco" / "val2017", metavar="DIR", help="labelled pictures (%(default)s)")
+    add("--images", type=Path, default=DATA / "coco" / "val2017", metavar="DIR", help="labelled images (%(default)s)")
     add("--annotations", type=Path, default=DATA / "coco" / "val.json", metavar="FILE", help="boxes (%(default)s)")
-    add("--pictures", type=int, metavar="N", help="only the first N pictures")
+    add("--limit", "--pictures", type=int, metavar="N", help="only the first N images")
     traces = "recorded links (Mahimahi or CSV), or folders of them; those of the shared data if not given"
     add("--traces", type=Path, nargs="*", metavar="PATH", help=traces)
     add("--synthetic", action=BooleanOptionalAction, default=True, help="the made-up links as well")
@@ -65,7 +65,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add(
         "--quick",
         action="store_true",
-        help="a look: a minute of each trace, few pictures, one deadline, no fixed points",
+        help="a look: a minute of each trace, few images, one deadline, no fixed points",
     )
     add("--line-trace", default="ATT-LTE-driving", metavar="NAME", help="trace of the drawn time line (%(default)s)")
     add("--line-from", type=float, default=0.0, metavar="S", help="its first second there (%(default)s)")
@@ -92,7 +92,7 @@ def run(options: Namespace) -> dict[str, object]:
         _draw_time_line(options, study, [trace for _, trace in traces])
     return {
         "bundle": f"{study.manifest.name} {study.manifest.digest[:12]}",
-        "pictures": study.bank.pictures,
+        "pictures": study.bank.images,
         "device_slowdown": options.slowdown,
         "worst": worst_cases(compared),
         "reactions": [reactions(study, deadline_ms) for deadline_ms in options.deadlines],
@@ -118,7 +118,7 @@ def _study(options: Namespace) -> Study:
     if min(options.fps, options.slowdown, options.local_ms) <= 0:
         raise ConfigError("--fps, --slowdown and --local-ms must be positive")
     manifest = load_manifest(options.bundle)
-    bank = frame_bank(options.bundle, options.images, options.annotations, options.pictures)
+    bank = frame_bank(options.bundle, options.images, options.annotations, options.limit)
     encode_ms = {OperatingPoint(p.codec, p.width, p.quality): p.encode_ms_p50 for p in manifest.points}
     device = Device(encode_ms.__getitem__, options.local_ms, options.slowdown)
     return Study(manifest, bank, device, options.fps, options.rtt_ms, options.server_ms)

@@ -1,4 +1,4 @@
-"""The adaptation benchmark as pictures: effective AP of the policies on every trace, and a run over its time."""
+"""The adaptation benchmark as figures: effective AP of the policies on every trace, and a run over its time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.adaptation.summary import FORESIGHT, ORACLE, OURS
+from benchmarks.adaptation.summary import FORESIGHT, GREEDY_ORACLE, OURS
 from benchmarks.harness.drawing import TEXT_SIZE, THEMES, Theme, save, stacked_panels, title
 from benchmarks.harness.plot import draw_run
 from benchmarks.harness.run_trace import parse_run
@@ -31,7 +31,7 @@ def draw_comparisons(out: Path, rows: Sequence[Row]) -> None:
 
 
 def draw_comparison(path: Path, rows: Sequence[Row], theme: Theme) -> None:
-    """Write a picture with a panel for each trace: effective AP of every policy, deadlines side by side."""
+    """Write a figure with a panel for each trace: effective AP of every policy, deadlines side by side."""
     traces = list(dict.fromkeys(row["trace"] for row in rows))
     deadlines = sorted({row["deadline_ms"] for row in rows})
     figure, panels = stacked_panels([PANEL_IN] * len(traces), theme)
@@ -47,7 +47,7 @@ def draw_comparison(path: Path, rows: Sequence[Row], theme: Theme) -> None:
 
 
 def _draw_group(axes: Axes, place: int, policies: Mapping[str, Row], theme: Theme) -> None:
-    """Draw the policies of one trace by one deadline: fixed points as a range, the oracle as a line above all."""
+    """Draw the policies of one trace by one deadline: fixed points as a range, the greedy oracle as a line."""
     fixed = [row["ap"] for name, row in policies.items() if name not in (OURS, *RIVALS, *FORESIGHT)]
     if fixed:
         axes.vlines([place - 0.27], min(fixed), max(fixed), color=theme.faint, linewidth=7)
@@ -55,17 +55,23 @@ def _draw_group(axes: Axes, place: int, policies: Mapping[str, Row], theme: Them
     for offset, name in zip((-0.14, 0.0, 0.14, 0.27), (*RIVALS, OURS), strict=True):
         if name in policies:
             axes.plot([place + offset], [policies[name]["ap"]], color=_colours(theme)[name], **_DOT)
-    if ORACLE in policies:
-        axes.hlines([policies[ORACLE]["ap"]], place - HALF, place + HALF, color=theme.text, linewidth=1.2)
+    if GREEDY_ORACLE in policies:
+        axes.hlines([policies[GREEDY_ORACLE]["ap"]], place - HALF, place + HALF, color=theme.text, linewidth=1.2)
 
 
 def _colours(theme: Theme) -> dict[str, str]:
-    return {"see": theme.bad, "image": theme.image, "local": theme.local, OURS: theme.split, ORACLE: theme.text}
+    return {"see": theme.bad, "image": theme.image, "local": theme.local, OURS: theme.split, GREEDY_ORACLE: theme.text}
 
 
 def _legend(rows: Sequence[Row], theme: Theme) -> list[tuple[str, str]]:
     known = {row["policy"] for row in rows}
-    words = {"see": "SEE", "image": "pictures", "local": "device alone", OURS: "SlimSplit", ORACLE: "oracle"}
+    words = {
+        "see": "SEE",
+        "image": "images",
+        "local": "device alone",
+        OURS: "SlimSplit",
+        GREEDY_ORACLE: "greedy oracle",
+    }
     named = [(words[name], colour) for name, colour in _colours(theme).items() if name in known]
     has_fixed = bool(known - {OURS, *RIVALS, *FORESIGHT})
     return [*([("fixed points", theme.skip)] if has_fixed else []), *named]

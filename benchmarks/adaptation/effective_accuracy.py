@@ -1,8 +1,8 @@
 """Average precision of a whole run, in which a frame that comes late or never counts as one without detections.
 
-Every labelled picture goes once through every operating point, by the real bitstream, and its detections are
-matched against its boxes once (`training.evaluation.matches`). To average precision, a picture at an operating point
-is a picture of its own, and so is the picture at which nobody has looked: a run is then only a number of times that
+Every labelled image goes once through every operating point, by the real bitstream, and its detections are
+matched against its boxes once (`training.evaluation.matches`). To average precision, an image at an operating point
+is an image of its own, and so is the image at which nobody has looked: a run is then only a number of times that
 each of them was seen. Detections of all frames are ranked together, and the boxes of all of them are to be
 found, those of late and dropped frames too.
 """
@@ -33,20 +33,20 @@ DETECTIONS = ("images", "hits", "ignored")  # fields of ClassMatches with a colu
 
 @dataclass(frozen=True, eq=False)
 class FrameBank:
-    """What every picture costs and gives at every operating point. N is the number of pictures, P that of points."""
+    """What every image costs and gives at every operating point. N is the number of images, P that of points."""
 
     points: tuple[OperatingPoint, ...]
     payload: NDArray[np.int64]  # (N, P) bytes; 0 for LOCAL
-    matches: Matches  # of N * (P + 1) pictures: of each its points in order, then unseen
+    matches: Matches  # of N * (P + 1) images: of each its points in order, then unseen
 
     @property
-    def pictures(self) -> int:
-        """The number of pictures."""
+    def images(self) -> int:
+        """The number of images."""
         return len(self.payload)
 
     def payload_bytes(self, position: int, point: OperatingPoint) -> int:
-        """Return the size of a frame; positions beyond the last picture start over."""
-        return int(self.payload[position % self.pictures, self._column(point)])
+        """Return the size of a frame; positions beyond the last image start over."""
+        return int(self.payload[position % self.images, self._column(point)])
 
     def effective_ap(self, outcomes: Sequence[tuple[int, OperatingPoint | None]]) -> Accuracy:
         """Return the accuracy of frames given as (position, operating point); None: late, or never detected."""
@@ -55,9 +55,9 @@ class FrameBank:
 
     def precision(self, outcomes: Sequence[tuple[int, OperatingPoint | None]]) -> Floats:
         """Return the average precision of such frames in percent at each threshold (THRESHOLDS,)."""
-        seen = np.zeros((self.pictures, len(self.points) + 1))
+        seen = np.zeros((self.images, len(self.points) + 1))
         for (position, point), count in Counter(outcomes).items():
-            seen[position % self.pictures, self._column(point)] += count
+            seen[position % self.images, self._column(point)] += count
         (precision,) = self.matches.average_precision(seen.reshape(1, -1))
         return np.asarray(precision)
 
@@ -114,7 +114,7 @@ def assemble(
     """Return the bank of points.
 
     payload: (N, P) bytes. evaluated: for each point what pycocotools has noted of its detections, for one range of
-    areas. image_ids: of the N pictures.
+    areas. image_ids: of the N images.
     """
     columns = len(points) + 1
     row = {image_id: index * columns for index, image_id in enumerate(image_ids)}

@@ -1,4 +1,4 @@
-"""Make the frame bank of a bundle: every labelled picture through every operating point, once, and keep it."""
+"""Make the frame bank of a bundle: every labelled image through every operating point, once, and keep it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from training.evaluation.measure import measure_points, with_local
 
 
 def frame_bank(bundle: Path, images: Path, annotations: Path, limit: int | None = None) -> FrameBank:
-    """Return the bank of a bundle and labelled pictures; made on the first call, read from runs/ afterwards.
+    """Return the bank of a bundle and labelled images; made on the first call, read from runs/ afterwards.
 
     An interrupted call is no loss: the next one goes on, by what it knows the server's part to answer. Raises
-    ConfigError if pictures and annotations do not fit together, BundleError if the bundle is damaged.
+    ConfigError if images and annotations do not fit together, BundleError if the bundle is damaged.
     """
     device = load_device(bundle)
     manifest = device.manifest

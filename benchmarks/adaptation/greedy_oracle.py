@@ -1,9 +1,9 @@
-"""The oracle: the product's rule with the link's future instead of an estimate.
+"""The greedy oracle: the product's rule with the link's future instead of an estimate.
 
 It knows the trace, the queue, the device's load and the server's mean time, all exactly; of the sizes of frames
 that are not encoded yet it knows what the product's table knows. Frame by frame it takes the point with the
 most AP per frame of the source that is in time even if the frame is as large as nine of ten; it does not plan
-ahead. For a bound that nobody can pass, see `clairvoyant`.
+ahead. For a bound that nobody can pass, see `oracle`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_client.adaptation.policy import MAX_IN_FLIGHT, Decision, FrameContext,
 from splitnet.operating_point import LOCAL, SKIP
 
 
-class OraclePolicy(Policy):
+class GreedyOraclePolicy(Policy):
     """Chooses by what the link will do."""
 
     def __init__(self, world: World, table: PointTable) -> None:

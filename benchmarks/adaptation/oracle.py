@@ -56,7 +56,7 @@ class _Choice:
     before: _Choice | None
 
 
-class ClairvoyantPolicy(Policy):
+class OraclePolicy(Policy):
     """Follows the plan for a world."""
 
     def __init__(self, world: World, table: PointTable) -> None:

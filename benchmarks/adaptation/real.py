@@ -113,7 +113,7 @@ def run(options: Namespace) -> dict[str, object]:
         raise ConfigError("--real needs --traces, --deadlines and --policies")
     rows = list(run_real(runs, settings, bank, options.keep))
     manifest = load_manifest(options.bundle)
-    return {"bundle": f"{manifest.name} {manifest.digest[:12]}", "pictures": bank.pictures, "runs": rows}
+    return {"bundle": f"{manifest.name} {manifest.digest[:12]}", "pictures": bank.images, "runs": rows}
 
 
 def run_real(
@@ -121,13 +121,13 @@ def run_real(
 ) -> Iterator[dict[str, object]]:
     """Yield a row for each run, as soon as it is over. Raises ConfigError where there can be no namespaces.
 
-    bank: of the folder's pictures, in the order of their names. keep: the folder for the rows and the runs' traces;
+    bank: of the folder's images, in the order of their names. keep: the folder for the rows and the runs' traces;
     what the link could carry goes beside each, and `plot` finds it there.
     """
     if (reason := available()) is not None:
         raise ConfigError(f"{reason}; without --real the same is simulated")
-    if (shown := count_pictures(settings.images)) != bank.pictures:
-        raise ConfigError(f"{settings.images} holds {shown} pictures, {bank.pictures} of them labelled: all must be")
+    if (shown := count_images(settings.images)) != bank.images:
+        raise ConfigError(f"{settings.images} holds {shown} images, {bank.images} of them labelled: all must be")
     with edge_node(settings) as edge:
         for run in runs:
             records, began_s = _one(edge, run, settings)
@@ -140,8 +140,8 @@ def run_real(
             yield row
 
 
-def count_pictures(folder: Path) -> int:
-    """Return how many pictures the client will show before it starts over."""
+def count_images(folder: Path) -> int:
+    """Return how many images the client will show before it starts over."""
     return len(images_in(folder))
 
 

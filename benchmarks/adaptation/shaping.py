@@ -68,6 +68,6 @@ def _bucket(packets: int, duration_s: float) -> Bucket:
 def queue_bytes_for(mean_bps: float, queue_ms: float) -> int:
     """Return a queue that holds so many milliseconds at the mean capacity, and twenty packets at least.
 
-    A modem's buffer is a number of bytes, whatever the rate is just now. Twenty packets: one large picture.
+    A modem's buffer is a number of bytes, whatever the rate is just now. Twenty packets: one large image.
     """
     return max(20 * FRAME_BYTES, round(mean_bps / 8 * queue_ms / 1000))

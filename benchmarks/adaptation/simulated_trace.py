@@ -1,4 +1,4 @@
-"""Simulated runs as real ones and back: drawn by the same picture, measured by the same figures."""
+"""Simulated runs as real ones and back: drawn by the same figure, measured by the same figures."""
 
 from __future__ import annotations
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.adaptation.effective_accuracy import FrameBank
-from benchmarks.adaptation.greedy_oracle import OraclePolicy
-from benchmarks.adaptation.oracle import ClairvoyantPolicy
+from benchmarks.adaptation.greedy_oracle import GreedyOraclePolicy
+from benchmarks.adaptation.oracle import OraclePolicy
 from benchmarks.adaptation.rivals import LocalOnlyPolicy, SeePolicy
 from benchmarks.adaptation.simulation import Device, World
+from benchmarks.adaptation.summary import GREEDY_ORACLE, ORACLE
 from benchmarks.harness.traces import Trace
 from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.controller import ControlSettings
@@ -20,7 +21,7 @@ from edge_client.config import parse_point
 from splitnet.manifest import Manifest
 from splitnet.operating_point import LOCAL, Mode
 
-ADAPTING = ("adaptive", "image", "see", "local", "oracle", "clairvoyant")
+ADAPTING = ("adaptive", "image", "see", "local", GREEDY_ORACLE, ORACLE)
 FIXED = "fixed"  # stands for every fixed point
 
 
@@ -58,13 +59,13 @@ class Study:
             "image": lambda: AdaptivePolicy(self.table("image"), settings),
             "see": lambda: SeePolicy(self.table("split").rows),
             "local": LocalOnlyPolicy,
-            "oracle": lambda: OraclePolicy(world, table),
-            "clairvoyant": lambda: ClairvoyantPolicy(world, table),
+            GREEDY_ORACLE: lambda: GreedyOraclePolicy(world, table),
+            ORACLE: lambda: OraclePolicy(world, table),
         }
         return made[name]() if name in made else FixedPolicy(parse_point(name))
 
     def fixed(self) -> list[str]:
-        """Return the names of all fixed points worth trying: every split one and the pictures of the table."""
+        """Return the names of all fixed points worth trying: every split one and the images of the table."""
         return [str(point) for point in self.bank.points if point.mode is Mode.SPLIT] + [
             str(row.point) for row in self.table("image").rows
         ]

@@ -1,27 +1,27 @@
-"""What all runs of the adaptation benchmark say together: shares of the oracle, best rival, worst case. Pure."""
+"""What all runs of the adaptation benchmark say together: shares of the greedy oracle, best rival, worst case. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-OURS, ORACLE = "adaptive", "oracle"
-FORESIGHT = frozenset({ORACLE, "clairvoyant"})
+OURS, GREEDY_ORACLE, ORACLE = "adaptive", "greedy-oracle", "oracle"
+FORESIGHT = frozenset({GREEDY_ORACLE, ORACLE})
 UNDER_OUR_CONTROLLER = ("see", "image")  # whose deadlines met are never to be above ours
 
 Row = Mapping[str, Any]
 
 
 def with_shares(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the rows with their shares of what the oracle reached on the same trace by the same deadline."""
-    oracles = {_place(row): row for row in rows if row["policy"] == ORACLE}
+    """Return the rows with their shares of what the greedy oracle reached on the same trace by the same deadline."""
+    oracles = {_place(row): row for row in rows if row["policy"] == GREEDY_ORACLE}
     return [{**row, **_shares(row, oracles.get(_place(row)))} for row in rows]
 
 
 def _shares(row: Row, oracle: Row | None) -> dict[str, float | None]:
     keys = ("ap", "met_share")
     known = oracle or dict.fromkeys(keys)
-    return {f"{key}_of_oracle": round(row[key] / known[key], 4) if known[key] else None for key in keys}
+    return {f"{key}_of_greedy": round(row[key] / known[key], 4) if known[key] else None for key in keys}
 
 
 def against_rivals(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -39,7 +39,16 @@ def _against(group: Mapping[str, Row]) -> dict[str, Any]:
     rivals = [row for name, row in group.items() if name != OURS and name not in FORESIGHT]
     best = max(rivals, key=lambda row: float(row["ap"]), default=None)
     compared = [group[name]["met_share"] for name in UNDER_OUR_CONTROLLER if name in group]
-    kept = ("trace", "family", "tuned_on", "deadline_ms", "ap", "ap_of_oracle", "met_share", "met_share_of_oracle")
+    kept = (
+        "trace",
+        "family",
+        "tuned_on",
+        "deadline_ms",
+        "ap",
+        "ap_of_greedy",
+        "met_share",
+        "met_share_of_greedy",
+    )
     return {
         **{key: ours[key] for key in kept},
         "best_rival": None if best is None else best["policy"],
@@ -65,7 +74,7 @@ def worst_cases(compared: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _worst(rows: Sequence[Row]) -> dict[str, Any]:
-    keys = ("met_share_of_oracle", "ap_of_oracle", "ap_lead", "met_lead")
+    keys = ("met_share_of_greedy", "ap_of_greedy", "ap_lead", "met_lead")
     return {key: value for name in keys for key, value in _lowest(name, rows)}
 
 

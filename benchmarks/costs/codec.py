@@ -19,7 +19,7 @@ from splitnet.codec.feature_codec import FeatureCodec, compress_zstd
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 
-SHAPE = (48, 20, 20)  # 19,200 symbols: the latent of a 320 px picture
+SHAPE = (48, 20, 20)  # 19,200 symbols: the latent of a 320 px image
 MAIN_CASE = "laplacian"
 _RADIUS = 128
 _TRAINING_POSITIONS = 50_000
@@ -28,8 +28,8 @@ _TRAINING_POSITIONS = 50_000
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=300, help="how often each call is timed (%(default)s)")
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="measure this bundle's own symbols as well")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="pictures to encode with the bundle")
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="pictures at most (%(default)s)")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="images to encode with the bundle")
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="images at most (%(default)s)")
 
 
 def run(options: Namespace) -> dict[str, object]:
@@ -100,13 +100,13 @@ def _bundle_figures(options: Namespace) -> dict[str, object]:
 
 
 def _canvases(folder: Path, limit: int, input_size: int) -> list[NDArray[np.uint8]]:
-    """Read pictures as the device would: letterboxed into the bundle's square."""
+    """Read images as the device would: letterboxed into the bundle's square."""
     frames = frames_from(folder, limit)
     return [Letterbox.fit(frame.shape[1], frame.shape[0], input_size).apply(frame) for frame in frames]
 
 
 def _points(bundle: DeviceBundle, canvases: Sequence[NDArray[np.uint8]], repeats: int) -> list[dict[str, object]]:
-    """Return one row per width and quality: means over the pictures."""
+    """Return one row per width and quality: means over the images."""
     rows: list[dict[str, object]] = []
     for width in range(1, bundle.manifest.widths + 1):
         for quality in range(bundle.manifest.qualities):

@@ -1,4 +1,4 @@
-"""How long docs/own-detector.md takes: its own commands, in its order, on a folder of labelled pictures.
+"""How long docs/own-detector.md takes: its own commands, in its order, on a folder of labelled images.
 
 The commands are read from the guide and run as they stand, in a folder that has what the guide begins with. On a
 machine with other work the processor's time says more than the clock's: on idle cores the clock comes to that, divided
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--pictures", type=Path, required=True, metavar="DIR", help="labelled pictures")
+    add("--images", "--pictures", type=Path, required=True, metavar="DIR", help="labelled images")
     add("--labels", type=Path, required=True, metavar="DIR", help="their YOLO text files")
     add("--classes", type=Path, required=True, metavar="FILE", help="the classes, one a line")
     add("--work", type=Path, required=True, metavar="DIR", help="a new folder, in which the guide is followed")
@@ -46,7 +46,7 @@ def run(options: Namespace) -> dict[str, object]:
     """Follow the guide; returns a row for each step and what came of it. ConfigError if a step fails."""
     guide = GUIDE.read_text(encoding="utf-8")
     work = options.work.resolve()
-    pictures = _lay_out(work, options)
+    images = _lay_out(work, options)
     load = os.getloadavg()[0]
     steps = [timed(name, partial(_follow, guide, name, work)) for name in COMMANDS]
     steps.append(timed("serve", partial(_serve, work)))
@@ -54,7 +54,7 @@ def run(options: Namespace) -> dict[str, object]:
     split = [point for point in figures["points"] if point["mode"] == "split"]
     best = max(split, key=lambda point: (point["ap"], -point["bytes_mean"]))
     return {
-        "pictures": pictures,
+        "pictures": images,
         "evaluated": figures["images"],
         "load_before": round(load, 1),
         "load_after": round(os.getloadavg()[0], 1),
@@ -69,7 +69,7 @@ def run(options: Namespace) -> dict[str, object]:
     }
 
 
-BENCHMARK = Benchmark("guide", "how long docs/own-detector.md takes on labelled pictures", _add_arguments, run)
+BENCHMARK = Benchmark("guide", "how long docs/own-detector.md takes on labelled images", _add_arguments, run)
 
 
 def command_of(guide: str, name: str) -> list[str]:
@@ -91,11 +91,11 @@ def timed(name: str, action: Callable[[], None]) -> Row:
 
 
 def _lay_out(work: Path, options: Namespace) -> int:
-    """Make the folder as the guide has it before the first step; returns how many pictures there are."""
+    """Make the folder as the guide has it before the first step; returns how many images there are."""
     try:
         (work / "bundles").mkdir(parents=True)
         (work / "bundles" / DEFAULT_BUNDLE.name).symlink_to(DEFAULT_BUNDLE)
-        (work / "pictures").symlink_to(options.pictures.resolve(strict=True))
+        (work / "pictures").symlink_to(options.images.resolve(strict=True))
         (work / "labels").symlink_to(options.labels.resolve(strict=True))
         shutil.copy(options.classes, work / "classes.txt")
     except OSError as error:
@@ -117,7 +117,7 @@ def _follow(guide: str, name: str, work: Path) -> None:
 
 
 def _serve(work: Path) -> None:
-    """Serve the bundle to a client that sends every picture once."""
+    """Serve the bundle to a client that sends every image once."""
     bundle, log = work / BUNDLE, work / "client.log"
     out = ["--out", str(work / "detections.jsonl")]
     with server_process(bundle, work / "server.log") as server, log.open("w", encoding="utf-8") as output:

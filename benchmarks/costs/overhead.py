@@ -83,7 +83,7 @@ class LockstepSource:
             yield SourceImage(index / self.fps, image)
 
     def answered(self) -> None:
-        """Let the next picture come."""
+        """Let the next image come."""
         self._answered.release()
 
 

@@ -1,6 +1,6 @@
 """What a training step of a larger detector takes on this machine, beside what `training.detectors.cost` estimates.
 
-Random weights, noise for pictures: neither changes the cost. Each measurement is a process of its own, so that its
+Random weights, noise for images: neither changes the cost. Each measurement is a process of its own, so that its
 largest memory is its own; the second step counts, since the first one makes the optimisers' memory.
 """
 
@@ -48,7 +48,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--models", nargs="+", default=["yolox-s", "yolox-m"], choices=sorted(INPUT_SIZES), help="which (%(default)s)")
     add("--square", type=int, default=640, help="side of the training square in pixels (%(default)s)")
-    add("--batch-size", type=int, default=2, help="pictures a step (%(default)s)")
+    add("--batch-size", type=int, default=2, help="images a step (%(default)s)")
     add("--threads", type=int, default=1, help="CPU threads (%(default)s)")
 
 
@@ -99,7 +99,7 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def _pictures(load: Load) -> np.ndarray:
+def _images(load: Load) -> np.ndarray:
     shape = (load.batch_size, load.square, load.square, 3)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
@@ -110,7 +110,7 @@ def _detector(load: Load) -> Callable[[], object]:
     task = DetectorTraining(config, family, family.build(load.model, CLASSES))
     box = np.array([[0.1, 0.1, 0.6, 0.5]], np.float32) * load.square
     boxes, labels = (box,) * load.batch_size, (np.array([1]),) * load.batch_size
-    batch = LabelledBatch(_pictures(load), boxes, labels)
+    batch = LabelledBatch(_images(load), boxes, labels)
     return lambda: task.train(batch, PROGRESS)
 
 
@@ -118,7 +118,7 @@ def _distillation(load: Load) -> Callable[[], object]:
     teacher = architecture_of(load.model).build(load.model, CLASSES).eval()
     encoder = FrontSpec((load.square,))
     spec = StudentSpec(load.model, CLASSES, encoder=encoder, decoder=FRONT.decoder)
-    task, batch = Distillation(DistillConfig(load.square, FRONT), spec, teacher), _pictures(load)
+    task, batch = Distillation(DistillConfig(load.square, FRONT), spec, teacher), _images(load)
     return lambda: task.train(batch, PROGRESS)
 
 

@@ -1,4 +1,4 @@
-"""How this project's pictures look: one set of colours, panels under one another, for light pages and dark ones."""
+"""The look of this project's figures: one set of colours, panels under one another, for light pages and dark ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LIGHT = Theme("#ffffff", "#24292f", "#d5dae0", "#0072b2", "#6fb1d6", "#e08a00", 
 DARK = Theme("#0d1117", "#d6dde5", "#30363d", "#56b4e9", "#2f6f99", "#f0a732", "#2ec79b", "#7d8590", "#ff5c7a")
 THEMES = {"light": LIGHT, "dark": DARK}
 
-# Several points of a mode in one picture.
+# Several points of a mode in one figure.
 SPLIT_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#999999")
 IMAGE_COLOURS = ("#D55E00", "#E69F00")
 
@@ -56,9 +56,9 @@ def require_matplotlib() -> None:
 def colours(points: Sequence[str]) -> dict[str, str]:
     """Return a colour for each point; they repeat when there are more."""
     split = [point for point in points if point.startswith("w") and not point.startswith("webp")]
-    pictures = [point for point in points if point not in split]
+    images = [point for point in points if point not in split]
     chosen = {point: SPLIT_COLOURS[i % len(SPLIT_COLOURS)] for i, point in enumerate(split)}
-    return chosen | {point: IMAGE_COLOURS[i % len(IMAGE_COLOURS)] for i, point in enumerate(pictures)}
+    return chosen | {point: IMAGE_COLOURS[i % len(IMAGE_COLOURS)] for i, point in enumerate(images)}
 
 
 def stacked_panels(heights_in: Sequence[float], theme: Theme) -> tuple[Figure, list[Axes]]:
@@ -96,5 +96,5 @@ def title(axes: Axes, theme: Theme, text: str, legend: Sequence[tuple[str, str]]
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture in the format that its name says."""
+    """Write a figure in the format that its name says."""
     figure.savefig(path, facecolor=figure.get_facecolor())

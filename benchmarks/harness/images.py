@@ -1,4 +1,4 @@
-"""Real frames to measure with: photographs that scikit-image ships, or the pictures of a folder."""
+"""Real images to measure with: those that scikit-image ships, or those of a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from splitnet.image_file import images_in, read_image
 
 Image = NDArray[np.uint8]  # (H, W, 3) BGR
 
-LOADERS = {  # name: function of skimage.data; all of these pictures are inside its wheel
+LOADERS = {  # name: function of skimage.data; all of these images are inside its wheel
     "astronaut": "astronaut",
     "cat": "chelsea",
     "coffee": "coffee",
@@ -26,17 +26,17 @@ LOADERS = {  # name: function of skimage.data; all of these pictures are inside 
 
 
 def frames_from(folder: Path | None, limit: int) -> list[Image]:
-    """Return the pictures of a folder in the order of their names, or without one scikit-image's photographs.
+    """Return the images of a folder in the order of their names, or without one scikit-image's.
 
     Raises ConfigError if there are none.
     """
     if folder is None:
-        return list(photographs().values())[:limit]
+        return list(sample_images().values())[:limit]
     readable = _readable(images_in(folder)) if folder.is_dir() else iter(())
-    pictures = list(islice(readable, limit))
-    if not pictures:
-        raise ConfigError(f"{folder} holds no pictures")
-    return pictures
+    found = list(islice(readable, limit))
+    if not found:
+        raise ConfigError(f"{folder} holds no images")
+    return found
 
 
 def _readable(paths: Sequence[Path]) -> Iterator[Image]:
@@ -45,7 +45,7 @@ def _readable(paths: Sequence[Path]) -> Iterator[Image]:
             yield read_image(path)
 
 
-def photographs() -> dict[str, Image]:
+def sample_images() -> dict[str, Image]:
     """Return photographs out of the scikit-image package itself, by name; nothing is downloaded.
 
     The detector finds a person, a cat, a cup and a table, a person, and a motorcycle in them. Raises
@@ -54,15 +54,15 @@ def photographs() -> dict[str, Image]:
     try:
         from skimage import data
     except ImportError as error:
-        raise ConfigError("the photographs come from scikit-image; install it with the extra [demo]") from error
+        raise ConfigError("the images come from scikit-image; install it with the extra [demo]") from error
     try:
         loaded = {name: getattr(data, loader)() for name, loader in LOADERS.items()}
-    except (ImportError, OSError) as error:  # a build that left its pictures out and would download them
-        raise ConfigError("this scikit-image lacks its photographs; install it from PyPI's wheel") from error
+    except (ImportError, OSError) as error:  # a build that left its images out and would download them
+        raise ConfigError("this scikit-image lacks its images; install it from PyPI's wheel") from error
     return {name: _bgr(found[0] if isinstance(found, tuple) else found) for name, found in loaded.items()}
 
 
-def _bgr(picture: NDArray[np.uint8]) -> Image:
-    """Return a grey (H, W) or RGB (H, W, 3) picture as BGR."""
-    grey = picture.ndim == 2
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR), np.uint8)
+def _bgr(image: NDArray[np.uint8]) -> Image:
+    """Return a grey (H, W) or RGB (H, W, 3) image as BGR."""
+    grey = image.ndim == 2
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR), np.uint8)

@@ -1,4 +1,4 @@
-"""What every benchmark on labelled pictures is told, and what must be right before a long one begins."""
+"""What every benchmark on labelled images is told, and what must be right before a long one begins."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from splitnet.errors import ConfigError
 def add_labelled(parser: ArgumentParser) -> None:
     """Add --images, --annotations and --limit."""
     add = parser.add_argument
-    add("--images", type=Path, required=True, metavar="DIR", help="labelled pictures, never trained on")
+    add("--images", type=Path, required=True, metavar="DIR", help="labelled images, never trained on")
     add("--annotations", type=Path, required=True, metavar="FILE", help="their COCO annotations")
-    add("--limit", type=int, metavar="N", help="only the first N pictures: a quick look")
+    add("--limit", type=int, metavar="N", help="only the first N images: a quick look")
 
 
 def check_drawn(options: Namespace, *counts: str) -> None:

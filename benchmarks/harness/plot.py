@@ -1,4 +1,4 @@
-"""`python -m benchmarks plot run.jsonl`: a run as a picture. What the link gave, what was chosen, what came of it."""
+"""`python -m benchmarks plot run.jsonl`: a run as a figure. What the link gave, what was chosen, what came of it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _draw_sizes(axes: Axes, records: Sequence[FrameRecord], theme: Theme) -> Non
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     axes.tick_params(which="minor", length=0)
-    title(axes, theme, "KB a frame", [("features", theme.split), ("picture", theme.image)])
+    title(axes, theme, "KB a frame", [("features", theme.split), ("image", theme.image)])
 
 
 def _draw_lanes(axes: Axes, records: Sequence[FrameRecord], names: Sequence[str], theme: Theme) -> None:
@@ -113,7 +113,7 @@ def _draw_lanes(axes: Axes, records: Sequence[FrameRecord], names: Sequence[str]
         axes.vlines([record.time_s for record in own], index - 0.36, index + 0.36, color=colour, linewidth=1.3)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, max(0.6, len(names) - 0.4))
-    title(axes, theme, "Chosen: picture, or width of the encoder")
+    title(axes, theme, "Chosen: image, or width of the encoder")
 
 
 def _draw_latency(axes: Axes, records: Sequence[FrameRecord], theme: Theme) -> None:

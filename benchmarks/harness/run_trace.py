@@ -19,7 +19,7 @@ class FrameRecord:
     """One captured frame. Times in seconds from the run's start, and in milliseconds; None where nothing is known."""
 
     time_s: float
-    position: int  # picture of the source, counted over its repetitions
+    position: int  # of the source, counted over its repetitions
     outcome: str
     deadline_ms: float  # 0 for none
     payload_bytes: int = 0

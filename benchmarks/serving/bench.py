@@ -28,7 +28,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.messages import Frame
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 
-PICTURES = 20
+IMAGES = 20
 START_PATIENCE_S = 300.0  # for a server on a machine that others use
 SLICE_S = 2.0  # of a look at the limit between two loads
 
@@ -81,17 +81,17 @@ def bench_from(options: Namespace, cores: Cores) -> Bench:
 
 
 def encoded_frames(bundle: Path, images: Path | None) -> list[Frame]:
-    """Encode pictures at a few operating points, as a device would. Raises BundleError, ConfigError."""
+    """Encode images at a few operating points, as a device would. Raises BundleError, ConfigError."""
     device = load_device(bundle)
     manifest = device.manifest
     points = [(manifest.widths, manifest.qualities // 2), (1, 0), (manifest.widths, manifest.qualities - 1)]
     frames = []
-    for picture in frames_from(images, PICTURES):
-        height, width = picture.shape[:2]
-        for members, quality in points:
-            canvas = Letterbox.fit(width, height, manifest.side(members)).apply(picture)
-            payload = device.codec.compress(device.encoder.encode(canvas, members, quality), members, quality)
-            frames.append(Frame(0, 0, OperatingPoint(Codec.RANS, members, quality), payload, width, height))
+    for image in frames_from(images, IMAGES):
+        frame_height, frame_width = image.shape[:2]
+        for width, quality in points:
+            canvas = Letterbox.fit(frame_width, frame_height, manifest.side(width)).apply(image)
+            payload = device.codec.compress(device.encoder.encode(canvas, width, quality), width, quality)
+            frames.append(Frame(0, 0, OperatingPoint(Codec.RANS, width, quality), payload, frame_width, frame_height))
     return frames
 
 

@@ -1,6 +1,6 @@
 """Goodput of a server under load, against the bare batched model, batching off, and one call at a time.
 
-A real `cloud-server` process; simulated devices in this one replay bitstreams of real pictures over loopback,
+A real `cloud-server` process; simulated devices in this one replay bitstreams of real images over loopback,
 open loop: they send when it is time, answered or not. A frame is good if its detections are here by its deadline.
 """
 

@@ -1,4 +1,4 @@
-"""The serve benchmark as a picture: goodput and latency over the load, with batching and without."""
+"""The serve benchmark as a figure: goodput and latency over the load, with batching and without."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw_serve(out: Path, result: Result) -> None:
 
 
 def draw(path: Path, result: Result, theme: Theme) -> None:
-    """Write a picture, 1200 pixels wide, of what `serve.run` has returned."""
+    """Write a figure, 1200 pixels wide, of what `serve.run` has returned."""
     figure, (goodput, latency) = stacked_panels(HEIGHTS_IN, theme)
     servers = {"batching": theme.split, "batching off": theme.image}
     rows = {name: lines(result["loads"], name) for name in servers}

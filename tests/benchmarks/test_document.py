@@ -26,8 +26,8 @@ from splitnet.errors import ConfigError
 
 POINT = {"codec": "rans", "width": 4, "quality": 3, "ap": 20.04, "ap50": 33.35}
 POINT |= {"bytes_mean": 2540.0, "bytes_p90": 3056.0, "encode_ms_p50": 12.06, "mmacs": 140.6}
-PICTURE = {**POINT, "codec": "webp", "width": 0, "quality": 7, "mmacs": 0.0}
-RESULT = {"unsplit": {"ap": 28.71, "ap50": 43.4}, "points": [POINT, PICTURE]}
+IMAGE = {**POINT, "codec": "webp", "width": 0, "quality": 7, "mmacs": 0.0}
+RESULT = {"unsplit": {"ap": 28.71, "ap50": 43.4}, "points": [POINT, IMAGE]}
 
 
 UNDER_LOAD = {"server": "batching", "load": 2.0, "goodput_per_s": 46.5, "share_of_bare": 0.93, "shed": 400}
@@ -105,7 +105,7 @@ def test_a_result_that_comes_later_may_be_missing(tmp_path):
 def test_a_training_is_shown_with_what_it_began_with():
     result = {"step": 500, "ap": 57.96, "evaluations": [{"step": 0, "ap": 52.21, "ap50": 70.34}]}
     assert fine_tuned(result) == (
-        "Fine-tuned, uncompressed pictures: AP 58.0 (after 500 steps); the weights it began with: 52.2, AP50 70.3.\n"
+        "Fine-tuned, uncompressed images: AP 58.0 (after 500 steps); the weights it began with: 52.2, AP50 70.3.\n"
     )
 
 

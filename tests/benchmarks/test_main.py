@@ -30,7 +30,7 @@ def test_codec_measures_a_bundles_own_symbols(tmp_path, tiny_bundle, photo):
     images = tmp_path / "images"
     images.mkdir()
     cv2.imwrite(str(images / "photo.png"), photo)
-    (images / "notes.txt").write_text("not a picture")
+    (images / "notes.txt").write_text("not an image")
     out = tmp_path / "codec.json"
     arguments = ["codec", "--repeats", "1", "--bundle", str(tiny_bundle), "--images", str(images), "--out", str(out)]
     assert main(arguments) == 0
@@ -39,12 +39,12 @@ def test_codec_measures_a_bundles_own_symbols(tmp_path, tiny_bundle, photo):
     assert all(point["rans_bytes"] <= 1.01 * point["entropy_bytes"] + 8 for point in points)
 
 
-def test_a_bundle_without_pictures_is_an_error_on_one_line(tmp_path, tiny_bundle, capsys):
+def test_a_bundle_without_images_is_an_error_on_one_line(tmp_path, tiny_bundle, capsys):
     assert main(["codec", "--bundle", str(tiny_bundle)]) == 2
     assert main(["codec", "--bundle", str(tiny_bundle), "--images", str(tmp_path)]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "give both" in first
-    assert "holds no pictures" in second
+    assert "holds no images" in second
 
 
 def test_help_names_every_benchmark(capsys):

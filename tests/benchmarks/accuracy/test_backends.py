@@ -102,7 +102,7 @@ class Half:
         return self._symbols[quality]
 
 
-def test_differences_are_counted_over_all_pictures_for_each_quality(tmp_path):
+def test_differences_are_counted_over_all_images_for_each_quality(tmp_path):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path in paths:
         cv2.imwrite(str(path), np.zeros((40, 40, 3), np.uint8))
@@ -121,4 +121,4 @@ def test_the_tables_tell_time_symbols_bytes_and_accuracy():
         "| onnxruntime | q1 | 2 of 90,000 | 1.23 | 21.0 | 33.0 |",
         "| int8 | q1 | 1.00%, by 3 at most | 1.30 | 20.0 | 32.0 |",
     ]
-    assert lines[-1].startswith("3 pictures, bundle tiny-0 0123456789ab, ONNX Runtime 1.31.1, PyTorch 2.9.1")
+    assert lines[-1].startswith("3 images, bundle tiny-0 0123456789ab, ONNX Runtime 1.31.1, PyTorch 2.9.1")

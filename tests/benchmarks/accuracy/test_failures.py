@@ -11,7 +11,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.accuracy.failures import (
     FOUND,
-    MAX_PICTURE_BYTES,
+    MAX_FILE_BYTES,
     MISSED,
     PANEL_SIZE,
     Scene,
@@ -35,14 +35,14 @@ def found(*boxes: tuple[float, float, float, float], label: int = 3) -> Detectio
     )
 
 
-def test_a_mosaic_of_one_is_the_picture_itself():
+def test_a_mosaic_of_one_is_the_image_itself():
     single = scene(7, (10, 10, 30, 40))
     made = mosaic([single], 1)
     assert np.array_equal(made.image, single.image)
     assert made.boxes.tolist() == single.boxes.tolist()
 
 
-def test_a_mosaic_takes_pictures_in_turn_and_their_objects_along():
+def test_a_mosaic_takes_images_in_turn_and_their_objects_along():
     made = mosaic([scene(10, (0, 0, 64, 48)), scene(20), scene(30, (32, 24, 64, 48), label=5)], 2)
     assert made.image.shape == (48, 64, 3)
     assert made.image[::24, ::32, 0].tolist() == [[10, 20], [30, 10]]
@@ -71,10 +71,10 @@ def test_a_panel_shows_what_was_found_and_what_was_missed():
     assert tuple(panel[100, 250].tolist()) == MISSED
 
 
-def test_a_picture_keeps_to_its_size():
+def test_an_image_keeps_to_its_size():
     noise = np.random.default_rng(0).integers(0, 256, (300, 800, 3), dtype=np.uint8)
     data = compressed(noise)
-    assert len(data) <= MAX_PICTURE_BYTES
+    assert len(data) <= MAX_FILE_BYTES
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == noise.shape
 
 

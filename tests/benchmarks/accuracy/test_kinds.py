@@ -98,19 +98,19 @@ def test_the_tables_name_kinds_and_bundles_and_leave_out_what_is_not_there():
     table = kinds_table(result)
     assert "| device MMACs | KB a frame | slimmable (`slim`) | ensemble (`thin`) |" in table
     assert "| 50 | 0.5 | - | 8.0 |" in table
-    assert "3 pictures; unsplit, AP 28.7 on them." in table
+    assert "3 images; unsplit, AP 28.7 on them." in table
     assert "| slimmable (`slim`) | 50 to 100 (2.0 times) | 1.00 to 4.00 (4.0 times) | 1 |" in table
     assert "| `w1-alone` | `slim` | 50 | 2.00 | 15.5 | 15.0 | 0.5 |" in alone_table(result)
 
 
 @pytest.fixture
 def bundles(tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the words of a run on two bundles and labelled pictures."""
+    """Return the words of a run on two bundles and labelled images."""
     monkeypatch.setattr(answers, "FOLDER", tmp_path / "runs")
     write_tiny_bundle(tmp_path / "other", seed=1)
     labelled = write_labelled(tmp_path / "labelled", load_manifest(tiny_bundle).class_names)
-    pictures = ["--images", str(labelled.parent), "--annotations", str(labelled), "--threads", "1", "--limit", "1"]
-    return ["kinds", "--bundles", str(tiny_bundle), str(tmp_path / "other"), *pictures]
+    images = ["--images", str(labelled.parent), "--annotations", str(labelled), "--threads", "1", "--limit", "1"]
+    return ["kinds", "--bundles", str(tiny_bundle), str(tmp_path / "other"), *images]
 
 
 def test_a_whole_run_prints_a_table_writes_the_figures_and_draws_them(bundles, tmp_path, capsys):

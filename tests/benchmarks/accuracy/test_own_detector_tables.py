@@ -34,8 +34,8 @@ def test_every_step_of_the_guide_is_a_row_and_what_came_of_it_is_said():
         "| detector | 12.0 | 20.0 |",
         "| **together** | 21.5 | 33.2 |",
         "",
-        "200 pictures, 2 cores of an Example 3000, which had other work: load 1.2 before and 2.0 after. The unsplit "
-        "detector has AP 40.0 on the 40 pictures that were held out, the split one AP 39.5 at its best point, w4 q7, "
+        "200 images, 2 cores of an Example 3000, which had other work: load 1.2 before and 2.0 after. The unsplit "
+        "detector has AP 40.0 on the 40 images that were held out, the split one AP 39.5 at its best point, w4 q7, "
         "with 2.3 KB a frame. Of the 200 frames 198 were answered in time.",
     ]
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.accuracy import image_rivals as picture_rivals
-from benchmarks.accuracy import rate
-from benchmarks.accuracy.image_rivals import PictureContender, Setting, scaled, settings
+from benchmarks.accuracy import image_rivals, rate
+from benchmarks.accuracy.image_rivals import ImageRival, Setting, scaled, settings
 from benchmarks.accuracy.rate_figures import ANY, Measured, bd_rows, fronts, lead_rows, points_of
 from benchmarks.accuracy.rate_plot import draw_rate, spread
 from benchmarks.accuracy.resampling import Sample, draw, interval
@@ -44,7 +43,7 @@ POINTS = [
 ]
 
 
-def test_resamples_have_as_many_pictures_and_the_first_is_the_set_itself():
+def test_resamples_have_as_many_images_and_the_first_is_the_set_itself():
     counts = draw(7, 50, seed=3)
     assert counts.shape == (51, 7)
     assert counts[0].tolist() == [1] * 7
@@ -53,9 +52,9 @@ def test_resamples_have_as_many_pictures_and_the_first_is_the_set_itself():
     assert not np.array_equal(counts, draw(7, 50, seed=4))
 
 
-def test_a_sample_counts_each_picture_as_often_as_its_resample():
+def test_a_sample_counts_each_image_as_often_as_its_resample():
     every = np.ones((10, 1), np.bool_)
-    found = ClassMatches(np.array([0]), every, ~every, np.array([1, 1]))  # found in the first picture only
+    found = ClassMatches(np.array([0]), every, ~every, np.array([1, 1]))  # found in the first image only
     sample = Sample.of(Matches(2, (found,)), Tally(sizes=[100, 300]), np.array([[1, 1], [2, 0], [0, 2]]))
     assert sample.ap.tolist() == pytest.approx([100 * 51 / 101, 100.0, 0.0])
     assert sample.ap50.tolist() == sample.ap.tolist()
@@ -74,7 +73,7 @@ def test_bd_rates_compare_curves_resample_by_resample():
     assert (half["bd_rate_percent"], half["ap_from"], half["ap_to"]) == (-50.0, 10.0, 20.0)
     assert (half["low"], half["high"]) == pytest.approx((-74.38, -50.63), abs=0.02)  # of -50 and -75
     assert rows["avif", "416"]["bd_rate_percent"] == -50.0
-    # the small picture makes the front one octave cheaper at its low end: half an octave on average
+    # the small image makes the front one octave cheaper at its low end: half an octave on average
     assert rows["avif", "any"]["bd_rate_percent"] == pytest.approx(100 * (0.5 * 2**0.5 - 1), abs=0.02)
 
 
@@ -118,16 +117,16 @@ def test_names_move_up_just_so_far_that_they_can_be_read():
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_codec_gives_back_a_picture_much_like_the_one_it_took(name, photo):
-    picture = scaled(photo, 208)
-    assert picture.shape == (156, 208, 3)
-    payload = SETTINGS[name].compress(picture, 80)
+def test_a_codec_gives_back_an_image_much_like_the_one_it_took(name, photo):
+    image = scaled(photo, 208)
+    assert image.shape == (156, 208, 3)
+    payload = SETTINGS[name].compress(image, 80)
     kinds = {"jpeg": payload[:2] == b"\xff\xd8", "webp": payload[8:12] == b"WEBP", "avif": payload[4:12] == b"ftypavif"}
     assert kinds[SETTINGS[name].codec]
-    decoded = picture_rivals._decoded(payload)
-    assert decoded.shape == picture.shape
-    assert np.abs(decoded.astype(int) - picture).mean() < 6
-    assert len(SETTINGS[name].compress(picture, 10)) < 0.5 * len(payload)
+    decoded = image_rivals._decoded(payload)
+    assert decoded.shape == image.shape
+    assert np.abs(decoded.astype(int) - image).mean() < 6
+    assert len(SETTINGS[name].compress(image, 10)) < 0.5 * len(payload)
 
 
 def test_the_best_settings_take_fewer_bytes(photo):
@@ -139,19 +138,19 @@ def test_the_best_settings_take_fewer_bytes(photo):
     assert sizes("avif speed 6") < sizes("avif speed 8") < sizes("webp method 6")
 
 
-def test_a_small_picture_is_scaled_up_to_where_the_detector_looks_for_it(photo):
+def test_a_small_image_is_scaled_up_to_where_the_detector_looks_for_it(photo):
     seen = []
 
     def detector(image):
         seen.append(image[0].permute(1, 2, 0).numpy())
         return image
 
-    def lossless(picture, quality):
-        return cv2.imencode(".png", picture)[1].tobytes()
+    def lossless(image, quality):
+        return cv2.imencode(".png", image)[1].tobytes()
 
     box = Letterbox.fit(640, 480, 416)
     for share in (1.0, 0.5):
-        one = PictureContender(detector, 416, Setting("png", "png", lossless, {}), share, 0)
+        one = ImageRival(detector, 416, Setting("png", "png", lossless, {}), share, 0)
         one.raw(one.compress(photo, box), box)
     assert np.array_equal(seen[0][:312], box.apply(photo)[:312])
     assert (seen[1][312:] == 114).all()
@@ -168,7 +167,7 @@ def few(monkeypatch):
     """Leave one quality of every setting at each size: the same code in a fraction of the time."""
     every = settings()
     few = tuple(Setting(s.name, s.codec, s.compress, {share: q[:1] for share, q in s.sizes.items()}) for s in every)
-    monkeypatch.setattr(picture_rivals, "settings", lambda: few)
+    monkeypatch.setattr(image_rivals, "settings", lambda: few)
     return sum(len(setting.sizes) for setting in few)
 
 
@@ -211,7 +210,7 @@ def test_the_rivals_may_go_through_the_public_detector(tiny_bundle, tmp_path, fe
 
 def test_another_split_is_a_rival_of_its_bundles_name(tiny_bundle, tmp_path, monkeypatch):
     one = (Setting("jpeg", "jpeg", SETTINGS["jpeg"].compress, {1.0: (50,)}),)
-    monkeypatch.setattr(picture_rivals, "settings", lambda: one)
+    monkeypatch.setattr(image_rivals, "settings", lambda: one)
     monkeypatch.setattr(rate, "draw_rate", lambda *_: None)
     write_tiny_bundle(tmp_path / "other", seed=1)
     write_labelled(tmp_path, load_manifest(tiny_bundle).class_names)

@@ -62,7 +62,7 @@ def test_what_the_device_spends_stands_beside_the_whole_detector():
 
 def test_the_terms_are_said():
     text = rate_summary(RESULT)
-    assert "213 pictures, bundle mine 012345 by torch" in text
+    assert "213 images, bundle mine 012345 by torch" in text
     assert "public 29.4 (AP50 45.0)" in text
 
 

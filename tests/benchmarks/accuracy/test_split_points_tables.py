@@ -25,7 +25,7 @@ def test_the_best_that_fits_a_size_is_shown_with_its_own():
         "| dark2 | 50 | 5.0 (2.0 KB) | 5.0 (2.0 KB) | 5.0 (2.0 KB) | 5.0 (2.0 KB) | 25.0 (20.0 KB) |",
         "| dark4 | 150 | 10.0 (1.5 KB) | 20.0 (3.0 KB) | 20.0 (3.0 KB) | 21.0 (9.0 KB) | 21.0 (9.0 KB) |",
         "",
-        "7 pictures; unsplit and uncompressed, AP 29.4 on them.",
+        "7 images; unsplit and uncompressed, AP 29.4 on them.",
     ]
 
 
@@ -48,14 +48,14 @@ def test_the_choice_for_a_device_and_a_link_is_a_row_where_it_changes():
 def test_a_bundles_points_are_rows_without_times():
     point = {"mode": "split", "width": 1, "quality": 2, "bytes_mean": 5160.0, "bytes_p90": 6440.0}
     point |= {"ap": 34.04, "ap50": 51.1, "mmacs": 132.6}
-    picture = {**point, "mode": "image"}
-    result = {"images": 50, "unsplit": {"ap": 38.9}, "points": [point, picture]}
+    image = {**point, "mode": "image"}
+    result = {"images": 50, "unsplit": {"ap": 38.9}, "points": [point, image]}
     assert bundle(result).splitlines()[2:] == [
         "| w1 q2 | 5.16 (6.44) | 34.0 | 51.1 | 133 |",
         "",
-        "50 pictures; its unsplit detector, AP 38.9 on them.",
+        "50 images; its unsplit detector, AP 38.9 on them.",
     ]
-    assert bundle({**result, "unsplit": None}).splitlines()[-1] == "50 pictures."
+    assert bundle({**result, "unsplit": None}).splitlines()[-1] == "50 images."
 
 
 def test_trained_cuts_stand_beside_untrained_ones_with_both_orders():
@@ -66,5 +66,5 @@ def test_trained_cuts_stand_beside_untrained_ones_with_both_orders():
         "|---|---|---|---|---|",
         "| 1.5 | 10.0 (20.0) | 30.0 (-) | dark3, dark2 | dark2 |",
         "",
-        "AP after 250 steps of 8 crops of 256 pixels at each cut (in brackets: without training), on 50 pictures.",
+        "AP after 250 steps of 8 crops of 256 pixels at each cut (in brackets: without training), on 50 images.",
     ]

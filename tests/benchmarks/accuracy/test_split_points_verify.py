@@ -43,12 +43,12 @@ def test_the_order_is_by_what_they_give():
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
-    """Return the command line for one labelled picture and a study of two cuts."""
+    """Return the command line for one labelled image and a study of two cuts."""
     annotations = write_labelled(tmp_path / "labelled", tuple(f"class {i}" for i in range(CLASSES)))
     study = {**STUDY, "cuts": [cut_to_json(SHALLOW), cut_to_json(DEEP)]}
     (tmp_path / "study.json").write_text(json.dumps(study))
     options = {"images": tmp_path / "labelled", "annotations": annotations, "study": tmp_path / "study.json"}
-    options |= {"weights": "teacher.onnx", "photographs": "photographs", "runs": tmp_path / "runs"}
+    options |= {"weights": "teacher.onnx", "training-images": "photographs", "runs": tmp_path / "runs"}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return ["split-points-verify", *given, "--threads", "1"]
 

@@ -1,4 +1,4 @@
-"""The adaptation benchmark in simulated time, on a tiny bundle and a few drawn pictures."""
+"""The adaptation benchmark in simulated time, on a tiny bundle and a few drawn images."""
 
 from __future__ import annotations
 
@@ -79,28 +79,28 @@ def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, mo
     out = tmp_path / "out" / "adapt.json"
     arguments = ["adapt", "--out", str(out), "--bundle", str(measured_bundle), "--traces", str(traces)]
     arguments += ["--images", str(annotations.parent), "--annotations", str(annotations), "--slowdown", "2"]
-    chosen = ["--no-synthetic", "--deadlines", "200", "--policies", "oracle", "adaptive", "image", "fixed"]
+    chosen = ["--no-synthetic", "--deadlines", "200", "--policies", "greedy-oracle", "adaptive", "image", "fixed"]
     drawn = ["--line-trace", "drive", "--line-seconds", "4"]
     assert main([*arguments, *chosen, *drawn]) == 0
     result = json.loads(out.read_text())
-    assert [row["policy"] for row in result["runs"]][:3] == ["oracle", "adaptive", "image"]
-    assert len(result["runs"]) == 6  # two features and a picture
+    assert [row["policy"] for row in result["runs"]][:3] == ["greedy-oracle", "adaptive", "image"]
+    assert len(result["runs"]) == 6  # two features and an image
     assert {(row["trace"], row["family"]) for row in result["runs"]} == {("drive", "recorded")}
     ours = result["runs"][1]
     assert 0.5 < ours["met_share"] <= 1
     assert sum(ours["outcomes"].values()) == 60
     (compared,) = result["compared"]
-    assert compared["met_share_of_oracle"] == ours["met_share_of_oracle"]
+    assert compared["met_share_of_greedy"] == ours["met_share_of_greedy"]
     assert [row["traces"] for row in result["worst"]] == ["all", "not tuned on"]
     (reaction,) = result["reactions"]
     assert reaction["late_frames_after_step_down"] <= 3
     assert reaction["decision_us_p50"] > 0
-    pictures = {f"adapt-{what}-{theme}.png" for what in ("recorded", "run") for theme in ("light", "dark")}
-    assert {path.name for path in out.parent.iterdir()} == {"adapt.json", *pictures}
+    images = {f"adapt-{what}-{theme}.png" for what in ("recorded", "run") for theme in ("light", "dark")}
+    assert {path.name for path in out.parent.iterdir()} == {"adapt.json", *images}
     for make in (adapt_tables.compared, adapt_tables.policies, adapt_tables.summary, adapt_tables.figures):
         assert make(result)
     quick = BENCHMARK.run(_parser().parse_args([*arguments[:1], *arguments[3:], "--quick", "--no-synthetic"]))
-    assert [row["policy"] for row in quick["runs"]] == ["adaptive", "image", "see", "local", "oracle"]
+    assert [row["policy"] for row in quick["runs"]] == ["adaptive", "image", "see", "local", "greedy-oracle"]
     assert quick["pictures"] == 3
 
 

@@ -1,4 +1,4 @@
-"""The frame bank of a bundle against what `training evaluate` measures of the same pictures."""
+"""The frame bank of a bundle against what `training evaluate` measures of the same images."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def half_right(labelled: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluating, "found_in_frame", shaken)
 
 
-def test_every_picture_at_one_point_has_the_accuracy_that_was_measured_of_it(device, server, labelled, monkeypatch):
+def test_every_image_at_one_point_has_the_accuracy_that_was_measured_of_it(device, server, labelled, monkeypatch):
     half_right(labelled, monkeypatch)
     tallies: list[list[Tally]] = []
     monkeypatch.setattr(module, "measure_points", lambda *given: tallies.append(measure_points(*given)) or tallies[-1])
     bank = make_bank(device, server, labelled, POINTS)
     assert bank.points == (*POINTS, LOCAL)
     (measured,) = tallies
-    pictures = range(len(labelled.images))
+    images = range(len(labelled.images))
     seen = {}
     for point, tally in zip(bank.points, measured, strict=True):
-        outcomes = [(i, point) for i in pictures]
-        (expected,) = labelled.matches(tally.found).average_precision(np.ones((1, len(pictures))))
+        outcomes = [(i, point) for i in images]
+        (expected,) = labelled.matches(tally.found).average_precision(np.ones((1, len(images))))
         assert bank.precision(outcomes) == pytest.approx(expected, abs=1e-9)
         assert bank.effective_ap(outcomes) == labelled.accuracy(tally.found)
-        assert [bank.payload_bytes(i, point) for i in pictures] == tally.sizes
+        assert [bank.payload_bytes(i, point) for i in images] == tally.sizes
         seen[point] = bank.effective_ap(outcomes).ap
     assert len(set(seen.values())) == 3
     assert all(10 < ap < 100 for ap in seen.values())
@@ -59,10 +59,10 @@ def test_every_picture_at_one_point_has_the_accuracy_that_was_measured_of_it(dev
 def test_the_bank_says_the_same_as_the_evaluation(device, server, labelled):
     bank = make_bank(device, server, labelled, POINTS)
     measured = evaluate(device, server, labelled, POINTS)
-    pictures = range(len(labelled.images))
-    assert bank.effective_ap([(i, LOCAL) for i in pictures]) == measured.unsplit
+    images = range(len(labelled.images))
+    assert bank.effective_ap([(i, LOCAL) for i in images]) == measured.unsplit
     for point, figures in zip(POINTS, measured.points, strict=True):
-        assert bank.effective_ap([(i, point) for i in pictures]) == Accuracy(figures.ap, figures.ap50)
+        assert bank.effective_ap([(i, point) for i in images]) == Accuracy(figures.ap, figures.ap50)
         assert bank.payload[:, bank.points.index(point)].mean() == pytest.approx(figures.bytes_mean, abs=0.06)
 
 
@@ -86,14 +86,14 @@ def bank_of(bundle: Path, labelled: LabelledSet, limit: int | None = None) -> Fr
     return frame_bank(bundle, folder, folder / "annotations.json", limit)
 
 
-def test_a_bank_is_made_once_for_the_same_bundle_and_pictures(bundle, labelled, monkeypatch):
+def test_a_bank_is_made_once_for_the_same_bundle_and_images(bundle, labelled, monkeypatch):
     first = bank_of(bundle, labelled)
-    assert bank_of(bundle, labelled, limit=2).pictures == 2
+    assert bank_of(bundle, labelled, limit=2).images == 2
     monkeypatch.setattr(module, "make_bank", lambda *_: pytest.fail("made again"))
     again = bank_of(bundle, labelled)
     assert again.points == first.points
     assert np.array_equal(again.payload, first.payload)
-    assert bank_of(bundle, labelled, limit=2).pictures == 2
+    assert bank_of(bundle, labelled, limit=2).images == 2
 
 
 def test_a_bank_that_was_interrupted_goes_on_without_asking_the_server_again(bundle, labelled, monkeypatch):
@@ -104,7 +104,7 @@ def test_a_bank_that_was_interrupted_goes_on_without_asking_the_server_again(bun
     monkeypatch.setattr(module, "FOLDER", bundle.parent / "runs")
     monkeypatch.setattr("training.evaluation.systems.SplitSystem.raw", lambda *_: pytest.fail("asked again"))
     monkeypatch.setattr("training.evaluation.systems.ImageSystem.raw", lambda *_: pytest.fail("asked again"))
-    assert bank_of(bundle, labelled).pictures == len(labelled.images)
+    assert bank_of(bundle, labelled).images == len(labelled.images)
 
 
 def test_a_bundle_that_was_never_measured_is_refused(tiny_bundle, labelled):

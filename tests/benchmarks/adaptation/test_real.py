@@ -31,7 +31,7 @@ def images(tmp_path, photo):
 class FakeBank:
     """Finds an AP of 21.5 in everything, and remembers what it was asked."""
 
-    pictures = 3
+    images = 3
 
     def __init__(self) -> None:
         self.asked = []
@@ -91,10 +91,10 @@ def test_the_figures_are_those_of_the_simulation_with_the_client_s_own_outcomes(
     assert real_figures([], bank, seconds=0.4) == {"outcomes": {}}
 
 
-def test_every_picture_shown_must_be_labelled(images, monkeypatch):
+def test_every_image_shown_must_be_labelled(images, monkeypatch):
     monkeypatch.setattr(adapt_real, "available", lambda: None)
     (images / "3.jpg").write_bytes((images / "0.jpg").read_bytes())
-    with pytest.raises(ConfigError, match="holds 4 pictures, 3 of them labelled"):
+    with pytest.raises(ConfigError, match="holds 4 images, 3 of them labelled"):
         list(run_real([], RealSettings(images, images), FakeBank()))
 
 

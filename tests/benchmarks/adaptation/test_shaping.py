@@ -87,7 +87,7 @@ def test_tc_is_told_in_its_own_words():
     )
 
 
-def test_the_queue_is_a_number_of_bytes_but_never_smaller_than_a_picture():
+def test_the_queue_is_a_number_of_bytes_but_never_smaller_than_an_image():
     assert queue_bytes_for(12e6, 250) == 375_000
     assert queue_bytes_for(0.1e6, 250) == 20 * FRAME_BYTES
 

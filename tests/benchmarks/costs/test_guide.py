@@ -31,13 +31,13 @@ POINTS = [
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
-    """Return the benchmark's command line for two pictures."""
+    """Return the benchmark's command line for two images."""
     for name in ("pictures", "labels"):
         (tmp_path / name).mkdir()
     for name in ("a.png", "b.png"):
         (tmp_path / "pictures" / name).write_bytes(b"")
     (tmp_path / "names.txt").write_text("person\n")
-    inputs = ["--pictures", "pictures", "--labels", "labels", "--classes", "names.txt", "--work", "work"]
+    inputs = ["--images", "pictures", "--labels", "labels", "--classes", "names.txt", "--work", "work"]
     return ["guide", *(word if word.startswith("--") else str(tmp_path / word) for word in inputs)]
 
 

@@ -42,24 +42,24 @@ def test_overhead_is_taken_frame_by_frame():
     assert figures["overhead_ms_p50"] == 2.75
 
 
-def test_a_picture_comes_only_when_the_last_one_is_answered():
+def test_an_image_comes_only_when_the_last_one_is_answered():
     source = LockstepSource([IMAGE, IMAGE + 1], 3)
-    pictures = source.images(threading.Event().wait)
-    shown = [next(pictures)]
+    images = source.images(threading.Event().wait)
+    shown = [next(images)]
     for _ in range(2):
         source.answered()
-        shown.append(next(pictures))
+        shown.append(next(images))
     source.answered()
-    assert [int(picture.image[0, 0, 0]) for picture in shown] == [0, 1, 0]
-    assert next(pictures, None) is None
+    assert [int(image.image[0, 0, 0]) for image in shown] == [0, 1, 0]
+    assert next(images, None) is None
 
 
 def test_a_missing_answer_ends_the_measurement(monkeypatch):
     monkeypatch.setattr(overhead, "ANSWER_TIMEOUT_S", 0)
-    pictures = LockstepSource([IMAGE], 2).images(threading.Event().wait)
-    next(pictures)
+    images = LockstepSource([IMAGE], 2).images(threading.Event().wait)
+    next(images)
     with pytest.raises(SourceError, match="frame 1 was not answered"):
-        next(pictures)
+        next(images)
 
 
 def test_overhead_measures_a_real_server(tmp_path, tiny_bundle):

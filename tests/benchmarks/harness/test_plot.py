@@ -1,4 +1,4 @@
-"""The picture of a run: what it is made of, exactly, and that it can be drawn of whatever a run may be."""
+"""The figure of a run: what it is made of, exactly, and that it can be drawn of whatever a run may be."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def records(count: int, **fields: object) -> list[FrameRecord]:
     return [FrameRecord(time_s=n / 10, position=n, payload_bytes=2000, **known) for n in range(count)]
 
 
-def picture(path) -> np.ndarray:
+def figure(path) -> np.ndarray:
     return cv2.imread(str(path))
 
 
@@ -61,10 +61,10 @@ def test_a_legend_stands_in_its_order_right_to_left_from_the_edge():
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_the_picture_is_1200_pixels_wide_on_the_page_s_colour(tmp_path, theme):
+def test_the_figure_is_1200_pixels_wide_on_the_page_s_colour(tmp_path, theme):
     frames = records(30, capacity_bps=1e6, capacity_low_bps=8e5, cpu_busy=0.5, cpu_own=0.2)
     draw_run(tmp_path / "run.png", frames, steps([1.0, 0.5], 1.0), theme)
-    drawn = picture(tmp_path / "run.png")
+    drawn = figure(tmp_path / "run.png")
     assert drawn.shape[1] == 1200
     assert drawn[2, 2, ::-1].tolist() == pytest.approx([255 * part for part in to_rgb(theme.page)], abs=1)
 
@@ -82,7 +82,7 @@ def test_the_picture_is_1200_pixels_wide_on_the_page_s_colour(tmp_path, theme):
 )
 def test_whatever_a_run_was_can_be_drawn(tmp_path, frames):
     draw_run(tmp_path / "run.png", frames, None, LIGHT)
-    assert picture(tmp_path / "run.png") is not None
+    assert figure(tmp_path / "run.png") is not None
 
 
 def test_the_command_draws_a_run_with_its_link(tmp_path, capsys):
@@ -91,9 +91,9 @@ def test_the_command_draws_a_run_with_its_link(tmp_path, capsys):
     arguments = [str(tmp_path / "run.jsonl"), "--theme", "dark", "--out", str(tmp_path / "run.png")]
     assert main(["plot", *arguments]) == 0
     assert capsys.readouterr().out == f"2 frames, drawn to {tmp_path / 'run.png'}\n"
-    found = picture(tmp_path / "run.png")
+    found = figure(tmp_path / "run.png")
     assert main(["plot", *arguments, "--link", str(tmp_path / "run.link.csv"), "--link-start-s", "9.9"]) == 0
-    assert (picture(tmp_path / "run.png") != found).any()
+    assert (figure(tmp_path / "run.png") != found).any()
 
 
 def test_the_command_says_what_is_wrong_in_a_line(tmp_path, capsys):

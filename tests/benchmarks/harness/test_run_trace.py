@@ -97,7 +97,7 @@ def test_a_trace_that_is_not_there_or_empty_is_refused(tmp_path):
         read_run(tmp_path / "run.jsonl")
 
 
-def test_lanes_go_from_nothing_to_a_picture_with_all_widths_between():
+def test_lanes_go_from_nothing_to_an_image_with_all_widths_between():
     points = ["webp 20", None, "w3 q1", "local", "w1 q0 zstd", "jpeg 50", "skip"]
     assert lanes([record(point) for point in points]) == ["skip", "local", "w1", "w2", "w3", "jpeg", "webp"]
     assert [lane(record(point)) for point in points] == ["webp", None, "w3", "local", "w1", "jpeg", "skip"]

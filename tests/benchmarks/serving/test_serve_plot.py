@@ -1,4 +1,4 @@
-"""The serve benchmark as a picture."""
+"""The serve benchmark as a figure."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from edge_client.build import build_run, mode_tables
 from edge_client.capture.address import open_source
 from edge_client.config import ProfileConfig, RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
-from edge_client.encoding.local_detector import load_local
+from edge_client.encoding.local_detector import LocalRuntime, load_local
 from edge_client.frames import Image
 from edge_client.measuring import device_profile
 from edge_client.measuring.link_probe import measure_link, probe_frames
@@ -79,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     config = read_settings(RunConfig, arguments)
-    pipeline, encoder, tables = build_run(config, on_progress=_show_progress)
-    _tell_what_runs(encoder)
+    pipeline, encoder, local, tables = build_run(config, on_progress=_show_progress)
+    _tell_what_runs(encoder, local)
     try:
         asyncio.run(_run_until_signal(pipeline))
     finally:
@@ -89,8 +89,10 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell_what_runs(encoder: EncoderRuntime) -> None:
-    print(f"bundle {encoder.manifest.name} {encoder.manifest.digest[:12]}, encoder by {encoder.backend}", flush=True)
+def _tell_what_runs(encoder: EncoderRuntime, local: LocalRuntime | None) -> None:
+    parts = [f"bundle {encoder.manifest.name} {encoder.manifest.digest[:12]}", f"encoder by {encoder.backend}"]
+    parts += [] if local is None else [f"local detector by {local.backend}"]
+    print(", ".join(parts), flush=True)
 
 
 def _show_progress(share: float) -> None:
@@ -145,13 +147,14 @@ def _profile(arguments: argparse.Namespace) -> int:
     config = read_settings(ProfileConfig, arguments)
     encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
     manifest = encoder.manifest
-    _tell_what_runs(encoder)
-    local = load_local(config.bundle, manifest, config.device)
+    local = load_local(config.bundle, manifest, config.device, config.threads, config.backend)
+    _tell_what_runs(encoder, local)
     images = _profile_images(config)
     quality = manifest.qualities // 2 if config.quality is None else config.quality
     points = points_to_measure(manifest, quality, local is not None)
     measured = measure(encoder, local, images, points, Effort(config.frames, config.seconds), _show_progress)
-    profile = profile_of(manifest, device_fingerprint(config.device, config.threads, encoder.backend), measured)
+    device = device_fingerprint(config.device, config.threads, encoder.backend)
+    profile = profile_of(manifest, device, measured, None if local is None else local.backend)
     print(profile_table(measured))
     if (path := keep_profile(profile)) is not None:
         print(f"kept in {path}")

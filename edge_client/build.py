@@ -50,6 +50,7 @@ class Run(NamedTuple):
 
     pipeline: Pipeline
     encoder: EncoderRuntime
+    local: LocalRuntime | None
     tables: Mapping[Mode, PointTable]  # what each mode could do here, for the advice; empty if nothing is chosen
 
 
@@ -71,7 +72,9 @@ def build_run(
     encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
     manifest = encoder.manifest
     choice = adapts(config, manifest)
-    local = load_local(config.bundle, manifest, config.device) if needs_local(config, choice) else None
+    local = None
+    if needs_local(config, choice):
+        local = load_local(config.bundle, manifest, config.device, config.threads, config.backend)
     profile = None
     if choice is not None:
         device = device_fingerprint(config.device, config.threads, encoder.backend)
@@ -81,7 +84,7 @@ def build_run(
     pipeline = Pipeline(
         source, encoder, policy, all_sinks, settings, local=local, sampler=CpuSampler(), trace_out=config.trace_out
     )
-    return Run(pipeline, encoder, {} if profile is None else mode_tables(manifest, profile))
+    return Run(pipeline, encoder, local, {} if profile is None else mode_tables(manifest, profile))
 
 
 def _pipeline_settings(config: RunConfig) -> PipelineSettings:

@@ -16,6 +16,10 @@ from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint
 from splitnet.settings import DEFAULT_BUNDLE, option
 
 DEFAULT_IMAGE_QUALITY = 50
+BACKEND_HELP = (
+    "what runs the networks on the device: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
+    "former where it is installed and the latter elsewhere (auto)"
+)
 MODES = ("auto", Mode.SPLIT.value, Mode.IMAGE.value, Mode.LOCAL.value)
 
 _SPLIT_POINT = re.compile(r"w(\d+) q(\d+)( zstd)?")
@@ -81,8 +85,7 @@ class RunConfig:
     device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"))
     threads: int = option("CPU threads of the encoder", default=1)
     backend: str = option(
-        "what runs the encoder: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
-        "former where it is installed and the latter elsewhere (auto)",
+        BACKEND_HELP,
         default=AUTO,
         choices=BACKENDS,
     )
@@ -147,8 +150,7 @@ class ProfileConfig:
     device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"))
     threads: int = option("CPU threads of the encoder", default=1)
     backend: str = option(
-        "what runs the encoder: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
-        "former where it is installed and the latter elsewhere (auto)",
+        BACKEND_HELP,
         default=AUTO,
         choices=BACKENDS,
     )

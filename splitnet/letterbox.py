@@ -30,14 +30,18 @@ class Letterbox:
     canvas_height: int
 
     @classmethod
-    def fit(cls, frame_width: int, frame_height: int, input_size: int) -> Letterbox:
-        """Return the geometry for a frame in a square of input_size pixels a side."""
+    def fit(cls, frame_width: int, frame_height: int, input_size: int, multiple: int = LATENT_STRIDE) -> Letterbox:
+        """Return the geometry for a frame in a square of input_size pixels a side.
+
+        multiple: what the canvas's sides are multiples of.
+        """
         if frame_width < 1 or frame_height < 1:
             raise ValueError(f"a frame needs at least one pixel, not {frame_width}x{frame_height}")
         scale = min(input_size / frame_height, input_size / frame_width)
         width = max(1, int(frame_width * scale))
         height = max(1, int(frame_height * scale))
-        return cls(frame_width, frame_height, scale, width, height, _round_up(width), _round_up(height))
+        canvas_width, canvas_height = _round_up(width, multiple), _round_up(height, multiple)
+        return cls(frame_width, frame_height, scale, width, height, canvas_width, canvas_height)
 
     def apply(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Scale a BGR frame (H, W, 3) uint8 and pad it to the canvas (canvas_height, canvas_width, 3)."""
@@ -56,5 +60,5 @@ class Letterbox:
         return mapped
 
 
-def _round_up(pixels: int) -> int:
-    return -(-pixels // LATENT_STRIDE) * LATENT_STRIDE
+def _round_up(pixels: int, multiple: int) -> int:
+    return -(-pixels // multiple) * multiple

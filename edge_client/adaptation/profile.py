@@ -21,6 +21,7 @@ class DeviceProfile:
     encode_ms: Mapping[str, float]  # median from frame to payload by operating point as text: "w4 q2", "jpeg 30"
     local_ms: float | None = None  # median of the whole detector on the device; None: it has no such weights
     local_ms_p90: float | None = None
+    local_backend: str | None = None  # that ran it: "torch" or "onnxruntime"; None: not said
 
     def __post_init__(self) -> None:
         """Raise ProfileError on times that no device has."""
@@ -54,6 +55,7 @@ class DeviceProfile:
                 encode_ms={str(point): float(time) for point, time in values["encode_ms"].items()},
                 local_ms=_time(values["local_ms"]),
                 local_ms_p90=_time(values["local_ms_p90"]),
+                local_backend=None if values.get("local_backend") is None else str(values["local_backend"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ProfileError(f"this is not a profile ({error!r}): measure again with edge-client profile") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_client.capture.mailbox import Mailbox
+from edge_client.encoding.backends import ONNXRUNTIME, TORCH, by_onnxruntime
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.frames import ChosenFrame, EncodedFrame, Image
 from edge_client.threads import lower_priority
@@ -16,37 +17,46 @@ from splitnet.letterbox import Letterbox
 from splitnet.operating_point import LOCAL
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from splitnet.manifest import Manifest
-    from splitnet.nn.detector import Detector
+    from splitnet.nn.detector import Architecture, Detector
+    from splitnet.nn.onnx_network import OnnxNetwork
 
 LocalResult = tuple[EncodedFrame, Detections]
+Network = Callable[[Image], "Tensor"]  # from a canvas (H, W, 3) to raw predictions (A, K)
 
 
 class LocalRuntime:
-    """The whole detector, ready to run on the device. One thread at a time."""
+    """The whole detector, ready to run on the device. One thread at a time.
+
+    It sees the canvas, not the square: what is grey everywhere costs nothing.
+    """
 
     def __init__(
-        self, detector: Detector, input_size: int, device: str = "cpu", clock: Callable[[], float] = time.perf_counter
+        self,
+        network: Network,
+        architecture: Architecture,
+        input_size: int,
+        backend: str = TORCH,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._detector = detector
+        """Take the network of a detector of this architecture. backend: what runs it (see `backends`)."""
+        self.backend = backend
+        self._network = network
+        self._architecture = architecture
         self._input_size = input_size
-        self._device = device
+        # A square that the coarsest level does not divide is one that the detector was trained on.
+        self._multiple = input_size if input_size % architecture.coarsest else architecture.coarsest
         self._clock = clock
 
     def detect(self, image: Image) -> LocalResult:
         """Find the objects in a frame (H, W, 3) uint8 BGR; returns what it cost, without a payload, and them."""
-        import torch  # here, because a program that shows its help can do without
-
-        from splitnet.nn.architectures import architecture_of
-        from splitnet.nn.split_detector import image_input
-
         begin = self._clock()
-        letterbox = Letterbox.fit(image.shape[1], image.shape[0], self._input_size)
+        letterbox = Letterbox.fit(image.shape[1], image.shape[0], self._input_size, self._multiple)
         canvas = letterbox.apply(image)
         fitted = self._clock()
-        with torch.inference_mode():
-            raw = self._detector(image_input(canvas, self._input_size)[None].to(self._device))
-            found = architecture_of(self._detector.name).detections(raw, self._input_size)[0]
+        (found,) = self._architecture.detections(self._network(canvas)[None], canvas.shape[:2])
         detections = Detections(letterbox.boxes_to_frame(found.boxes), found.scores, found.labels)
         done = self._clock()
         return EncodedFrame(LOCAL, b"", (fitted - begin) * 1000, (done - fitted) * 1000, 0.0), detections
@@ -98,24 +108,50 @@ class LocalThread:
         self._mailbox.close()
 
 
-def load_local(folder: Path, manifest: Manifest, device: str) -> LocalRuntime | None:
+def load_local(
+    folder: Path, manifest: Manifest, device: str, threads: int = 1, backend: str = TORCH
+) -> LocalRuntime | None:
     """Load a bundle's whole detector onto "cpu" or "cuda", warmed up; None if it is not on this device.
 
-    It runs on as many threads as torch has been given for the encoder. Raises BundleError if it is damaged.
+    threads: of ONNX Runtime; PyTorch uses those that it has been given for the encoder. backend: one of
+    `backends.BACKENDS`. Raises BundleError if it is damaged, or ConfigError if there is no such back end.
     """
-    import numpy as np
-    import torch
+    import numpy as np  # here, as torch below, because a program that shows its help can do without
 
     from splitnet.bundle import DETECTOR_FILE, load_detector
-    from splitnet.nn.blocks import place
+    from splitnet.nn.architectures import architecture_of
+    from splitnet.nn.onnx_network import OnnxNetwork
 
     if not (folder / DETECTOR_FILE).exists():
         return None
     detector = load_detector(folder, manifest)
     if detector is None:
         return None
-    size = manifest.input_size
-    runtime = LocalRuntime(place(detector, torch.device(device)), size, device)
+    session = by_onnxruntime(lambda: OnnxNetwork(detector, None, threads), "the local detector", device, backend)
+    network = _pytorch_network(detector, device) if session is None else _onnx_network(session)
+    size, architecture = manifest.input_size, architecture_of(detector.name)
+    runtime = LocalRuntime(network, architecture, size, TORCH if session is None else ONNXRUNTIME)
     runtime.detect(np.zeros((size, size, 3), np.uint8))
     release_idle_memory()
     return runtime
+
+
+def _pytorch_network(detector: Detector, device: str) -> Network:
+    import torch
+
+    from splitnet.nn.blocks import place
+
+    placed = place(detector, torch.device(device))
+
+    @torch.inference_mode()
+    def run(canvas: Image) -> Tensor:
+        raw: Tensor = placed(torch.from_numpy(canvas).to(device).permute(2, 0, 1)[None].float())[0]
+        return raw
+
+    return run
+
+
+def _onnx_network(session: OnnxNetwork) -> Network:
+    import torch
+
+    return lambda canvas: torch.from_numpy(session(canvas))

@@ -35,13 +35,18 @@ def find_profile(
     if given is not None:
         profile = read_profile(given)
         profile.check(device, manifest.digest)
+        if local is not None and profile.local_backend not in (None, local.backend):
+            logger.warning(
+                "%s is of a local detector by %s, here %s runs it", given, profile.local_backend, local.backend
+            )
         return profile
     kept = cached_profile(device, manifest.digest)
-    if kept is not None and (local is None or kept.local_ms is not None):
+    if kept is not None and (local is None or kept.local_backend == local.backend):
         return kept
     logger.info("measuring this device once, a few seconds")
     points = points_to_measure(manifest, manifest.qualities // 2, local is not None)
-    profile = profile_of(manifest, device, measure(encoder, local, drawn_images(IMAGES), points, QUICK, on_progress))
+    measured = measure(encoder, local, drawn_images(IMAGES), points, QUICK, on_progress)
+    profile = profile_of(manifest, device, measured, None if local is None else local.backend)
     keep_profile(profile)
     release_idle_memory()  # above all the images'
     return profile

@@ -93,8 +93,13 @@ def measure(
     return [_summarised(encoder, point, size, found[WARM_UP_ROUNDS:]) for point, found in samples.items()]
 
 
-def profile_of(manifest: Manifest, device: str, measured: Sequence[PointProfile]) -> DeviceProfile:
-    """Return what was measured as a profile; a width's time counts for all its qualities."""
+def profile_of(
+    manifest: Manifest, device: str, measured: Sequence[PointProfile], local_backend: str | None = None
+) -> DeviceProfile:
+    """Return what was measured as a profile; a width's time counts for all its qualities.
+
+    local_backend: what ran the device's own detector, if it was measured.
+    """
     encode_ms: dict[str, float] = {}
     for found in measured:
         if found.point.mode is Mode.SPLIT:
@@ -105,7 +110,7 @@ def profile_of(manifest: Manifest, device: str, measured: Sequence[PointProfile]
     local = next((found for found in measured if found.point == LOCAL), None)
     if local is None:
         return DeviceProfile(device, manifest.digest, encode_ms)
-    return DeviceProfile(device, manifest.digest, encode_ms, local.encode_ms_p50, local.encode_ms_p90)
+    return DeviceProfile(device, manifest.digest, encode_ms, local.encode_ms_p50, local.encode_ms_p90, local_backend)
 
 
 def _encode(encoder: EncoderRuntime, local: LocalRuntime | None, image: Image, point: OperatingPoint) -> EncodedFrame:

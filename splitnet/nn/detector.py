@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from splitnet.detections import SCORE_THRESHOLD, Detections
 
 IMAGE, RAW = "image", "raw"
+Size = int | tuple[int, int]  # a square's side, or height and width, in pixels
 
 
 class Detector(nn.Module, ABC):
@@ -53,6 +54,11 @@ class Node:
     run: Callable[..., Tensor]
 
 
+def sides(size: Size) -> tuple[int, int]:
+    """Return height and width."""
+    return (size, size) if isinstance(size, int) else size
+
+
 class Architecture(Protocol):
     """What the members of a family of detectors have in common. `architectures` has one of each."""
 
@@ -60,6 +66,7 @@ class Architecture(Protocol):
     split_points: tuple[str, ...]  # the stages that a bundle may be cut behind
     cuts: tuple[str, ...]  # the nodes that `split-points` studies
     strides: Mapping[str, int]  # pixels of the picture per position of a stage or a cut
+    coarsest: int  # pixels per position of the coarsest level: the sides of what a whole detector sees are multiples
     floor: float  # the least value of a stage's output; minus infinity if there is none
 
     def build(self, name: str, classes: int, split_point: str | None = None, fused: bool = True) -> Detector:
@@ -83,5 +90,5 @@ class Architecture(Protocol):
         ConfigError if it is cut already.
         """
 
-    def detections(self, raw: Tensor, input_size: int, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
-        """Turn raw predictions into detections in pixels of the square of that side, one for each picture."""
+    def detections(self, raw: Tensor, size: Size, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
+        """Turn raw predictions into detections in pixels of what the detector saw, one for each image."""

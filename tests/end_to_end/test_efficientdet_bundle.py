@@ -137,7 +137,7 @@ def test_a_server_may_run_it_by_onnx_runtime_and_a_device_is_told_that_it_may_no
     latents = torch.randn(3, 33, 4, 4)  # another batch size than the example's
     with torch.inference_mode():
         torch.testing.assert_close(exported(latents), server(latents), rtol=1e-3, atol=1e-3)
-    with pytest.raises(ConfigError, match="pads by the canvas's size: encode this bundle with PyTorch"):
+    with pytest.raises(ConfigError, match="pads by the canvas's size: run this bundle with PyTorch"):
         load_device(bundle).encoder.use_onnxruntime(1)
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from splitnet.nn.detector import Size, sides
 from splitnet.nn.efficientdet.bifpn import LEVELS
 from splitnet.nn.efficientdet.same_padding import strided
 
@@ -23,25 +24,27 @@ MAX_LOG_SIZE = 8.0
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)  # anchors first made in inference must serve a training later on
-def anchor_boxes(input_size: int, device: torch.device) -> Tensor:
-    """Return the anchors (A, 4) of a square as centre y, centre x, height, width in pixels.
+def anchor_boxes(size: Size, device: torch.device) -> Tensor:
+    """Return the anchors (A, 4) of what the detector sees as centre y, centre x, height, width in pixels.
 
     Levels from the finest, in each rows, columns and then the nine anchors of a cell: three sizes of three shapes.
     """
-    cells, levels = input_size, []
+    (rows, columns), levels = sides(size), []
     for level in range(1, LEVELS[-1] + 1):
-        cells = strided(cells)
+        rows, columns = strided(rows), strided(columns)
         if level in LEVELS:
-            levels.append(_level(input_size, cells))
+            levels.append(_level(sides(size), (rows, columns)))
     return torch.cat(levels).float().to(device)
 
 
-def _level(input_size: int, cells: int) -> Tensor:
-    stride = input_size / cells  # no whole number if the square is no multiple of the largest stride
-    centres = (torch.arange(cells, dtype=torch.float64) + 0.5) * stride
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
-    sides = [SCALE * stride * 2**octave for octave in OCTAVES]
-    sizes = torch.tensor([(side * height, side * width) for side in sides for width, height in SHAPES]).double()
+def _level(pixels: tuple[int, int], cells: tuple[int, int]) -> Tensor:
+    strides = [side / count for side, count in zip(pixels, cells, strict=True)]  # whole if it divides the side
+    rows, columns = (
+        (torch.arange(count, dtype=torch.float64) + 0.5) * stride for count, stride in zip(cells, strides, strict=True)
+    )
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    lengths = [SCALE * max(strides) * 2**octave for octave in OCTAVES]
+    sizes = torch.tensor([(one * height, one * width) for one in lengths for width, height in SHAPES]).double()
     places = torch.stack((y, x), dim=2).reshape(-1, 1, 2).expand(-1, len(sizes), 2)
     return torch.cat((places, sizes.expand(len(places), -1, -1)), dim=2).reshape(-1, 4)
 

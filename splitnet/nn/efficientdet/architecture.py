@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import ConfigError
-from splitnet.nn.detector import IMAGE, RAW, Detector, Node
+from splitnet.nn.detector import IMAGE, RAW, Detector, Node, Size
 from splitnet.nn.efficientdet.anchors import anchor_boxes, decode_boxes
 from splitnet.nn.efficientdet.efficientnet import STAGE_STRIDES, STAGES, EfficientNet, EfficientNetSpec
 from splitnet.nn.efficientdet.network import FAMILY, NECK_INPUTS, SPLIT_POINTS, EfficientDet, features_at
@@ -40,6 +40,7 @@ class EfficientDetArchitecture:
     # Only stages: behind any node of the pyramid, five levels would have to be sent.
     cuts: tuple[str, ...] = STAGES
     strides: Mapping[str, int] = STAGE_STRIDES
+    coarsest: int = 128
     floor: float = -math.inf  # stages end in a linear projection
 
     def build(self, name: str, classes: int, split_point: str | None = None, fused: bool = True) -> EfficientDet:
@@ -84,9 +85,9 @@ class EfficientDetArchitecture:
         before = (IMAGE, *STAGES)
         return (*(node(stage, before[i]) for i, stage in enumerate(STAGES)), Node(RAW, NECK_INPUTS, rest))
 
-    def detections(self, raw: Tensor, input_size: int, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
+    def detections(self, raw: Tensor, size: Size, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
         """Turn raw predictions (N, A, 4 + classes) into detections; each class is suppressed for itself."""
-        anchors = anchor_boxes(input_size, raw.device)
+        anchors = anchor_boxes(size, raw.device)
         return [_detect(picture, anchors, score_threshold) for picture in raw.float()]
 
 

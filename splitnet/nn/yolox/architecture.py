@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import ConfigError
-from splitnet.nn.detector import IMAGE, RAW, Detector, Node
+from splitnet.nn.detector import IMAGE, RAW, Detector, Node, Size
 from splitnet.nn.yolox.boxes import detections_from_raw
 from splitnet.nn.yolox.network import FAMILY, SPLIT_POINTS, STAGE_STRIDES, STAGES, YOLOX, features_at, stages_to
 
@@ -24,6 +24,7 @@ class YOLOXArchitecture:
     # Behind the neck's first node and its second there is more to send than before or behind them.
     cuts: tuple[str, ...] = (*STAGES, "p3", "p5")
     strides: Mapping[str, int] = {**STAGE_STRIDES, "top": 32, "middle": 16, "p3": 8, "p4": 16, "p5": 32}
+    coarsest: int = 32
     floor: float = SILU_MIN
 
     def build(self, name: str, classes: int, split_point: str | None = None, fused: bool = True) -> YOLOX:
@@ -76,6 +77,6 @@ class YOLOXArchitecture:
             Node(RAW, ("p3", "p4", "p5"), lambda *pyramid: detector.head(pyramid)),
         )
 
-    def detections(self, raw: Tensor, input_size: int, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
+    def detections(self, raw: Tensor, size: Size, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
         """Turn raw predictions (N, A, 5 + classes) into detections; each class is suppressed for itself."""
-        return detections_from_raw(raw, input_size, score_threshold)
+        return detections_from_raw(raw, size, score_threshold)

@@ -13,14 +13,17 @@ import pytest
 import torch
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from edge_client.encoding.backends import AUTO, ONNXRUNTIME, TORCH
 from edge_client.encoding.local_detector import LocalRuntime, LocalThread, load_local
 from edge_client.frames import EncodedFrame
 from edge_client.threads import LOW_PRIORITY, in_thread
-from splitnet.bundle import DETECTOR_FILE, load_detector, load_server
+from splitnet.bundle import DETECTOR_FILE, load_server
 from splitnet.detections import Detections
-from splitnet.errors import DigestMismatchError
+from splitnet.errors import ConfigError, DigestMismatchError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import load_manifest
+from splitnet.nn.efficientdet.anchors import anchor_boxes
+from splitnet.nn.efficientdet.architecture import EfficientDetArchitecture
 from splitnet.nn.yolox.architecture import YOLOXArchitecture
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 from tests.support.client_samples import chosen_frame
@@ -102,9 +105,13 @@ async def test_it_yields_to_other_threads(thread, runtime):
 def test_the_steps_add_up(tiny_bundle, photo):
     manifest = load_manifest(tiny_bundle)
     ticks = count()  # the clock is read at the borders of two steps, a millisecond apart
-    detector = load_detector(tiny_bundle, manifest)
-    assert detector is not None
-    encoded, _ = LocalRuntime(detector, manifest.input_size, clock=lambda: next(ticks) / 1000).detect(photo)
+    runtime = LocalRuntime(
+        lambda canvas: torch.full((84, 85), -20.0),
+        YOLOXArchitecture(),
+        manifest.input_size,
+        clock=lambda: next(ticks) / 1000,
+    )
+    encoded, _ = runtime.detect(photo)
     assert (encoded.point, encoded.payload) == (LOCAL, b"")
     assert (encoded.letterbox_ms, encoded.network_ms, encoded.entropy_ms) == pytest.approx((1.0, 1.0, 0.0))
 
@@ -128,6 +135,50 @@ def test_it_finds_what_the_server_finds_in_the_same_picture(tiny_bundle, photo, 
     assert len(found) == len(expected) > 0
     assert in_order(found.boxes) == pytest.approx(in_order(expected.boxes), abs=0.01)
     assert found.scores == pytest.approx(expected.scores, abs=1e-4)
+
+
+@pytest.mark.parametrize(("size", "canvas"), [((640, 480), (64, 64)), ((640, 320), (32, 64)), ((100, 300), (64, 32))])
+def test_it_sees_the_canvas_and_not_the_square(size, canvas):
+    seen = []
+
+    def network(image):
+        seen.append(image.shape[:2])
+        anchors = sum(image.shape[0] * image.shape[1] // stride**2 for stride in (8, 16, 32))
+        return torch.full((anchors, 85), -20.0)
+
+    LocalRuntime(network, YOLOXArchitecture(), 64).detect(np.zeros((size[1], size[0], 3), np.uint8))
+    assert seen == [canvas]
+
+
+def test_a_square_that_the_coarsest_level_does_not_divide_is_seen_whole():
+    seen = []
+
+    def network(image):
+        seen.append(image.shape[:2])
+        return torch.full((len(anchor_boxes(96, torch.device("cpu"))), 84), -20.0)
+
+    LocalRuntime(network, EfficientDetArchitecture(), 96).detect(np.zeros((50, 100, 3), np.uint8))
+    assert seen == [(96, 96)]
+
+
+def test_onnx_runtime_finds_what_pytorch_finds(tiny_bundle, photo, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(YOLOXArchitecture.detections, "__defaults__", (0.01,))
+    manifest, wide = load_manifest(tiny_bundle), photo[:320]
+    runtimes = [load_local(tiny_bundle, manifest, "cpu", 1, backend) for backend in (TORCH, ONNXRUNTIME)]
+    (_, expected), (_, found) = (runtime.detect(wide) for runtime in runtimes)
+    assert [runtime.backend for runtime in runtimes] == [TORCH, ONNXRUNTIME]
+    assert len(found) == len(expected) > 0
+    assert in_order(found.boxes) == pytest.approx(in_order(expected.boxes), abs=0.01)
+    assert found.scores == pytest.approx(expected.scores, abs=1e-4)
+
+
+def test_pytorch_runs_it_where_onnx_runtime_is_missing(tiny_bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    manifest = load_manifest(tiny_bundle)
+    assert load_local(tiny_bundle, manifest, "cpu", backend=AUTO).backend == TORCH
+    with pytest.raises(ConfigError, match=r"pip install slimsplit\[onnxruntime\]"):
+        load_local(tiny_bundle, manifest, "cpu", backend=ONNXRUNTIME)
 
 
 def test_a_device_without_the_weights_has_no_detector(tiny_bundle, tmp_path):

@@ -17,6 +17,7 @@ from splitnet.nn.encoder.ensemble import EncoderSpec, EnsembleEncoder
 from splitnet.nn.encoder.front import FrontEncoder
 from splitnet.nn.onnx_network import OnnxNetwork, onnx_model
 from splitnet.nn.split_detector import DeviceHalf
+from splitnet.nn.yolox.network import YOLOX
 from splitnet.settings import DEFAULT_BUNDLE
 from tests.support.tiny_student import FRONT
 
@@ -53,6 +54,41 @@ def test_a_front_gives_the_same_latent(split_point, size):
     found = OnnxNetwork(encoder, FRONT.latent_channels, threads=1)(canvas)
     assert found.shape == wanted.shape == (FRONT.latent_channels, size[0] // 16, size[1] // 16)
     assert found == pytest.approx(wanted, abs=1e-4 * float(np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("yolox-nano", (32, 64)), ("yolox-nano", (64, 96)), ("yolox-tiny", (64, 32))]
+)
+def test_a_whole_detector_gives_the_same_raw_predictions(name, size):
+    torch.manual_seed(0)
+    detector = YOLOX(name, 3).eval()
+    canvas = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        wanted = detector(torch.from_numpy(canvas).permute(2, 0, 1)[None].float())[0].numpy()
+    found = OnnxNetwork(detector, None, threads=1)(canvas)
+    assert found.shape == wanted.shape
+    assert found == pytest.approx(wanted, abs=1e-4 * float(np.abs(wanted).max()))
+
+
+class Shuffled(torch.nn.Module):
+    """What other families of detectors do: normalise, pool, interleave channels, sample linearly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([103.0, 116.0, 123.0])[:, None, None])
+        self.pool, self.act = torch.nn.MaxPool2d(3, 2, 1), torch.nn.LeakyReLU(0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool(self.act((x - self.mean) / self.mean * self.mean))
+        x = torch.flatten(torch.stack((x, x + x), dim=2), 1, 2)
+        return torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def test_what_other_families_do_gives_the_same():
+    network = Shuffled().eval()
+    canvas = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    wanted = network(torch.from_numpy(canvas).permute(2, 0, 1)[None].float())[0].numpy()
+    assert OnnxNetwork(network, 6, threads=1)(canvas) == pytest.approx(wanted, abs=1e-3)
 
 
 def test_the_widths_of_a_front_share_one_session():
@@ -168,6 +204,6 @@ def test_a_runtime_that_refuses_the_network_is_named_in_one_line(ensemble, monke
         raise RuntimeError("[ONNXRuntimeError] : 9 :\n NOT_IMPLEMENTED")
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refused)
-    with pytest.raises(ConfigError, match=r"cannot load the encoder .*NOT_IMPLEMENTED.*choose PyTorch") as caught:
+    with pytest.raises(ConfigError, match=r"cannot load this network .*NOT_IMPLEMENTED.*choose PyTorch") as caught:
         OnnxNetwork(ensemble.materialise(1), 5, threads=1)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,79 @@
+"""Which profile a run uses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from edge_client.adaptation.profile import DeviceProfile
+from edge_client.measuring import device_profile
+from edge_client.measuring.device_profile import find_profile
+from edge_client.measuring.profile_cache import cached_profile, keep_profile
+from splitnet.errors import ProfileError
+
+DIGEST = "ab" * 32
+MEASURED = DeviceProfile("pi-4", DIGEST, {"w1 q0": 5.0}, 90.0, 99.0, "onnxruntime")
+ENCODER = SimpleNamespace(manifest=SimpleNamespace(digest=DIGEST, qualities=3))
+BY_ONNX_RUNTIME, BY_TORCH = SimpleNamespace(backend="onnxruntime"), SimpleNamespace(backend="torch")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def measurements(monkeypatch):
+    """Return what was measured, one entry a time; measuring itself takes no time here."""
+    done = []
+    monkeypatch.setattr(device_profile, "measure", lambda encoder, local, *rest: done.append(local))
+    monkeypatch.setattr(device_profile, "points_to_measure", lambda *arguments: [])
+    monkeypatch.setattr(
+        device_profile,
+        "profile_of",
+        lambda manifest, device, measured, backend: replace(MEASURED, local_backend=backend),
+    )
+    return done
+
+
+def find(local, given=None):
+    return find_profile(ENCODER, local, "pi-4", given, lambda share: None)
+
+
+def test_a_device_is_measured_once(measurements):
+    assert find(BY_ONNX_RUNTIME) == find(BY_ONNX_RUNTIME) == MEASURED
+    assert measurements == [BY_ONNX_RUNTIME]
+
+
+@pytest.mark.parametrize("kept", [None, "torch"])
+def test_a_local_detector_by_another_back_end_is_measured_anew(measurements, kept):
+    keep_profile(replace(MEASURED, local_backend=kept))
+    assert find(BY_ONNX_RUNTIME) == MEASURED
+    assert measurements == [BY_ONNX_RUNTIME]
+    assert cached_profile("pi-4", DIGEST) == MEASURED
+
+
+def test_without_a_local_detector_any_kept_profile_does(measurements):
+    keep_profile(MEASURED)
+    assert find(None) == MEASURED
+    assert measurements == []
+
+
+def test_a_profile_that_is_named_is_taken_as_it_is(measurements, tmp_path, caplog):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(MEASURED.to_json()))
+    assert find(BY_ONNX_RUNTIME, path) == MEASURED
+    assert caplog.text == ""
+    assert find(BY_TORCH, path) == MEASURED
+    assert "mine.json is of a local detector by onnxruntime, here torch runs it" in caplog.text
+    assert measurements == []
+
+
+def test_a_profile_of_another_device_is_refused(measurements, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(replace(MEASURED, device="pi-5").to_json()))
+    with pytest.raises(ProfileError, match="measured on pi-5, this is pi-4"):
+        find(None, path)

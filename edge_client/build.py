@@ -94,6 +94,7 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
         deadline_ms=config.deadline_ms,
         max_frames=config.max_frames,
         live=not config.as_fast_as_possible,
+        use_proxy=config.use_proxy,
     )
 
 

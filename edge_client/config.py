@@ -55,8 +55,14 @@ class RunConfig:
         action="append",
         metavar="HOST:PORT",
     )
+    use_proxy: bool = option(
+        "reach the servers through the proxy that the environment (http_proxy, no_proxy) names", default=False
+    )
     source: str = option(
-        "camera index, video file, rtsp:// address or folder of pictures", default="", metavar="SRC", required=True
+        "camera index or device, video file, folder of images or rtsp:// address",
+        default="",
+        metavar="SRC",
+        required=True,
     )
     bundle: Path = option("bundle, the same as the server's", default=DEFAULT_BUNDLE, metavar="DIR")
     deadline_ms: float = option(

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class PipelineSettings:
     live: bool = True  # pace finite sources like a camera and let the newest frame win; else take every frame
     drain_timeout_s: float = 5.0  # how long to wait at the end for frames in flight
     answer_timeout_s: float = 10.0  # a frame unanswered for so long is lost, and the session is reopened
+    use_proxy: bool = False  # reach the servers through the proxy that the environment names
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a field is out of range."""
@@ -118,8 +120,10 @@ class Pipeline:
         urgent = self._works_offline or settings.deadline_ms > 0
         usual = Backoff(random.random, ceiling_s=URGENT_BACKOFF_S) if urgent else Backoff(random.random)
         opening = OpenSession(settings.device_id, self._encoder.manifest.digest)
-        opener = staggered(open_session) if urgent or len(settings.servers) > 1 else staggered(open_session, None)
-        limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s)
+        open_one = partial(open_session, use_proxy=settings.use_proxy)
+        opener = staggered(open_one) if urgent or len(settings.servers) > 1 else staggered(open_one, None)
+        needed = not (self._works_offline and self._local)
+        limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s, needed)
         return Uplink(limits, opening, self._ledger, self._mailbox, self._sinks.put, clock, backoff or usual, opener)
 
     @property
@@ -135,8 +139,8 @@ class Pipeline:
     async def run(self) -> RunStatistics:
         """Run until the source ends, `stop` is called or `max_frames` are done; then finish the sinks.
 
-        Raises SourceError when the source fails, and a ProtocolError when the server will never take this
-        client. A server that is away is waited for, unless another one is there.
+        Raises SourceError when the source fails, and a ProtocolError when no server will ever take this client and
+        the device cannot detect alone. A server that is away is waited for, unless another one is there.
         """
         self._loop = asyncio.get_running_loop()
         self._sinks.start()

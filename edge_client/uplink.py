@@ -30,6 +30,7 @@ class UplinkSettings:
     servers: Sequence[str]  # host:port, the preferred one first
     deadline_ms: float  # 0: none
     answer_timeout_s: float  # then a frame is lost, and the session is reopened
+    needed: bool = True  # whether the run is over when no server will ever take us
 
 
 class Uplink:
@@ -56,7 +57,7 @@ class Uplink:
         self._deliver = deliver
         self._clock = clock
         self._in_flight = InFlight(self._give_up)
-        self._connection = Connection(settings.servers, opening, self, backoff, opener)
+        self._connection = Connection(settings.servers, opening, self, backoff, opener, settings.needed)
 
     @property
     def in_flight(self) -> int:

@@ -51,7 +51,9 @@ ROOMS = {
         )
     ),
     "edge_client.output": Room(("splitnet", "edge_client.adaptation", "edge_client.frames", "edge_client.percentiles")),
-    "edge_client.transport": Room(("splitnet", "protos", "edge_client.backoff", "edge_client.frames"), grpc=True),
+    "edge_client.transport": Room(
+        ("splitnet", "protos", "edge_client.backoff", "edge_client.frames", "edge_client.threads"), grpc=True
+    ),
     # The edge node.
     "cloud_server": Room(("splitnet", "protos"), grpc=True),
     "cloud_server.compute": Room(("splitnet",)),

@@ -12,11 +12,12 @@ from edge_client.backoff import Backoff
 from edge_client.transport.dialing import FirstOpener
 from edge_client.transport.servers import Servers
 from edge_client.transport.session import Session
-from splitnet.errors import LinkError
+from splitnet.errors import LinkError, SplitError
 from splitnet.messages import Frame, FrameDetections, OpenSession, Reply
 
 logger = logging.getLogger(__name__)
 
+LONGEST_GRACE_S = 60.0  # for a server that shuts down and promises the answers that are due
 FINISH_TIMEOUT_S = 1.0  # how long the server may take to close a finished stream
 
 
@@ -46,25 +47,32 @@ class Connection:
         listener: Listener,
         backoff: Backoff,
         opener: FirstOpener,
+        needed: bool = True,
     ) -> None:
-        """Take the servers, the preferred one first, and what opens a session with the first that can be reached."""
+        """Take the servers, the preferred one first, and what opens a session with the first that can be reached.
+
+        needed: whether the run is over when none of them will ever take us; otherwise they are asked again and again.
+        """
         self._servers = Servers(servers)
         self._used = servers[0]  # by the latest session
-        self._tried = ""  # whom a failure is about
+        self._tried: Sequence[str] = servers  # whom a failure is about
         self._opening = opening
         self._listener = listener
         self._backoff = backoff
         self._opener = opener
         self._session: Session | None = None
         self._ended = asyncio.Event()
-        self._reported = False
+        self._needed = needed
+        self._reported: type[SplitError] | None = None  # the kind of the failure that the user has been told of
+        self._refused: set[str] = set()  # servers that did what will not pass, since any has served
 
     async def run(self) -> None:
-        """Keep a session open until `end`. Raises a ProtocolError when no server will ever take us."""
+        """Keep a session open until `end`. Raises a ProtocolError if one is needed and no server will ever take us."""
         while not self._ended.is_set():
             try:
                 await self._hold_session()
-            except LinkError as error:
+            except SplitError as error:
+                self._note(error)
                 self._report(error)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), self._backoff.next_delay_s())
@@ -85,9 +93,10 @@ class Connection:
         """Finish the session, because the server is shutting down; another one is opened after its last answer."""
         session = self._session
         if session is not None:
-            self._reported = True  # by whoever has called this
+            self._reported = LinkError  # by whoever has called this
             session.finish()
-            asyncio.get_running_loop().call_later(grace_s + FINISH_TIMEOUT_S, session.abort)
+            longest_s = min(grace_s, LONGEST_GRACE_S) + FINISH_TIMEOUT_S
+            asyncio.get_running_loop().call_later(longest_s, session.abort)
 
     async def end(self, running: asyncio.Task[None]) -> None:
         """Finish the session politely and end `run`, which is running as this task."""
@@ -99,8 +108,8 @@ class Connection:
         await asyncio.wait({running})
 
     async def _hold_session(self) -> None:
-        self._tried = " or ".join(self._servers.order)
-        async with self._opener(self._servers.order, self._opening) as session:
+        self._tried = self._servers.order
+        async with self._opener(self._tried, self._opening) as session:
             self._session = session
             self._say_up(session.server)
             self._listener.link_up(session.server)
@@ -118,6 +127,7 @@ class Connection:
             if isinstance(reply, FrameDetections):
                 self._backoff.reset()  # a server that only opens sessions does not count as well
                 self._servers.served()
+                self._refused.clear()
             self._listener.receive(reply)
 
     def _say_up(self, server: str) -> None:
@@ -125,11 +135,21 @@ class Connection:
             logger.warning("connected to %s instead of %s", server, self._used)
         elif self._reported:
             logger.warning("connected to %s again", server)
-        self._used = self._tried = server
-        self._reported = False
+        self._used = server
+        self._tried = (server,)
+        self._reported = None
 
-    def _report(self, error: LinkError) -> None:
-        """Warn once an outage, not once an attempt."""
-        if not self._reported and not self._ended.is_set():
-            logger.warning("no link to %s, trying again: %s", self._tried, error)
-        self._reported = True
+    def _note(self, error: SplitError) -> None:
+        """Remember who will never take us: another server or the own detector may make good for it. May raise it."""
+        if not isinstance(error, LinkError):
+            self._refused.update(self._tried)
+            if self._needed and self._refused.issuperset(self._servers.order):
+                raise error
+
+    def _report(self, error: SplitError) -> None:
+        """Warn once an outage, not once an attempt; again when something else is the matter."""
+        kind = LinkError if isinstance(error, LinkError) else type(error)
+        if kind is not self._reported and not self._ended.is_set():
+            how = "trying again" if self._needed else "this device detects alone and goes on asking"
+            logger.warning("no link to %s, %s: %s", " or ".join(self._tried), how, error)
+        self._reported = kind

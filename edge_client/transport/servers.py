@@ -6,8 +6,11 @@ import re
 from collections.abc import Sequence
 
 from splitnet.errors import ConfigError
+from splitnet.text import printable, without_secrets
 
-_ADDRESS = re.compile(r"[^\s,]+:([0-9]{1,5})")
+_NAME = r"[A-Za-z0-9._-]{1,253}"
+_IPV6 = r"\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._-]{1,32})?\]"
+_ADDRESS = re.compile(rf"({_NAME}|{_IPV6}):([0-9]{{1,5}})")
 
 
 class Servers:
@@ -38,7 +41,30 @@ def server_list(given: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return one or several HOST:PORT as a list, each once. Raises ConfigError for what is no address."""
     listed = [given] if isinstance(given, str) and given else given or ()
     for server in listed:
-        found = _ADDRESS.fullmatch(server)
-        if not (found and 0 < int(found[1]) < 65536):
-            raise ConfigError(f"a server is given as HOST:PORT, not {server!r}; several as several --server")
+        split_address(server)
     return tuple(dict.fromkeys(listed))
+
+
+def split_address(server: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT, an IPv6 address without its brackets. Raises ConfigError for anything else."""
+    found = _ADDRESS.fullmatch(server)
+    if found is None or not 0 < int(found[2]) < 65536:
+        raise ConfigError(_what_is_wrong(server))
+    return found[1].strip("[]"), int(found[2])
+
+
+def _what_is_wrong(server: str) -> str:
+    shown = repr(printable(without_secrets(server)))
+    if "://" in server:
+        right = server.partition("://")[2].rpartition("@")[2].partition("/")[0]
+        return f"a server is given as HOST:PORT without http:// or the like, not {shown}{_suggested(right)}"
+    host, _, port = server.rpartition(":")
+    if re.fullmatch("[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", host):
+        return f"an IPv6 address is given in brackets, not as {shown}{_suggested(f'[{host}]:{port}')}"
+    if _ADDRESS.fullmatch(f"{server}:1"):
+        return f"a server is given as HOST:PORT, and {shown} has no port: {server}:50051?"
+    return f"a server is given as HOST:PORT, not {shown}; several as several --server"
+
+
+def _suggested(right: str) -> str:
+    return f": write {right}" if _ADDRESS.fullmatch(right) else ""

@@ -8,33 +8,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import replace
 
 import grpc
 
+from edge_client.transport.channel import open_channel
+from edge_client.transport.status import session_error
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceStub
-from splitnet.errors import BundleMismatchError, LinkError, ProtocolError, SplitError
+from splitnet.errors import BundleMismatchError, LinkError, ProtocolError
 from splitnet.messages import (
-    KEEPALIVE_TIME_MS,
-    KEEPALIVE_TIMEOUT_MS,
-    MAX_MESSAGE_BYTES,
     Frame,
+    FrameError,
     OpenSession,
     Reply,
     SessionOpened,
 )
-from splitnet.wire import error_of, reply_from_proto, request_to_proto
+from splitnet.text import printable
+from splitnet.wire import reply_from_proto, request_to_proto
 
-CHANNEL_OPTIONS = (
-    ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the dead one's own back-off
-    ("grpc.enable_retries", 0),  # a frame sent twice is a frame too late
-)
 _STREAM_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)  # of writing; reading says why
 
 _Call = grpc.aio.StreamStreamCall[pb.DetectRequest, pb.DetectReply]
@@ -96,26 +88,32 @@ class Session:
         try:
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise _session_error(error.code(), error.details() or "") from error
+            raise session_error(error.code(), error.details() or "") from error
         except asyncio.CancelledError:
             # grpc.aio raises this too when it is the server that has cancelled the stream.
             if self._aborted or not await _cancelled_here(self._call):
                 raise LinkError("the session was cancelled") from None
             raise
-        return reply_from_proto(message) if isinstance(message, pb.DetectReply) else None
+        return _fit_to_print(reply_from_proto(message)) if isinstance(message, pb.DetectReply) else None
 
 
 SessionOpener = Callable[[str, OpenSession], AbstractAsyncContextManager[Session]]
 
 
 @asynccontextmanager
-async def open_session(server: str, opening: OpenSession, timeout_s: float = 5.0) -> AsyncIterator[Session]:
+async def open_session(
+    server: str, opening: OpenSession, timeout_s: float = 5.0, use_proxy: bool = False
+) -> AsyncIterator[Session]:
     """Connect to "host:port" and open a session there; the stream is closed on leaving.
 
-    Raises LinkError if the server cannot be reached or does not answer within `timeout_s`, and
-    BundleMismatchError or another ProtocolError if it will never take this client.
+    use_proxy: through the proxy that the environment names. Raises LinkError if the server cannot be reached or does
+    not answer within `timeout_s`, and BundleMismatchError or another ProtocolError if it will never take this client.
     """
-    async with grpc.aio.insecure_channel(server, options=CHANNEL_OPTIONS) as channel:
+    try:
+        channel = await asyncio.wait_for(open_channel(server, use_proxy), timeout_s)
+    except asyncio.TimeoutError:
+        raise LinkError(f"the name has not been resolved for {timeout_s:g} s") from None
+    async with channel:
         call: _Call = SplitInferenceStub(channel).Detect()  # type: ignore[no-untyped-call]
         session = Session(call, server)
         try:
@@ -130,23 +128,21 @@ async def open_session(server: str, opening: OpenSession, timeout_s: float = 5.0
             call.cancel()
 
 
+def _fit_to_print(reply: Reply) -> Reply:
+    """Return a reply whose text may go to a terminal, a log or a file."""
+    if isinstance(reply, FrameError):
+        return replace(reply, message=printable(reply.message))
+    if isinstance(reply, SessionOpened):
+        return replace(reply, bundle_name=printable(reply.bundle_name), server=printable(reply.server))
+    return reply
+
+
 def _check(opened: SessionOpened, opening: OpenSession) -> None:
     if opened.bundle_digest != opening.bundle_digest:
         raise BundleMismatchError(
             f"the server serves bundle {opened.bundle_name} {opened.bundle_digest}, this client has "
             f"{opening.bundle_digest}: give both the same --bundle"
         )
-
-
-def _session_error(status: grpc.StatusCode, details: str) -> SplitError:
-    """Return LinkError for what may pass, and an error of another kind for what will not."""
-    if status is grpc.StatusCode.FAILED_PRECONDITION:
-        return error_of(status, details)
-    if status is grpc.StatusCode.INVALID_ARGUMENT:
-        return ProtocolError(details)
-    if status is grpc.StatusCode.UNIMPLEMENTED:
-        return ProtocolError("the server speaks gRPC but is no cloud-server: check --server")
-    return LinkError(f"{details} ({status.name})")
 
 
 async def _cancelled_here(call: _Call) -> bool:

@@ -69,7 +69,9 @@ async def test_the_example_detects_and_adapts(example, measured_bundle, tmp_path
     service = FakeService(SessionOpened(measured_bundle.name, measured_bundle.digest, "fake server 1"))
     load_encoder, load_local, tiny = build.load_encoder, build.load_local, tmp_path / "tiny"
     async with serving(service) as address:
-        monkeypatch.setattr("edge_client.pipeline.open_session", lambda server, opening: open_session(address, opening))
+        monkeypatch.setattr(
+            "edge_client.pipeline.open_session", lambda server, *rest, **how: open_session(address, *rest)
+        )
         monkeypatch.setattr(build, "load_encoder", lambda folder, *rest: load_encoder(tiny, *rest))
         monkeypatch.setattr(build, "load_local", lambda folder, *rest: load_local(tiny, *rest))
         names: dict[str, Any] = {}

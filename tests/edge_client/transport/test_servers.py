@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_client.transport.servers import Servers, server_list
+from edge_client.transport.servers import Servers, server_list, split_address
 from splitnet.errors import ConfigError
 
 
@@ -68,3 +68,35 @@ def test_what_is_no_address_is_refused(wrong):
 def test_an_empty_address_among_others_is_refused():
     with pytest.raises(ConfigError, match="not ''"):
         server_list(["host:1", ""])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("http://edge:50051", "without http:// or the like, not 'http://edge:50051': write edge:50051"),
+        ("https://me:secret@edge:50051/x", "not 'https://***@edge:50051/x': write edge:50051"),
+        ("grpc://edge", "without http:// or the like, not 'grpc://edge'"),
+        ("::1:50051", r"in brackets, not as '::1:50051': write [::1]:50051"),
+        ("fe80::a:50051", r"in brackets, not as 'fe80::a:50051': write [fe80::a]:50051"),
+        ("edge", "and 'edge' has no port: edge:50051?"),
+        ("[::1]", "and '[::1]' has no port: [::1]:50051?"),
+        ("edge\x1b[2J:5", r"HOST:PORT, not 'edge\\x1b[2J:5'"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said_with_the_right_form(wrong, right):
+    with pytest.raises(ConfigError) as raised:
+        server_list(wrong)
+    assert right in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("edge-node.local:50051", ("edge-node.local", 50051)),
+        ("192.168.1.5:1", ("192.168.1.5", 1)),
+        ("[fe80::1%eth0]:65535", ("fe80::1%eth0", 65535)),
+    ],
+)
+def test_an_address_is_a_host_and_a_port(address, parts):
+    assert split_address(address) == parts

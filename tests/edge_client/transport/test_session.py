@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import grpc
 import pytest
 
-from edge_client.transport.session import CHANNEL_OPTIONS, open_session
+from edge_client.transport.channel import CHANNEL_OPTIONS
+from edge_client.transport.session import open_session
 from splitnet.errors import BundleMismatchError, LinkError, ProtocolError, ProtocolVersionError
 from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, OpenSession, SessionOpened
 from splitnet.operating_point import Codec, OperatingPoint
-from tests.support.fake_server import DIGEST, FakeService, ack_and_detect, serving
+from tests.support.fake_server import DIGEST, OPENED, FakeService, ack_and_detect, serving
 
 OPENING = OpenSession("test device", DIGEST)
 
@@ -52,7 +54,7 @@ async def test_errors_of_frames_and_notices_do_not_end_the_session():
 async def test_a_server_that_is_away_is_a_link_error():
     async with serving(FakeService()) as address:
         pass
-    with pytest.raises(LinkError, match="UNAVAILABLE"):
+    with pytest.raises(LinkError, match=r"^nothing listens there \(connection refused\)$"):
         async with open_session(address, OPENING):
             pass
 
@@ -164,3 +166,20 @@ def test_grpc_does_not_compress_and_limits_messages():
     assert options["grpc.max_receive_message_length"] <= 4 << 20
     assert "grpc.default_compression_algorithm" not in options
     assert options["grpc.keepalive_time_ms"] > 0
+
+
+async def test_text_of_the_server_is_fit_to_be_printed():
+    service = FakeService(opened=replace(OPENED, bundle_name="\x1b[2Jfake" + "x" * 1000))
+    service.answer = lambda sent: [FrameError(1, 0, grpc.StatusCode.INTERNAL, "boo\n\x07" + "y" * 1000)]
+    async with serving(service) as address, open_session(address, OPENING) as session:
+        session.send(frame(1))
+        refused = await anext(session.replies())
+    assert refused.message.startswith("boo \\x07yyy")
+    assert len(refused.message) == 300
+    service.opened = replace(service.opened, bundle_digest="cd" * 32)
+    async with serving(service) as address:
+        with pytest.raises(BundleMismatchError) as raised:
+            async with open_session(address, OPENING):
+                pass
+    assert str(raised.value).startswith("the server serves bundle \\x1b[2Jfakexxx")
+    assert str(raised.value).isprintable()

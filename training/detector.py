@@ -16,12 +16,13 @@ from training.data.labelled_stream import LabelledBatch, LabelledStream, StreamS
 from training.detectors.detector_file import DETECTOR_FILE, DetectorNote, read_note, write_detector
 from training.detectors.evaluation import detector_accuracy
 from training.detectors.family import DetectorFamily, family_of
+from training.detectors.record import evaluations
 from training.detectors.settings import DetectorSettings
 from training.detectors.start import Start, start_network
 from training.detectors.task import DetectorConfig, DetectorTraining
 from training.evaluation.average_precision import LabelledSet
 from training.loop.processes import Processes, joined
-from training.loop.run import CHECKPOINT, Run, writing_to
+from training.loop.run import CHECKPOINT, JOURNAL, Run, writing_to
 from training.loop.scalars import curves
 
 PROBLEMS_FILE = "data-problems.txt"  # everything odd in the data, a line each
@@ -88,8 +89,8 @@ def _train(parts: _Parts, processes: Processes) -> None:
         run.look(keeper.check)  # a result worse than its start is none
     with LabelledStream(parts.data, _stream_spec(parts, processes), run.step, settings.loaders) as stream:
         run.go(stream, keeper.check, settings.evaluate_every)
-    if processes.is_first and not (settings.run / DETECTOR_FILE).is_file():
-        keeper.check(run.step)  # somebody took the result away
+    if processes.is_first and not keeper.has_seen(run.step):
+        run.look(keeper.check)  # it was interrupted there, or somebody took the result away
     processes.meet()  # so that the result is there for all
 
 
@@ -128,6 +129,13 @@ class _Keeper:
     def __init__(self, parts: _Parts, task: DetectorTraining, best: float | None) -> None:
         self._parts, self._task, self._best = parts, task, best
 
+    def has_seen(self, step: int) -> bool:
+        """Return whether there is a result, and it is the best up to this step."""
+        run = self._parts.settings.run
+        if not (run / DETECTOR_FILE).is_file() or not (run / JOURNAL).is_file():
+            return False
+        return self._parts.labelled is None or step in {int(one["step"]) for one in evaluations(run)}
+
     def check(self, step: int) -> Mapping[str, float]:
         """Return the accuracy as figures; without evaluation images, the last network is the best."""
         parts = self._parts
@@ -159,8 +167,9 @@ def _report(parts: _Parts) -> None:
     data, settings = parts.data, parts.settings
     for line in data.problems.summary():
         log.warning(line)
+    report = data.problems.report() + ("" if parts.labelled is None else parts.labelled.problems.report())
     counts = f"{len(data.images)} images, {data.objects} objects of {len(data.class_names)} classes"
     log.info("%s; %s at %d pixels by %s", counts, settings.model, parts.square, parts.config.optimiser)
     with writing_to(settings.run):
         settings.run.mkdir(parents=True, exist_ok=True)
-        (settings.run / PROBLEMS_FILE).write_text(data.problems.report())
+        (settings.run / PROBLEMS_FILE).write_text(report, errors="backslashreplace")

@@ -14,6 +14,7 @@ from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.front import FrontSpec
+from training.data.coco_file import class_names_of
 from training.data.images import CropSpec, CropStream, find_images, on_grey_square
 from training.detectors.detector_file import DETECTOR_FILE
 from training.detectors.family import family_of
@@ -28,7 +29,6 @@ from training.distillation.slimmable import SlimmableEncoder, measure_statistics
 from training.distillation.start import Learnt, learnt_from
 from training.distillation.student import Student, StudentSpec
 from training.distillation.task import Distillation, DistillConfig
-from training.evaluation.average_precision import class_names_of
 from training.loop.processes import joined
 from training.loop.run import CHECKPOINT
 

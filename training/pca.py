@@ -26,10 +26,10 @@ from splitnet.nn.split_detector import ServerHalf
 from splitnet.settings import count, option
 from training.cuts.component_codec import LatentStatistics, gains_of, quantised
 from training.cuts.components import Basis, bases_of, canvases, fill_back_projection, fill_projection, spread
+from training.data.coco_file import class_names_of
 from training.data.images import find_images
 from training.detectors.teacher import read_teacher
 from training.entropy_tables import Symbols, fit_tables
-from training.evaluation.average_precision import class_names_of
 
 ENERGY = 0.99  # of the features, that the components hold which are kept unless a rank is given
 STEPS = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)  # of the qualities, in standard deviations of a channel

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from splitnet.settings import count, option
+from training.data.coco_file import class_names_of
 from training.data.images import CropSpec, find_images
 from training.detectors.teacher import read_teacher
 from training.distillation.image_run import input_size, train_on_images
 from training.distillation.image_settings import ImageSettings
 from training.distillation.recompression import RecompressConfig, Recompression
-from training.evaluation.average_precision import class_names_of
 from training.loop.processes import joined
 
 

@@ -22,9 +22,10 @@ from splitnet.settings import count, option
 from training.cuts.components import spread
 from training.cuts.figures import CutStudy, cut_from_json, cut_to_json
 from training.cuts.study import StudyConfig, study_cuts, unsplit_accuracy
+from training.data.coco_file import class_names_of
 from training.data.images import find_images
 from training.detectors.family import family_of
-from training.evaluation.average_precision import LabelledSet, class_names_of
+from training.evaluation.average_precision import LabelledSet
 from training.evaluation.measure import unsplit_detections
 
 BELIEVED = 0.3  # score from which on a detection counts as the truth where nobody has annotated any

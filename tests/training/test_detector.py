@@ -161,6 +161,31 @@ def test_a_finished_run_that_lost_its_result_writes_it_again(tiny, labelled, tmp
     assert (tmp_path / "run" / DETECTOR_FILE).read_bytes() == before
 
 
+def fail(*_: object) -> None:
+    raise ConfigError("the disk is gone")
+
+
+def test_an_evaluation_that_fails_costs_no_step_and_is_made_again(tiny, labelled, tmp_path, monkeypatch):
+    monkeypatch.setattr(detector, "detector_accuracy", fail)
+    with pytest.raises(ConfigError, match="the disk is gone"):
+        train_detector(evaluating(labelled, tmp_path / "run", steps=2))
+    assert read_checkpoint(tmp_path / "run" / CHECKPOINT)["step"] == 2
+    monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=20.0, ap50=50.0))
+    note = train_detector(evaluating(labelled, tmp_path / "run", steps=2))
+    assert (note.step, note.ap) == (2, 20.0)
+    assert [one["step"] for one in evaluations(tmp_path / "run")] == [2]
+
+
+def test_a_broken_image_to_evaluate_on_is_found_before_the_first_step(tiny, labelled, tmp_path, caplog):
+    folder = tmp_path / "valid"
+    write_labelled(folder, NAMES)
+    (folder / "1.png").write_bytes(b"")
+    note = train_detector(settings(labelled, tmp_path / "run", valid=folder / "annotations.json", valid_images=folder))
+    assert note.ap is not None
+    assert "image is unreadable (neither JPEG" in caplog.text
+    assert "1.png" in (tmp_path / "run" / PROBLEMS_FILE).read_text()
+
+
 def test_accuracy_is_that_of_pycocotools(tiny, labelled, tmp_path):
     note = train_detector(evaluating(labelled, tmp_path / "run", steps=2))
     # Everything is said to be the first class, the whole square: no overlap of a half with a box of 40x30.

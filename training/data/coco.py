@@ -1,4 +1,4 @@
-"""Read labelled images from a COCO annotation file, and check everything in it before a training relies on it.
+"""Labelled images from a COCO annotation file, checked before a training or a measurement relies on them.
 
 What can be mended is mended, what cannot is left out, and both are counted with file and entry (`DataProblems`).
 What would make every label wrong - categories that are not clear - is refused.
@@ -6,9 +6,8 @@ What would make every label wrong - categories that are not clear - is refused.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,12 +16,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from splitnet.errors import ConfigError
-from training.data.coco_objects import Gathered, Labels, ObjectReader, is_id
+from training.data.coco_file import is_id, labels_of, read_json
+from training.data.coco_objects import Box, Gathered, ObjectReader
 from training.data.data_problems import DataProblems
 from training.data.image_check import Header, UnfitImageError, image_header
-
-MAX_FILE_BYTES = 1_000_000_000  # twice that of COCO's own; parsed it takes about ten times as much memory
-MAX_CLASSES = 10_000
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -37,15 +34,19 @@ class LabelledImage:
     height: int
     boxes: Floats
     labels: Integers
+    image_id: int = 0
+    crowd_boxes: Floats = field(default_factory=lambda: _boxes([]))  # (m, 4) regions of many objects
+    crowd_labels: Integers = field(default_factory=lambda: np.zeros(0, np.int64))  # (m,)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """What a training learns from."""
+    """What a training learns from, or a measurement is made on."""
 
     class_names: tuple[str, ...]  # in order of the categories' ids
     images: tuple[LabelledImage, ...]  # in the order of the file; some may have no object
     problems: DataProblems
+    missing: Mapping[int, Path] = field(default_factory=dict)  # image files that are not there, by id
 
     @property
     def objects(self) -> int:
@@ -53,69 +54,41 @@ class LabelledImages:
         return sum(len(image.labels) for image in self.images)
 
 
-def read_coco(annotations: Path, images: Path) -> LabelledImages:
+def read_coco(annotations: Path, images: Path, is_evaluated: bool = False) -> LabelledImages:
     """Return the checked images of an annotation file; images: the folder that its file names start from.
 
-    ConfigError if it is no such file, its categories or image ids are ambiguous, or nothing in it can be used.
+    is_evaluated: to be measured on, not trained on. Then crowds are kept, and classes may have no object. ConfigError
+    if it is no such file, its categories or image ids are ambiguous, or nothing in it can be used.
     """
     content = read_json(annotations)
-    labels = _labels(content, annotations)
+    problems = DataProblems()
+    labels = labels_of(content, annotations, problems)
     if not images.is_dir():
         raise ConfigError(f"{images} is not a folder of images")
-    problems = DataProblems()
-    gathered = _images(content, annotations, images, problems)
+    missing: dict[int, Path] = {}
+    gathered = _images(content, annotations, images, problems, missing)
     stated = {entry["id"] for entry in content["images"] if isinstance(entry, dict) and is_id(entry.get("id"))}
-    reader = ObjectReader(annotations, labels, gathered, stated - gathered.keys(), problems)
+    reader = ObjectReader(annotations, labels, gathered, stated - gathered.keys(), problems, is_evaluated)
     for index, entry in enumerate(content["annotations"]):
         reader.read(index, entry)
-    result = LabelledImages(tuple(labels.names), tuple(_finished(g) for g in gathered.values()), problems)
+    found = tuple(_finished(image_id, image) for image_id, image in gathered.items())
+    result = LabelledImages(tuple(labels.names), found, problems, missing)
     if not result.objects:
         reasons = "; ".join(problems.summary())
-        raise ConfigError(f"{annotations} has no object that can be trained on{f' ({reasons})' if reasons else ''}")
-    _note_empty_classes(result, annotations)
+        use = "measured" if is_evaluated else "trained"
+        raise ConfigError(f"{annotations} has no object that can be {use} on{f' ({reasons})' if reasons else ''}")
+    if not is_evaluated:
+        _note_empty_classes(result, annotations)
     return result
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a COCO file's content with its three lists there; ConfigError on anything else, too large a file too."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ConfigError(f"{path} has {size / 1e9:.1f} GB, over {MAX_FILE_BYTES / 1e9:.0f}: split it up")
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not a COCO annotation file: {error!r}") from error
-    for name in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(name), list):
-            raise ConfigError(f"{path} is not a COCO annotation file: it has no list {name!r}")
-    return content  # type: ignore[no-any-return]
-
-
-def _labels(content: Mapping[str, Any], path: Path) -> Labels:
-    """Return what the categories mean. ConfigError unless each has one id and one name."""
-    names: dict[int, str] = {}
-    for index, category in enumerate(content["categories"]):
-        where = f"{path}: category {index}"
-        if not isinstance(category, dict) or not is_id(category.get("id")) or not category.get("name"):
-            raise ConfigError(f"{where} has no whole-number id and name")
-        name = str(category["name"])
-        if category["id"] in names:
-            raise ConfigError(
-                f"{where} ({name}) has the id {category['id']} of {names[category['id']]}; give it its own"
-            )
-        if name in names.values():
-            raise ConfigError(f"{where} has the name {name!r} of another one; merge the two")
-        names[category["id"]] = name
-    if not 0 < len(names) <= MAX_CLASSES:
-        raise ConfigError(f"{path} has {len(names)} categories; 1 to {MAX_CLASSES} can be trained")
-    ids = sorted(names)
-    return Labels([names[i] for i in ids], {category: label for label, category in enumerate(ids)})
-
-
-def _images(content: Mapping[str, Any], path: Path, folder: Path, problems: DataProblems) -> dict[int, Gathered]:
+def _images(
+    content: Mapping[str, Any], path: Path, folder: Path, problems: DataProblems, missing: dict[int, Path]
+) -> dict[int, Gathered]:
+    """Return the images that are of use, by id; those whose files are not there go to `missing`."""
     gathered: dict[int, Gathered] = {}
     names: dict[int, str] = {}
-    for index, entry in enumerate(tqdm(content["images"], unit="image", desc=f"checking {path.name}", leave=False)):
+    for index, entry in enumerate(_progress(content["images"], path)):
         image_id, name = _identity(entry)
         if image_id is None or not _is_inside(name):
             problems.add("image entry without whole-number id and file name in the folder", f"{path} image {index}")
@@ -127,11 +100,17 @@ def _images(content: Mapping[str, Any], path: Path, folder: Path, problems: Data
             problems.add("image entry repeated", f"{path} image {index} ({name})")
             continue
         names[image_id] = name
+        if not (folder / name).is_file():
+            missing[image_id] = folder / name
         try:
             gathered[image_id] = Gathered(folder / name, _checked_header(folder / name, entry, problems))
         except UnfitImageError as error:
             problems.add(f"{error}, left out", f"{path} image id {image_id} ({folder / name})")
     return gathered
+
+
+def _progress(entries: Sequence[Any], path: Path) -> Iterable[Any]:
+    return tqdm(entries, unit="image", desc=f"checking {path.name}", leave=False, disable=None)
 
 
 def _identity(entry: Any) -> tuple[int | None, str]:
@@ -141,15 +120,15 @@ def _identity(entry: Any) -> tuple[int | None, str]:
 
 
 def _is_inside(name: str) -> bool:
-    """Say whether a file name stays below the folder of images."""
+    """Return whether a file name stays below the folder of images."""
     pure = PurePosixPath(name.replace("\\", "/"))
     return bool(name) and not pure.is_absolute() and ".." not in pure.parts
 
 
 def _checked_header(path: Path, entry: Mapping[str, Any], problems: DataProblems) -> Header:
     header = image_header(path)
-    stated = entry.get("width", header.width), entry.get("height", header.height)
-    if stated != (header.width, header.height):
+    stated = [_number(entry.get(name, own)) for name, own in (("width", header.width), ("height", header.height))]
+    if stated != [header.width, header.height]:
         # Its boxes would lie in the wrong place.
         raise UnfitImageError("image has another size than its entry says")
     if header.kind:
@@ -157,10 +136,21 @@ def _checked_header(path: Path, entry: Mapping[str, Any], problems: DataProblems
     return header
 
 
-def _finished(image: Gathered) -> LabelledImage:
-    boxes = np.array(image.boxes, np.float32).reshape(-1, 4)
-    labels = np.array(image.labels, np.int64)
-    return LabelledImage(image.path, image.header.width, image.header.height, boxes, labels)
+def _number(value: Any) -> Any:
+    """Return a number that was written as a text as one."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _finished(image_id: int, image: Gathered) -> LabelledImage:
+    labels, crowd_labels = (np.array(found, np.int64) for found in (image.labels, image.crowd_labels))
+    sides = image.header.width, image.header.height
+    return LabelledImage(
+        image.path, *sides, _boxes(image.boxes), labels, image_id, _boxes(image.crowd_boxes), crowd_labels
+    )
+
+
+def _boxes(corners: Sequence[Box]) -> Floats:
+    return np.array(corners, np.float32).reshape(-1, 4)
 
 
 def _note_empty_classes(result: LabelledImages, path: Path) -> None:

@@ -1,17 +1,20 @@
-"""The objects of a COCO annotation file: which can be trained on, and what is wrong with the others."""
+"""The objects of a COCO annotation file: which are of use, and what is wrong with the others."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from training.data.coco_file import Labels, is_id
 from training.data.data_problems import DataProblems
 from training.data.image_check import Header
 
 MIN_BOX_SIDE = 1.0  # pixels, after clipping
+
+Box = tuple[float, float, float, float]  # xyxy, pixels
 
 
 @dataclass
@@ -20,21 +23,10 @@ class Gathered:
 
     path: Path
     header: Header
-    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    boxes: list[Box] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What the categories mean: names in order of the ids, and the label of each id."""
-
-    names: Sequence[str]
-    by_category: Mapping[int, int]
-
-
-def is_id(value: Any) -> bool:
-    """Say whether a value of a file is a whole number."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    crowd_boxes: list[Box] = field(default_factory=list)
+    crowd_labels: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -43,9 +35,10 @@ class ObjectReader:
 
     path: Path  # of the annotation file
     labels: Labels
-    gathered: Mapping[int, Gathered]  # the images that are trained on, by id
+    gathered: Mapping[int, Gathered]  # the images that are of use, by id
     left_out: Set[int]  # ids of images of which all is said already
     problems: DataProblems
+    keeps_crowds: bool = False  # a measurement ignores what is found in them
     _ids: set[int] = field(default_factory=set)
     _objects: set[tuple[Any, ...]] = field(default_factory=set)
 
@@ -69,7 +62,7 @@ class ObjectReader:
             return "" if is_id(image_id) and image_id in self.left_out else "annotation of an unknown image id"
         if not is_id(category) or category not in self.labels.by_category:
             return "annotation of an unknown category id"
-        if entry.get("iscrowd"):
+        if _is_crowd(entry) and not self.keeps_crowds:
             return "crowd"
         if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
             return "box that is not four finite numbers"
@@ -88,12 +81,14 @@ class ObjectReader:
             # Files round to a tenth or a whole pixel: that much beyond the edge is nobody's mistake.
             if min(x, y) < -1 or x + width > right + 1 or y + height > bottom + 1:
                 self.problems.add("box clipped to its image", where)
-            image.boxes.append(box)
-            image.labels.append(self.labels.by_category[entry["category_id"]])
+            is_crowd = _is_crowd(entry)
+            (image.crowd_boxes if is_crowd else image.boxes).append(box)
+            label = self.labels.by_category[entry["category_id"]]
+            (image.crowd_labels if is_crowd else image.labels).append(label)
 
     def _is_new(self, entry: Mapping[str, Any], where: str) -> bool:
-        """Say whether an object is there for the first time; a number that is not its own is only noted."""
-        key = (entry["image_id"], entry["category_id"], *entry["bbox"])
+        """Return whether an object is there for the first time; a number that is not its own is only noted."""
+        key = (entry["image_id"], entry["category_id"], _is_crowd(entry), *entry["bbox"])
         if key in self._objects:
             self.problems.add("object that is there twice, left out", where)
             return False
@@ -107,3 +102,7 @@ class ObjectReader:
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9 and math.isfinite(value)
+
+
+def _is_crowd(entry: Mapping[str, Any]) -> bool:
+    return entry.get("iscrowd") not in (None, 0, "0", "")

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.manifest import FILE_NAME as MANIFEST
 from splitnet.manifest import load_manifest
+from training.data.coco_file import class_names_of
 from training.detectors.detector_file import read_note
 from training.detectors.family import DetectorFamily
-from training.evaluation.average_precision import class_names_of
 
 log = logging.getLogger(__name__)
 

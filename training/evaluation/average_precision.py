@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +14,36 @@ import numpy as np
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
+from training.data.coco import Floats, LabelledImage, LabelledImages, read_coco
 from training.evaluation.matches import Evaluated, Matches, matches_from_coco
 
-
-@dataclass(frozen=True)
-class EvaluationImage:
-    """One image of the evaluation set."""
-
-    image_id: int
-    path: Path
+log = logging.getLogger(__name__)
 
 
 class LabelledSet:
-    """Images with their COCO annotations."""
+    """Images with their COCO annotations, which went through the checks of a training (`training.data.coco`).
 
-    images: list[EvaluationImage]  # by id
+    pycocotools is given ids of our own: it takes those of a file on trust, and objects of the same id for one.
+    """
+
+    images: list[LabelledImage]  # by id
 
     def __init__(self, folder: Path, annotations: Path, class_names: Sequence[str], limit: int | None = None) -> None:
-        """Read annotations; ConfigError if they, the images or the classes do not fit together."""
-        from pycocotools.coco import COCO
+        """Read annotations; what is left out of them is logged.
 
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                self._truth: Any = COCO(str(annotations))
-                images = sorted(self._truth.loadImgs(self._truth.getImgIds()), key=lambda image: int(image["id"]))
-            self.images = [EvaluationImage(i["id"], folder / i["file_name"]) for i in images[:limit]]
-            self._categories = self._category_ids(class_names, annotations)
-        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-            raise ConfigError(f"{annotations} is not a COCO annotation file: {error!r}") from error
-        missing = [image.path for image in self.images if not image.path.is_file()]
-        if missing:
-            raise ConfigError(f"{folder} lacks {len(missing)} of the images in {annotations}, as {missing[0].name}")
-        self._require_objects(annotations)
-
-    def _require_objects(self, annotations: Path) -> None:
-        """Raise ConfigError if there is nothing to be found, or if a field is missing that counts."""
-        objects = self._truth.loadAnns(self._truth.getAnnIds(self.image_ids))
-        if not self.images or all(o.get("iscrowd") for o in objects):
+        class_names: of the detector, in its order. limit: only the first images by id. ConfigError if annotations,
+        images and classes do not fit together.
+        """
+        data = read_coco(annotations, folder, is_evaluated=True)
+        self.problems = data.problems
+        for line in data.problems.summary():
+            log.warning(line)
+        _require_files(data, folder, annotations, limit)
+        self.images = sorted(data.images, key=lambda image: image.image_id)[:limit]
+        if not any(len(image.labels) for image in self.images):
             raise ConfigError(f"{annotations} has no object in {len(self.images)} images: nothing to measure")
-        for name in ("bbox", "area", "iscrowd"):
-            if any(name not in o for o in objects):
-                raise ConfigError(f"{annotations} has objects without {name!r}")
-
-    def _category_ids(self, class_names: Sequence[str], annotations: Path) -> list[int]:
-        """Return the category id of each class, in the detector's order."""
-        by_name = {c["name"]: int(c["id"]) for c in self._truth.dataset["categories"]}
-        unknown = sorted(set(by_name) - set(class_names))
-        if unknown:
-            raise ConfigError(f"{annotations} has classes that the bundle does not know: {', '.join(unknown[:5])}")
-        return [by_name.get(name, -1) for name in class_names]
+        self._labels = _detector_labels(data.class_names, class_names, annotations)  # of each annotated class
+        self._truth = _pycocotools_truth(self.images, data.class_names)
 
     def accuracy(self, found: Sequence[Detections]) -> Accuracy:
         """Return AP and AP50 in percent of detections in pixels of the frames, one for each of `images`."""
@@ -93,8 +73,8 @@ class LabelledSet:
 
     @property
     def category_ids(self) -> list[int]:
-        """The ids of all classes that are annotated, ascending."""
-        return sorted(self._truth.getCatIds())
+        """The ids of all classes that are annotated, ascending: pycocotools' own, from 1."""
+        return list(range(1, len(self._labels) + 1))
 
     def _evaluation(self, found: Sequence[Detections]) -> Any:
         from pycocotools.coco import COCO
@@ -108,32 +88,67 @@ class LabelledSet:
 
     def truth(self) -> list[Detections]:
         """Return the annotated objects of each image (crowds left out) as if they had been detected."""
-        return [self._truth_of(image.image_id) for image in self.images]
-
-    def _truth_of(self, image_id: int) -> Detections:
-        objects = [o for o in self._truth.loadAnns(self._truth.getAnnIds(image_id)) if not o.get("iscrowd")]
-        xywh = np.array([o["bbox"] for o in objects], np.float32).reshape(-1, 4)
-        labels = [self._categories.index(o["category_id"]) for o in objects]
-        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-        return Detections(boxes, np.ones(len(objects), np.float32), np.array(labels, np.int32))
+        return [
+            Detections(
+                image.boxes,
+                np.ones(len(image.labels), np.float32),
+                np.array([self._labels[label] for label in image.labels], np.int32),
+            )
+            for image in self.images
+        ]
 
     def _rows(self, image_id: int, detections: Detections) -> list[dict[str, Any]]:
-        sizes = detections.boxes[:, 2:] - detections.boxes[:, :2]
-        xywh = np.concatenate([detections.boxes[:, :2], sizes], axis=1).tolist()
-        labels, scores = detections.labels.tolist(), detections.scores.tolist()
+        """Return detections as pycocotools takes them, without those of classes that are not annotated."""
+        categories = {label: category for category, label in enumerate(self._labels, start=1)}
         return [
-            {"image_id": image_id, "category_id": self._categories[label], "bbox": box, "score": score}
-            for box, label, score in zip(xywh, labels, scores, strict=True)
+            {"image_id": image_id, "category_id": categories[label], "bbox": box, "score": score}
+            for box, label, score in zip(
+                _xywh(detections.boxes).tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True
+            )
+            if label in categories
         ]
 
 
-def class_names_of(annotations: Path) -> tuple[str, ...]:
-    """Return the names of an annotation file's categories in order of their ids: the order of public weights.
+def _require_files(data: LabelledImages, folder: Path, annotations: Path, limit: int | None) -> None:
+    """Raise ConfigError if one of the images that are to be measured on is not there."""
+    wanted = sorted([*data.missing, *(image.image_id for image in data.images)])[:limit]
+    missing = [data.missing[image_id] for image_id in wanted if image_id in data.missing]
+    if missing:
+        raise ConfigError(f"{folder} lacks {len(missing)} of the images in {annotations}, as {missing[0].name}")
 
-    ConfigError if the file has none.
-    """
-    try:
-        categories = json.loads(annotations.read_text())["categories"]
-        return tuple(str(c["name"]) for c in sorted(categories, key=lambda c: int(c["id"])))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{annotations} is not a COCO annotation file: {error!r}") from error
+
+def _detector_labels(annotated: Sequence[str], class_names: Sequence[str], annotations: Path) -> list[int]:
+    """Return the detector's label of each annotated class."""
+    unknown = sorted(set(annotated) - set(class_names))
+    if unknown:
+        raise ConfigError(f"{annotations} has classes that the bundle does not know: {', '.join(unknown[:5])}")
+    return [class_names.index(name) for name in annotated]
+
+
+def _pycocotools_truth(images: Sequence[LabelledImage], class_names: Sequence[str]) -> Any:
+    """Return images as a `COCO`: categories from 1 in the order of their labels, annotations from 1."""
+    from pycocotools.coco import COCO
+
+    objects: list[dict[str, Any]] = []
+    for image in images:
+        for boxes, labels, is_crowd in (
+            (image.boxes, image.labels, 0),
+            (image.crowd_boxes, image.crowd_labels, 1),
+        ):
+            for box, label in zip(_xywh(boxes).tolist(), labels.tolist(), strict=True):
+                ids = {"id": len(objects) + 1, "image_id": image.image_id, "category_id": label + 1}
+                objects.append({**ids, "bbox": box, "area": box[2] * box[3], "iscrowd": is_crowd})
+    truth: Any = COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": image.image_id} for image in images],
+        "annotations": objects,
+        "categories": [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+    return truth
+
+
+def _xywh(boxes: Floats) -> Floats:
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)

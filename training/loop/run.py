@@ -107,10 +107,13 @@ class Run(Generic[B]):
                 is_last = self.step == self.steps
                 if is_last or self.step % self.journal_every == 0:
                     bar.set_postfix_str(self._note())
-                if check is not None and self.is_writer and (is_last or self.step % check_every == 0):
+                if not self.is_writer:
+                    continue
+                is_checked = check is not None and (is_last or self.step % check_every == 0)
+                if is_checked or is_last or self.step % self.save_every == 0:
+                    self._save()  # first: whatever a check ends by, no step is lost
+                if check is not None and is_checked:
                     self._write(check(self.step))
-                if self.is_writer and (is_last or self.step % self.save_every == 0):
-                    self._save()
 
     def look(self, check: Check) -> None:
         """Check now: what there is before the first step."""

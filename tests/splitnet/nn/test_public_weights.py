@@ -13,8 +13,9 @@ from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox.boxes import detections_from_raw
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.nn.yolox.onnx_reader import read_onnx
+from training.data.coco_file import class_names_of
 from training.data.images import read_image
-from training.evaluation.average_precision import LabelledSet, class_names_of
+from training.evaluation.average_precision import LabelledSet
 from training.evaluation.measure import unsplit_detections
 
 CLASSES = 80

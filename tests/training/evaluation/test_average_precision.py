@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
 from tests.support.labelled_images import annotations, write_labelled
-from training.evaluation.average_precision import LabelledSet, class_names_of
+from training.data.coco import read_coco
+from training.data.coco_file import class_names_of
+from training.evaluation.average_precision import LabelledSet
 
 NAMES = ("person", "cup", "cat")
 
@@ -109,15 +112,103 @@ def test_classes_that_the_bundle_does_not_know_are_named(folder):
 )
 def test_a_set_without_objects_measures_nothing(folder, edit):
     change(folder, edit)
-    with pytest.raises(ConfigError, match="nothing to measure"):
+    with pytest.raises(ConfigError, match="no object that can be measured on"):
         read(folder)
 
 
-@pytest.mark.parametrize("name", ["area", "bbox", "iscrowd"])
-def test_an_object_without_a_field_that_counts_is_refused(folder, name):
-    change(folder, lambda values: values["annotations"][1].pop(name))
-    with pytest.raises(ConfigError, match=f"objects without '{name}'"):
-        read(folder)
+def ids_restart(values: dict[str, Any]) -> None:
+    for entry in values["annotations"]:
+        entry["id"] = 1
+
+
+def ids_begin_at_nought(values: dict[str, Any]) -> None:
+    for entry in values["annotations"]:
+        entry["id"] -= 1
+
+
+def without(*names: str) -> Callable[[dict[str, Any]], None]:
+    def edit(values: dict[str, Any]) -> None:
+        for entry in values["annotations"]:
+            for name in names:
+                del entry[name]
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit", [ids_restart, ids_begin_at_nought, without("id"), without("id", "area", "iscrowd"), without("area")]
+)
+def test_ids_areas_and_crowd_marks_of_the_file_do_not_matter(folder, edit):
+    change(folder, edit)
+    labelled = read(folder)
+    assert labelled.accuracy(labelled.truth()) == Accuracy(100.0, 100.0)
+    assert labelled.accuracy([labelled.truth()[0], Detections.empty(), Detections.empty()]).ap == 33.33
+
+
+@pytest.mark.parametrize(
+    ("bbox", "kind"),
+    [([5, 6, 40], "four finite"), ([5, 6, 40, math.nan], "four finite"), ([5, 6, 40, -30], "without area")],
+)
+def test_a_box_that_is_none_is_left_out_and_said(folder, bbox, kind, caplog):
+    change(folder, lambda values: values["annotations"][1].update(bbox=bbox))
+    labelled = read(folder)
+    assert [len(found.labels) for found in labelled.truth()] == [1, 0, 1]
+    assert kind in caplog.text and "annotation 1 (id 2)" in caplog.text
+
+
+def test_swapped_sizes_are_the_same_problem_for_a_measurement_as_for_a_training(folder, caplog):
+    change(folder, lambda values: values["images"][0].update(width=96, height=128))
+    path = folder / "annotations.json"
+    assert [image.path.name for image in read(folder).images] == ["1.png", "2.png"]
+    (line,) = read(folder).problems.summary()
+    assert line == f"1 x image has another size than its entry says, left out: {path} image id 10 ({folder}/0.png)"
+    assert line in read_coco(path, folder).problems.summary()
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_said(folder, caplog):
+    (folder / "1.png").write_bytes(b"")
+    assert [image.path.name for image in read(folder).images] == ["0.png", "2.png"]
+    assert "1.png" in caplog.text
+
+
+def test_a_byte_order_mark_does_no_harm(folder):
+    path = folder / "annotations.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert class_names_of(path) == NAMES
+    assert len(read(folder).images) == 3
+
+
+def test_what_is_found_in_a_crowd_is_neither_right_nor_wrong(folder):
+    crowd = {"id": 9, "image_id": 10, "category_id": 1, "bbox": [60, 20, 40, 40], "iscrowd": 1}
+    change(folder, lambda values: values["annotations"].append(crowd))
+    labelled = read(folder)
+    one, *others = labelled.truth()
+    assert len(one.labels) == 1
+    inside = np.array([[*one.boxes[0]], [70, 30, 90, 50]], np.float32)
+    found = Detections(inside, np.array([0.5, 0.9], np.float32), np.array([0, 0], np.int32))
+    assert labelled.accuracy([found, *others]) == Accuracy(100.0, 100.0)
+
+
+def with_root(values: dict[str, Any]) -> None:
+    for category in values["categories"]:
+        category["supercategory"] = "things"
+    values["categories"].insert(0, {"id": 0, "name": "things", "supercategory": "none"})
+
+
+def test_roboflows_empty_root_is_no_class(folder, caplog):
+    change(folder, with_root)
+    assert class_names_of(folder / "annotations.json") == NAMES
+    labelled = read(folder)
+    assert labelled.accuracy(labelled.truth()) == Accuracy(100.0, 100.0)
+    assert "1 x category over all others without an object, left out" in caplog.text
+
+
+def test_a_root_with_objects_is_a_class(folder):
+    change(folder, with_root)
+    change_back = json.loads((folder / "annotations.json").read_text())
+    change_back["annotations"][0]["category_id"] = 0
+    (folder / "annotations.json").write_text(json.dumps(change_back))
+    assert class_names_of(folder / "annotations.json") == ("things", *NAMES)
 
 
 @pytest.mark.parametrize("content", ["", "{", "7", "[]", "null", '{"images": 3}', '{"images": [{"id": 1}]}', "{}"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -79,7 +80,7 @@ def labelled(tmp_path: Path) -> LabelledSet:
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(NAMES)]
     (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": objects, "categories": categories}))
     for image in images:
-        (tmp_path / str(image["file_name"])).touch()
+        assert cv2.imwrite(str(tmp_path / str(image["file_name"])), np.zeros((128, 128, 3), np.uint8))
     return LabelledSet(tmp_path, tmp_path / "a.json", NAMES)
 
 

@@ -143,8 +143,8 @@ def test_a_width_that_the_bundle_lacks_is_refused(device, server, labelled, widt
 
 def test_an_unreadable_image_is_named(device, server, labelled, tmp_path):
     annotations = write_labelled(tmp_path, device.manifest.class_names)
-    (tmp_path / "1.png").write_bytes(b"no image")
     broken = LabelledSet(tmp_path, annotations, device.manifest.class_names)
+    (tmp_path / "1.png").write_bytes(b"no image")
     with pytest.raises(ConfigError, match=r"1\.png is not a readable image"):
         evaluate(device, server, broken, [SPLIT])
     with pytest.raises(ConfigError, match=r"1\.png is not a readable image"):

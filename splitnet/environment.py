@@ -32,17 +32,33 @@ def machine() -> dict[str, object]:
     }
 
 
-def processor() -> str:
-    """Return the board's name where the device tree tells it, else the processor's."""
-    for path, key in ((Path("/proc/device-tree/model"), ""), (Path("/proc/cpuinfo"), "model name")):
-        try:
-            text = path.read_text(errors="replace")
-        except OSError:
-            continue
-        for line in text.splitlines():
-            if line.startswith(key):
-                return line.split(":")[-1].strip(" \0")
-    return platform.processor() or "unknown"
+def processor(proc: Path = Path("/proc")) -> str:
+    """Return the board's name where the system tells it, else the processor's, else its part numbers.
+
+    proc: the folder of the kernel's files. In a container the device tree is hidden, and few ARM kernels give the
+    processor a name; the numbers of implementer and parts (Arm ARM, MIDR_EL1) tell such boards apart.
+    """
+    facts = _facts(proc / "cpuinfo")
+    named = [_text(proc / "device-tree" / "model"), *facts.get("Model", []), *facts.get("model name", [])]
+    makers, parts = (sorted(set(facts.get(f"CPU {key}", []))) for key in ("implementer", "part"))
+    numbered = " ".join(["implementer", *makers, "part", *parts]) if parts else ""
+    return next(filter(None, [*named, numbered, platform.processor()]), "unknown")
+
+
+def _facts(cpuinfo: Path) -> dict[str, list[str]]:
+    """Return what /proc/cpuinfo says under each key, once for each core that says it."""
+    facts: dict[str, list[str]] = {}
+    for line in _text(cpuinfo).splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), []).append(value.strip())
+    return facts
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip(" \0\n")
+    except OSError:
+        return ""
 
 
 def version() -> str:

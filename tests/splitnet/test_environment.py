@@ -4,6 +4,8 @@ import json
 import platform
 from pathlib import Path
 
+import pytest
+
 from splitnet.environment import commit, environment, machine, processor
 
 
@@ -16,6 +18,31 @@ def test_the_record_is_json_and_names_commit_and_machine() -> None:
 
 def test_the_processor_has_a_name() -> None:
     assert processor().strip()
+
+
+X86 = "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Xeon(R) @ 2.50GHz\n\n" * 2
+ARM_CORE = "processor\t: {}\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: {}\n\n"
+BIG_LITTLE = ARM_CORE.format(0, "0xd05") + ARM_CORE.format(1, "0xd0a") + ARM_CORE.format(2, "0xd05")
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        ({"cpuinfo": X86}, "Xeon(R) @ 2.50GHz"),
+        ({"device-tree/model": "Raspberry Pi 4: B\0", "cpuinfo": ARM_CORE.format(0, "0xd08")}, "Raspberry Pi 4: B"),
+        ({"cpuinfo": ARM_CORE.format(0, "0xd08") + "Model\t\t: Raspberry Pi 4\n"}, "Raspberry Pi 4"),
+        ({"cpuinfo": ARM_CORE.format(0, "0xd08")}, "implementer 0x41 part 0xd08"),
+        ({"cpuinfo": BIG_LITTLE}, "implementer 0x41 part 0xd05 0xd0a"),
+        ({}, "unknown"),
+    ],
+    ids=["x86", "device tree", "a Pi's container", "a container", "two kinds of cores", "nothing"],
+)
+def test_boards_are_told_apart_by_what_the_kernel_says(tmp_path, monkeypatch, files, name):
+    monkeypatch.setattr(platform, "processor", str)
+    (tmp_path / "device-tree").mkdir()
+    for file, text in files.items():
+        (tmp_path / file).write_text(text)
+    assert processor(tmp_path) == name
 
 
 def test_the_record_tells_no_host_and_no_path() -> None:

@@ -1,9 +1,14 @@
-# make demo    set up, then detect objects in real photographs through a server and a client on this machine
-# make test    set up, then run the tests; make test-long the few that take long
-# make lint    style and types        make protos  regenerate the gRPC code
-# make bench   measure, into docs/results/; accuracy if LABELLED holds val2017/ and val.json of COCO
-# make fuzz    fuzz every parser of foreign bytes, for hours; on x86-64 Linux
-# make soak    a server under load for ten minutes: is its memory flat?
+# make demo         set up, then detect objects in real photographs through a server and a client on this machine
+# make test         set up, then run the tests; make test-long the few that take about ten seconds each
+# make lint         style and types
+# make protos       regenerate the gRPC code
+# make bench        measure, into docs/results/; accuracy too if LABELLED holds val2017/ and val.json of COCO
+# make fuzz         fuzz every parser of foreign bytes, for hours; on x86-64 Linux
+# make soak         a server under load for ten minutes: is its memory flat?
+# make arm64-check  the client on an emulated Raspberry Pi 4; needs qemu, and root on other machines than ARM64
+#
+# They set up .venv first: about 6 GB with PyTorch's build for NVIDIA cards, 1.5 GB with its CPU build, which pip takes with
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu in the environment. PYTHON=python3.12 takes another Python.
 PYTHON ?= python3
 VENV ?= .venv
 BUNDLE ?= bundles/coco-nano
@@ -11,7 +16,7 @@ LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long lint protos bench fuzz soak
+.PHONY: demo test test-long lint protos bench fuzz soak arm64-check
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -49,6 +54,9 @@ fuzz: $(VENV)/installed-dev
 
 soak: $(VENV)/installed-dev
 	$(RUN) -m benchmarks soak --bundle $(BUNDLE) --out docs/results/soak.json
+
+arm64-check: $(VENV)/installed-dev
+	.ci/arm64-check $(RUN)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

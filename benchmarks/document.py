@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import backends_tables, kinds_tables, own_detector_tables, split_points_tables
-from benchmarks.accuracy.rate_tables import failures, rate, rate_summary
+from benchmarks.accuracy.rate_tables import equal_bytes, failures, rate, rate_summary
 from benchmarks.adaptation import tables as adapt_tables
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.processes import PROJECT
@@ -26,6 +26,8 @@ DOCUMENTS = (
     RESULTS / "README.md",
     Path("bundles/coco-nano/README.md"),
     Path("bundles/highway-nano/README.md"),
+    Path("docs/accuracy.md"),
+    Path("docs/adaptation.md"),
     Path("docs/testing.md"),
     Path("docs/split-points.md"),
     Path("docs/own-detector.md"),
@@ -60,6 +62,7 @@ LATER = frozenset(
         "debris-detector",
         "rate",
         "rate-short",
+        "rate-rows",
         "backends",
         "failures",
         "fuzz",
@@ -237,10 +240,11 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "adapt-policies": ("adapt.json", _adapt(adapt_tables.policies)),
     "adapt-summary": ("adapt.json", _adapt(adapt_tables.summary)),
     "adapt-figures": ("adapt.json", _adapt(adapt_tables.figures)),
-    "adapt-run": ("adapt.json", lambda result: adapt_tables.time_line(result, f"{RESULTS}/")),
+    "adapt-run": ("adapt.json", lambda result: adapt_tables.time_line(result, "results/")),
     "adapt-real": ("adapt-real.json", adapt_tables.real),
     "rate": ("rate.json", rate),
     "rate-short": ("rate.json", rate_summary),
+    "rate-rows": ("rate.json", equal_bytes),
     "backends": ("backends.json", backends_tables.backends),
     "failures": ("failures.json", failures),
     "fuzz": ("fuzz.json", endurance_tables.fuzz),

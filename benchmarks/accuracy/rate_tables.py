@@ -11,10 +11,24 @@ from benchmarks.accuracy.rate_plot import NAMES
 Result = Mapping[str, Any]
 Row = Mapping[str, Any]
 
+_SHORTLIST = ("webp", "jpeg")
 
-def rate_summary(result: Result, folder: str = "docs/results/") -> str:
+
+def rate_summary(result: Result, folder: str = "results/") -> str:
     """Return the plot, the accuracy at equal bytes, and what encoding costs. folder: of the plot, from the document."""
     return "\n".join([_figure(folder), _leads(result), _costs(result), _terms(result)])
+
+
+def equal_bytes(result: Result, sizes: Sequence[float] = (1, 2.5, 6, 10)) -> str:
+    """Return the AP of any width, of WebP and of JPEG at a few sizes of a frame in KB, and on what it was measured."""
+    places = {(row["rival"], row["kilobytes"]): row for row in result["leads"] if row["curve"] == "any width"}
+    rows = [
+        [f"{size:g}", _ap(places["jpeg", size]["ap"]), *(_ap(places[rival, size]["rival_ap"]) for rival in _SHORTLIST)]
+        for size in sizes
+    ]
+    unsplit = next(row for row in result["unsplit"] if row["detector"] == result["rivals_detector"])
+    terms = f"{result['images']} images; the unsplit detector has AP {unsplit['ap']:.1f} on them, uncompressed."
+    return f"{_table(['KB a frame', 'split', *map(_name, _SHORTLIST)], rows)}\n{terms}\n"
 
 
 def rate(result: Result) -> str:

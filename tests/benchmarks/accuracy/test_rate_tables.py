@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.accuracy.rate_tables import failures, rate, rate_summary
+from benchmarks.accuracy.rate_tables import equal_bytes, failures, rate, rate_summary
 
 
 def point(curve: str, setting: str, quality: int, ms: float, **more: Any) -> dict[str, Any]:
@@ -52,6 +52,22 @@ def test_all_ways_stand_side_by_side_at_equal_bytes():
     assert "| 2.5 | 25.0 (24.0 to 26.0) | 23.0 (22.0 to 24.0) | 10.0 | 21.0 |" in lines
 
 
+def test_the_front_page_shows_the_best_of_all_widths_beside_two_codecs():
+    leads = [
+        lead("any width", "jpeg", 1.0, 20.04, None),
+        lead("any width", "webp", 1.0, 20.04, 9.94),
+        lead("any width", "avif", 1.0, 20.04, 9.0),
+        lead("w1", "jpeg", 1.0, 16.0, None),
+    ]
+    assert equal_bytes({**RESULT, "leads": leads}, [1.0]).splitlines() == [
+        "| KB a frame | split | WebP | JPEG |",
+        "| --- | --- | --- | --- |",
+        "| 1 | 20.0 | 9.9 | - |",
+        "",
+        "213 images; the unsplit detector has AP 29.4 on them, uncompressed.",
+    ]
+
+
 def test_what_the_device_spends_stands_beside_the_whole_detector():
     lines = rate_summary(RESULT).splitlines()
     assert "| w4 | 6.0 | 141 |" in lines
@@ -67,7 +83,7 @@ def test_the_terms_are_said():
 
 
 def test_the_plot_is_found_from_where_the_document_lies():
-    assert 'src="docs/results/rate-light.png"' in rate_summary(RESULT)
+    assert 'src="results/rate-light.png"' in rate_summary(RESULT)
     assert 'srcset="rate-dark.png"' in rate(RESULT)
 
 

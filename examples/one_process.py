@@ -85,7 +85,7 @@ def _read(path: Path) -> Image:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m examples.one_process", description=__doc__)
-    parser.add_argument("--image", type=Path, metavar="FILE", help="an image; a photograph of scikit-image if not given")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="an image (default: a photograph of scikit-image)")
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="bundle with both halves")
     parser.add_argument("--width", type=int, default=4, metavar="N", help="computation on the device (default: 4)")
     parser.add_argument("--quality", type=int, default=0, metavar="N", help="0 is the fewest bytes (default: 0)")

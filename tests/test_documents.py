@@ -37,11 +37,12 @@ PROGRAMS = {
     "python -m examples.one_process": examples.one_process._parser,
     "python -m tests.fuzzing": lambda: tests.fuzzing.__main__._parser(list(all_targets(Path()))),
 }
-FOREIGN = {".", "git", "libcamerify", "python", "python3", "rsync", "sudo", "tensorboard"}  # programs that are not ours to check
+FOREIGN = {".", "git", "libcamerify", "python", "python3", "rsync", "sudo", "tensorboard"}  # not ours to check
 OURS = "benchmarks|bundles|cloud_server|demo|docs|edge_client|examples|protos|splitnet|tests|training"
 RUN_BY = {  # which test runs the Python of a page
     "docs/cameras.md": "tests/edge_client/test_front_door.py",
     "docs/own-detector.md": "tests/end_to_end/test_own_detector_guide.py",
+    "docs/protocol.md": "tests/end_to_end/test_foreign_client.py",
     "docs/split-points.md": "tests/training/test_split_points_example.py",
 }
 FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

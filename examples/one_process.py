@@ -51,7 +51,7 @@ def detect(server: ServerBundle, payload: bytes, frame_size: tuple[int, int]) ->
 
 def drawn(image: Image, found: Detections, names: tuple[str, ...], caption: str) -> Image:
     """Return a copy of a frame (H, W, 3) with boxes, names and scores, and a caption at its foot."""
-    canvas = image.copy()
+    canvas: Image = image.copy()
     shown = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(dict.fromkeys(found.labels.tolist()))}
     for box, score, label in zip(found.boxes.round().astype(int), found.scores, found.labels.tolist(), strict=True):
         left, top, right, bottom = box.tolist()
@@ -72,7 +72,7 @@ def _write(canvas: Image, text: str, corner: tuple[int, int], colour: tuple[int,
 def _photograph() -> Image:
     from skimage import data
 
-    left, _, _ = data.stereo_motorcycle()
+    left, _, _ = data.stereo_motorcycle()  # type: ignore[no-untyped-call]
     return np.asarray(cv2.cvtColor(left, cv2.COLOR_RGB2BGR), np.uint8)
 
 

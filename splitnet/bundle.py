@@ -33,7 +33,7 @@ from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import FileEntry, Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
-from splitnet.nn.encoder_kinds import AnyEncoder, make_decoder, make_encoder
+from splitnet.nn.encoder.spec import Encoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
 
 ENCODER_FILE = "encoder.safetensors"
@@ -69,7 +69,7 @@ class BundleParts:
     """What `save_bundle` stores. The manifest's `files` is ignored and made anew."""
 
     manifest: Manifest
-    encoder: AnyEncoder  # full width
+    encoder: Encoder  # full width
     gains: Tensor  # (widths, qualities, channels)
     entropy_model: EntropyModel
     server: ServerHalf
@@ -85,7 +85,7 @@ def load_device(folder: Path) -> DeviceBundle:
     manifest = load_manifest(folder)
     tensors = _read(folder, manifest, ENCODER_FILE)
     # Not on the "meta" device: its initialisers import a compiler, 70 MB that a device does not have.
-    encoder = make_encoder(manifest.encoder, manifest.detector, manifest.split_point)
+    encoder = manifest.encoder.make(manifest.detector, manifest.split_point)
     weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith((_TABLES, _CHANGE_TABLES))}
     _assign(encoder, weights, ENCODER_FILE)
     gains = _gains(tensors, "gains", manifest, ENCODER_FILE)
@@ -99,7 +99,7 @@ def load_server(folder: Path) -> ServerBundle:
     tensors = _read(folder, manifest, SERVER_FILE)
     inverse_gains = _gains(tensors, "inverse_gains", manifest, SERVER_FILE)
     with torch.device("meta"):
-        decoder = make_decoder(manifest.decoder, manifest.encoder, manifest.detector, manifest.split_point)
+        decoder = manifest.encoder.make_decoder(manifest.decoder, manifest.detector, manifest.split_point)
         architecture, classes = architecture_of(manifest.detector), len(manifest.class_names)
         rest = architecture.build(manifest.detector, classes, manifest.split_point)
     half = ServerHalf(decoder, rest, inverse_gains, manifest.input_size)

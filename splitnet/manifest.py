@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -13,17 +12,12 @@ from typing import Any
 
 from splitnet.detections import MAX_CLASSES
 from splitnet.errors import BundleError, ConfigError
+from splitnet.json_values import integer, integers, number, text
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import INPUT_SIZES, architecture_of
 from splitnet.nn.decoder import DecoderSpec
-from splitnet.nn.encoder.ensemble import EncoderSpec
-from splitnet.nn.encoder.front import KIND as FRONT
-from splitnet.nn.encoder.front import FrontSpec, check_single
-from splitnet.nn.encoder.projection import KIND as PROJECTION
-from splitnet.nn.encoder.projection import ProjectionSpec
-from splitnet.nn.encoder.slimmable import KIND as SLIMMABLE
-from splitnet.nn.encoder.slimmable import SlimmableSpec
-from splitnet.nn.encoder_kinds import AnyEncoderSpec
+from splitnet.nn.encoder.spec import EncoderSpec
+from splitnet.nn.encoder_kinds import encoder_from_json
 from splitnet.operating_point import Codec, Mode
 
 FORMAT_VERSION = 2  # 1: other activations; such bundles were never published
@@ -76,7 +70,7 @@ class Manifest:
     input_size: int  # pixels a side of the detector's square
     class_names: tuple[str, ...]
     qualities: int
-    encoder: AnyEncoderSpec
+    encoder: EncoderSpec
     decoder: DecoderSpec | None  # None: it follows from the encoder
     files: Mapping[str, FileEntry]
     origin: str = ""  # where the weights come from
@@ -93,14 +87,17 @@ class Manifest:
         _require(self.input_size % 32 == 0, f"input size {self.input_size} is not a multiple of 32")
         _require(1 <= len(self.class_names) <= MAX_CLASSES, f"{len(self.class_names)} classes")
         _require(1 <= self.qualities <= 64, f"{self.qualities} qualities")
-        _require(self.encoder.members <= 64, f"{self.encoder.members} members")
+        _require(self.encoder.widths <= 64, f"{self.encoder.widths} widths")
         _require(self.sides[-1] == self.input_size, f"the full width sees {self.sides[-1]} pixels a side")
-        _check_kind(self.encoder, self.decoder, self.detector, self.split_point)
+        try:
+            self.encoder.check(self.decoder, self.detector, self.split_point)
+        except ConfigError as error:
+            raise BundleError(f"not a usable bundle: {error}") from error
 
     @property
     def widths(self) -> int:
         """Number of widths: 1 .. widths are valid."""
-        return self.encoder.members
+        return self.encoder.widths
 
     @property
     def latent_channels(self) -> int:
@@ -110,9 +107,7 @@ class Manifest:
     @property
     def sides(self) -> tuple[int, ...]:
         """Pixels a side of the square that frames are fitted into, for each width."""
-        if isinstance(self.encoder, FrontSpec):
-            return self.encoder.sides
-        return (self.input_size,) * self.widths
+        return self.encoder.canvas_sides(self.input_size)
 
     def side(self, width: int) -> int:
         """Return the side, in pixels, of the square that frames are fitted into at a width; 0: pictures.
@@ -141,7 +136,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain JSON values, without its digest."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+        return {"format_version": FORMAT_VERSION, **asdict(self), "encoder": self.encoder.to_json()}
 
     def write(self, folder: Path) -> None:
         """Write manifest.json; the old one stays until the new one is whole."""
@@ -170,17 +165,17 @@ def _parse(values: Any, path: Path) -> Manifest:
         version = values["format_version"]
         _require(version == FORMAT_VERSION, f"format version {version}, this software reads {FORMAT_VERSION}")
         manifest = Manifest(
-            name=_text(values["name"]),
-            detector=_text(values["detector"]),
-            split_point=_text(values["split_point"]),
-            input_size=_integer(values["input_size"]),
-            class_names=tuple(_text(name) for name in values["class_names"]),
-            qualities=_integer(values["qualities"]),
-            encoder=_encoder(values["encoder"]),
-            decoder=None if values["decoder"] is None else DecoderSpec(**_integers(values["decoder"])),
-            files={_text(k): FileEntry(_text(v["sha256"]), _integer(v["bytes"])) for k, v in values["files"].items()},
-            origin=_text(values["origin"]),
-            licence=_text(values["licence"]),
+            name=text(values["name"]),
+            detector=text(values["detector"]),
+            split_point=text(values["split_point"]),
+            input_size=integer(values["input_size"]),
+            class_names=tuple(text(name) for name in values["class_names"]),
+            qualities=integer(values["qualities"]),
+            encoder=encoder_from_json(values["encoder"]),
+            decoder=None if values["decoder"] is None else DecoderSpec(**integers(values["decoder"])),
+            files={text(k): FileEntry(text(v["sha256"]), integer(v["bytes"])) for k, v in values["files"].items()},
+            origin=text(values["origin"]),
+            licence=text(values["licence"]),
             unsplit=None if values["unsplit"] is None else _accuracy(values["unsplit"]),
             points=tuple(_point(point) for point in values["points"]),
         )
@@ -192,75 +187,18 @@ def _parse(values: Any, path: Path) -> Manifest:
     return manifest
 
 
-def _encoder(values: Any) -> AnyEncoderSpec:
-    """Return the shape of the encoder; that of an ensemble, the first kind, names no kind."""
-    kind = values.get("kind")
-    if kind is None:
-        return EncoderSpec(**_integers(values))
-    if kind == PROJECTION:
-        return ProjectionSpec(_integers(values["components"]))
-    if kind == SLIMMABLE:
-        return _slimmable(values)
-    _require(kind == FRONT, f"unknown encoder kind {kind!r}: update this software")
-    sides = tuple(_integer(side) for side in values["sides"])
-    sizes = _integers({k: v for k, v in values.items() if k not in ("kind", "sides")})
-    return FrontSpec(sides, sizes["latent_channels"], sizes["channels"], sizes["blocks"])
-
-
-def _slimmable(values: Any) -> SlimmableSpec:
-    names = ("shares", "latent_shares", "quality_shares")
-    widths, latents, qualities = (tuple(_integer(share) for share in values[name]) for name in names)
-    sizes = _integers({k: v for k, v in values.items() if k not in (*names, "kind")})
-    trunk = (sizes["stem_channels"], sizes["mid_channels"], sizes["channels"], sizes["blocks"])
-    return SlimmableSpec(widths, latents, qualities, *trunk, sizes["latent_channels"])
-
-
-def _check_kind(encoder: AnyEncoderSpec, decoder: DecoderSpec | None, detector: str, split_point: str) -> None:
-    is_projection = isinstance(encoder, ProjectionSpec)
-    _require((decoder is None) == is_projection, "its decoder is not one for its kind of encoder")
-    try:
-        if isinstance(encoder, ProjectionSpec):
-            encoder.patches(detector, split_point)
-        elif isinstance(encoder, FrontSpec):
-            check_single(detector, split_point)
-    except ConfigError as error:
-        raise BundleError(f"not a usable bundle: {error}") from error
-
-
-def _integers(values: Any) -> dict[str, int]:
-    return {_text(k): _integer(v) for k, v in values.items()}
-
-
 def _point(values: Any) -> MeasuredPoint:
     mode, codec = Mode(values["mode"]), Codec(values["codec"])
-    width, quality = _integer(values["width"]), _integer(values["quality"])
+    width, quality = integer(values["width"]), integer(values["quality"])
     choice = ("mode", "codec", "width", "quality")
-    figures = {name: _number(value) for name, value in values.items() if name not in choice}
+    figures = {name: number(value) for name, value in values.items() if name not in choice}
     return MeasuredPoint(mode, codec, width, quality, **figures)
 
 
 def _accuracy(values: Any) -> Accuracy:
-    return Accuracy(**{name: _number(value) for name, value in values.items()})
+    return Accuracy(**{name: number(value) for name, value in values.items()})
 
 
 def _require(condition: bool, reason: str) -> None:
     if not condition:
         raise BundleError(f"not a usable bundle: {reason}")
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable():  # it goes into messages, logs and terminals
-        raise TypeError(f"expected printable text, found {value!r}")
-    return value
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"expected a whole number, found {value!r}")
-    return value
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise TypeError(f"expected a number, found {value!r}")
-    return value

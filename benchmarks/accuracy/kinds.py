@@ -22,7 +22,6 @@ from benchmarks.harness.labelled_options import add_labelled, check_drawn
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy, Manifest, load_manifest
-from splitnet.nn.encoder_kinds import kind_of
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import detection_cache_of
 from training.evaluation.dominated import dominated
@@ -101,4 +100,4 @@ def _measured(folder: Path, labelled: LabelledSet) -> tuple[Split, Accuracy | No
     points = operating_points(device, with_images=False)
     with detection_cache_of(device.manifest.digest) as cache:
         result = evaluate(device, server, labelled, points, cache)
-    return Split(device.manifest.name, kind_of(device.manifest.encoder), result.points), result.unsplit
+    return Split(device.manifest.name, device.manifest.encoder.kind, result.points), result.unsplit

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -59,7 +58,7 @@ def sides(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-class Architecture(Protocol):
+class Architecture(ABC):
     """What the members of a family of detectors have in common. `architectures` has one of each."""
 
     input_sizes: Mapping[str, int]  # pixels a side as published, by the names of the members
@@ -69,26 +68,37 @@ class Architecture(Protocol):
     coarsest: int  # pixels per position of the coarsest level: the sides of what a whole detector sees are multiples
     floor: float  # the least value of a stage's output; minus infinity if there is none
 
+    @abstractmethod
     def build(self, name: str, classes: int, split_point: str | None = None, fused: bool = True) -> Detector:
         """Return a network with random weights, whole or from a split point on, normalisation folded or not."""
 
+    @abstractmethod
     def channels(self, name: str, stage: str) -> int:
         """Return the number of channels after a stage of a member."""
 
+    @abstractmethod
     def features_at(self, split_point: str) -> tuple[str, ...]:
         """Return which stages' outputs must be known to go on after a split point. ConfigError on an unknown one."""
 
+    @abstractmethod
     def stages_to(self, name: str, split_point: str) -> nn.ModuleDict:
         """Return the fused stages of a member up to a split point, by name, each from one tensor to the next."""
 
+    @abstractmethod
     def stage_of(self, detector: Detector, stage: str) -> nn.Module:
         """Return one stage of a fused detector, with its weights, as `stages_to` has it."""
 
+    def simplified(self, stage: nn.Module) -> nn.Module:
+        """Return what gives the same as a fused stage in less time, if the family has such a thing."""
+        return stage
+
+    @abstractmethod
     def nodes(self, detector: Detector) -> tuple[Node, ...]:
         """Return the nodes of a whole detector, from "image" to "raw", in order of execution.
 
         ConfigError if it is cut already.
         """
 
+    @abstractmethod
     def detections(self, raw: Tensor, size: Size, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
         """Turn raw predictions into detections in pixels of what the detector saw, one for each image."""

@@ -14,7 +14,7 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
 from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
-from splitnet.nn.encoder_kinds import AnyDecoder, AnyEncoder
+from splitnet.nn.encoder.spec import Encoder
 from splitnet.nn.macs import count_macs
 from splitnet.nn.onnx_network import OnnxNetwork
 
@@ -24,7 +24,7 @@ MAX_SYMBOL = 2047  # symbols are clamped here; gains keep them two orders of mag
 class DeviceHalf:
     """Encoder, gains and quantiser of every operating point, all in memory: switching loads nothing."""
 
-    def __init__(self, encoder: AnyEncoder, gains: Tensor) -> None:
+    def __init__(self, encoder: Encoder, gains: Tensor) -> None:
         """Take the full-width network and gains (widths, qualities, channels) float32."""
         self.spec = encoder.spec
         self.widths, self.qualities = int(gains.shape[0]), int(gains.shape[1])
@@ -126,7 +126,7 @@ class ServerHalf(nn.Module):
 
     inverse_gains: Tensor
 
-    def __init__(self, decoder: AnyDecoder, detector: Detector, inverse_gains: Tensor, input_size: int) -> None:
+    def __init__(self, decoder: nn.Module, detector: Detector, inverse_gains: Tensor, input_size: int) -> None:
         """Take inverse gains (widths, qualities, channels) float32 and the square's side in pixels."""
         super().__init__()
         self.decoder = decoder

@@ -11,12 +11,12 @@ from splitnet.bundle import BundleParts, save_bundle
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.manifest import Manifest
 from splitnet.nn.decoder import Decoder, DecoderSpec
-from splitnet.nn.encoder.ensemble import EncoderSpec, EnsembleEncoder
+from splitnet.nn.encoder.ensemble import EnsembleEncoder, EnsembleSpec
 from splitnet.nn.split_detector import ServerHalf
 from splitnet.nn.yolox.network import YOLOX
 
 WIDTHS, QUALITIES, CHANNELS, CLASSES, INPUT_SIZE = 4, 3, 12, 80, 64
-ENCODER = EncoderSpec(members=WIDTHS, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=CHANNELS)
+ENCODER = EnsembleSpec(members=WIDTHS, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=CHANNELS)
 DECODER = DecoderSpec(channels=16, blocks=1, branch_channels=8, branch_blocks=1)
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from splitnet.nn.decoder import DecoderSpec
-from splitnet.nn.encoder.ensemble import EncoderSpec
+from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import FrontSpec
 from splitnet.nn.encoder.slimmable import SlimmableSpec
 from splitnet.nn.yolox.network import YOLOX
 from training.distillation.student import StudentSpec
 
 CLASSES, SQUARE = 3, 64
-ENCODER = EncoderSpec(members=2, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=6)
+ENCODER = EnsembleSpec(members=2, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=6)
 FRONT = FrontSpec((64, 128), latent_channels=12, channels=8, blocks=1)
 SLIMMABLE = SlimmableSpec((34, 67, 100), stem_channels=24, mid_channels=24, channels=24, blocks=1, latent_channels=6)
 DECODER = DecoderSpec(channels=12, blocks=1, branch_channels=8, branch_blocks=1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from splitnet.errors import ConfigError
-from splitnet.nn.encoder.ensemble import EncoderSpec
+from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import FrontSpec
 from tests.support.tiny_student import CLASSES, make_teacher
 from training.detectors.detector_file import DetectorNote, write_detector
@@ -73,7 +73,7 @@ def test_the_rest_of_the_detector_learns_as_fast_as_asked():
 
 def test_an_ensemble_has_no_sides():
     spec = student_spec(replace(SETTINGS, encoder="ensemble"), 3)
-    assert spec.encoder == EncoderSpec()
+    assert spec.encoder == EnsembleSpec()
     assert (spec.qualities, spec.decoder) == (ENSEMBLE.qualities, ENSEMBLE.decoder)
 
 

@@ -17,7 +17,7 @@ from splitnet.bundle import ENCODER_FILE, load_device, load_server
 from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest, load_manifest
-from splitnet.nn.encoder.projection import KIND, ProjectionEncoder, ProjectionSpec
+from splitnet.nn.encoder.projection import ProjectionEncoder, ProjectionSpec
 from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.operating_point import Codec, OperatingPoint
@@ -77,7 +77,10 @@ def test_the_manifest_says_what_the_device_runs(bundle):
     assert (manifest.widths, manifest.qualities, manifest.latent_channels) == (1, 2, 64 * 4 + 1)
     assert manifest.latent_size == (257, 4, 4)
     assert (manifest.decoder, manifest.class_names, manifest.name) == (None, NAMES, "free")
-    assert json.loads((bundle / "manifest.json").read_text())["encoder"] == {"components": {"dark3": 64}, "kind": KIND}
+    assert json.loads((bundle / "manifest.json").read_text())["encoder"] == {
+        "components": {"dark3": 64},
+        "kind": "front+pca",
+    }
 
 
 def test_the_device_half_needs_no_more_than_the_front(bundle):
@@ -128,14 +131,17 @@ def edited(bundle: Path, folder: Path, **changes: object) -> Path:
     ("changes", "message"),
     [
         ({"encoder": {"kind": "tea", "components": {"dark3": 4}}}, "unknown encoder kind 'tea': update this software"),
-        ({"encoder": {"kind": KIND}}, "'components' is missing"),
-        ({"encoder": {"kind": KIND, "components": {"dark3": 65}}}, "65 components of dark3, which has 64"),
-        ({"encoder": {"kind": KIND, "components": {"dark3": "4"}}}, "expected a whole number"),
-        ({"encoder": {"kind": KIND, "components": {"dark3": 4, "dark4": 4}}}, "needs the components of dark3"),
-        ({"encoder": {"kind": KIND, "components": [4]}}, "manifest.json"),
+        ({"encoder": {"kind": "front+pca"}}, "'components' is missing"),
+        ({"encoder": {"kind": "front+pca", "components": {"dark3": 65}}}, "65 components of dark3, which has 64"),
+        ({"encoder": {"kind": "front+pca", "components": {"dark3": "4"}}}, "expected a whole number"),
+        ({"encoder": {"kind": "front+pca", "components": {"dark3": 4, "dark4": 4}}}, "needs the components of dark3"),
+        ({"encoder": {"kind": "front+pca", "components": [4]}}, "manifest.json"),
         ({"encoder": [1]}, "manifest.json"),
-        ({"decoder": {"channels": 4, "blocks": 1, "branch_channels": 4, "branch_blocks": 1}}, "not one for its kind"),
-        ({"encoder": {"kind": KIND, "components": {"dark3": 63}}}, "its digest does not match"),
+        (
+            {"decoder": {"channels": 4, "blocks": 1, "branch_channels": 4, "branch_blocks": 1}},
+            "follows from the encoder",
+        ),
+        ({"encoder": {"kind": "front+pca", "components": {"dark3": 63}}}, "its digest does not match"),
     ],
 )
 def test_a_manifest_that_no_bundle_can_have_is_refused(bundle, tmp_path, changes, message):
@@ -144,7 +150,7 @@ def test_a_manifest_that_no_bundle_can_have_is_refused(bundle, tmp_path, changes
 
 
 def test_an_ensemble_needs_a_decoder_of_its_own():
-    with pytest.raises(BundleError, match="not one for its kind"):
+    with pytest.raises(BundleError, match="needs the shape of a decoder"):
         Manifest("x", "yolox-nano", "dark3", 64, NAMES, 2, ENCODER, None, {})
 
 

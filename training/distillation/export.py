@@ -17,7 +17,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.ensemble import EnsembleEncoder
-from splitnet.nn.encoder_kinds import AnyEncoder
+from splitnet.nn.encoder.spec import Encoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
 from training.data.images import read_image
 from training.distillation.slimmable import SlimmableEncoder
@@ -45,10 +45,10 @@ def export_bundle(
     return save_bundle(folder, parts)
 
 
-def materialised(student: Student) -> AnyEncoder:
+def materialised(student: Student) -> Encoder:
     """Return the full-width encoder as it will run, with weights of its own."""
     if isinstance(student.encoder, EnsembleEncoder):
-        return student.encoder.materialise(student.encoder.spec.members)
+        return student.encoder.materialise(student.encoder.spec.widths)
     if isinstance(student.encoder, SlimmableEncoder):
         return student.encoder.shared()
     return copy.deepcopy(student.encoder).requires_grad_(False).eval()
@@ -94,6 +94,6 @@ def image_latents(device: DeviceHalf, sides: Sequence[int], images: Sequence[Pat
 
 
 @torch.no_grad()
-def _round_to_half_precision(encoder: AnyEncoder) -> None:
+def _round_to_half_precision(encoder: Encoder) -> None:
     for tensor in encoder.state_dict().values():
         tensor.copy_(tensor.half().float())

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
-from splitnet.nn.encoder.ensemble import EncoderSpec
-from splitnet.nn.encoder.front import KIND as FRONT
+from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import FrontSpec
-from splitnet.nn.encoder.slimmable import KIND as SLIMMABLE
 from splitnet.nn.encoder.slimmable import SlimmableSpec
+from splitnet.nn.encoder.spec import EncoderSpec
 from training.distillation.image_run import input_size
 from training.distillation.recipe import RECIPES, Recipe
 from training.distillation.settings import DistillSettings
@@ -35,7 +34,7 @@ def crop_scales(settings: DistillSettings) -> tuple[float, float]:
     A front's widths are sizes of the image: it sees crops from its smallest to its largest one.
     """
     smallest, largest = settings.crop_scales or RECIPES[settings.encoder].scales
-    if settings.encoder != FRONT or settings.crop_scales:
+    if settings.encoder != FrontSpec.kind or settings.crop_scales:
         return smallest, largest
     sides = _sides(settings)
     return smallest * (sides[0] / sides[-1]), largest
@@ -46,7 +45,7 @@ def full_side(settings: DistillSettings) -> int:
 
     It is the detector's own, or that of the only width of a front that is trained alone.
     """
-    return _sides(settings)[-1] if settings.encoder == FRONT else input_size(settings)
+    return _sides(settings)[-1] if settings.encoder == FrontSpec.kind else input_size(settings)
 
 
 def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
@@ -62,16 +61,16 @@ def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
     )
 
 
-def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec | FrontSpec | SlimmableSpec:
-    if settings.encoder == SLIMMABLE:
+def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec:
+    if settings.encoder == SlimmableSpec.kind:
         return _slimmable(settings, qualities)
     if settings.shares:
-        raise ConfigError(f"--shares is for slimmable encoders: give --encoder {SLIMMABLE}, or leave it out")
-    if settings.encoder == FRONT:
+        raise ConfigError(f"--shares is for slimmable encoders: give --encoder {SlimmableSpec.kind}, or leave it out")
+    if settings.encoder == FrontSpec.kind:
         return FrontSpec(_sides(settings))
     if settings.only:
         raise ConfigError("--only is for encoders that share their weights: leave it out for an ensemble")
-    return EncoderSpec()
+    return EnsembleSpec()
 
 
 def _slimmable(settings: DistillSettings, qualities: int) -> SlimmableSpec:

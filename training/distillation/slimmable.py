@@ -73,12 +73,12 @@ class SlimmableEncoder(nn.Module):
     def __init__(self, spec: SlimmableSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.specs = [spec.at(width) for width in range(1, spec.members + 1)]
+        self.specs = [spec.at(width) for width in range(1, spec.widths + 1)]
         self.layers = nn.ModuleList(SlimmableConv(s) for s in zip(*map(conv_shapes, self.specs), strict=True))
         self.projection = nn.Parameter(torch.empty(spec.latent_channels, spec.channels, 1, 1))
         nn.init.normal_(self.projection, std=spec.channels**-0.5)
         # One bias a width: the sum of more channels needs another centre.
-        self.bias = nn.Parameter(torch.zeros(spec.members, spec.latent_channels))
+        self.bias = nn.Parameter(torch.zeros(spec.widths, spec.latent_channels))
 
     def forward(self, image: Tensor, width: int) -> Tensor:
         """Map BGR images (N, 3, H, W) float32 0..255 to the latent (N, L, H/16, W/16) of a width.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def _from_run(path: Path, spec: StudentSpec, class_names: Sequence[str]) -> Lear
         raise ConfigError(f"{path} is not the run of a `distill`: --start-from takes such a one, or a bundle")
     names = state.get("class_names")  # checkpoints did not always have them
     is_same = state["spec"]["classes"] == spec.classes and names in (None, list(class_names))
-    if is_same and state["spec"] == asdict(spec):
+    if is_same and state["spec"] == spec.to_json():
         return None
     _check_fits(path, state["spec"], spec)
     if state["spec"]["qualities"] != spec.qualities:
@@ -88,7 +88,7 @@ def _from_run(path: Path, spec: StudentSpec, class_names: Sequence[str]) -> Lear
 
 def _from_bundle(path: Path, spec: StudentSpec, class_names: Sequence[str]) -> Learnt:
     manifest = load_manifest(path)
-    _check_fits(path, asdict(manifest), spec)
+    _check_fits(path, manifest.to_json(), spec)
     if not isinstance(manifest.encoder, FrontSpec):
         raise ConfigError(f"{path}: of bundles only a front can be trained further; give the --run of its training")
     load_device(path), load_server(path)  # they check what is read now by name
@@ -118,7 +118,7 @@ def trained_gains(gains: Tensor, qualities: int) -> Tensor:
 
 def _check_fits(path: Path, theirs: Mapping[str, Any], spec: StudentSpec) -> None:
     """Raise ConfigError unless everything but classes and a front's sides is as the spec says."""
-    ours = asdict(spec)
+    ours = spec.to_json()
     for name in ("detector", "split_point"):
         if theirs[name] != ours[name]:
             raise ConfigError(f"{path} has the {name.replace('_', ' ')} {theirs[name]}, not {ours[name]}")

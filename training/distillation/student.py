@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,10 @@ from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.decoder import Decoder, DecoderSpec
 from splitnet.nn.detector import Detector
-from splitnet.nn.encoder.ensemble import EncoderSpec, EnsembleEncoder
+from splitnet.nn.encoder.ensemble import EnsembleEncoder, EnsembleSpec
 from splitnet.nn.encoder.front import FrontEncoder, FrontSpec
 from splitnet.nn.encoder.slimmable import SlimmableSpec, leading
+from splitnet.nn.encoder.spec import EncoderSpec
 from training.distillation.rate import GainedQuantiser, Quantised, pad_to
 from training.distillation.slimmable import SlimmableEncoder
 from training.loop.precision import single_precision
@@ -28,18 +30,22 @@ class StudentSpec:
     classes: int = 80
     split_point: str = "dark3"
     qualities: int = 6
-    encoder: EncoderSpec | FrontSpec | SlimmableSpec = field(default_factory=EncoderSpec)
+    encoder: EncoderSpec = field(default_factory=EnsembleSpec)
     decoder: DecoderSpec = field(default_factory=DecoderSpec)
 
     @property
     def widths(self) -> int:
         """Number of widths that are trained one by one; those of a front share everything."""
-        return 1 if isinstance(self.encoder, FrontSpec) else self.encoder.members
+        return 1 if isinstance(self.encoder, FrontSpec) else self.encoder.widths
 
     @property
     def stacked(self) -> int:
         """How many matrices of their own lie in one weight of the encoder: an ensemble's members."""
-        return self.encoder.members if isinstance(self.encoder, EncoderSpec) else 1
+        return self.encoder.members if isinstance(self.encoder, EnsembleSpec) else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of it."""
+        return {**asdict(self), "encoder": self.encoder.to_json()}
 
 
 class Student(nn.Module):
@@ -104,8 +110,9 @@ class Student(nn.Module):
 def _encoder(spec: StudentSpec) -> EnsembleEncoder | FrontEncoder | SlimmableEncoder:
     if isinstance(spec.encoder, SlimmableSpec):
         return SlimmableEncoder(spec.encoder)
-    if isinstance(spec.encoder, EncoderSpec):
+    if isinstance(spec.encoder, EnsembleSpec):
         return EnsembleEncoder(spec.encoder)
+    assert isinstance(spec.encoder, FrontSpec)
     encoder = FrontEncoder(spec.encoder, spec.detector, spec.split_point)
     encoder.stages.requires_grad_(False)
     return encoder
@@ -116,7 +123,7 @@ def _sent(encoder: SlimmableSpec, qualities: int) -> Tensor:
     shares = encoder.quality_shares or (100,) * qualities
     if len(shares) != qualities:
         raise ConfigError(f"encoder: shares of the latent for {len(shares)} qualities, but {qualities} are trained")
-    filled = torch.tensor([encoder.at(width).latent_channels for width in range(1, encoder.members + 1)])
+    filled = torch.tensor([encoder.at(width).latent_channels for width in range(1, encoder.widths + 1)])
     sent = torch.tensor([leading(encoder.latent_channels, share) for share in shares])
     counts = torch.minimum(filled[:, None], sent)[..., None]
     return (torch.arange(encoder.latent_channels) < counts).float()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -147,13 +147,13 @@ class Distillation:
             "muon": self.muon.state_dict(),
             "adam": self.adam.state_dict(),
             "generator": self.generator.get_state(),
-            "spec": asdict(self.spec),
+            "spec": self.spec.to_json(),
             "class_names": self.class_names,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state (`run.Task`)."""
-        if state.get("spec") != asdict(self.spec):
+        if state.get("spec") != self.spec.to_json():
             raise ConfigError("the checkpoint was made with other sizes; give another --run or the same sizes")
         if state.get("class_names", self.class_names) != self.class_names:  # checkpoints did not always have them
             raise ConfigError("the checkpoint was made with other classes; give another --run")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import ConfigError
-from splitnet.nn.detector import IMAGE, RAW, Detector, Node, Size
+from splitnet.nn.detector import IMAGE, RAW, Architecture, Detector, Node, Size
 from splitnet.nn.efficientdet.anchors import anchor_boxes, decode_boxes
 from splitnet.nn.efficientdet.efficientnet import STAGE_STRIDES, STAGES, EfficientNet, EfficientNetSpec
 from splitnet.nn.efficientdet.network import FAMILY, NECK_INPUTS, SPLIT_POINTS, EfficientDet, features_at
@@ -32,8 +32,8 @@ class EfficientNetStage(nn.Module):
         return self.layers.run(self.stage, x)
 
 
-class EfficientDetArchitecture:
-    """An `Architecture`."""
+class EfficientDetArchitecture(Architecture):
+    """EfficientDet, D0 to D2."""
 
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
     split_points: tuple[str, ...] = SPLIT_POINTS

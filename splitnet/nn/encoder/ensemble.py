@@ -11,8 +11,8 @@ folded, one dense last convolution that sums the members.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar, cast
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.nn.blocks import fold_batch_norm
+from splitnet.nn.encoder.spec import Encoder, EncoderSpec, check_width
 
 V = TypeVar("V", bound="_Addable")
 PIXEL_MEAN = 114.0  # grey of the padding, so that padding becomes zero
@@ -34,8 +35,10 @@ class _Addable(Protocol):
 
 
 @dataclass(frozen=True)
-class EncoderSpec:
+class EnsembleSpec(EncoderSpec):
     """Shape of the ensemble. Channels are per member."""
+
+    kind: ClassVar[str] = "ensemble"
 
     members: int = 4
     stem_channels: int = 24  # at stride 4
@@ -51,6 +54,19 @@ class EncoderSpec:
                 raise ConfigError(f"encoder: {name} is {value}, must be 1..1024")
         if self.parameters > MAX_PARAMETERS:
             raise ConfigError(f"encoder: {self.parameters} weights, must be at most {MAX_PARAMETERS}")
+
+    @property
+    def widths(self) -> int:
+        """Number of widths: each has one member more."""
+        return self.members
+
+    def make(self, detector: str, split_point: str) -> PlainEncoder:
+        """Return the network of all members (`EncoderSpec`)."""
+        return PlainEncoder(self, self.members)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sizes; the kind is not named, since it is the one from before there were others."""
+        return asdict(self)
 
     @property
     def parameters(self) -> int:
@@ -93,7 +109,7 @@ class ConvShape:
         return nn.Conv2d(self.fan_in * groups, channels_out, self.kernel, self.stride, self.padding, groups=groups)
 
 
-def conv_shapes(spec: EncoderSpec) -> list[ConvShape]:
+def conv_shapes(spec: EnsembleSpec) -> list[ConvShape]:
     """Return the convolutions in order: stem, two reductions (depthwise, pointwise), then the residual blocks."""
     shapes = [ConvShape(3, spec.stem_channels, kernel=4, stride=4, shared_input=True)]
     for narrow, wide in ((spec.stem_channels, spec.mid_channels), (spec.mid_channels, spec.channels)):
@@ -136,7 +152,7 @@ class GroupedConv(nn.Module):
 class EnsembleEncoder(nn.Module):
     """The ensemble as it is trained; any width runs from the same weights."""
 
-    def __init__(self, spec: EncoderSpec) -> None:
+    def __init__(self, spec: EnsembleSpec) -> None:
         super().__init__()
         self.spec = spec
         self.layers = nn.ModuleList(GroupedConv(shape, spec.members) for shape in conv_shapes(spec))
@@ -200,15 +216,15 @@ def fold_input_scaling(stem: nn.Module) -> None:
     stem.bias.sub_(stem.weight.sum(dim=(1, 2, 3)) * PIXEL_MEAN)
 
 
-class PlainEncoder(nn.Module):
+class PlainEncoder(Encoder):
     """One width as a plain network of convolutions: what the device runs."""
 
+    spec: EnsembleSpec
     width_bias: Tensor
 
-    def __init__(self, spec: EncoderSpec, width: int) -> None:
+    def __init__(self, spec: EnsembleSpec, width: int) -> None:
         super().__init__()
-        if not 1 <= width <= spec.members:
-            raise ConfigError(f"width {width} is not in 1..{spec.members}")
+        check_width(width, spec.members)
         self.spec, self.width = spec, width
         self.layers = nn.ModuleList(shape.plain(width) for shape in conv_shapes(spec))
         self.projection = nn.Conv2d(width * spec.channels, spec.latent_channels, 1)

@@ -9,7 +9,7 @@ is what a latent of zeros says: server and decoder know nothing of widths.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,27 +17,26 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import architecture_of
+from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.projection import patch_side
-from splitnet.nn.yolox.blocks import Focus
-
-KIND = "front"
+from splitnet.nn.encoder.spec import Encoder, EncoderSpec, check_width
 
 
 @dataclass(frozen=True)
-class FrontSpec:
+class FrontSpec(EncoderSpec):
     """Shape of what follows the detector's own stages, and the squares that frames are fitted into."""
+
+    kind: ClassVar[str] = "front"
+    has_linear_path: ClassVar[bool] = True
 
     sides: tuple[int, ...] = (208, 256, 320, 416)  # pixels, one for each width; the last is the detector's own
     latent_channels: int = 96
     channels: int = 96  # of the residual network, at the latent's stride
     blocks: int = 2
-    kind: str = KIND
 
     def __post_init__(self) -> None:
         """Raise ConfigError on a size that no encoder has."""
-        if self.kind != KIND:
-            raise ConfigError(f"unknown encoder kind {self.kind!r}; expected {KIND!r}")
         for name in ("latent_channels", "channels", "blocks"):
             if not 1 <= getattr(self, name) <= 1024:
                 raise ConfigError(f"encoder: {name} is {getattr(self, name)}, must be 1..1024")
@@ -47,9 +46,22 @@ class FrontSpec:
             raise ConfigError(f"encoder: the sides {list(self.sides)} must be multiples of {LATENT_STRIDE}")
 
     @property
-    def members(self) -> int:
+    def widths(self) -> int:
         """Number of widths."""
         return len(self.sides)
+
+    def canvas_sides(self, input_size: int) -> tuple[int, ...]:
+        """Return the sides, one for each width."""
+        return self.sides
+
+    def check(self, decoder: DecoderSpec | None, detector: str, split_point: str) -> None:
+        """Raise ConfigError if more than one tensor must be sent, besides what every kind refuses."""
+        super().check(decoder, detector, split_point)
+        check_single(detector, split_point)
+
+    def make(self, detector: str, split_point: str) -> FrontEncoder:
+        """Return the encoder, its weights not set (`EncoderSpec`)."""
+        return FrontEncoder(self, detector, split_point)
 
 
 class AnalysisBlock(nn.Module):
@@ -82,18 +94,18 @@ class Analysis(nn.Module):
         return cast(Tensor, self.linear(features) + self.out(F.relu(x)))
 
 
-class FrontEncoder(nn.Module):
+class FrontEncoder(Encoder):
     """The detector's stages up to the split point, and the analysis: what is trained, and what the device runs."""
+
+    spec: FrontSpec
 
     def __init__(self, spec: FrontSpec, detector: str, split_point: str) -> None:
         super().__init__()
         check_single(detector, split_point)
         architecture = architecture_of(detector)
         self.spec = spec
-        self.stages = architecture.stages_to(detector, split_point)
-        for name, stage in self.stages.items():
-            if isinstance(stage, Focus):
-                self.stages[name] = stage.merged()
+        stages = architecture.stages_to(detector, split_point)
+        self.stages = nn.ModuleDict({name: architecture.simplified(stage) for name, stage in stages.items()})
         self.analysis = Analysis(spec, architecture.channels(detector, split_point), patch_side(split_point))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -110,13 +122,12 @@ class FrontEncoder(nn.Module):
     def take_stages(self, detector: Detector) -> None:
         """Give the stages the weights of a whole, fused detector of the same name."""
         for name, stage in self.stages.items():
-            theirs = architecture_of(detector.name).stage_of(detector, name)
-            stage.load_state_dict((theirs.merged() if isinstance(theirs, Focus) else theirs).state_dict())
+            architecture = architecture_of(detector.name)
+            stage.load_state_dict(architecture.simplified(architecture.stage_of(detector, name)).state_dict())
 
     def narrow(self, width: int) -> FrontEncoder:
         """Return itself: a width is a size of the canvas. ConfigError on one that is not there."""
-        if not 1 <= width <= self.spec.members:
-            raise ConfigError(f"width {width} is not in 1..{self.spec.members}")
+        check_width(width, self.spec.widths)
         return self
 
 

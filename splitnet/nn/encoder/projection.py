@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import SPLIT_POINTS, STRIDES, architecture_of
+from splitnet.nn.decoder import DecoderSpec
+from splitnet.nn.encoder.spec import Encoder, EncoderSpec, check_width
 from splitnet.nn.yolox.architecture import SILU_MIN
 
-KIND = "front+pca"
 MAX_LATENT_CHANNELS = 8192
 
 
@@ -40,16 +42,15 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class ProjectionSpec:
+class ProjectionSpec(EncoderSpec):
     """Shape of a training-free encoder; its decoder follows from it."""
 
+    kind: ClassVar[str] = "front+pca"
+
     components: Mapping[str, int]  # kept of each tensor that the rest of the detector reads, by its stage
-    kind: str = KIND
 
     def __post_init__(self) -> None:
         """Raise ConfigError on what no detector has."""
-        if self.kind != KIND:
-            raise ConfigError(f"unknown encoder kind {self.kind!r}; this software knows {KIND!r} and ensembles")
         odd = [name for name in self.components if name not in SPLIT_POINTS]
         if odd or not self.components:
             raise ConfigError(f"encoder: the components of {odd[0] if odd else 'nothing'} cannot be projected")
@@ -60,7 +61,7 @@ class ProjectionSpec:
             raise ConfigError(f"encoder: {self.latent_channels} latent channels, at most {MAX_LATENT_CHANNELS}")
 
     @property
-    def members(self) -> int:
+    def widths(self) -> int:
         """Number of widths: the stages cannot be made narrower."""
         return 1
 
@@ -68,6 +69,20 @@ class ProjectionSpec:
     def latent_channels(self) -> int:
         """Channels of the latent."""
         return sum(count * patch_side(stage) ** 2 + 1 for stage, count in self.components.items())
+
+    def check(self, decoder: DecoderSpec | None, detector: str, split_point: str) -> None:
+        """Raise ConfigError on any decoder, since it follows, and on tensors that are not the detector's."""
+        if decoder is not None:
+            raise ConfigError(f"the decoder of the kind {self.kind} follows from the encoder: none is to be stated")
+        self.patches(detector, split_point)
+
+    def make(self, detector: str, split_point: str) -> ProjectionEncoder:
+        """Return the encoder, its weights not set (`EncoderSpec`)."""
+        return ProjectionEncoder(self, detector, split_point)
+
+    def make_decoder(self, decoder: DecoderSpec | None, detector: str, split_point: str) -> BackProjection:
+        """Return the way back, its weights not set (`EncoderSpec`)."""
+        return BackProjection(self.patches(detector, split_point))
 
     def patches(self, detector: str, split_point: str) -> dict[str, Patch]:
         """Return how each tensor lies in the latent, in order; ConfigError if the detector has no such tensors."""
@@ -122,8 +137,10 @@ class BackProjection(nn.Module):
         return {name: x.clamp(min=self.floors[name]) if name in self.floors else x for name, x in found.items()}
 
 
-class ProjectionEncoder(nn.Module):
+class ProjectionEncoder(Encoder):
     """The stages of a detector up to the split point, fused, and their projection: what the device runs."""
+
+    spec: ProjectionSpec
 
     def __init__(self, spec: ProjectionSpec, detector: str, split_point: str) -> None:
         super().__init__()
@@ -143,6 +160,5 @@ class ProjectionEncoder(nn.Module):
 
     def narrow(self, width: int) -> ProjectionEncoder:
         """Return itself: there is one width. ConfigError on another."""
-        if width != 1:
-            raise ConfigError(f"width {width} is not in 1..1")
+        check_width(width, 1)
         return self

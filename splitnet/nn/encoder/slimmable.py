@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,20 +23,22 @@ from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import (
     MAX_PARAMETERS,
     ConvShape,
-    EncoderSpec,
+    EnsembleSpec,
     PlainEncoder,
     conv_shapes,
     fold_input_scaling,
 )
+from splitnet.nn.encoder.spec import Encoder, EncoderSpec, check_width
 
-KIND = "slimmable"
 CHANNEL_STEP = 8  # the trunk's channels are multiples of it: what vector units like
 MAX_CHANNELS, MAX_SHARES = 1024, 64
 
 
 @dataclass(frozen=True)
-class SlimmableSpec:
+class SlimmableSpec(EncoderSpec):
     """Shape of the full width, and which shares of it the widths are. The usual ones cost what an ensemble's do."""
+
+    kind: ClassVar[str] = "slimmable"
 
     shares: tuple[int, ...] = (43, 66, 82, 100)  # percent of the channels, one for each width
     latent_shares: tuple[int, ...] = ()  # percent of the latent's channels that each width fills; (): all of them
@@ -45,40 +48,40 @@ class SlimmableSpec:
     channels: int = 184  # at stride 16
     blocks: int = 5  # residual blocks at stride 16
     latent_channels: int = 48
-    kind: str = KIND
 
     def __post_init__(self) -> None:
         """Raise ConfigError on a size or a share that no encoder has."""
-        if self.kind != KIND:
-            raise ConfigError(f"unknown encoder kind {self.kind!r}; expected {KIND!r}")
         for shares in (self.shares, self.latent_shares or (100,), self.quality_shares or (100,)):
             _check_shares(shares)
         if list(self.shares) != sorted(set(self.shares)):
             raise ConfigError(f"encoder: the shares {list(self.shares)} of the channels must rise")
-        if len(self.latent_shares) not in (0, self.members):
-            raise ConfigError(f"encoder: {len(self.latent_shares)} shares of the latent for {self.members} widths")
+        if len(self.latent_shares) not in (0, self.widths):
+            raise ConfigError(f"encoder: {len(self.latent_shares)} shares of the latent for {self.widths} widths")
         for name in ("stem_channels", "mid_channels", "channels"):
             value = getattr(self, name)
             if value % CHANNEL_STEP or not CHANNEL_STEP <= value <= MAX_CHANNELS:
                 allowed = f"a multiple of {CHANNEL_STEP} up to {MAX_CHANNELS}"
                 raise ConfigError(f"encoder: {name} is {value}, must be {allowed}")
-        parameters = sum(self.at(width).parameters for width in range(1, self.members + 1))
+        parameters = sum(self.at(width).parameters for width in range(1, self.widths + 1))
         if parameters > MAX_PARAMETERS:
             raise ConfigError(f"encoder: {parameters} weights in all widths, must be at most {MAX_PARAMETERS}")
 
     @property
-    def members(self) -> int:
+    def widths(self) -> int:
         """Number of widths."""
         return len(self.shares)
 
-    def at(self, width: int) -> EncoderSpec:
+    def make(self, detector: str, split_point: str) -> SharedEncoder:
+        """Return the encoder, its weights not set (`EncoderSpec`)."""
+        return SharedEncoder(self)
+
+    def at(self, width: int) -> EnsembleSpec:
         """Return the shape of a width as a network of its own, an ensemble of one; ConfigError if there is none."""
-        if not 1 <= width <= self.members:
-            raise ConfigError(f"width {width} is not in 1..{self.members}")
+        check_width(width, self.widths)
         share = self.shares[width - 1]
         stem, middle, last = (_rounded(c, share) for c in (self.stem_channels, self.mid_channels, self.channels))
         latent_share = self.latent_shares[width - 1] if self.latent_shares else 100
-        return EncoderSpec(1, stem, middle, last, self.blocks, leading(self.latent_channels, latent_share))
+        return EnsembleSpec(1, stem, middle, last, self.blocks, leading(self.latent_channels, latent_share))
 
     def alone(self, width: int) -> SlimmableSpec:
         """Return the spec of an encoder that has one width, like this one's; ConfigError if there is none."""
@@ -126,15 +129,17 @@ class SharedConv(nn.Module):
         conv.bias.copy_(self.shift[width - 1, :n])
 
 
-class SharedEncoder(nn.Module):
+class SharedEncoder(Encoder):
     """All widths as a bundle holds them. It does not run; a width of it does."""
+
+    spec: SlimmableSpec
 
     def __init__(self, spec: SlimmableSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.layers = nn.ModuleList(SharedConv(shape, spec.members) for shape in conv_shapes(spec.at(spec.members)))
+        self.layers = nn.ModuleList(SharedConv(shape, spec.widths) for shape in conv_shapes(spec.at(spec.widths)))
         self.projection = nn.Parameter(torch.zeros(spec.latent_channels, spec.channels, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(spec.members, spec.latent_channels))
+        self.bias = nn.Parameter(torch.zeros(spec.widths, spec.latent_channels))
         self.requires_grad_(False).eval()
 
     @torch.no_grad()

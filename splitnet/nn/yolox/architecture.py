@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import ConfigError
-from splitnet.nn.detector import IMAGE, RAW, Detector, Node, Size
+from splitnet.nn.detector import IMAGE, RAW, Architecture, Detector, Node, Size
+from splitnet.nn.yolox.blocks import Focus
 from splitnet.nn.yolox.boxes import detections_from_raw
 from splitnet.nn.yolox.network import FAMILY, SPLIT_POINTS, STAGE_STRIDES, STAGES, YOLOX, features_at, stages_to
 
 SILU_MIN = -0.2784645  # every stage ends in SiLU, which says nothing below
 
 
-class YOLOXArchitecture:
-    """An `Architecture`."""
+class YOLOXArchitecture(Architecture):
+    """YOLOX, nano to x."""
 
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
     split_points: tuple[str, ...] = SPLIT_POINTS
@@ -48,6 +49,10 @@ class YOLOXArchitecture:
         assert isinstance(detector, YOLOX)
         own: nn.Module = getattr(detector.backbone.backbone, stage)
         return own
+
+    def simplified(self, stage: nn.Module) -> nn.Module:
+        """Return a stage whose focus is a single convolution."""
+        return stage.merged() if isinstance(stage, Focus) else stage
 
     def nodes(self, detector: Detector) -> tuple[Node, ...]:
         """Return the nodes of a whole detector, in order of execution.

@@ -12,10 +12,10 @@ import torch
 from edge_client.encoding.backends import AUTO, ONNXRUNTIME, TORCH, start_backend
 from edge_client.encoding.encoder import load_encoder
 from splitnet.errors import ConfigError
-from splitnet.nn.encoder.ensemble import EncoderSpec, PlainEncoder
+from splitnet.nn.encoder.ensemble import EnsembleSpec, PlainEncoder
 from splitnet.nn.split_detector import DeviceHalf
 
-SPEC = EncoderSpec(members=1, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=3)
+SPEC = EnsembleSpec(members=1, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=3)
 CANVAS = np.full((16, 32, 3), 90, np.uint8)
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 from splitnet.bundle import load_device
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.nn.encoder.ensemble import EncoderSpec, EnsembleEncoder
+from splitnet.nn.encoder.ensemble import EnsembleEncoder, EnsembleSpec
 from splitnet.nn.encoder.front import FrontEncoder
 from splitnet.nn.onnx_network import OnnxNetwork, onnx_model
 from splitnet.nn.split_detector import DeviceHalf
@@ -21,7 +21,7 @@ from splitnet.nn.yolox.network import YOLOX
 from splitnet.settings import DEFAULT_BUNDLE
 from tests.support.tiny_student import FRONT
 
-SPEC = EncoderSpec(members=3, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=5)
+SPEC = EnsembleSpec(members=3, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=5)
 LARGEST_SHARE = 1e-4  # of symbols that fall on the other side of a rounding border; measured: none of 569,000
 
 

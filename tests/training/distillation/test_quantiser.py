@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from splitnet.errors import ConfigError
-from splitnet.nn.encoder.ensemble import EncoderSpec, PlainEncoder
+from splitnet.nn.encoder.ensemble import EnsembleSpec, PlainEncoder
 from splitnet.nn.split_detector import MAX_SYMBOL, DeviceHalf
 
-SPEC = EncoderSpec(members=2, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=3)
+SPEC = EnsembleSpec(members=2, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=3)
 
 
 def half_with(gains: torch.Tensor) -> DeviceHalf:

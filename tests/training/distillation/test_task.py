@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from splitnet.errors import ConfigError
-from splitnet.nn.encoder.ensemble import EncoderSpec
+from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.yolox.network import YOLOX
 from tests.support.tiny_student import CLASSES, SQUARE, forever, make_teacher, random_images, student_spec
 from training.distillation.recipe import ENSEMBLE
@@ -160,7 +160,7 @@ def test_the_result_is_the_average_and_ready_to_be_exported():
 
 def test_a_checkpoint_of_other_sizes_is_refused(tmp_path: Path):
     Run(make(), tmp_path, 1).go(forever(random_images(2)))
-    spec = replace(student_spec(), encoder=EncoderSpec(2, 4, 6, 8, 1, 7))
+    spec = replace(student_spec(), encoder=EnsembleSpec(2, 4, 6, 8, 1, 7))
     run = Run(Distillation(CONFIG, spec, make_teacher()), tmp_path, 2)
     with pytest.raises(ConfigError, match="other sizes"):
         run.resume()

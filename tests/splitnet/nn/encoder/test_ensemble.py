@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from splitnet.errors import ConfigError
-from splitnet.nn.encoder.ensemble import EncoderSpec, EnsembleEncoder, PlainEncoder
+from splitnet.nn.encoder.ensemble import EnsembleEncoder, EnsembleSpec, PlainEncoder
 from splitnet.nn.split_detector import MAX_SYMBOL, DeviceHalf
 from tests.splitnet.nn.yolox.test_network import randomise_norms
 
-SPEC = EncoderSpec(members=3, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=5)
+SPEC = EnsembleSpec(members=3, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=5)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_width_is_an_argument_and_leaves_no_trace(ensemble: EnsembleEncoder, ima
 
 
 def test_cost_is_linear_in_width() -> None:
-    half = DeviceHalf(EnsembleEncoder(EncoderSpec()).materialise(4), torch.ones(4, 2, 48))
+    half = DeviceHalf(EnsembleEncoder(EnsembleSpec()).materialise(4), torch.ones(4, 2, 48))
     one = half.mmacs(1, 416, 416)
     assert one < 60
     assert half.mmacs(4, 416, 416) == pytest.approx(4 * one, rel=1e-6)
@@ -86,7 +86,7 @@ def test_a_width_that_is_not_there_is_refused(width: int) -> None:
 @pytest.mark.parametrize("value", [0, -3, 100_000])
 def test_an_absurd_size_is_refused(field: str, value: int) -> None:
     with pytest.raises(ConfigError, match=field):
-        EncoderSpec(**{field: value})
+        EnsembleSpec(**{field: value})
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ import torch
 from splitnet.errors import BundleError, ConfigError
 from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.decoder import Decoder
-from splitnet.nn.encoder.ensemble import EncoderSpec
+from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import Analysis, FrontEncoder, FrontSpec
 from splitnet.nn.encoder.projection import ProjectionSpec
-from splitnet.nn.encoder_kinds import make_decoder, make_encoder
 from splitnet.nn.yolox.network import YOLOX
 from tests.support.tiny_student import DECODER, FRONT
 
@@ -89,11 +88,6 @@ def test_absurd_sizes_are_refused(field, value):
         replace(FRONT, **{field: value})
 
 
-def test_another_kind_is_refused():
-    with pytest.raises(ConfigError, match="unknown encoder kind 'back'"):
-        replace(FRONT, kind="back")
-
-
 def test_a_split_that_sends_several_tensors_is_refused():
     with pytest.raises(ConfigError, match="choose stem, dark2 or dark3"):
         encoder_of(split_point="dark4")
@@ -103,8 +97,8 @@ def test_a_split_that_sends_several_tensors_is_refused():
 
 def test_the_kind_makes_its_encoder_and_its_decoder():
     encoder, decoder = (
-        make_encoder(FRONT, "yolox-nano", "dark3"),
-        make_decoder(DECODER, FRONT, "yolox-nano", "dark3"),
+        FRONT.make("yolox-nano", "dark3"),
+        FRONT.make_decoder(DECODER, "yolox-nano", "dark3"),
     )
     assert isinstance(encoder, FrontEncoder)
     assert isinstance(decoder, Decoder)
@@ -114,7 +108,7 @@ def test_the_kind_makes_its_encoder_and_its_decoder():
 @pytest.mark.parametrize("split_point", ["stem", "dark2", "dark3"])
 @torch.no_grad()
 def test_the_decoder_adds_a_linear_transform_to_its_branch(split_point):
-    decoder = make_decoder(DECODER, FRONT, "yolox-nano", split_point)
+    decoder = FRONT.make_decoder(DECODER, "yolox-nano", split_point)
     assert isinstance(decoder, Decoder)
     torch.nn.init.zeros_(decoder.branches[split_point][-1].weight)
     torch.nn.init.zeros_(decoder.branches[split_point][-1].bias)
@@ -137,11 +131,11 @@ def test_a_manifest_knows_the_side_of_every_width():
         manifest.side(3)
 
 
-@pytest.mark.parametrize("spec", [EncoderSpec(members=3), ProjectionSpec({"dark3": 4})])
+@pytest.mark.parametrize("spec", [EnsembleSpec(members=3), ProjectionSpec({"dark3": 4})])
 def test_other_kinds_see_the_whole_square_at_every_width(spec):
-    decoder = DECODER if isinstance(spec, EncoderSpec) else None
+    decoder = DECODER if isinstance(spec, EnsembleSpec) else None
     manifest = Manifest("other", "yolox-nano", "dark3", 128, NAMES, 3, spec, decoder, {})
-    assert manifest.sides == (128,) * spec.members
+    assert manifest.sides == (128,) * spec.widths
 
 
 def test_the_full_width_must_see_the_whole_square():

@@ -15,7 +15,6 @@ from splitnet.nn.encoder.projection import (
     ProjectionEncoder,
     ProjectionSpec,
 )
-from splitnet.nn.encoder_kinds import make_decoder, make_encoder
 from splitnet.nn.yolox.network import YOLOX
 from tests.support.tiny_bundle import DECODER, ENCODER
 
@@ -88,11 +87,6 @@ def test_a_spec_that_no_detector_has_is_refused(components, message):
         ProjectionSpec(components)
 
 
-def test_a_spec_of_another_kind_is_refused():
-    with pytest.raises(ConfigError, match="unknown encoder kind 'tea'"):
-        ProjectionSpec({"dark3": 4}, "tea")
-
-
 @pytest.mark.parametrize(
     ("components", "split_point", "message"),
     [
@@ -110,13 +104,13 @@ def test_components_that_do_not_fit_the_split_point_are_refused(components, spli
 def test_there_is_one_width():
     encoder = ProjectionEncoder(ProjectionSpec({"dark3": 4}), "yolox-nano", "dark3")
     assert encoder.narrow(1) is encoder
-    assert encoder.spec.members == 1
+    assert encoder.spec.widths == 1
     with pytest.raises(ConfigError, match="width 2"):
         encoder.narrow(2)
 
 
 def test_each_kind_of_spec_makes_its_own_encoder_and_decoder():
-    assert isinstance(make_encoder(DARK4, "yolox-nano", "dark4"), ProjectionEncoder)
-    assert isinstance(make_decoder(None, DARK4, "yolox-nano", "dark4"), BackProjection)
-    assert isinstance(make_encoder(ENCODER, "yolox-nano", "dark4"), PlainEncoder)
-    assert make_decoder(DECODER, ENCODER, "yolox-nano", "dark4").branches.keys() == {"dark3", "dark4"}
+    assert isinstance(DARK4.make("yolox-nano", "dark4"), ProjectionEncoder)
+    assert isinstance(DARK4.make_decoder(None, "yolox-nano", "dark4"), BackProjection)
+    assert isinstance(ENCODER.make("yolox-nano", "dark4"), PlainEncoder)
+    assert ENCODER.make_decoder(DECODER, "yolox-nano", "dark4").branches.keys() == {"dark3", "dark4"}

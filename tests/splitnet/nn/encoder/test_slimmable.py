@@ -13,9 +13,8 @@ import torch.nn.functional as F
 
 from splitnet.errors import BundleError, ConfigError
 from splitnet.manifest import Manifest, load_manifest
-from splitnet.nn.encoder.ensemble import EncoderSpec, EnsembleEncoder, GroupedConv, PlainEncoder, trunk
+from splitnet.nn.encoder.ensemble import EnsembleEncoder, EnsembleSpec, GroupedConv, PlainEncoder, trunk
 from splitnet.nn.encoder.slimmable import SharedEncoder, SlimmableSpec, leading
-from splitnet.nn.encoder_kinds import kind_of, make_encoder
 from splitnet.nn.macs import count_macs
 from splitnet.nn.onnx_network import OnnxNetwork
 from splitnet.nn.split_detector import DeviceHalf
@@ -130,7 +129,7 @@ def test_the_usual_widths_cost_what_an_ensembles_do():
     costs = [half.mmacs(width, 416, 416) for width in (1, 2, 3, 4)]
     assert [round(cost / MEMBER_MMACS, 2) for cost in costs] == [1.0, 2.01, 2.95, 4.06]
     assert costs[3] >= 4 * costs[0]
-    member = EncoderSpec()
+    member = EnsembleSpec()
     assert [spec.at(1), spec.latent_channels] == [replace(member, members=1), member.latent_channels]
     assert all(size % 8 == 0 for w in (1, 2, 3, 4) for size in (spec.at(w).stem_channels, spec.at(w).channels))
 
@@ -200,7 +199,7 @@ def test_statistics_of_nothing_are_refused():
 
 def test_a_width_alone_is_a_network_of_its_size():
     alone = SLICED.alone(2)
-    assert alone.members == 1
+    assert alone.widths == 1
     assert alone.at(1) == SLICED.at(2)
     assert SLIMMABLE.alone(3) == replace(SLIMMABLE, shares=(100,))
 
@@ -233,7 +232,6 @@ def test_a_width_that_is_not_there_is_refused(width):
         ({"latent_channels": 0}, "latent_channels is 0"),
         ({"latent_channels": 5000}, "latent_channels is 5000"),
         ({"channels": 1024, "blocks": 15}, "weights in all widths"),
-        ({"kind": "front"}, "unknown encoder kind 'front'"),
     ],
 )
 def test_a_bad_spec_is_refused(change, message):
@@ -249,8 +247,8 @@ def test_a_manifest_survives_the_disk(tmp_path: Path):
     manifest = manifest_of()
     manifest.write(tmp_path)
     assert load_manifest(tmp_path) == manifest
-    assert (manifest.widths, manifest.sides, kind_of(manifest.encoder)) == (3, (128, 128, 128), "slimmable")
-    assert isinstance(make_encoder(manifest.encoder, "yolox-nano", "dark3"), SharedEncoder)
+    assert (manifest.widths, manifest.sides, manifest.encoder.kind) == (3, (128, 128, 128), "slimmable")
+    assert isinstance(manifest.encoder.make("yolox-nano", "dark3"), SharedEncoder)
 
 
 @pytest.mark.parametrize(

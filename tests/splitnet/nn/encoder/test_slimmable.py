@@ -193,7 +193,7 @@ def test_statistics_differ_from_width_to_width():
 
 
 def test_statistics_of_nothing_are_refused():
-    with pytest.raises(ConfigError, match="no pictures"):
+    with pytest.raises(ConfigError, match="no images"):
         measure_statistics(SlimmableEncoder(SLIMMABLE), [])
 
 

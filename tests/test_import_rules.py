@@ -33,8 +33,17 @@ ROOMS = {
     "protos": Room(),
     # What both ends share.
     "splitnet": Room(("protos",), grpc=True),
-    "splitnet.codec": Room(("splitnet.errors", "splitnet.image_header", "splitnet.operating_point")),
-    "splitnet.nn": Room(("splitnet.detections", "splitnet.errors", "splitnet.letterbox", "splitnet.onnx_runtime")),
+    "splitnet.codec": Room(("splitnet.errors", "splitnet.image_header", "splitnet.operating_point"), pure=True),
+    "splitnet.nn": Room(
+        (
+            "splitnet.detections",
+            "splitnet.errors",
+            "splitnet.json_values",
+            "splitnet.letterbox",
+            "splitnet.onnx_runtime",
+        ),
+        pure=True,
+    ),
     # The device.
     "edge_client": Room(("splitnet",)),
     "edge_client.adaptation": Room(("splitnet", "edge_client.percentiles"), pure=True),
@@ -89,19 +98,9 @@ ROOMS = {
 }
 # Pure modules of rooms that are not.
 PURE_MODULES = {
-    "splitnet.codec.bitstream",
-    "splitnet.codec.byte_cap",
-    "splitnet.codec.contexts",
-    "splitnet.codec.entropy_model",
-    "splitnet.codec.image_bounds",
-    "splitnet.codec.rans",
-    "splitnet.codec.rans_reference",
-    "splitnet.codec.table_fit",
     "splitnet.image_header",
+    "splitnet.json_values",
     "splitnet.text",
-    "splitnet.nn.efficientdet.anchors",
-    "splitnet.nn.suppression",
-    "splitnet.nn.yolox.boxes",
     "edge_client.backoff",
     "edge_client.frames",
     "edge_client.percentiles",
@@ -129,7 +128,9 @@ IMPURE = {
 }
 # What a pure module may have all the same.
 EXEMPT = {
-    "edge_client.adaptation.adaptive_policy": {"threading"},  # the one lock
+    "edge_client.adaptation.adaptive_policy": {"threading"},  # a lock
+    "splitnet.codec.references": {"threading"},  # a lock
+    "splitnet.nn.yolox.onnx_reader": {"pathlib"},  # reads a file
 }
 # What puts the client together: none of these knows one that comes after it.
 ASSEMBLY = tuple(f"edge_client.{part}" for part in ("frames", "ledger", "uplink", "pipeline", "build", "__main__"))

@@ -87,7 +87,9 @@ ROOMS = {
     # The measurements: four questions, which know nothing of one another, and a harness.
     "benchmarks": Room(("splitnet",)),
     "benchmarks.accuracy": Room(("splitnet", "benchmarks.harness", "edge_client.encoding", "training")),
-    "benchmarks.adaptation": Room(("splitnet", "benchmarks.harness", "edge_client", "training.evaluation")),
+    "benchmarks.adaptation": Room(
+        ("splitnet", "benchmarks.harness", "cloud_server.compute", "edge_client", "training.evaluation")
+    ),
     "benchmarks.costs": Room(("splitnet", "benchmarks.harness", "edge_client", "training")),
     "benchmarks.harness": Room(("splitnet",)),
     "benchmarks.serving": Room(

@@ -19,16 +19,24 @@ from training.evaluation.detection_cache import FOLDER, DetectionCache, code_dig
 from training.evaluation.measure import measure_points, with_local
 
 
-def frame_bank(bundle: Path, images: Path, annotations: Path, limit: int | None = None) -> FrameBank:
+def frame_bank(
+    bundle: Path,
+    images: Path,
+    annotations: Path,
+    limit: int | None = None,
+    named: Sequence[OperatingPoint] = (),
+) -> FrameBank:
     """Return the bank of a bundle and labelled images; made on the first call, read from runs/ afterwards.
 
-    An interrupted call is no loss: the next one goes on, by what it knows the server's part to answer. Raises
-    ConfigError if images and annotations do not fit together, BundleError if the bundle is damaged.
+    named: points beside those of the manifest, which leaves out the ones that others dominate. An interrupted call is
+    no loss: the next one goes on, by what it knows the server's part to answer. Raises ConfigError if images and
+    annotations do not fit together, BundleError if the bundle is damaged.
     """
     device = load_device(bundle)
     manifest = device.manifest
-    points = [OperatingPoint(p.codec, p.width, p.quality) for p in manifest.points]
-    if not points:
+    measured = [OperatingPoint(p.codec, p.width, p.quality) for p in manifest.points]
+    points = list(dict.fromkeys([*measured, *named]))
+    if not measured:
         raise ConfigError(f"bundle {manifest.name} has no measured points: run `python -m training evaluate` on it")
     labelled = LabelledSet(images, annotations, manifest.class_names, limit)
     labels = hashlib.sha256(annotations.read_bytes()).hexdigest()

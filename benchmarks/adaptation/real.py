@@ -100,7 +100,8 @@ def run(options: Namespace) -> dict[str, object]:
     settings = RealSettings(
         options.bundle, options.images, options.seconds, options.fps, options.rtt_ms / 2, options.queue_ms, options.load
     )
-    bank = frame_bank(options.bundle, options.images, options.annotations)
+    named = [parse_point(name) for name in options.policies if name not in CLIENT_MODES]
+    bank = frame_bank(options.bundle, options.images, options.annotations, named=named)
     length_s = WARM_UP_S + options.seconds
     traces = [part(read_trace(path), options.start, length_s) for path in options.traces or ()]
     runs = [

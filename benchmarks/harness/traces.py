@@ -23,6 +23,7 @@ SLICE_S = 0.001  # made-up links deliver at least this often, if less than a pac
 MAX_DURATION_S = 7200.0  # of links made of rates: what bounds their slices
 MAX_MBPS = 1e6
 MAX_FILE_BYTES = 50_000_000
+CSV = ".csv"
 
 Seconds = NDArray[np.float64]
 Bytes = NDArray[np.float64]
@@ -79,7 +80,10 @@ def read_mahimahi(path: Path) -> Trace:
 
 
 def read_csv(path: Path) -> Trace:
-    """Read lines of "seconds,Mbps": each rate holds from its second to the next line's; the last one ends it."""
+    """Read lines of "seconds,Mbps", under a header or not: each rate holds until the next line's second.
+
+    The last line only ends it.
+    """
     values = _read(path, "seconds,Mbps on every line")
     if values.shape[1] != 2 or len(values) < 2:
         raise ConfigError(f"{path} needs seconds,Mbps on every line, and at least two lines")
@@ -89,7 +93,7 @@ def read_csv(path: Path) -> Trace:
 
 def read_trace(path: Path) -> Trace:
     """Read a trace of either kind: CSV by its suffix, Mahimahi otherwise."""
-    return read_csv(path) if path.suffix == ".csv" else read_mahimahi(path)
+    return read_csv(path) if path.suffix == CSV else read_mahimahi(path)
 
 
 def steps(levels_mbps: Sequence[float], seconds_each: float, name: str = "steps") -> Trace:
@@ -143,10 +147,19 @@ def _read(path: Path, expected: str) -> NDArray[np.float64]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path} is over {MAX_FILE_BYTES} bytes: cut it into parts")
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
-        values = np.array([[float(value) for value in line.split(",")] for line in lines], np.float64)
+        lines = [line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        body = lines[1:] if lines and path.suffix == CSV and not any(map(_is_number, lines[0])) else lines
+        values = np.array([[float(value) for value in line] for line in body], np.float64)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is no trace ({error}); it needs {expected}") from error
     if values.ndim != 2 or not np.isfinite(values).all() or (values < 0).any() or (np.diff(values[:, 0]) < 0).any():
         raise ConfigError(f"{path} is no trace: it needs {expected}, ascending, none negative")
     return values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

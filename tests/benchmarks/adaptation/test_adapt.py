@@ -5,20 +5,32 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 
 from benchmarks.__main__ import _parser, main
-from benchmarks.adaptation import frame_bank
+from benchmarks.adaptation import adapt, frame_bank, machine_times
 from benchmarks.adaptation import tables as adapt_tables
-from benchmarks.adaptation.adapt import BENCHMARK, TUNED_ON, _real, _traces
+from benchmarks.adaptation.adapt import BENCHMARK, _line, _real
 from benchmarks.adaptation.figures import frames_until_width, late_frames_after, seconds_until_best
+from benchmarks.adaptation.links import TUNED_ON, chosen_links
+from benchmarks.adaptation.machine_times import MachineTimes, measured_here
 from benchmarks.adaptation.simulation import FrameLog, Outcome
+from benchmarks.harness.traces import steps
 from edge_client.adaptation.policy import Decision
+from edge_client.adaptation.profile import DeviceProfile
+from edge_client.measuring.profiling import Effort
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Codec, OperatingPoint
 from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL
 
 AP = {row.point: row.ap for row in (SMALL, MIDDLE, LARGE, PICTURE)}
+
+
+ENCODE_MS = {f"w{width} q{quality}": 2.0 * width for width in (1, 2, 3, 4) for quality in (0, 1, 2)} | {"jpeg 75": 1.0}
+TIMES = MachineTimes(
+    DeviceProfile("this machine", "0" * 64, ENCODE_MS, 15.0), "onnxruntime", 9.0, "1 thread, plain", 0.0
+)
 
 
 def log(second: float, point: OperatingPoint, total_ms: float = 100.0, deadline_ms: float = 200.0) -> FrameLog:
@@ -71,6 +83,7 @@ def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, mo
     from tests.support.labelled_images import write_labelled
 
     monkeypatch.setattr(frame_bank, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(adapt, "measured_here", lambda bundle, images, points: TIMES)
     annotations = write_labelled(tmp_path / "pictures", load_manifest(measured_bundle).class_names)
     traces = tmp_path / "traces"
     traces.mkdir()
@@ -79,12 +92,26 @@ def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, mo
     out = tmp_path / "out" / "adapt.json"
     arguments = ["adapt", "--out", str(out), "--bundle", str(measured_bundle), "--traces", str(traces)]
     arguments += ["--images", str(annotations.parent), "--annotations", str(annotations), "--slowdown", "2"]
-    chosen = ["--no-synthetic", "--deadlines", "200", "--policies", "greedy-oracle", "adaptive", "image", "fixed"]
+    chosen = [
+        "--no-synthetic",
+        "--deadlines",
+        "200",
+        "--policies",
+        "greedy-oracle",
+        "adaptive",
+        "image",
+        "w2 q0",
+        "fixed",
+    ]
     drawn = ["--line-trace", "drive", "--line-seconds", "4"]
     assert main([*arguments, *chosen, *drawn]) == 0
     result = json.loads(out.read_text())
-    assert [row["policy"] for row in result["runs"]][:3] == ["greedy-oracle", "adaptive", "image"]
-    assert len(result["runs"]) == 6  # two features and an image
+    assert [row["policy"] for row in result["runs"]] == [
+        *("greedy-oracle", "adaptive", "image", "w2 q0"),  # the last one is not in the manifest: others dominate it
+        *("w1 q0", "w4 q1", "jpeg 75"),
+    ]
+    assert result["device"] == {"encoder": "onnxruntime", "local_ms": 15.0}
+    assert result["server"] == {"computed": "1 thread, plain", "ms": 9.0}
     assert {(row["trace"], row["family"]) for row in result["runs"]} == {("drive", "recorded")}
     ours = result["runs"][1]
     assert 0.5 < ours["met_share"] <= 1
@@ -104,6 +131,20 @@ def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, mo
     assert quick["pictures"] == 3
 
 
+def test_each_side_is_measured_by_its_best_back_end(tiny_bundle, tmp_path, photo, monkeypatch, keep_threads):
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    monkeypatch.setattr(machine_times, "EFFORT", Effort(frames=1, seconds=60))
+    monkeypatch.setattr(machine_times, "SERVER_ROUNDS", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    times = measured_here(tiny_bundle, tmp_path, [OperatingPoint(Codec.WEBP, 0, 33)])
+    assert times.encoder == "onnxruntime"
+    assert {"w1 q0", "w4 q2", "webp 33"} <= times.profile.encode_ms.keys()
+    assert times.server_ms > 0 and times.server.startswith("1 thread, ")
+    assert times.to_json()["encode_ms"]["webp 33"] > 0
+    with pytest.raises(ConfigError, match="width"):
+        measured_here(tiny_bundle, tmp_path, [OperatingPoint(Codec.RANS, 9, 0)])
+
+
 def test_by_default_every_trace_is_run_whole_by_the_deadlines_of_the_issue():
     options = _parser().parse_args(["adapt"])
     assert options.deadlines == [100.0, 200.0, 300.0, 600.0]
@@ -113,19 +154,30 @@ def test_by_default_every_trace_is_run_whole_by_the_deadlines_of_the_issue():
 def test_a_folder_stands_for_its_traces_and_a_made_up_link_for_itself(tmp_path):
     (tmp_path / "b.csv").write_text("0,2\n9,0\n")
     (tmp_path / "a.up").write_text("0\n4\n1000\n")
-    options = _parser().parse_args(["adapt", "--traces", str(tmp_path), "--seconds", "5"])
-    found = [(family, trace.name, trace.duration_s) for family, trace in _traces(options)]
+    found = [(family, link.name, link.duration_s) for family, link in chosen_links([tmp_path], 0.0, 5.0, True)]
     assert found[:2] == [("recorded", "a", 1.0), ("recorded", "b", 5.0)]
     assert [name for family, name, _ in found if family == "made-up"] == ["steps", "ramp", "steps-outages"]
     assert {name for family, name, _ in found if family == "made-up"} <= TUNED_ON
 
 
-@pytest.mark.parametrize("wrong", [["--seconds", "0"], ["--start", "1000"]])
-def test_traces_without_a_length_are_refused(tmp_path, wrong):
-    (tmp_path / "b.csv").write_text("0,2\n9,0\n")
-    options = _parser().parse_args(["adapt", "--traces", str(tmp_path), *wrong])
-    with pytest.raises(ConfigError):
-        list(_traces(options))
+def test_a_link_that_is_over_before_the_start_is_left_out(tmp_path):
+    (tmp_path / "long.csv").write_text("0,2\n9,0\n")
+    (tmp_path / "short.csv").write_text("0,2\n3,0\n")
+    assert [link.name for _, link in chosen_links([tmp_path], 4.0, None, False)] == ["long"]
+    with pytest.raises(ConfigError, match="no link lasts longer than 9 s"):
+        chosen_links([tmp_path], 9.0, None, False)
+    with pytest.raises(ConfigError, match="--seconds must be positive"):
+        chosen_links([tmp_path], 0.0, 0.0, False)
+
+
+def test_the_time_line_is_drawn_of_the_usual_link_or_of_the_first_one():
+    usual, other = ("recorded", steps([1.0], 10.0, "ATT-LTE-driving")), ("made-up", steps([1.0], 10.0, "other"))
+    assert _line(_parser().parse_args(["adapt"]), [other, usual]).name == "ATT-LTE-driving"
+    assert _line(_parser().parse_args(["adapt"]), [other]).name == "other"
+    with pytest.raises(ConfigError, match="--line-trace x is not among the traces: other"):
+        _line(_parser().parse_args(["adapt", "--line-trace", "x"]), [other])
+    with pytest.raises(ConfigError, match="earlier --line-from"):
+        _line(_parser().parse_args(["adapt", "--line-trace", "other", "--line-from", "10"]), [other])
 
 
 def test_a_real_link_has_defaults_of_its_own(tmp_path):

@@ -109,3 +109,18 @@ def test_two_payloads_in_a_row_end_with_or_after_one_of_both(start_s, first, sec
     between = PACKETS.finish_time(start_s, first)
     assert start_s <= between <= PACKETS.finish_time(between, second)
     assert PACKETS.finish_time(between, second) >= PACKETS.finish_time(start_s, first + second) - 1e-9
+
+
+@pytest.mark.parametrize("header", ["seconds,Mbps\n", "\ufefftime (s), rate\r\n"])
+def test_a_table_of_rates_may_have_a_header(tmp_path, header):
+    path = tmp_path / "link.csv"
+    path.write_text(header + "0,2\n\n5,0\n", encoding="utf-8")
+    assert (read_csv(path).duration_s, read_csv(path).capacity_bps(0, 5)) == (5.0, pytest.approx(2e6))
+
+
+@pytest.mark.parametrize("text", ["seconds,Mbps\n", "0,2\nseconds,Mbps\n5,0\n", "0,two\n5,0\n"])
+def test_words_anywhere_else_are_no_rates(tmp_path, text):
+    path = tmp_path / "link.csv"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"link\.csv"):
+        read_csv(path)

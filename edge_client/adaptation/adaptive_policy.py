@@ -33,7 +33,8 @@ class AdaptivePolicy(Policy):
         self._link = LinkEstimator()
         self._load = LoadFactor()
         self._pace = FramePace()
-        self._sizes: defaultdict[str, RecentValues] = defaultdict(RecentValues)  # by codec, over the table's median
+        self._sizes: defaultdict[str, RecentValues]  # by codec, over the table's median: this camera's own
+        self._sizes = defaultdict(lambda: RecentValues(enough=1))
         self._server_ms = RecentValues(rises=True)
 
     @property

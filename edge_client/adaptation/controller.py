@@ -64,7 +64,12 @@ class Controller:
             return replace(local, reason="the device is faster than the link")
         if best is None:
             return self._late(allowed, budget_ms)
-        return self._settled(now, best, _step_towards(best, fitting, state), fitting)
+        if state.link.capacity_bps is None:
+            return self._taken(
+                min(fitting, key=lambda p: p.wire_bytes * p.encode_ms), "start"
+            )  # soon here, and telling
+        current = next((p for p in fitting if p.row is self._current), None)
+        return self._settled(now, best, _step_towards(best, current, fitting, state.link.carried_bytes), current)
 
     def _local(self, wait_ms: float, context: FrameContext, state: SystemState) -> Decision | None:
         """Return the decision to detect on the device, if it can and is free to."""
@@ -96,19 +101,20 @@ class Controller:
         allowed = [p for p in predictions if p.encode_ms <= most_ms and p.row.bytes_p50 <= most_bytes]
         return allowed or [min(predictions, key=lambda p: p.encode_ms / most_ms + p.row.bytes_p50 / most_bytes)]
 
-    def _settled(self, now: float, best: Prediction, step: Prediction, fitting: Sequence[Prediction]) -> Decision:
+    def _settled(self, now: float, best: Prediction, step: Prediction, current: Prediction | None) -> Decision:
         """Return the step, unless the best is hardly better, or it is a step up too soon after one down."""
-        current = next((p for p in fitting if p.row is self._current), None)
-        reason = "steady"
+        if self._current is None:
+            return self._taken(step, "start")
         if current is None:
-            reason = "down" if self._current else "start"
             self._stepped_down = now
-        elif best is not current:
-            too_soon = step.row.bytes_p50 > current.row.bytes_p50 and now - self._stepped_down < DWELL_S
-            too_little = best.score < (1 + UP_MARGIN) * current.score
-            step, reason = (current, "steady") if too_soon or too_little else (step, "better")
-        self._current = step.row
-        return Decision(step.row.point, reason, step.breakdown)
+            return self._taken(step, "down")
+        too_soon = step.wire_bytes > current.wire_bytes and now - self._stepped_down < DWELL_S
+        too_little = best.score < (1 + UP_MARGIN) * current.score
+        return self._taken(current, "steady") if too_soon or too_little else self._taken(step, "better")
+
+    def _taken(self, chosen: Prediction, reason: str) -> Decision:
+        self._current = chosen.row
+        return Decision(chosen.row.point, reason, chosen.breakdown)
 
     def _late(self, predictions: Sequence[Prediction], budget_ms: float) -> Decision:
         """Return the quickest, or SKIP if this frame's age or the queue is to blame: the next one will be better."""
@@ -122,15 +128,18 @@ class Controller:
         return Decision(quickest.row.point, "the link is too slow" if attainable else UNATTAINABLE, quickest.breakdown)
 
 
-def _step_towards(best: Prediction, fitting: Sequence[Prediction], state: SystemState) -> Prediction:
-    """Return the best, or a step towards it if that is too far from what the link has been seen to carry."""
-    link = state.link
-    if link.capacity_bps is None:
-        return min(fitting, key=lambda p: p.row.bytes_p50 * p.encode_ms)  # soon here, and telling
-    if best.row.bytes_p50 <= GROWTH * link.carried_bytes:
+def _step_towards(
+    best: Prediction, current: Prediction | None, fitting: Sequence[Prediction], carried_bytes: float
+) -> Prediction:
+    """Return the best, or a step towards it if that is too far from what the link has been seen to carry.
+
+    A step leads further than the current row, or it would be taken for ever while frames are smaller than usual.
+    """
+    reached = max(carried_bytes, 0.0 if current is None else current.wire_bytes)
+    if best.wire_bytes <= max(GROWTH * carried_bytes, reached):
         return best
-    further = sorted((p for p in fitting if p.row.bytes_p50 > link.carried_bytes), key=lambda p: p.row.bytes_p50)
-    within = [p for p in further if p.row.bytes_p50 <= GROWTH * link.carried_bytes]
+    further = sorted((p for p in fitting if p.wire_bytes > reached), key=lambda p: p.wire_bytes)
+    within = [p for p in further if p.wire_bytes <= GROWTH * carried_bytes]
     return within[-1] if within else further[0]
 
 

@@ -40,6 +40,7 @@ class Prediction(NamedTuple):
     """What is to be expected of one row. Times in milliseconds. (A tuple: there is one a row and frame.)"""
 
     row: PointCosts
+    wire_bytes: float  # usual for this camera, with the message around the payload
     wait_ms: float
     encode_ms: float
     queue_ms: float  # what frames sent before still take of the link
@@ -87,7 +88,8 @@ def predict(rows: Sequence[PointCosts], wait_ms: float, budget_ms: float, state:
         most_bytes = row.bytes_p50 * size.p90 if size else row.bytes_p90
         encode_ms = row.encode_ms * load.expected
         queue_ms = queued_ms - encode_ms if queued_ms > encode_ms else 0.0  # it goes on draining
-        own_ms = (usual_bytes + MESSAGE_OVERHEAD_BYTES) * byte_ms
+        wire_bytes = usual_bytes + MESSAGE_OVERHEAD_BYTES
+        own_ms = wire_bytes * byte_ms
         encode_deviation_ms = row.encode_ms * load.p90 - encode_ms
         own_deviation_ms = (most_bytes - usual_bytes) * byte_ms
         deviation_ms = CAUTION * math.sqrt(encode_deviation_ms**2 + own_deviation_ms**2 + common_square)
@@ -99,6 +101,8 @@ def predict(rows: Sequence[PointCosts], wait_ms: float, budget_ms: float, state:
         share = 1.0 if interval_ms is None or cycle_ms <= interval_ms else interval_ms / cycle_ms
         score = row.ap * share
         predictions.append(
-            Prediction(row, wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server_ms, cautious_ms, score)
+            Prediction(
+                row, wire_bytes, wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server_ms, cautious_ms, score
+            )
         )
     return predictions

@@ -9,7 +9,8 @@ from edge_client.adaptation.prediction import Spread
 from edge_client.percentiles import percentile
 
 FRAMES = 32  # remembered
-ENOUGH = 8  # values before they are believed
+ENOUGH = 8  # values before their p90 is believed
+FEW_P90 = 1.5  # times the median: what nine of ten are taken to stay below until then
 LATEST = 5  # values whose median shows a jump after three, and a single outlier never
 PACE_SMOOTHING = 0.2
 
@@ -19,10 +20,12 @@ class RecentValues:
 
     rises: the figure may jump and stay there, as the time of a server does whose cores somebody else takes. Then
     the median of the latest few counts as soon as it is the higher one; downwards there is no hurry.
+    enough: values before there is a median.
     """
 
-    def __init__(self, rises: bool = False) -> None:
+    def __init__(self, rises: bool = False, enough: int = ENOUGH) -> None:
         self._rises = rises
+        self._enough = enough
         self._values: deque[float] = deque(maxlen=FRAMES)
         self._spread: Spread | None = None
 
@@ -32,8 +35,9 @@ class RecentValues:
             return
         self._values.append(value)
         values = list(self._values)
-        if len(values) >= ENOUGH:
-            usual, most = percentile(values, 50), percentile(values, 90)
+        if len(values) >= self._enough:
+            usual = percentile(values, 50)
+            most = percentile(values, 90) if len(values) >= ENOUGH else FEW_P90 * usual
             if self._rises:
                 usual = max(usual, percentile(values[-LATEST:], 50))
             self._spread = Spread(usual, max(usual, most))

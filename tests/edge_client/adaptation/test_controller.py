@@ -80,6 +80,29 @@ def test_a_link_is_probed_step_by_step():
     assert points == [SMALL.point, MIDDLE.point, LARGE.point, PICTURE.point]
 
 
+def test_a_step_leads_further_than_the_row_in_use_however_small_its_frames_are():
+    controller = Controller(TABLE, ControlSettings())
+    assert choose(controller, mbps=None).point == SMALL.point
+    decisions = [
+        choose(controller, 10.0 + i, context(-1000 * i), mbps=20.0, carried_bytes=carried)
+        for i, carried in enumerate([230, 230, 700, 1200, 12_000])
+    ]
+    assert [(decision.point, decision.reason) for decision in decisions] == [
+        (MIDDLE.point, "better"),
+        (LARGE.point, "better"),
+        (PICTURE.point, "better"),
+        (PICTURE.point, "steady"),
+        (PICTURE.point, "steady"),
+    ]
+
+
+def test_a_step_is_measured_by_what_this_camera_s_frames_take():
+    controller = Controller(TABLE, ControlSettings())
+    assert choose(controller, mbps=None).point == SMALL.point
+    sizes = {"rans": Spread(0.2, 0.3), "jpeg": Spread(0.2, 0.3)}  # 280, 680, 1080 and 5080 bytes with the message
+    assert choose(controller, mbps=20.0, size_load=sizes, carried_bytes=560).point == LARGE.point
+
+
 def test_a_burst_is_not_taken_for_a_rich_link():
     assert choose(mbps=20.0, app_limited=False, carried_bytes=1000).point == MIDDLE.point
     assert choose(mbps=20.0, app_limited=False, carried_bytes=5000).point == PICTURE.point

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from edge_client.adaptation.prediction import Spread
-from edge_client.adaptation.recent_values import ENOUGH, FRAMES, LATEST, FramePace, RecentValues
+from edge_client.adaptation.recent_values import ENOUGH, FEW_P90, FRAMES, LATEST, FramePace, RecentValues
 
 
 def test_a_few_values_are_not_believed():
@@ -15,6 +15,15 @@ def test_a_few_values_are_not_believed():
     for i in range(ENOUGH - 1):
         values.add(float(i))
     assert values.spread is None
+
+
+def test_a_figure_that_varies_little_may_count_from_its_first_value_on():
+    values = RecentValues(enough=1)
+    spreads = []
+    for value in (2.0, 4.0, 3.0):
+        values.add(value)
+        spreads.append(values.spread)
+    assert spreads == [Spread(2.0, 2.0 * FEW_P90), Spread(3.0, 3.0 * FEW_P90), Spread(3.0, 3.0 * FEW_P90)]
 
 
 def test_the_spread_is_median_and_p90():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -12,20 +12,28 @@ from benchmarks.harness.traces import steps, with_outages
 from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.link import CARRIED_S
-from splitnet.operating_point import LOCAL, OperatingPoint
+from edge_client.adaptation.point_table import PointCosts, PointTable
+from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 from tests.support.control_samples import PICTURE, SPLIT_TABLE, TABLE
 
 CHANGE_S = 10.0
-ROWS = {row.point: row for row in TABLE.rows}
+IMAGE_ROWS = tuple(
+    PointCosts(OperatingPoint(Codec.JPEG, 0, quality), ap, size, 1.4 * size, 10.0)
+    for quality, ap, size in ((10, 19.5, 4700), (30, 25.8, 9000), (50, 27.0, 14_000), (75, 28.0, 24_900))
+)
+ROWS = {row.point: row for row in (*IMAGE_ROWS, *TABLE.rows)}
 DEVICE = Device(lambda point: ROWS[point].encode_ms, local_ms=400.0, slowdown=1.0)
 DEADLINES_MS = pytest.mark.parametrize("deadline_ms", [200.0, 300.0])
 
 
+@dataclass(frozen=True)
 class Pictures:
-    """All of the same size."""
+    """All of the same size. ratio: over that in the table."""
+
+    ratio: float = 1.0
 
     def payload_bytes(self, position: int, point: OperatingPoint) -> int:
-        return int(ROWS[point].bytes_p50)
+        return int(self.ratio * ROWS[point].bytes_p50)
 
 
 def after_change(world: World, policy: AdaptivePolicy) -> list[FrameLog]:
@@ -46,6 +54,16 @@ def test_two_seconds_after_a_link_becomes_richer_the_best_point_is_reached(deadl
     world = World(steps([0.5, 10.0], CHANGE_S), Pictures(), DEVICE, deadline_ms, 2 * CHANGE_S)
     logs = after_change(world, AdaptivePolicy(TABLE, ControlSettings()))
     assert {log.point for log in logs if log.capture_time >= CHANGE_S + 2} == {PICTURE.point}
+
+
+@pytest.mark.parametrize("ratio", [0.14, 1.0, 2.0])
+@pytest.mark.parametrize("table", [TABLE, SPLIT_TABLE, PointTable(IMAGE_ROWS)], ids=["auto", "split", "image"])
+@pytest.mark.parametrize(("mbps", "rtt_ms"), [(1000.0, 0.3), (40.0, 30.0)])
+def test_a_second_after_the_start_on_a_free_link_the_best_point_is_reached(table, ratio, mbps, rtt_ms):
+    world = World(steps([mbps], 5.0), Pictures(ratio), DEVICE, 300.0, 5.0, rtt_ms=rtt_ms)
+    logs = simulate(world, AdaptivePolicy(table, ControlSettings()))
+    best = max(table.rows, key=lambda row: row.ap)
+    assert {log.point for log in logs if log.capture_time >= 1.0 and log.point} == {best.point}
 
 
 def test_the_width_follows_a_doubled_load_within_five_frames():

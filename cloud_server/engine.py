@@ -29,6 +29,7 @@ from cloud_server.job import (
 from cloud_server.scheduling.batch_cost import BatchCost
 from cloud_server.scheduling.batcher import Batch, Batcher, Phase
 from cloud_server.scheduling.idle_work import IdleTask, Verdict, WarmUpRun, WorkQueue, warm_up_runs
+from splitnet.codec.references import ReferenceStore
 from splitnet.errors import DrainingError, ShedError
 from splitnet.messages import Frame
 from splitnet.operating_point import Mode
@@ -102,13 +103,23 @@ class Engine(Generic[D]):
                     break
 
     def submit(
-        self, model: Model[D], frame: Frame, on_answer: Callable[[Answer], None], session: Hashable = None
+        self,
+        model: Model[D],
+        frame: Frame,
+        on_answer: Callable[[Answer], None],
+        session: Hashable = None,
+        references: ReferenceStore | None = None,
     ) -> Job[D]:
-        """Take a frame in. Called on the event loop. Raises ShedError when there is no room for it."""
+        """Take a frame in. Called on the event loop. Raises ShedError when there is no room for it.
+
+        references: the earlier frames of its session that it may build on.
+        """
         now = self._clock()
         deadline = now + frame.deadline_ms / 1000 if frame.deadline_ms else math.inf
         kind = _kind(model, frame.operating_point.mode)
-        job: Job[D] = Job(kind, now, deadline, session, model=model, frame=frame, on_answer=on_answer)
+        job: Job[D] = Job(
+            kind, now, deadline, session, model=model, frame=frame, on_answer=on_answer, references=references
+        )
         with self._changed:
             displaced = self._work.admit(job)
             job.queue_depth = self._batcher.depth
@@ -129,7 +140,7 @@ class Engine(Generic[D]):
             return
         start = self._clock()
         try:
-            job.decoded = job.model.decode(job.frame)
+            job.decoded = job.model.decode(job.frame, job.references)
         except Exception as error:
             with self._changed:
                 was_waiting = job.phase is Phase.ADMITTED  # else it gave way, and has its answer

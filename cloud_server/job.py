@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from cloud_server.scheduling.batcher import Request
+from splitnet.codec.references import ReferenceStore
 from splitnet.detections import Detections
 from splitnet.errors import DeadlineExceededError, ShedError, SplitError
 from splitnet.messages import Frame, FrameDetections, FrameError, ServerTiming
@@ -41,8 +42,11 @@ class Model(Protocol[D]):
     def blank(self, mode: Mode) -> D:
         """Return a decoded frame to warm up with."""
 
-    def decode(self, frame: Frame) -> D:
-        """Turn a payload into what a batch is made of. Called on any thread. Raises SplitError."""
+    def decode(self, frame: Frame, references: ReferenceStore | None = None) -> D:
+        """Turn a payload into what a batch is made of. Called on any thread. Raises SplitError.
+
+        references: the earlier frames of its session, on which it may build, and among which it is kept.
+        """
 
     def infer(self, mode: Mode, batch: Sequence[D]) -> list[Detections]:
         """Return the detections of each decoded frame. Called on the engine's thread only."""
@@ -55,6 +59,7 @@ class Job(Request, Generic[D]):
     model: Model[D] = field(kw_only=True)
     frame: Frame = field(kw_only=True)
     on_answer: Callable[[Answer], None] = field(kw_only=True)  # called once, on the event loop
+    references: ReferenceStore | None = None  # of its session
     decoded: D | None = None
     decode_s: float = 0.0
     queue_depth: int = 0  # when it was admitted, this one included

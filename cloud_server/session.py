@@ -13,6 +13,7 @@ import grpc
 from cloud_server.engine import Engine
 from cloud_server.job import Answer, Job, Model, error_answer
 from protos import split_inference_pb2 as pb
+from splitnet.codec.references import ReferenceStore
 from splitnet.errors import ProtocolError, SplitError
 from splitnet.messages import (
     MAX_UNANSWERED,
@@ -53,6 +54,7 @@ class Session:
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
         self._jobs: set[Job[Any]] = set()
+        self._references = ReferenceStore()
         self._frames = 0
         self._refused = 0
 
@@ -101,7 +103,9 @@ class Session:
         try:
             frame = frame_from_proto(message)
             check_fits_opening(frame, self._opening.bundle_digest)
-            job = self._engine.submit(self._model, frame, lambda answer: self._finish(job, answer), self._number)
+            job = self._engine.submit(
+                self._model, frame, lambda answer: self._finish(job, answer), self._number, self._references
+            )
         except SplitError as error:
             return error_answer(message.frame_id, message.capture_time_us, error)
         self._jobs.add(job)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_client.adaptation.load import CpuSample
 from edge_client.adaptation.policy import Decision, LatencyBreakdown, PolicyState
+from splitnet.codec.references import Reference
 from splitnet.detections import Detections
 from splitnet.messages import ServerTiming
 from splitnet.operating_point import OperatingPoint
@@ -49,6 +50,8 @@ class EncodedFrame:
     letterbox_ms: float
     network_ms: float  # encoder, gains and quantiser, or the whole detector; 0 for images
     entropy_ms: float  # symbols to bytes, or the image codec
+    reference: Reference | None = None  # what later frames may build on, once the server has answered this one
+    builds_on: int | None = None  # the frame whose changes this one is, if it does not stand alone
 
     @property
     def encode_ms(self) -> float:

@@ -24,6 +24,7 @@ from edge_client.capture.pacer import Pacer
 from edge_client.capture.source import Source
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalResult, LocalRuntime, LocalThread
+from edge_client.encoding.references import SentReferences
 from edge_client.frames import CapturedFrame, ChosenFrame, SentFrame
 from edge_client.ledger import FrameLedger
 from edge_client.output.sinks import Sink, SinkThread
@@ -111,6 +112,7 @@ class Pipeline:
         self._ledger = FrameLedger(policy, settings.deadline_ms, clock, local is not None, self._sinks.record)
         self._mailbox: Mailbox[CapturedFrame] = Mailbox(settings.max_in_flight, self._ledger.overtaken)
         self._local = None if local is None else LocalThread(local, self._post_detected, self._overtaken_locally)
+        self._references = SentReferences()
         self._uplink = self._uplink_to(settings, clock, backoff) if settings.servers else None
         self._stopped = threading.Event()
         self._stopping = asyncio.Event()
@@ -124,7 +126,8 @@ class Pipeline:
         opener = staggered(open_one) if urgent or len(settings.servers) > 1 else staggered(open_one, None)
         needed = not (self._works_offline and self._local)
         limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s, needed)
-        return Uplink(limits, opening, self._ledger, self._mailbox, self._sinks.put, clock, backoff or usual, opener)
+        parts = (self._ledger, self._mailbox, self._sinks.put, clock, backoff or usual, opener, self._references)
+        return Uplink(limits, opening, *parts)
 
     @property
     def statistics(self) -> RunStatistics:
@@ -215,7 +218,10 @@ class Pipeline:
         """Do with a frame as was chosen; only what is sent keeps its place on the link."""
         point = chosen.decision.point
         if point.is_sent:
-            encoded = self._encoder.encode(chosen.frame.image, point)
+            frame = chosen.frame
+            encoded = self._encoder.encode(frame.image, point, frame.frame_id, self._references)
+            if encoded.reference is not None:
+                self._references.sent(encoded.reference)
             self._ledger.encoded(chosen, encoded)
             assert self._loop is not None and self._uplink is not None
             self._loop.call_soon_threadsafe(self._uplink.send, SentFrame(chosen, encoded))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from edge_client.backoff import Backoff
 from edge_client.capture.mailbox import Mailbox
+from edge_client.encoding.references import SentReferences
 from edge_client.frames import CapturedFrame, FrameResult, SentFrame
 from edge_client.ledger import FrameLedger
 from edge_client.transport.connection import Connection
@@ -49,6 +50,7 @@ class Uplink:
         clock: Callable[[], float],
         backoff: Backoff,
         opener: FirstOpener,
+        references: SentReferences,
     ) -> None:
         """Take what to call with each result and the function that frees its frame's place."""
         self._settings = settings
@@ -56,6 +58,7 @@ class Uplink:
         self._mailbox = mailbox
         self._deliver = deliver
         self._clock = clock
+        self._references = references
         self._in_flight = InFlight(self._give_up)
         self._connection = Connection(settings.servers, opening, self, backoff, opener, settings.needed)
 
@@ -109,14 +112,16 @@ class Uplink:
         age_ms = (self._clock() - frame.capture_time) * 1000
         return max(1, int(self._settings.deadline_ms - age_ms))
 
-    def link_up(self, server: str) -> None:
+    def link_up(self, server: str, references_kept: int) -> None:
         """Let frames go: a session is open."""
+        self._references.allow(references_kept)
         self._ledger.link_up(server)
         self._mailbox.resume()
 
     def link_down(self) -> None:
         """Let no frames go; those under way are lost."""
         self._mailbox.pause()
+        self._references.forget()
         self._ledger.link_down()
         self._lose_all()
 
@@ -137,12 +142,14 @@ class Uplink:
     def _answer(self, reply: FrameDetections) -> None:
         sent = self._in_flight.pop(reply.frame_id)
         if sent is not None:  # else it was given up already
+            self._references.answered(reply.frame_id)
             self._deliver(self._ledger.answered(sent, reply), self._mailbox.release)
 
     def _refuse(self, reply: FrameError) -> None:
         sent = self._in_flight.pop(reply.frame_id)
         if sent is None:
             return
+        self._references.forget()
         if self._ledger.refused(sent, reply):  # later ones are only counted
             kind = reply.status.name.lower()
             logger.warning("the server refused frame %d (%s): %s", reply.frame_id, kind, reply.message)

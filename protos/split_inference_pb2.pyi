@@ -103,14 +103,16 @@ class BundleDescription(_message.Message):
     def __init__(self, input_size: _Optional[int] = ..., stride: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., widths: _Optional[int] = ..., qualities: _Optional[int] = ..., score_threshold: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ...) -> None: ...
 
 class SessionLimits(_message.Message):
-    __slots__ = ("max_frames_in_flight", "max_payload_bytes", "max_image_pixels")
+    __slots__ = ("max_frames_in_flight", "max_payload_bytes", "max_image_pixels", "max_references")
     MAX_FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
+    MAX_REFERENCES_FIELD_NUMBER: _ClassVar[int]
     max_frames_in_flight: int
     max_payload_bytes: int
     max_image_pixels: int
-    def __init__(self, max_frames_in_flight: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ...) -> None: ...
+    max_references: int
+    def __init__(self, max_frames_in_flight: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_references: _Optional[int] = ...) -> None: ...
 
 class OperatingPoint(_message.Message):
     __slots__ = ("codec", "width", "quality")

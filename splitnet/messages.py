@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from splitnet.codec.references import MAX_REFERENCES
 from splitnet.detections import Detections
 from splitnet.operating_point import Codec, OperatingPoint
 
@@ -52,6 +53,7 @@ class SessionLimits:
     max_frames_in_flight: int = MAX_UNANSWERED
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    max_references: int = MAX_REFERENCES  # earlier frames that a frame may build on; 0: the server keeps none
 
 
 @dataclass(frozen=True)

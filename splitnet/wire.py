@@ -302,7 +302,9 @@ def _description_from_proto(message: pb.BundleDescription) -> BundleDescription:
 
 
 def _limits_from_proto(message: pb.SessionLimits) -> SessionLimits:
-    return SessionLimits(message.max_frames_in_flight, message.max_payload_bytes, message.max_image_pixels)
+    return SessionLimits(
+        message.max_frames_in_flight, message.max_payload_bytes, message.max_image_pixels, message.max_references
+    )
 
 
 def _error_to_proto(reply: FrameError) -> pb.FrameError:

@@ -16,6 +16,7 @@ from cloud_server.compute.onnx_module import OnnxModule
 from cloud_server.compute.tuning import Tuning
 from splitnet.bundle import ServerBundle
 from splitnet.codec.image_codec import decompress_image, decompress_whole_image
+from splitnet.codec.references import ReferenceStore
 from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox
@@ -115,13 +116,17 @@ class BundleModel:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return CudaGraphModule(module) if self._tuning.cuda_graphs and self._device.type == "cuda" else module
 
-    def decode(self, frame: Frame) -> DecodedFrame:
-        """Undo the entropy or image coding; a whole image is fitted, too. Raises BitstreamError."""
+    def decode(self, frame: Frame, references: ReferenceStore | None = None) -> DecodedFrame:
+        """Undo the entropy or image coding; a whole image is fitted, too. Raises BitstreamError.
+
+        references: earlier frames of the same session, on which features may build; they are kept there, too.
+        """
         if frame.whole_image:
             return self._fitted(frame)
         letterbox = Letterbox.fit(frame.frame_width, frame.frame_height, self._side(frame.operating_point))
-        decode = self._symbols if frame.operating_point.mode is Mode.SPLIT else self._canvas
-        return DecodedFrame(decode(frame, letterbox), frame.operating_point, letterbox)
+        if frame.operating_point.mode is Mode.SPLIT:
+            return DecodedFrame(self._symbols(frame, letterbox, references), frame.operating_point, letterbox)
+        return DecodedFrame(self._canvas(frame, letterbox), frame.operating_point, letterbox)
 
     @torch.inference_mode()
     def raw(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
@@ -172,8 +177,9 @@ class BundleModel:
         except ConfigError as error:
             raise BitstreamError(f"the frame says {point}, but {error}") from None
 
-    def _symbols(self, frame: Frame, letterbox: Letterbox) -> NDArray[np.int16]:
-        header, symbols = self._bundle.codec.decompress(frame.payload)
+    def _symbols(self, frame: Frame, letterbox: Letterbox, references: ReferenceStore | None) -> NDArray[np.int16]:
+        latent = self._bundle.codec.decode(frame.payload, references)
+        header, symbols = latent.header, latent.symbols
         sent = (header.codec, header.width, header.quality)
         point = frame.operating_point
         if sent != (point.codec, point.width, point.quality):
@@ -181,6 +187,8 @@ class BundleModel:
             raise BitstreamError(f"the frame says {point}, its bitstream {inside}: send what you encoded")
         height, width = letterbox.canvas_height // LATENT_STRIDE, letterbox.canvas_width // LATENT_STRIDE
         _check_shape(frame, symbols.shape, (self._bundle.manifest.latent_channels, height, width))
+        if references is not None and self._bundle.codec.changes is not None:
+            references.put(latent.as_reference(frame.frame_id))
         return symbols
 
     def _fitted(self, frame: Frame) -> DecodedFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ import cv2
 
 from edge_client.encoding.backends import TORCH, start_backend
 from edge_client.encoding.idle_memory import release_idle_memory
+from edge_client.encoding.latent_coder import LatentCoder
+from edge_client.encoding.references import SentReferences
 from edge_client.frames import EncodedFrame, Image
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
@@ -32,6 +33,7 @@ class EncoderRuntime:
         """Take a device half. backend: what runs it already (see `backends`)."""
         self.backend = backend
         self._bundle = bundle
+        self._coder = LatentCoder(bundle)
         self._clock = clock
 
     @property
@@ -39,11 +41,14 @@ class EncoderRuntime:
         """What the bundle says of itself."""
         return self._bundle.manifest
 
-    def encode(self, image: Image, point: OperatingPoint) -> EncodedFrame:
+    def encode(
+        self, image: Image, point: OperatingPoint, frame_id: int = 0, references: SentReferences | None = None
+    ) -> EncodedFrame:
         """Encode a frame (H, W, 3) uint8 BGR of any size at an operating point of this bundle.
 
-        A frame that would be far larger than pictures are at this point is sent at a lower quality: the result's
-        point is the one that it was encoded at.
+        references: what the server holds of its session; a frame that is cheaper as changes against that is coded so.
+        A frame that would be far larger than images are at this point is sent at a lower quality: the result's point
+        is the one that it was encoded at.
         """
         begin = self._clock()
         height, width = image.shape[:2]
@@ -54,18 +59,11 @@ class EncoderRuntime:
             coded = self._clock()
             return EncodedFrame(point, payload, _ms(begin, fitted), 0.0, _ms(fitted, coded))
         latent = self._bundle.encoder.latent(canvas, point.width)
-        symbols = self._bundle.encoder.quantise(latent, point.width, point.quality)
         encoded = self._clock()
-        payload, quality = self._bundle.codec.compress_capped(
-            symbols,
-            point.width,
-            point.quality,
-            lambda coarser: self._bundle.encoder.quantise(latent, point.width, coarser),
-            point.codec,
-        )
+        code = self._coder.code(latent, point, frame_id, references)
         coded = self._clock()
-        sent = replace(point, quality=quality)
-        return EncodedFrame(sent, payload, _ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
+        times = (_ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
+        return EncodedFrame(code.point, code.payload, *times, code.reference, code.builds_on)
 
     def check(self, point: OperatingPoint) -> None:
         """Raise ConfigError if the bundle has no such operating point."""

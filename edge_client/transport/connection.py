@@ -24,8 +24,8 @@ FINISH_TIMEOUT_S = 1.0  # how long the server may take to close a finished strea
 class Listener(Protocol):
     """Is told what happens on the link, in the event loop's thread."""
 
-    def link_up(self, server: str) -> None:
-        """Learn that a session is open, and with whom."""
+    def link_up(self, server: str, references_kept: int) -> None:
+        """Learn that a session is open, with whom, and how many frames it keeps to build on."""
         ...
 
     def link_down(self) -> None:
@@ -112,7 +112,7 @@ class Connection:
         async with self._opener(self._tried, self._opening) as session:
             self._session = session
             self._say_up(session.server)
-            self._listener.link_up(session.server)
+            self._listener.link_up(session.server, session.references_kept)
             try:
                 await self._listen(session)
             finally:

@@ -40,6 +40,13 @@ class Session:
         self._server = server
         self._outbox: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._aborted = False
+        self._opened: SessionOpened | None = None
+
+    @property
+    def references_kept(self) -> int:
+        """The number of frames that the server keeps for later ones to build on; 0 if it does not say."""
+        limits = None if self._opened is None else self._opened.limits
+        return 0 if limits is None else limits.max_references
 
     @property
     def server(self) -> str:
@@ -54,6 +61,7 @@ class Session:
         if not isinstance(reply, SessionOpened):
             raise ProtocolError("the server did not open the session: check that --server is a cloud-server")
         _check(reply, opening)
+        self._opened = reply
         return reply
 
     def send(self, frame: Frame) -> None:

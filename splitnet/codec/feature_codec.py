@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import zstandard
@@ -19,6 +20,14 @@ from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
 
 ZSTD_LEVEL = 3
+
+
+class CappedBitstream(NamedTuple):
+    """A bitstream within its cap, the quality that it has come down to, and the symbols (C, H, W) that it holds."""
+
+    payload: bytes
+    quality: int
+    symbols: NDArray[np.int16]
 
 
 class FeatureCodec:
@@ -83,8 +92,8 @@ class FeatureCodec:
         quality: int,
         coarser: Callable[[int], NDArray[np.int16]],
         codec: Codec = Codec.RANS,
-    ) -> tuple[bytes, int]:
-        """Return a bitstream of no more than `byte_cap(width, quality)` bytes, and the quality it has come down to.
+    ) -> CappedBitstream:
+        """Return a bitstream of no more than `byte_cap(width, quality)` bytes.
 
         coarser: returns the same latent's symbols (C, H, W) at a lower quality. What is too large even at the lowest
         one (noise, test patterns) is drawn towards the tables' likeliest symbols until it fits. Raise as `compress`.
@@ -99,7 +108,7 @@ class FeatureCodec:
             times += 1
             nearer = halved(symbols, self.model.likeliest[width - 1, quality, : len(symbols)], times)
             payload = self.compress(nearer, width, quality, codec)
-        return payload, quality
+        return CappedBitstream(payload, quality, nearer if times else symbols)
 
     def decompress(self, bitstream: bytes) -> tuple[Header, NDArray[np.int16]]:
         """Return the header and the symbols (C, H, W) int16 of a bitstream that stands alone.

@@ -91,7 +91,7 @@ async def test_an_idle_task_is_due_as_soon_as_the_last_frame_turns_out_to_be_und
     model, other = FakeModel(), FakeModel("cd" * 32)
     held, entered = threading.Event(), threading.Event()
 
-    def decode(one: Frame) -> bytes:
+    def decode(one: Frame, references: object = None) -> bytes:
         entered.set()
         assert held.wait(10)
         return FakeModel.decode(model, one)

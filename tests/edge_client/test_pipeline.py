@@ -32,7 +32,7 @@ class FakeEncoder:
 
     manifest = SimpleNamespace(digest=DIGEST)
 
-    def encode(self, image, point):
+    def encode(self, image, point, frame_id=0, references=None):
         return EncodedFrame(point, bytes([int(image[0, 0, 0]) + 1]), 0.1, 0.2, 0.3)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from splitnet.codec.references import ReferenceStore
 from splitnet.detections import Detections
 from splitnet.errors import BitstreamError, BundleMismatchError
 from splitnet.messages import BundleDescription, Frame
@@ -46,7 +47,7 @@ class FakeModel:
     def blank(self, mode: Mode) -> bytes:
         return BLANK
 
-    def decode(self, frame: Frame) -> bytes:
+    def decode(self, frame: Frame, references: ReferenceStore | None = None) -> bytes:
         if frame.payload == BAD:
             raise BitstreamError("these bytes are not a bitstream")
         if frame.payload == BUG:

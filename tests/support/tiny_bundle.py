@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from splitnet.bundle import BundleParts, save_bundle
+from splitnet.codec.change_contexts import CHANGE_CONTEXTS, FLAG_CONTEXTS
+from splitnet.codec.change_model import ChangeModel
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.manifest import Manifest
 from splitnet.nn.decoder import Decoder, DecoderSpec
@@ -31,7 +33,7 @@ def write_tiny_bundle(folder: Path, seed: int = 0, split_point: str = "dark3") -
     rest = YOLOX("yolox-nano", CLASSES, split_point)
     decoder = Decoder(DECODER, CHANNELS, "yolox-nano", split_point)
     server = ServerHalf(decoder, rest, 1 / gains, INPUT_SIZE)
-    parts = BundleParts(manifest, encoder, gains, _laplacian_tables(), server, detector)
+    parts = BundleParts(manifest, encoder, gains, _laplacian_tables(), server, detector, _change_tables())
     return save_bundle(folder, parts)
 
 
@@ -40,3 +42,9 @@ def _laplacian_tables() -> EntropyModel:
     rows = [np.round(1000 * np.exp(-symbols / (1.0 + quality))) for quality in range(QUALITIES)]
     counts = np.array(rows, np.int64)[None, :, None, :]
     return EntropyModel.fit(np.broadcast_to(counts, (WIDTHS, QUALITIES, CHANNELS, 33)).copy())
+
+
+def _change_tables() -> ChangeModel:
+    flags = np.broadcast_to([90, 10], (QUALITIES, FLAG_CONTEXTS, 2))
+    changes = np.round(1000 * np.exp(-2.0 * np.abs(np.arange(-4, 5)))).astype(np.int64)
+    return ChangeModel.fit(flags, np.broadcast_to(changes, (QUALITIES, CHANNELS, CHANGE_CONTEXTS, 9)).copy())

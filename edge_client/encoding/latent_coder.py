@@ -1,0 +1,87 @@
+"""A latent becomes a bitstream: whole, or as changes against a frame that the server holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_client.encoding.references import SentReferences
+from splitnet.codec.byte_cap import CAP_FACTOR
+from splitnet.codec.change_coder import changed_positions
+from splitnet.codec.references import Reference
+from splitnet.operating_point import Codec, OperatingPoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from splitnet.bundle import DeviceBundle
+
+HYSTERESIS = 0.25  # of a step: a symbol of the reference stays while the latent is so much beyond its half step
+WORTHWHILE = 0.7  # of a whole frame's bytes: changes that take more are coded both ways, and the shorter one is sent
+
+
+@dataclass(frozen=True)
+class CodedLatent:
+    """A bitstream, and what it leaves behind at the server."""
+
+    point: OperatingPoint  # its quality may be below what was asked
+    payload: bytes
+    reference: Reference | None  # None: nothing can build on it
+    builds_on: int | None  # the frame whose changes it is
+
+
+class LatentCoder:
+    """Codes the latents of one bundle. One thread at a time."""
+
+    def __init__(self, bundle: DeviceBundle) -> None:
+        self._encoder, self._codec = bundle.encoder, bundle.codec
+        self._whole_bytes: dict[tuple[int, int], int] = {}  # of the last whole frame at each width and quality
+
+    def code(
+        self, latent: Tensor, point: OperatingPoint, frame_id: int = 0, references: SentReferences | None = None
+    ) -> CodedLatent:
+        """Return the shorter bitstream of a latent (C, h, w) at a split operating point of this bundle."""
+        if references is None or self._codec.changes is None or point.codec is not Codec.RANS:
+            return self._whole(latent, point, frame_id)
+        base = references.best(point.width)
+        if base is None or base.symbols.shape != tuple(latent.shape):
+            return self._whole(latent, point, frame_id)
+        changes = self._changes(latent, point, frame_id, base)
+        expected = self._whole_bytes.get((point.width, point.quality), self._expected(point))
+        if len(changes.payload) <= WORTHWHILE * expected:
+            return changes
+        return min(changes, self._whole(latent, point, frame_id), key=lambda coded: len(coded.payload))
+
+    def _expected(self, point: OperatingPoint) -> float:
+        return self._codec.byte_cap(point.width, point.quality) / CAP_FACTOR
+
+    def _whole(self, latent: Tensor, point: OperatingPoint, frame_id: int) -> CodedLatent:
+        width = point.width
+        capped = self._codec.compress_capped(
+            self._encoder.quantise(latent, width, point.quality),
+            width,
+            point.quality,
+            lambda coarser: self._encoder.quantise(latent, width, coarser),
+            point.codec,
+        )
+        self._whole_bytes[width, capped.quality] = len(capped.payload)
+        unchanged = np.zeros(capped.symbols.shape[1:], np.uint8)
+        reference = self._reference(frame_id, width, capped.quality, capped.symbols, unchanged)
+        return CodedLatent(replace(point, quality=capped.quality), capped.payload, reference, None)
+
+    def _changes(self, latent: Tensor, point: OperatingPoint, frame_id: int, base: Reference) -> CodedLatent:
+        assert self._codec.changes is not None
+        fitted = self._codec.changes.fitted(base, point.quality)
+        width, quality = point.width, point.quality
+        symbols = self._encoder.quantise_near(latent, width, quality, fitted.symbols, HYSTERESIS)
+        payload = self._codec.changes.compress(symbols, width, quality, base)
+        reference = self._reference(frame_id, width, quality, symbols, changed_positions(symbols, fitted))
+        return CodedLatent(point, payload, reference, base.frame_id)
+
+    def _reference(
+        self, frame_id: int, width: int, quality: int, symbols: NDArray[np.int16], changed: NDArray[np.uint8]
+    ) -> Reference | None:
+        return None if self._codec.changes is None else Reference(frame_id, width, quality, symbols, changed)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splitnet.codec.change_coder import changed_positions, in_context
+from splitnet.codec.change_coder import in_context
 from splitnet.codec.change_contexts import CHANGE_CONTEXTS, FLAG_CONTEXTS
 from splitnet.codec.change_model import ChangeModel
-from splitnet.codec.references import Reference
+from splitnet.codec.references import Reference, changed_positions
 from splitnet.nn.split_detector import DeviceHalf
 
 CHANGE_RADIUS = 31  # changes beyond are escapes anyway

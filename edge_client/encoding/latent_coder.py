@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from edge_client.encoding.references import SentReferences
 from splitnet.codec.byte_cap import CAP_FACTOR
-from splitnet.codec.change_coder import changed_positions
-from splitnet.codec.references import Reference
+from splitnet.codec.references import Reference, changed_positions
 from splitnet.operating_point import Codec, OperatingPoint
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from splitnet.codec import bitstream as wire
 from splitnet.codec.bitstream import CHANGES, Header
-from splitnet.codec.change_coder import ChangeTables, changed_positions, decode_changes, encode_changes, warm_up
+from splitnet.codec.change_coder import ChangeTables, decode_changes, encode_changes, warm_up
 from splitnet.codec.change_model import ChangeModel
 from splitnet.codec.entropy_model import EntropyModel
-from splitnet.codec.references import ID_MASK, RATIO_BITS, Reference, ReferenceStore, fitted
+from splitnet.codec.references import ID_MASK, RATIO_BITS, Reference, ReferenceStore, changed_positions, fitted
 from splitnet.errors import BitstreamError, BundleError, MissingReferenceError
 from splitnet.operating_point import Codec
 

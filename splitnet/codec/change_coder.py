@@ -107,11 +107,6 @@ def in_context(
     return values[:count], contexts[:count]
 
 
-def changed_positions(symbols: NDArray[np.int16], reference: Reference) -> NDArray[np.uint8]:
-    """Return 1 where any of the symbols (C, H, W) differs from the reference's, else 0, as (H, W)."""
-    return np.asarray((symbols != reference.symbols).any(axis=0), np.uint8)
-
-
 def warm_up(tables: ChangeTables) -> None:
     """Compile the loops or load them from numba's cache."""
     still = Reference(1, 1, 0, np.zeros((1, 1, 1), np.int16), np.zeros((1, 1), np.uint8))

@@ -60,6 +60,11 @@ def fitted(reference: Reference, ratio: NDArray[np.int64], shift: tuple[int, int
     return Reference(reference.frame_id, reference.width, reference.quality, symbols, changed)
 
 
+def changed_positions(symbols: NDArray[np.int16], reference: Reference) -> NDArray[np.uint8]:
+    """Return 1 where any of the symbols (C, H, W) differs from the reference's, else 0, as (H, W)."""
+    return np.asarray((symbols != reference.symbols).any(axis=0), np.uint8)
+
+
 class ReferenceStore:
     """The newest few frames of one session that may be references. Any thread may use it."""
 

@@ -11,7 +11,9 @@ from splitnet.errors import ConfigError
 from splitnet.settings import option
 from training.data.class_names import read_class_names
 from training.data.hold_out import Halves, hold_out_blocks, hold_out_videos
-from training.data.label_folders import Converted, ConvertedImage, read_voc, read_yolo, write_coco
+from training.data.label_folders import Converted, ConvertedImage, write_coco
+from training.data.voc import read_voc
+from training.data.yolo import read_yolo
 
 log = logging.getLogger(__name__)
 

@@ -1,53 +1,41 @@
-"""Read the names of YOLO classes: a name a line, or the `names` of a data.yaml in its usual forms."""
+"""The names of YOLO classes: a name a line, or the `names` of a data.yaml."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+import yaml
+
 from splitnet.errors import ConfigError
+from training.data.folders import read_text
 
 MAX_BYTES = 1_000_000
-_NUMBERED = re.compile(r"\s+(\d+)\s*:\s*(.+)")
-_LISTED = re.compile(r"\s*-\s*(.+)")
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Return the names in order of their numbers; ConfigError if there are none, or one is there twice."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path} is over {MAX_BYTES} bytes: not a list of classes")
-        lines = path.read_text().splitlines()
+        text = read_text(path, MAX_BYTES)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    names = _from_yaml(lines) if path.suffix in (".yaml", ".yml") else [line.strip() for line in lines if line.strip()]
+        raise ConfigError(f"{path} cannot be read as a list of classes: {error}") from error
+    is_yaml = path.suffix.lower() in (".yaml", ".yml")
+    names = _from_yaml(text, path) if is_yaml else [line.strip() for line in text.splitlines() if line.strip()]
     if not names or len(set(names)) != len(names):
         what = "a class twice" if names else "no classes"
         raise ConfigError(f"{path} has {what}; write one name a line into a .txt and give that")
     return tuple(names)
 
 
-def _from_yaml(lines: list[str]) -> list[str]:
-    """Return `names` of the three forms in use; nothing if it is another one."""
-    start = next((i for i, line in enumerate(lines) if line.startswith("names:")), None)
-    if start is None:
+def _from_yaml(text: str, path: Path) -> list[str]:
+    """Return the entries of `names`, a list or a mapping from 0 on; nothing if it is something else."""
+    try:
+        # Every scalar is a text: to YAML, a class named "no" or "1" would be a truth value or a number.
+        content = yaml.load(text, yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict):
+        names = [names.get(str(number)) for number in range(len(names))]
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
         return []
-    inline = lines[start].removeprefix("names:").strip()
-    if inline:
-        return [_plain(word) for word in inline.strip("[]").split(",")] if inline.startswith("[") else []
-    numbered: dict[int, str] = {}
-    listed = []
-    for line in lines[start + 1 :]:
-        if match := _LISTED.fullmatch(line):
-            listed.append(_plain(match[1]))
-        elif match := _NUMBERED.fullmatch(line):
-            numbered[int(match[1])] = _plain(match[2])
-        else:
-            break
-    if listed or sorted(numbered) != list(range(len(numbered))):
-        return listed
-    return [numbered[i] for i in range(len(numbered))]
-
-
-def _plain(text: str) -> str:
-    return text.strip().strip("'\"")
+    return [name.strip() for name in names]

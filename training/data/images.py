@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import queue
+import re
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -17,10 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splitnet.errors import ConfigError
+from splitnet import image_file
+from splitnet.errors import ConfigError, ImageFileError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
+from training.data.coco_file import read_json
+from training.data.folders import files_below, is_image, is_other_image
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+COCO_NAME = re.compile(r"(?:COCO_\w+_)?(\d{12})")  # 2014 and 2017, without the suffix
 MIN_SIDE = 64  # pixels; smaller images teach nothing
 # Upright or not, and the short side's share of the long one: squares, 4:3 twice as often, portraits.
 CANVASES = ((False, 1.0), (False, 0.75), (False, 0.75), (True, 0.75))
@@ -31,46 +35,48 @@ Image = NDArray[np.uint8]
 
 
 def find_images(folders: Sequence[Path], exclude: Sequence[Path] = ()) -> list[Path]:
-    """Return the images below the folders, without those that evaluation annotations name.
+    """Return the images below the folders, linked ones too, without those that evaluation annotations name.
 
-    exclude: COCO annotation files. An image is dropped if the number in its name is the number of an
-    excluded one, whatever the prefix (val2017 lies inside val2014), or its name if there is no number. ConfigError
-    if a folder is not there or nothing is left.
+    exclude: COCO annotation files. An image is dropped if its file name is that of an excluded one, whatever its folder
+    and suffix; one of COCO's also if it has the number of an excluded one of COCO's, since val2017 lies inside val2014.
+    ConfigError if a folder is not there or nothing is left.
     """
     absent = [folder for folder in folders if not folder.is_dir()]
     if absent:
         raise ConfigError(f"{absent[0]} is not a folder of images")
-    banned = {key for path in exclude for key in _image_keys(path)}
-    found = [p for folder in folders for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
-    kept = [p for p in found if _key(p.stem) not in banned]
+    banned = {key for path in exclude for stem in _excluded_stems(path) for key in _keys(stem)}
+    files = [path for folder in folders for path in files_below(folder)]
+    found = [path for path in files if is_image(path)]
+    kept = [path for path in found if banned.isdisjoint(_keys(path.stem))]
     if not kept:
         names = ", ".join(map(str, folders)) or "no folder at all"
         raise ConfigError(f"no images in {names} ({len(found)} excluded as evaluation images)")
     log.info("%d images, %d excluded", len(kept), len(found) - len(kept))
+    others = Counter(path.suffix.lower() for path in files if is_other_image(path))
+    for suffix, count in others.items():
+        log.warning("%d images are of a kind that is not read (%s)", count, suffix)
     return kept
 
 
-def _image_keys(annotations: Path) -> Iterator[int | str]:
-    try:
-        names = [str(image["file_name"]) for image in json.loads(annotations.read_text())["images"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{annotations} is not a COCO annotation file: {error!r}") from error
-    yield from (_key(Path(name).stem) for name in names)
+def _excluded_stems(annotations: Path) -> Iterator[str]:
+    for image in read_json(annotations, ["images"])["images"]:
+        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str):
+            raise ConfigError(f"{annotations} is not a COCO annotation file: an image has no file name")
+        yield PurePosixPath(image["file_name"].replace("\\", "/")).stem
 
 
-def _key(stem: str) -> int | str:
-    """Return the number that a name ends with, or the name itself."""
-    digits = stem.rsplit("_", 1)[-1]
-    return int(digits) if digits.isdecimal() else stem
+def _keys(stem: str) -> set[str | int]:
+    """Return what an image is known by: its name, and of COCO's images their number."""
+    number = COCO_NAME.fullmatch(stem)
+    return {stem, int(number[1])} if number else {stem}
 
 
 def read_image(path: Path) -> Image | None:
     """Return an image as BGR (H, W, 3) uint8, or None if it is unreadable."""
     try:
-        decoded = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # its header claims more pixels than the library takes
+        return image_file.read_image(path)
+    except ImageFileError:
         return None
-    return None if decoded is None else decoded.astype(np.uint8, copy=False)
 
 
 @dataclass(frozen=True)

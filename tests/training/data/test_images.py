@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import cv2
@@ -57,7 +59,7 @@ def test_a_folder_named_twice_counts_twice(folder):
     [
         ("COCO_val2014_000000000139.jpg", "000000000139.jpg"),
         ("000000000139.jpg", "COCO_val2014_000000000139.jpg"),
-        ("139.png", "val2017/000000000139.jpg"),
+        ("000000000139.png", "val2017/000000000139.jpg"),
         ("COCO_train2014_000000000139.jpg", "COCO_val2014_000000000139.jpg"),
     ],
 )
@@ -259,9 +261,39 @@ def test_a_stream_with_nothing_to_do_is_refused(folder, images, batch_size, thre
         CropStream(paths, SPEC, batch_size, seed=0, threads=threads)
 
 
-def test_a_image_larger_than_the_library_takes_counts_as_unreadable(folder, monkeypatch):
-    def refuse(*_: object) -> None:
-        raise cv2.error("too many pixels")
+def test_an_image_of_too_many_pixels_counts_as_unreadable_and_is_not_unfolded(tmp_path, monkeypatch):
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    monkeypatch.setattr(cv2, "imread", refuse)
-    assert images.read_image(folder / "0.png") is None
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(30_001)))
+    (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was unfolded"))
+    assert images.read_image(tmp_path / "0.png") is None
+
+
+def test_frames_of_other_videos_are_not_excluded_for_their_numbers(tmp_path):
+    for camera in "ABC":
+        for frame in range(8):
+            (tmp_path / f"cam{camera}_{frame:04}.jpg").touch()
+    annotations = write_annotations(tmp_path / "val.json", "camC_0000.jpg", "camC_0003.png")
+    kept = {path.stem for path in find_images([tmp_path], [annotations])}
+    assert len(kept) == 22
+    assert not kept & {"camC_0000", "camC_0003"}
+
+
+def test_images_come_in_the_order_of_their_numbers_and_out_of_linked_folders_too(tmp_path):
+    for name in ("day/10.jpg", "day/9.jpg", "other/2.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "day" / "linked").symlink_to(tmp_path / "other")
+    (tmp_path / "other" / "back").symlink_to(tmp_path / "day")
+    found = [path.relative_to(tmp_path / "day").as_posix() for path in find_images([tmp_path / "day"])]
+    assert found == ["9.jpg", "10.jpg", "linked/2.jpg"]
+
+
+def test_images_of_kinds_that_are_not_read_are_counted(tmp_path, caplog):
+    for name in ("a.bmp", "b.heic", "c.HEIC", "d.gif", "e.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images([tmp_path])] == ["a.bmp"]
+    assert "2 images are of a kind that is not read (.heic)" in caplog.text

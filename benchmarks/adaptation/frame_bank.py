@@ -15,7 +15,7 @@ from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.operating_point import OperatingPoint
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import FOLDER, DetectionCache, code_digest, detection_cache_of
+from training.evaluation.detection_cache import DetectionCache, cache_folder, code_digest, detection_cache_of
 from training.evaluation.measure import measure_points, with_local
 
 
@@ -26,7 +26,7 @@ def frame_bank(
     limit: int | None = None,
     named: Sequence[OperatingPoint] = (),
 ) -> FrameBank:
-    """Return the bank of a bundle and labelled images; made on the first call, read from runs/ afterwards.
+    """Return the bank of a bundle and labelled images; made on the first call, read from the user's cache afterwards.
 
     named: points beside those of the manifest, which leaves out the ones that others dominate. An interrupted call is
     no loss: the next one goes on, by what it knows the server's part to answer. Raises ConfigError if images and
@@ -41,10 +41,10 @@ def frame_bank(
     labelled = LabelledSet(images, annotations, manifest.class_names, limit)
     labels = hashlib.sha256(annotations.read_bytes()).hexdigest()
     content = f"{manifest.digest} {code_digest()} {images.resolve()} {labels} {limit} {' '.join(map(str, points))}"
-    path = FOLDER / f"frame-bank-{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz"
+    path = cache_folder("frame-banks") / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz"
     if path.exists():
         return load_bank(path)
-    with detection_cache_of(manifest.digest, FOLDER) as cache:
+    with detection_cache_of(manifest.digest) as cache:
         bank = make_bank(device, load_server(bundle), labelled, points, cache)
     bank.save(path)
     return bank

@@ -1,14 +1,15 @@
-"""What a server part has answered to a payload, kept over runs: the same bytes have the same detections.
+"""What a server part has found in a payload, kept over runs: the same bytes have the same detections.
 
 Every measurement of a bundle sends the same payloads through the same networks, and these are most of its time. A
 payload is encoded anew each time, so that sizes and encode times are always measured; what comes of it is looked up.
-An interrupted measurement therefore goes on where it stopped. DetectionCache are those of the weights (by the bundle's
-digest) and of the code: whoever changes either asks anew.
+An interrupted measurement therefore goes on where it stopped. Detections are those of the weights (by the bundle's
+digest) and of the code: whoever changes either asks anew. They lie in the user's cache folder, one gigabyte at most.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 from collections.abc import Callable
 from functools import cache
@@ -17,14 +18,14 @@ from types import TracebackType
 from typing import Any
 
 import cv2
+import diskcache
 import numpy as np
+import platformdirs
 import torch
 
 from splitnet.detections import Detections
-from splitnet.errors import ConfigError
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-FOLDER = PROJECT / "runs"  # not in the repository
 DECIDING = (
     "splitnet/nn",
     "splitnet/codec",
@@ -33,56 +34,63 @@ DECIDING = (
     "training/evaluation/measure.py",
 )
 PATIENCE_S = 60.0  # with another process that writes
-COLUMNS = 6  # of an answer's rows: the box, score, label
-SCHEMA = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=NORMAL",
-    "CREATE TABLE IF NOT EXISTS cache (key BLOB PRIMARY KEY, rows BLOB NOT NULL) WITHOUT ROWID",
-)
+MAX_CACHE_BYTES = 1_000_000_000  # the oldest go first
+COLUMNS = 6  # of a row: the box, score, label
+log = logging.getLogger(__name__)
+
+
+class BytesOnly(diskcache.Disk):  # type: ignore[misc]
+    """Keys and values as they are. What only a pickle could hold is no entry of ours: it is not loaded."""
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        """Return a stored value, or None if it is of another kind."""
+        is_ours = mode in (diskcache.core.MODE_RAW, diskcache.core.MODE_BINARY)
+        return super().fetch(mode, filename, value, read) if is_ours else None
 
 
 class DetectionCache:
-    """The cache of one server part, in a file of their own. A context: it closes the file."""
+    """The detections of one server part under today's code. A context: it closes the folder's files.
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file. Raises ConfigError if it is something else."""
-        self._path = path
+    A folder that cannot be used is said, and then nothing is kept: a measurement never ends for that.
+    """
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        """Open or make the folder, which others may share. digest: of all that decides what is found."""
+        self._folder, self._digest = folder, digest
+        self._store: diskcache.Cache | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._store = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
-        except (OSError, sqlite3.Error) as error:
-            raise self._unusable(str(error)) from error
-        try:
-            for statement in SCHEMA:
-                self._execute(statement)
-        except ConfigError:
-            self._store.close()
-            raise
+            self._store = diskcache.Cache(str(folder), timeout=PATIENCE_S, disk=BytesOnly, size_limit=MAX_CACHE_BYTES)
+        except (OSError, sqlite3.Error, diskcache.Timeout) as error:
+            self._give_up(error)
 
     def get(self, question: bytes, ask: Callable[[], Detections]) -> Detections:
-        """Return what is known of a question, or ask and keep the answer. Raises ConfigError if the file is damaged."""
-        key = hashlib.sha256(question).digest()
-        found = self._execute("SELECT rows FROM cache WHERE key = ?", (key,))
-        if found:
-            return self._unpacked(found[0][0])
-        answer = ask()
-        self._execute("INSERT OR REPLACE INTO cache VALUES (?, ?)", (key, _packed(answer)))
-        return answer
+        """Return what is known of a question, or ask and keep the answer."""
+        key = hashlib.sha256(self._digest.encode() + question).digest()
+        known = self._read(key)
+        if known is None or len(known) % (4 * COLUMNS):
+            found = ask()
+            self._write(key, _packed(found))
+            return found
+        return _unpacked(known)
 
-    def _unpacked(self, rows: bytes) -> Detections:
-        if len(rows) % (4 * COLUMNS):
-            raise self._unusable(f"an answer of {len(rows)} bytes")
-        table = np.frombuffer(rows, np.float32).reshape(-1, COLUMNS)
-        return Detections(table[:, :4].copy(), table[:, 4].copy(), table[:, 5].astype(np.int32))
-
-    def _execute(self, statement: str, values: tuple[bytes, ...] = ()) -> list[Any]:
+    def _read(self, key: bytes) -> bytes | None:
         try:
-            return self._store.execute(statement, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise self._unusable(str(error)) from error
+            known = None if self._store is None else self._store.get(key)
+        except (OSError, sqlite3.Error, diskcache.Timeout) as error:
+            self._give_up(error)
+            return None
+        return known if isinstance(known, bytes) else None
 
-    def _unusable(self, reason: str) -> ConfigError:
-        return ConfigError(f"{self._path} holds no cache ({reason}); delete it to measure anew")
+    def _write(self, key: bytes, rows: bytes) -> None:
+        try:
+            if self._store is not None:
+                self._store.set(key, rows)
+        except (OSError, sqlite3.Error, diskcache.Timeout) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        log.warning("%s keeps no detections (%s); delete it, or set XDG_CACHE_HOME", self._folder, error)
+        self._store = None
 
     def __enter__(self) -> DetectionCache:
         """Return itself."""
@@ -91,14 +99,19 @@ class DetectionCache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file."""
-        self._store.close()
+        """Close the files."""
+        if self._store is not None:
+            self._store.close()
+
+
+def cache_folder(name: str) -> Path:
+    """Return where the user's caches of a kind lie: below XDG_CACHE_HOME, or ~/.cache."""
+    return Path(platformdirs.user_cache_path("slimsplit", appauthor=False)) / name
 
 
 def detection_cache_of(bundle_digest: str, folder: Path | None = None) -> DetectionCache:
-    """Return the cache of a bundle's server part under today's code, kept in a folder (runs/ if none is given)."""
-    digest = hashlib.sha256(f"{bundle_digest} {code_digest()}".encode()).hexdigest()
-    return DetectionCache((folder or FOLDER) / f"cache-{digest[:16]}.sqlite")
+    """Return the detections of a bundle's server part, kept in a folder (the user's cache if none is given)."""
+    return DetectionCache(folder or cache_folder("detections"), f"{bundle_digest} {code_digest()}")
 
 
 @cache
@@ -110,7 +123,12 @@ def code_digest() -> str:
     return hashlib.sha256(" ".join([*sources, *versions]).encode()).hexdigest()
 
 
-def _packed(answer: Detections) -> bytes:
+def _packed(found: Detections) -> bytes:
     """Return (n, COLUMNS) float32 as bytes; labels are small whole numbers, which float32 keeps exactly."""
-    columns = (answer.boxes, answer.scores[:, None], answer.labels[:, None].astype(np.float32))
+    columns = (found.boxes, found.scores[:, None], found.labels[:, None].astype(np.float32))
     return np.concatenate(columns, axis=1, dtype=np.float32).tobytes()
+
+
+def _unpacked(rows: bytes) -> Detections:
+    table = np.frombuffer(rows, np.float32).reshape(-1, COLUMNS)
+    return Detections(table[:, :4].copy(), table[:, 4].copy(), table[:, 5].astype(np.int32))

@@ -16,7 +16,6 @@ from benchmarks.__main__ import main
 from benchmarks.accuracy.backends import differences
 from benchmarks.accuracy.backends_tables import backends
 from tests.support.labelled_images import write_labelled
-from training.evaluation import detection_cache as answers
 
 RESULT = {
     "bundle": "tiny-0 0123456789ab",
@@ -42,7 +41,7 @@ RESULT = {
 
 @pytest.fixture(autouse=True)
 def _answers_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "FOLDER", tmp_path / "runs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from splitnet.manifest import MeasuredPoint, load_manifest
 from splitnet.operating_point import Codec, Mode
 from tests.support.labelled_images import write_labelled
 from tests.support.tiny_bundle import write_tiny_bundle
-from training.evaluation import detection_cache as answers
 
 BASE = MeasuredPoint(Mode.SPLIT, Codec.RANS, 1, 0, 10.0, 20.0, 1000.0, 1100.0, 5.0, 50.0)
 
@@ -106,7 +105,7 @@ def test_the_tables_name_kinds_and_bundles_and_leave_out_what_is_not_there():
 @pytest.fixture
 def bundles(tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the words of a run on two bundles and labelled images."""
-    monkeypatch.setattr(answers, "FOLDER", tmp_path / "runs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_tiny_bundle(tmp_path / "other", seed=1)
     labelled = write_labelled(tmp_path / "labelled", load_manifest(tiny_bundle).class_names)
     images = ["--images", str(labelled.parent), "--annotations", str(labelled), "--threads", "1", "--limit", "1"]

@@ -20,7 +20,6 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import load_manifest
 from tests.support.labelled_images import write_labelled
 from tests.support.tiny_bundle import write_tiny_bundle
-from training.evaluation import detection_cache as answers
 from training.evaluation.matches import ClassMatches, Matches
 from training.evaluation.measure import Tally
 
@@ -159,7 +158,7 @@ def test_a_small_image_is_scaled_up_to_where_the_detector_looks_for_it(photo):
 
 @pytest.fixture(autouse=True)
 def _own_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "FOLDER", tmp_path / "runs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import cv2
 import pytest
 
 from benchmarks.__main__ import _parser, main
-from benchmarks.adaptation import adapt, frame_bank, machine_times
+from benchmarks.adaptation import adapt, machine_times
 from benchmarks.adaptation import tables as adapt_tables
 from benchmarks.adaptation.adapt import BENCHMARK, _line, _real
 from benchmarks.adaptation.figures import frames_until_width, late_frames_after, seconds_until_best
@@ -82,7 +82,7 @@ def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, mo
     from splitnet.manifest import load_manifest
     from tests.support.labelled_images import write_labelled
 
-    monkeypatch.setattr(frame_bank, "FOLDER", tmp_path / "runs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(adapt, "measured_here", lambda bundle, images, points: TIMES)
     annotations = write_labelled(tmp_path / "pictures", load_manifest(measured_bundle).class_names)
     traces = tmp_path / "traces"

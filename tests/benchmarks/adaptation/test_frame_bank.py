@@ -71,7 +71,7 @@ def bundle(tiny_bundle: Path, tmp_path: Path, device: DeviceBundle, monkeypatch:
     """Return a bundle with measured points, whose bank goes to a folder of its own."""
     import shutil
 
-    monkeypatch.setattr(module, "FOLDER", tmp_path / "runs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, folder)
     points = tuple(
@@ -101,7 +101,7 @@ def test_a_bank_that_was_interrupted_goes_on_without_asking_the_server_again(bun
     with pytest.raises(KeyboardInterrupt):
         bank_of(bundle, labelled)
     monkeypatch.undo()
-    monkeypatch.setattr(module, "FOLDER", bundle.parent / "runs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bundle.parent / "cache"))
     monkeypatch.setattr("training.evaluation.systems.SplitSystem.raw", lambda *_: pytest.fail("asked again"))
     monkeypatch.setattr("training.evaluation.systems.ImageSystem.raw", lambda *_: pytest.fail("asked again"))
     assert bank_of(bundle, labelled).images == len(labelled.images)

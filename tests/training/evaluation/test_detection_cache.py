@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import diskcache
 import numpy as np
 import pytest
 
@@ -41,15 +42,15 @@ def never() -> Detections:
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_an_answer_is_asked_for_once_and_kept_exactly(tmp_path: Path, count: int):
     found = detections(count)
-    with DetectionCache(tmp_path / "runs" / "a.sqlite") as cache:
+    with DetectionCache(tmp_path / "deep" / "cache", "a") as cache:
         assert cache.get(b"question", lambda: found) is found
         assert same(cache.get(b"question", never), found)
-    with DetectionCache(tmp_path / "runs" / "a.sqlite") as again:
+    with DetectionCache(tmp_path / "deep" / "cache", "a") as again:
         assert same(again.get(b"question", never), found)
 
 
 def test_another_question_has_another_answer(tmp_path: Path):
-    with DetectionCache(tmp_path / "a.sqlite") as cache:
+    with DetectionCache(tmp_path / "cache", "a") as cache:
         cache.get(b"one", lambda: detections(3))
         assert len(cache.get(b"other", lambda: detections(5))) == 5
 
@@ -58,42 +59,71 @@ def test_what_asking_raises_is_raised_and_nothing_kept(tmp_path: Path):
     def fail() -> Detections:
         raise ConfigError("no such image")
 
-    with DetectionCache(tmp_path / "a.sqlite") as cache:
+    with DetectionCache(tmp_path / "cache", "a") as cache:
         with pytest.raises(ConfigError, match="no such image"):
             cache.get(b"question", fail)
         assert len(cache.get(b"question", lambda: detections(2))) == 2
 
 
-def test_another_file_is_refused_and_named(tmp_path: Path):
-    path = tmp_path / "a.sqlite"
-    path.write_bytes(b"not a database, but long enough to be taken for the header of one" * 20)
-    with pytest.raises(ConfigError, match=r"a\.sqlite holds no cache .* delete it"):
-        DetectionCache(path)
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
-    (tmp_path / "runs").touch()
-    with pytest.raises(ConfigError, match=r"a\.sqlite holds no cache"):
-        DetectionCache(tmp_path / "runs" / "a.sqlite")
-
-
-def test_a_damaged_answer_is_refused(tmp_path: Path):
-    with DetectionCache(tmp_path / "a.sqlite") as cache:
-        cache.get(b"question", lambda: detections(2))
-        cache._execute("UPDATE cache SET rows = ?", (b"12345",))
-        with pytest.raises(ConfigError, match=r"a\.sqlite holds no cache"):
-            cache.get(b"question", never)
-
-
-def test_other_weights_and_other_code_have_answers_of_their_own(tmp_path: Path, monkeypatch):
-    paths = []
-    monkeypatch.setattr(module, "DetectionCache", paths.append)
+def test_other_weights_and_other_code_have_detections_of_their_own(tmp_path: Path, monkeypatch):
+    asked = []
     for digest, code in (("a", "1"), ("b", "1"), ("a", "2"), ("a", "1")):
         monkeypatch.setattr(module, "code_digest", lambda code=code: code)
-        detection_cache_of(digest, tmp_path)
-    assert len(set(paths)) == 3
-    assert paths[0] == paths[3]
-    assert paths[0].parent == tmp_path
+        with detection_cache_of(digest, tmp_path) as cache:
+            cache.get(b"question", lambda key=(digest, code): asked.append(key) or detections(1))
+    assert asked == [("a", "1"), ("b", "1"), ("a", "2")]
+
+
+def test_it_lies_in_the_users_cache_folder(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.chdir(tmp_path)
+    with detection_cache_of("digest") as cache:
+        cache.get(b"question", lambda: detections(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["caches"]
+    assert (tmp_path / "caches" / "slimsplit" / "detections").is_dir()
+
+
+def test_a_folder_that_cannot_be_used_is_said_and_costs_nothing_else(tmp_path: Path, caplog):
+    (tmp_path / "cache").touch()
+    with DetectionCache(tmp_path / "cache", "a") as cache:
+        assert len(cache.get(b"question", lambda: detections(2))) == 2
+        assert len(cache.get(b"question", lambda: detections(3))) == 3
+    assert f"{tmp_path}/cache keeps no detections" in caplog.text
+
+
+def test_damaged_files_are_said_and_cost_nothing_else(tmp_path: Path, caplog):
+    with DetectionCache(tmp_path / "cache", "a") as cache:
+        cache.get(b"question", lambda: detections(2))
+    for path in (tmp_path / "cache").glob("cache.db*"):
+        path.write_bytes(b"not a database, but long enough to be taken for the header of one" * 20)
+    with DetectionCache(tmp_path / "cache", "a") as cache:
+        assert len(cache.get(b"question", lambda: detections(3))) == 3
+    assert "keeps no detections" in caplog.text
+
+
+@pytest.mark.parametrize("entry", [b"12345", "text", 7, None])
+def test_an_entry_of_another_kind_is_asked_for_anew(tmp_path: Path, entry):
+    with DetectionCache(tmp_path / "cache", "a") as cache:
+        cache.get(b"question", lambda: detections(2))
+        with diskcache.Cache(str(tmp_path / "cache")) as store:
+            for key in store:
+                store.set(key, entry)
+        assert len(cache.get(b"question", lambda: detections(5))) == 5
+        assert len(cache.get(b"question", never)) == 5
+
+
+class Trap:
+    def __reduce__(self):
+        return pytest.fail, ("was unpickled",)
+
+
+def test_a_cache_never_runs_code(tmp_path: Path):
+    with DetectionCache(tmp_path / "cache", "a") as cache:
+        cache.get(b"question", lambda: detections(2))
+        with diskcache.Cache(str(tmp_path / "cache")) as store:
+            for key in store:
+                store.set(key, Trap())
+        assert len(cache.get(b"question", lambda: detections(5))) == 5
 
 
 def test_all_code_that_decides_is_where_it_is_looked_for():
@@ -111,7 +141,7 @@ def labelled(tiny_bundle: Path, tmp_path: Path) -> LabelledSet:
 def test_known_answers_change_nothing_and_spare_the_server_its_part(tiny_bundle, labelled, tmp_path, monkeypatch):
     device, server = load_device(tiny_bundle), load_server(tiny_bundle)
     plain = measure_points(device, server, labelled, POINTS)
-    with DetectionCache(tmp_path / "a.sqlite") as cache:
+    with DetectionCache(tmp_path / "cache", "a") as cache:
         first = measure_points(device, server, labelled, POINTS, cache)
         for part in (SplitSystem, ImageSystem):
             monkeypatch.setattr(part, "raw", lambda *_: pytest.fail("asked again"))
@@ -134,8 +164,8 @@ def test_an_interrupted_measurement_goes_on(tiny_bundle, labelled, tmp_path, mon
         return raw(self, payload, box)
 
     monkeypatch.setattr(SplitSystem, "raw", interrupted)
-    with DetectionCache(tmp_path / "a.sqlite") as cache, pytest.raises(KeyboardInterrupt):
+    with DetectionCache(tmp_path / "cache", "a") as cache, pytest.raises(KeyboardInterrupt):
         measure_points(device, server, labelled, POINTS[:1], cache)
-    with DetectionCache(tmp_path / "a.sqlite") as cache:
+    with DetectionCache(tmp_path / "cache", "a") as cache:
         measure_points(device, server, labelled, POINTS[:1], cache)
     assert len(asked) == 2 + (len(labelled.images) - 1)  # the first image is known

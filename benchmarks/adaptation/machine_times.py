@@ -45,8 +45,8 @@ class MachineTimes:
 def measured_here(bundle: Path, images: Path, points: Sequence[OperatingPoint]) -> MachineTimes:
     """Measure a bundle's two halves. points: those of the device beside the ones that its profile has anyway.
 
-    The machine should have nothing else to do. Raises ConfigError for a point that the bundle does not have, BundleError
-    if it is damaged.
+    The machine should have nothing else to do. Raises ConfigError for a point that the bundle does not have, and
+    BundleError if it is damaged.
     """
     load = round(os.getloadavg()[0], 1)
     encoder = load_encoder(bundle, "cpu", 1, AUTO)

@@ -1,34 +1,38 @@
-"""The command `cloud-server`."""
+"""The command `cloud-server`.
+
+Each command imports what it needs when it runs: the libraries take seconds, and the help none of them.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from cloud_server.bundle_table import as_text, describe, find_bundles
-from cloud_server.compute.tune import TuneConfig, tune
-from cloud_server.compute.tuning import Tuning, in_words, write_tuning
+from cloud_server.compute.tuning import TuneConfig, Tuning, in_words, write_tuning
 from cloud_server.config import ServeConfig
-from cloud_server.log import start_logging
-from cloud_server.server import serve
+from cloud_server.signals import EarlySignals
+from cloud_server.streams import open_closed_streams, say, whole_output
 from splitnet.errors import SplitError
 from splitnet.settings import add_commands, add_settings, read_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 done, 1 stopped by force, 2 cannot be done."""
-    parsed = _parser().parse_args(arguments)
+    open_closed_streams()
+    code: int = 0
     try:
-        code: int = parsed.command(parsed)
-        return code
+        with whole_output():
+            parsed = _parser().parse_args(arguments)
+            code = parsed.command(parsed)
     except SplitError as error:
         print(f"cloud-server: {error}", file=sys.stderr)
         return 2
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,14 +52,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    early = EarlySignals()
+    early.install()
     config = read_settings(ServeConfig, arguments)
-    start_logging(config.log_level)
-    drained = asyncio.run(serve(config, lambda line: print(line, flush=True)))
-    return 0 if drained else 1
+
+    import asyncio
+
+    from cloud_server.log import logging_to_stderr
+    from cloud_server.server import serve
+
+    with logging_to_stderr(config.log_level):
+        drained = asyncio.run(serve(config, say, early))
+    os._exit(0 if drained else 1)  # at once: a thread that still loads a bundle is not waited for
 
 
 def _tune(arguments: argparse.Namespace) -> int:
     config = read_settings(TuneConfig, arguments)
+
+    from cloud_server.compute.tune import tune
+
     tuning, facts = tune(config)
     write_tuning(config.out, tuning, facts)
     for row in facts["measured"]:
@@ -66,6 +81,8 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
+    from cloud_server.bundle_table import as_text, describe, find_bundles
+
     bundles = [describe(folder) for folder in find_bundles(arguments.folder)]
     print(json.dumps(bundles, indent=1) if arguments.json else as_text(bundles))
     return 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -20,6 +21,7 @@ from cloud_server.engine import Engine
 from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
 from cloud_server.service import SplitInferenceService
+from cloud_server.signals import EarlySignals, as_events
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import add_SplitInferenceServicer_to_server
 from splitnet.bundle import load_server
@@ -28,6 +30,8 @@ from splitnet.errors import BundleError, ListenError, SplitError
 from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["SplitInference"].full_name
 SERVED_NAMES = ("", SERVICE_NAME)  # what health reports on; "" is the whole server
@@ -90,7 +94,7 @@ class Server:
     async def refresh(self) -> Changes:
         """Look at the bundles again, while frames are served. Raises BundleError if none is left; the old ones stay."""
         try:
-            return await asyncio.to_thread(self._registry.refresh)
+            return await _in_daemon_thread(self._registry.refresh)
         except BundleError:
             if not self._registry.models:
                 self._engine.stop()
@@ -112,20 +116,21 @@ class Server:
             raise ListenError(message) from error
 
 
-async def serve(config: ServeConfig, announce: Callable[[str], None]) -> bool:
+async def serve(config: ServeConfig, announce: Callable[[str], None], early: EarlySignals) -> bool:
     """Run the daemon until a signal, be it before it is ready; returns whether it ended with every session finished.
 
-    announce: takes the line that says that the server is ready. Raises BundleError, ConfigError, ListenError.
+    announce: takes the line that says that the server is ready. early: signals of before. Raises BundleError,
+    ConfigError, ListenError.
     """
     device = choose_device(config.device)
     tuning = config.chosen_tuning()
-    with _signals() as signals:
+    with as_events(early) as signals:
         engine: Engine[DecodedFrame] = Engine(config.max_batch_size, config.max_queue, config.decode_threads)
         registry = Registry(engine, config.bundles, lambda folder: BundleModel(load_server(folder), device, tuning))
         server = Server(engine, registry, config.listen)
         starting = asyncio.create_task(server.start())
         if not await _first(starting, signals.stop.wait()):
-            await asyncio.to_thread(engine.stop)
+            engine.stop(timeout_s=0.0)  # what it loads or warms up is not waited for
             return True
         address = starting.result()
         default = registry.models[0]
@@ -180,32 +185,19 @@ def software() -> str:
     return f"slimsplit {version()}"
 
 
-@dataclass(frozen=True)
-class _Signals:
-    """Events that signals set."""
+async def _in_daemon_thread(function: Callable[[], T]) -> T:
+    """Return what a function returns, or raise what it raises. The end of the process does not wait for it."""
+    outcome: Future[T] = Future()
 
-    stop: asyncio.Event = field(default_factory=asyncio.Event)  # the first SIGTERM or SIGINT
-    force: asyncio.Event = field(default_factory=asyncio.Event)  # the second
-    refresh: asyncio.Event = field(default_factory=asyncio.Event)  # SIGHUP
+    def run() -> None:
+        with suppress(InvalidStateError):  # cancelled: nobody waits any more
+            try:
+                outcome.set_result(function())
+            except Exception as error:
+                outcome.set_exception(error)
 
-
-@contextmanager
-def _signals() -> Iterator[_Signals]:
-    """Yield events for the signals that arrive in this block."""
-    signals = _Signals()
-    loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        (signals.force if signals.stop.is_set() else signals.stop).set()
-
-    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: signals.refresh.set}
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
-    try:
-        yield signals
-    finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)
+    threading.Thread(target=run, name="loading", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 async def _first(wanted: Awaitable[object], other: Awaitable[object], timeout_s: float | None = None) -> bool:

@@ -19,39 +19,14 @@ import torch
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
 from cloud_server.compute.onnx_module import is_installed
-from cloud_server.compute.tuning import Tuning
+from cloud_server.compute.tuning import MAX_RAW_ERROR, TuneConfig, Tuning
 from splitnet.bundle import load_server
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Mode
-from splitnet.settings import DEFAULT_BUNDLE, option
 
 MARGIN = 0.03  # by which a candidate must be faster than the plain one to be chosen
-MAX_RAW_ERROR = 1e-3  # of the raw predictions, relative to the largest of them
 CPU_FLAGS = Path("/proc/cpuinfo")
-
-
-@dataclass(frozen=True)
-class TuneConfig:
-    """What to measure with, and where the choice goes."""
-
-    bundle: Path = option("bundle to measure with", default=DEFAULT_BUNDLE, metavar="DIR")
-    out: Path = option("where the choice goes", default=Path("tuning.json"), metavar="FILE")
-    device: str = option(
-        "where to compute; auto takes CUDA if present", default="auto", choices=("auto", "cpu", "cuda")
-    )
-    batch_size: int = option("frames of a batch", default=8)
-    rounds: int = option("how often each candidate has its turn", default=10)
-    max_error: float = option(
-        "how far raw predictions may be off the plain ones, as a share of the largest", default=MAX_RAW_ERROR
-    )
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError if a setting is out of range."""
-        if not (1 <= self.batch_size <= 1024 and 1 <= self.rounds <= 1000):
-            raise ConfigError("--batch-size takes 1 to 1024, --rounds 1 to 1000")
-        if not 0 <= self.max_error <= 1:
-            raise ConfigError(f"--max-error takes 0 to 1, not {self.max_error}")
 
 
 @dataclass(frozen=True)

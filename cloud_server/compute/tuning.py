@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from splitnet.errors import ConfigError
+from splitnet.settings import DEFAULT_BUNDLE, option
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 1_000_000
+MAX_RAW_ERROR = 1e-3  # of the raw predictions, relative to the largest of them
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,29 @@ class Tuning:
             raise ConfigError(f"the tuning's threads must be between 0 and 1024, not {self.threads}")
         if self.onnxruntime and (self.channels_last or self.bfloat16):
             raise ConfigError("the tuning's onnxruntime excludes channels_last and bfloat16, which are torch's")
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """What to measure with, and where the choice goes."""
+
+    bundle: Path = option("bundle to measure with", default=DEFAULT_BUNDLE, metavar="DIR")
+    out: Path = option("where the choice goes", default=Path("tuning.json"), metavar="FILE")
+    device: str = option(
+        "where to compute; auto takes CUDA if present", default="auto", choices=("auto", "cpu", "cuda")
+    )
+    batch_size: int = option("frames of a batch", default=8)
+    rounds: int = option("how often each candidate has its turn", default=10)
+    max_error: float = option(
+        "how far raw predictions may be off the plain ones, as a share of the largest", default=MAX_RAW_ERROR
+    )
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError if a setting is out of range."""
+        if not (1 <= self.batch_size <= 1024 and 1 <= self.rounds <= 1000):
+            raise ConfigError("--batch-size takes 1 to 1024, --rounds 1 to 1000")
+        if not 0 <= self.max_error <= 1:
+            raise ConfigError(f"--max-error takes 0 to 1, not {self.max_error}")
 
 
 UNMEASURED = Tuning(channels_last=True)  # until `tune` has measured: a sixth faster on the CPUs seen so far

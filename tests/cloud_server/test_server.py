@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -29,6 +30,7 @@ from cloud_server.config import ServeConfig
 from cloud_server.engine import Engine
 from cloud_server.registry import Changes, Registry
 from cloud_server.server import SERVICE_NAME, Server, _refresh_when_told, serve
+from cloud_server.signals import EarlySignals, as_events
 from protos.split_inference_pb2_grpc import SplitInferenceStub
 from splitnet.bundle import load_device
 from splitnet.errors import BundleError, ListenError
@@ -200,9 +202,36 @@ async def test_a_signal_during_the_start_ends_it_without_serving(tiny_bundle, mo
 
     monkeypatch.setattr(server_module, "load_server", load)
     config = ServeConfig(bundle=[tiny_bundle], listen="127.0.0.1:0", device="cpu")
-    assert await asyncio.wait_for(serve(config, announced.append), timeout=20) is True
+    assert await asyncio.wait_for(serve(config, announced.append, EarlySignals()), timeout=20) is True
+    assert announced == [] and not released.is_set()  # what it was loading was not waited for
     released.set()
-    assert announced == []
+
+
+async def test_a_sighup_of_the_first_seconds_is_heeded_once_there_is_a_loop():
+    early = EarlySignals()
+    early._remember(signal.SIGHUP, None)
+    with as_events(early) as signals:
+        assert signals.refresh.is_set() and not signals.stop.is_set()
+
+
+AT_IMPORT = """
+import os, signal, sys
+class AtImport:  # of the first library that takes seconds
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            os.kill(os.getpid(), signal.{number})
+            sys.exit(7)  # as far as it gets
+sys.meta_path.insert(0, AtImport())
+from cloud_server.__main__ import main
+main(["serve"])
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 0), ("SIGINT", 0), ("SIGHUP", 7)])
+def test_a_signal_while_libraries_are_imported_ends_it_at_once_or_is_kept(number, code):
+    command = [sys.executable, "-c", AT_IMPORT.format(number=number)]
+    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (code, "", "")
 
 
 async def test_an_unexpected_failure_is_logged_and_the_next_sighup_is_heeded(caplog):

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.harness.images import frames_from
-from cloud_server.compute.tune import TuneConfig, tune
-from cloud_server.compute.tuning import in_words
+from cloud_server.compute.tune import tune
+from cloud_server.compute.tuning import TuneConfig, in_words
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.encoding.backends import AUTO
 from edge_client.encoding.encoder import load_encoder

@@ -42,9 +42,10 @@ def whole_output() -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Print a line for whoever started the daemon. If nobody hears it, the daemon serves all the same."""
+    """Show a line to whoever started the daemon. If nobody hears it, the daemon serves all the same."""
     try:
-        print(line, flush=True)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
     except OSError:
         _discard_output()
 

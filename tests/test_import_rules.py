@@ -257,7 +257,8 @@ def test_the_client_drags_nothing_in_that_a_device_does_not_need():
 
 
 def test_the_servers_help_drags_in_no_library_that_takes_seconds():
-    probe = "import sys, cloud_server.__main__; print({'torch', 'grpc', 'numpy', 'cv2', 'asyncio'} & sys.modules.keys())"
+    unwanted = {"torch", "grpc", "numpy", "cv2", "asyncio"}
+    probe = f"import sys, cloud_server.__main__; print({unwanted} & sys.modules.keys())"
     ran = subprocess.run([sys.executable, "-c", probe], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
 

@@ -21,7 +21,6 @@ from tests.support.tiny_student import CLASSES, make_teacher, random_images
 from training import __main__ as module
 from training import evaluate as evaluate_run
 from training.__main__ import main
-from training.evaluation import detection_cache as answers
 from training.evaluation.dominated import name_of
 from training.loop.run import CHECKPOINT, JOURNAL
 
@@ -35,11 +34,6 @@ def _keep_settings():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _own_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "FOLDER", tmp_path / "runs")
 
 
 def write_onnx(path: Path, detector: YOLOX) -> None:

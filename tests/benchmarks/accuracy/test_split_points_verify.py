@@ -14,7 +14,6 @@ from tests.support.cut_samples import DEEP, SHALLOW, cut, point
 from tests.support.labelled_images import write_labelled
 from tests.support.tiny_bundle import CLASSES, QUALITIES, WIDTHS, write_tiny_bundle
 from training.cuts.figures import cut_to_json
-from training.evaluation import detection_cache as answers
 
 pytestmark = pytest.mark.usefixtures("keep_threads")
 
@@ -61,7 +60,6 @@ def test_every_cut_is_trained_alike_and_measured(words, tmp_path, monkeypatch):
         write_tiny_bundle(settings.bundle, split_point=settings.split_point)
 
     monkeypatch.setattr(split_points_verify, "train_split", train)
-    monkeypatch.setattr(answers, "FOLDER", tmp_path / "answers")
     assert main([*words, "--cuts", "dark2", "dark4", "--steps", "7", "--out", str(tmp_path / "out.json")]) == 0
     assert [one.split_point for one in seen] == ["dark2", "dark4"]
     assert [one.run for one in seen] == [tmp_path / "runs" / "dark2", tmp_path / "runs" / "dark4"]

@@ -18,9 +18,10 @@ from threading import Event
 
 import cv2
 
+from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.point_table import PointTable
 from edge_client.adaptation.profile import DeviceProfile
-from edge_client.build import build_run, mode_tables
+from edge_client.build import build_run, limits_of, mode_tables
 from edge_client.capture.address import open_source
 from edge_client.config import ProfileConfig, RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
@@ -38,7 +39,8 @@ from edge_client.measuring.profiling import (
     profile_table,
     profile_to_json,
 )
-from edge_client.output.advice import RunConditions, advice, conditions_of_run, mode_scores, with_times_of_run
+from edge_client.output.advice import advice
+from edge_client.output.mode_scores import RunConditions, as_seen, conditions_of_run
 from edge_client.output.report import status_line, summary, to_json
 from edge_client.pipeline import Pipeline
 from splitnet.errors import ConfigError, SourceError, SplitError
@@ -134,10 +136,10 @@ def _report(pipeline: Pipeline, config: RunConfig, tables: Mapping[Mode, PointTa
     if sys.stderr.isatty():
         sys.stderr.write(CLEAR_LINE)
     print(summary(run, now))
-    conditions = conditions_of_run(run, now, config.deadline_ms)
+    conditions = conditions_of_run(run, now, limits_of(config))
     lines: list[str] = []
     if tables and conditions is not None:
-        lines = advice(mode_scores(with_times_of_run(tables, run), conditions), conditions)
+        lines = advice(as_seen(tables, run), conditions)
     print("".join(f"{line}\n" for line in lines), end="", flush=True)
     if config.json_summary is not None:
         _write_json(config.json_summary, {**to_json(run, now), "advice": lines})
@@ -173,10 +175,9 @@ def _advise(config: ProfileConfig, encoder: EncoderRuntime, image: Image, profil
     opening = OpenSession(platform.node()[:MAX_DEVICE_ID_CHARS] or "edge-client", manifest.digest)
     size = image.shape[1], image.shape[0]
     measured = asyncio.run(measure_link(config.server, opening, *probe_frames(encoder, image), size))
-    conditions = RunConditions(
-        config.deadline_ms, config.fps, measured.capacity_bps, measured.rtt_ms, measured.server_ms
-    )
-    print("\n".join(advice(mode_scores(mode_tables(manifest, profile), conditions), conditions)))
+    limits = ControlSettings(config.deadline_ms)
+    conditions = RunConditions(limits, config.fps, measured.capacity_bps, measured.rtt_ms, measured.server_ms)
+    print("\n".join(advice(mode_tables(manifest, profile), conditions)))
 
 
 def _profile_images(config: ProfileConfig) -> list[Image]:

@@ -143,14 +143,18 @@ def make_policy(
     """Return who chooses: with a profile, the policy that adapts. Raises ConfigError."""
     manifest = encoder.manifest
     if choice is not None and profile is not None:
-        limits = ControlSettings(config.deadline_ms, config.min_fps, config.max_kbps, has_local=local is not None)
-        return AdaptivePolicy(build_table(manifest, profile, choice), limits)
+        return AdaptivePolicy(build_table(manifest, profile, choice), limits_of(config, local is not None))
     points = _fixed_points(config) or (config.point(manifest.widths, manifest.qualities),)
     for point in points:
         encoder.check(point)
     if LOCAL in points and local is None:
         raise ConfigError(f"to detect on the device, copy detector.safetensors of bundle {manifest.name} there as well")
     return SchedulePolicy(points, config.schedule_frames) if config.schedule else FixedPolicy(points[0])
+
+
+def limits_of(config: RunConfig, has_local: bool = False) -> ControlSettings:
+    """Return what the user asks of the choice."""
+    return ControlSettings(config.deadline_ms, config.min_fps, config.max_kbps, has_local)
 
 
 def _fixed_points(config: RunConfig) -> tuple[OperatingPoint, ...]:

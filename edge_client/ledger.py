@@ -60,6 +60,11 @@ class FrameLedger:
         with self._lock:
             self._statistics.captured += 1
 
+    def left_over(self, frame: CapturedFrame) -> None:
+        """Forget a frame that still waited when the run ended: nothing was to become of it."""
+        with self._lock:
+            self._statistics.captured -= 1
+
     def overtaken(self, frame: CapturedFrame, chosen: ChosenFrame | None = None) -> None:
         """Count out a frame that a newer one has replaced: before it was chosen, or waiting for the own detector."""
         with self._lock:

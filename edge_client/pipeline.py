@@ -110,7 +110,9 @@ class Pipeline:
         recorders = [] if trace_out is None else [TraceFile(trace_out, settings.deadline_ms, started=clock())]
         self._sinks = SinkThread(sinks, recorders)
         self._ledger = FrameLedger(policy, settings.deadline_ms, clock, local is not None, self._sinks.record)
-        self._mailbox: Mailbox[CapturedFrame] = Mailbox(settings.max_in_flight, self._ledger.overtaken)
+        self._mailbox: Mailbox[CapturedFrame] = Mailbox(
+            settings.max_in_flight, self._ledger.overtaken, self._ledger.left_over
+        )
         self._local = None if local is None else LocalThread(local, self._post_detected, self._overtaken_locally)
         self._references = SentReferences()
         self._uplink = self._uplink_to(settings, clock, backoff) if settings.servers else None

@@ -106,6 +106,7 @@ class AdaptivePolicy(Policy):
             return PolicyState(
                 capacity_bps=link.capacity_bps,
                 capacity_low_bps=link.capacity_low_bps,
+                capacity_is_bound=link.app_limited,
                 rtt_min_ms=link.rtt_min_ms,
                 in_flight_bytes=link.in_flight_bytes,
                 overusing=link.overusing,

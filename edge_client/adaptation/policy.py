@@ -59,6 +59,7 @@ class PolicyState:
 
     capacity_bps: float | None = None
     capacity_low_bps: float | None = None  # what it counts on
+    capacity_is_bound: bool = False  # the link can do this and perhaps more: nothing has filled it lately
     rtt_min_ms: float | None = None
     in_flight_bytes: int = 0
     overusing: bool = False

@@ -20,12 +20,21 @@ class Mailbox(Generic[Item]):
     (`release`, `pause`, `resume`, `close`). Starts paused.
     """
 
-    def __init__(self, places: int, on_overtaken: Callable[[Item], None] = lambda item: None) -> None:
-        """Take the number of places, and what to call with a frame that was replaced or is left over at the end."""
+    def __init__(
+        self,
+        places: int,
+        on_overtaken: Callable[[Item], None] = lambda item: None,
+        on_left_over: Callable[[Item], None] | None = None,
+    ) -> None:
+        """Take the number of places, and what to call with a frame that was replaced.
+
+        on_left_over: called with the frame that still waits at the end; if not given, it counts as replaced.
+        """
         self._changed = Condition()
         self._item: Item | None = None
         self._places = self._free_places = places
         self._on_overtaken = on_overtaken
+        self._on_left_over = on_left_over or on_overtaken
         self._paused = True
         self._resumed_once = False
         self._silent = False  # the last frame had to go without a place, and none has fallen free since
@@ -121,4 +130,4 @@ class Mailbox(Generic[Item]):
             left_over, self._item = self._item, None
             self._changed.notify_all()
         if left_over is not None:
-            self._on_overtaken(left_over)
+            self._on_left_over(left_over)

@@ -82,9 +82,10 @@ def _mode_and_point(point: OperatingPoint | None) -> str:
 
 
 def _estimates(run: RunStatistics) -> list[str]:
-    capacity_bps, load = run.policy_state.capacity_bps, run.policy_state.load_factor
-    parts = [] if capacity_bps is None else [f"{capacity_bps / 1e6:.2f} Mbps"]
-    return parts if load is None else [*parts, f"load x{load:.2f}"]
+    state = run.policy_state
+    least = ">= " if state.capacity_is_bound else ""
+    parts = [] if state.capacity_bps is None else [f"{least}{state.capacity_bps / 1e6:.2f} Mbps"]
+    return parts if state.load_factor is None else [*parts, f"load x{state.load_factor:.2f}"]
 
 
 def _moves(run: RunStatistics) -> list[str]:

@@ -124,11 +124,6 @@ class RunStatistics:
         """The number of frames with detections of the server."""
         return self.detected - self.local
 
-    @property
-    def dropped(self) -> int:
-        """The number of captured frames that will never have detections."""
-        return self.overtaken + self.skipped + self.lost + self.refused.total()
-
     def modes(self) -> dict[str, int]:
         """Return the frames by mode: those with detections, and those skipped."""
         counts = dict.fromkeys((mode.value for mode in Mode), 0)

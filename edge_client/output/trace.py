@@ -65,6 +65,7 @@ def _choice(chosen: ChosenFrame) -> dict[str, Any]:
         "link": {
             "capacity_bps": _rounded(state.capacity_bps),
             "capacity_low_bps": _rounded(state.capacity_low_bps),
+            "capacity_is_bound": state.capacity_is_bound,
             "rtt_min_ms": _rounded(state.rtt_min_ms),
             "in_flight_bytes": state.in_flight_bytes,
             "overusing": state.overusing,

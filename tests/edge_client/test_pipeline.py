@@ -21,6 +21,7 @@ from edge_client.transport.dialing import staggered
 from splitnet.errors import BundleMismatchError, ConfigError, SourceError
 from splitnet.messages import Draining, FrameError
 from splitnet.operating_point import Codec, OperatingPoint
+from tests.support.client_samples import dropped
 from tests.support.fake_server import DIGEST, FakeService, ack_and_detect, serving
 
 POINT = OperatingPoint(Codec.RANS, 4, 2)
@@ -86,7 +87,7 @@ async def test_every_frame_of_a_file_is_answered_in_full():
     async with serving(service) as address:
         statistics = await pipeline_to(address, FakeSource(20), results=results).run()
     assert [taken.frame.frame_id for taken in results] == list(range(1, 21))
-    assert (statistics.captured, statistics.answered, statistics.dropped) == (20, 20, 0)
+    assert (statistics.captured, statistics.answered, dropped(statistics)) == (20, 20, 0)
     assert [frame.payload[0] for frame in service.frames] == list(range(1, 21))
     first = results[0]
     assert first.detections.boxes.tolist() == [[0, 0, 64, 48]]
@@ -101,6 +102,13 @@ async def test_live_frames_overtake_one_another_and_nothing_is_unaccounted_for()
         statistics = await pipeline_to(address, EndlessSource(), settings).run()
     assert statistics.answered == 10
     assert statistics.captured == statistics.answered + statistics.overtaken
+
+
+async def test_of_so_many_frames_all_are_answered_and_no_other_is_counted():
+    async with serving(FakeService()) as address:
+        settings = replace(EVERY_FRAME, max_frames=10)
+        statistics = await pipeline_to(address, FakeSource(20), settings).run()
+    assert statistics.captured == statistics.answered == 10
 
 
 async def test_never_more_frames_are_in_flight_than_allowed():
@@ -310,7 +318,7 @@ async def test_stopping_closes_the_source_and_the_sinks():
         pipeline.stop()
         statistics = await running
     assert statistics.answered == len(results)
-    assert statistics.captured == statistics.answered + statistics.dropped
+    assert statistics.captured == statistics.answered + dropped(statistics)
 
 
 async def test_a_bug_in_the_encoder_is_not_swallowed():

@@ -6,6 +6,7 @@ import numpy as np
 
 from edge_client.adaptation.policy import Decision, LatencyBreakdown, PolicyState
 from edge_client.frames import CapturedFrame, ChosenFrame, EncodedFrame, FrameResult, SentFrame
+from edge_client.output.statistics import RunStatistics
 from splitnet.detections import Detections
 from splitnet.messages import ServerTiming
 from splitnet.operating_point import Codec, OperatingPoint
@@ -54,3 +55,8 @@ def result(
     found = Detections(boxes, np.array([0.87654, 0.5], np.float32), np.array([2, 99], np.int32))
     encoded = EncodedFrame(point, sent.encoded.payload, 1.0, 4.0, 0.5)
     return FrameResult(sent.frame, encoded, found, ServerTiming(1.0, 0.25, 12.0), end_to_end_ms, late)
+
+
+def dropped(run: RunStatistics) -> int:
+    """Return the number of captured frames that will never have detections."""
+    return run.overtaken + run.skipped + run.lost + run.refused.total()

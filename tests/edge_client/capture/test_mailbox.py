@@ -165,3 +165,12 @@ def test_a_frame_left_over_at_the_end_counts_as_overtaken(mailbox, overtaken):
     mailbox.close()
     mailbox.close()
     assert overtaken == [1]
+
+
+def test_a_frame_left_over_at_the_end_may_be_told_apart(overtaken):
+    left_over = []
+    mailbox = Mailbox(1, overtaken.append, left_over.append)
+    for number in (1, 2):
+        mailbox.put(number)
+    mailbox.close()
+    assert (overtaken, left_over) == ([1], [2])

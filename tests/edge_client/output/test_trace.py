@@ -16,7 +16,7 @@ from splitnet.errors import ConfigError
 from splitnet.operating_point import SKIP, Codec, OperatingPoint
 from tests.support.client_samples import captured_frame, chosen_frame, result
 
-POLICY_STATE = PolicyState(2_000_000.0, 1_500_000.0, 12.5, 1500, overusing=True, load_factor=1.25)
+POLICY_STATE = PolicyState(2_000_000.0, 1_500_000.0, False, 12.5, 1500, overusing=True, load_factor=1.25)
 
 
 def test_an_answered_frame_says_everything():
@@ -54,6 +54,7 @@ def test_an_answered_frame_says_everything():
         "link": {
             "capacity_bps": 2_000_000.0,
             "capacity_low_bps": 1_500_000.0,
+            "capacity_is_bound": False,
             "rtt_min_ms": 12.5,
             "in_flight_bytes": 1500,
             "overusing": True,

@@ -18,6 +18,7 @@ from benchmarks.harness.report import as_text
 from benchmarks.serving import serve, soak
 from splitnet.environment import environment
 from splitnet.errors import SplitError
+from splitnet.extras import missing_extra
 from splitnet.settings import add_commands
 
 BENCHMARKS = tuple(
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.command(options) or 0
     except SplitError as error:
         print(f"benchmarks {options.name}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"benchmarks {options.name}: {missing_extra(error)}", file=sys.stderr)
         return 2
 
 

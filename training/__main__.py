@@ -14,6 +14,7 @@ import cv2
 import torch
 
 from splitnet.errors import SplitError
+from splitnet.extras import missing_extra
 from splitnet.manifest import Manifest
 from splitnet.settings import add_commands, add_settings, read_settings
 from training.changes import ChangesSettings, fit_changes
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.command(options) or 0
     except (SplitError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"training: {missing_extra(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         hint = "; the same command goes on from the last checkpoint" if "run" in options else ""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from splitnet.bundle import load_device, replace_change_tables
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.settings import count, option
@@ -47,7 +47,7 @@ def fit_changes(settings: ChangesSettings) -> Manifest:
     """
     bundle = load_device(settings.bundle)
     counts = ChangeCounts(bundle.encoder, bundle.codec.model.likeliest, HYSTERESIS)
-    for clip in tqdm(list(_sources(settings)), unit="clip", desc="changes"):
+    for clip in progress(list(_sources(settings)), unit="clip", desc="changes"):
         frames = _frames(clip, settings)
         for width, side in enumerate(bundle.manifest.sides, start=1):
             latents = [bundle.encoder.latent(_canvas(frame, side), width) for frame in frames]

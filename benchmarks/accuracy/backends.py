@@ -18,13 +18,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.labelled_options import add_labelled
 from edge_client.encoding.backends import ONNXRUNTIME, TORCH, start_backend
 from splitnet.bundle import DeviceBundle, load_device, load_server
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
 from splitnet.operating_point import Codec, OperatingPoint
 from splitnet.settings import DEFAULT_BUNDLE
@@ -146,7 +146,7 @@ def _gives(labelled: LabelledSet, tally: Tally) -> dict[str, object]:
 
 
 def _frames(paths: Sequence[Path], what: str) -> Iterator[Image]:
-    for path in tqdm(paths, desc=what, unit="image"):
+    for path in progress(paths, desc=what, unit="image"):
         frame = read_image(path)
         if frame is None:
             raise ConfigError(f"{path} is not a readable image")

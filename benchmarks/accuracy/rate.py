@@ -16,7 +16,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from benchmarks.accuracy.image_rivals import rivals
 from benchmarks.accuracy.rate_figures import ANY, Measured, Row, bd_rows, lead_rows
@@ -27,6 +26,7 @@ from benchmarks.harness.labelled_options import add_labelled, check_drawn
 from edge_client.encoding.backends import AUTO, BACKENDS, start_backend
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from splitnet.manifest import Manifest
 from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
@@ -171,7 +171,7 @@ def _measure(
     counts = draw(len(labelled.images), options.resamples, options.seed)
     return [
         _measured(entry, tally, Sample.of(labelled.matches(tally.found), tally, counts))
-        for entry, tally in zip(entries, tqdm(tallies, desc="scoring", unit="point"), strict=True)
+        for entry, tally in zip(entries, progress(tallies, desc="scoring", unit="point"), strict=True)
     ]
 
 

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from benchmarks.adaptation import real as adapt_real
 from benchmarks.adaptation.adapt_plot import draw_comparisons, draw_time_line
 from benchmarks.adaptation.figures import run_figures
@@ -31,6 +29,7 @@ from benchmarks.harness.drawing import require_matplotlib
 from benchmarks.harness.traces import Trace
 from edge_client.config import parse_point
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from splitnet.manifest import load_manifest
 from splitnet.operating_point import OperatingPoint
 from splitnet.settings import DEFAULT_BUNDLE
@@ -141,7 +140,7 @@ def _points_named(policies: Sequence[str]) -> list[OperatingPoint]:
 def _rows(study: Study, links: Sequence[Link], options: Namespace) -> Iterator[dict[str, Any]]:
     names = study.named(options.policies or [*ADAPTING, FIXED])
     runs = [(f, trace, deadline, name) for f, trace in links for deadline in options.deadlines for name in names]
-    for family, trace, deadline_ms, name in tqdm(runs, unit="run"):
+    for family, trace, deadline_ms, name in progress(runs, unit="run"):
         world = study.world(trace, deadline_ms)
         figures = run_figures(simulate(world, study.policy(name, world)), study.bank, world.seconds)
         head = {"trace": trace.name, "family": family, "tuned_on": trace.name in TUNED_ON, "deadline_ms": deadline_ms}

@@ -10,9 +10,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, NoReturn
 
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.cores import available_cores, on_cores, shared_out
@@ -24,7 +22,11 @@ from benchmarks.serving.rounds import sweep
 from benchmarks.serving.scenarios import flooding, overhead, sessions, single_calls
 from benchmarks.serving.serve_plot import draw_serve
 from splitnet.errors import ConfigError
+from splitnet.extras import progress_bar
 from splitnet.settings import DEFAULT_BUNDLE
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 QUICK_LOADS, QUICK_SECONDS, QUICK_DEVICES = "0.5,2", 3.0, 20
 
@@ -52,7 +54,7 @@ def run(options: Namespace) -> dict[str, object]:
     if options.out is not None:
         require_matplotlib()
     cores = shared_out(available_cores(), options.threads)
-    with on_cores(cores.load), tqdm(total=2 * len(loads) + 7, unit="run", desc="the limit") as bar:
+    with on_cores(cores.load), progress_bar(total=2 * len(loads) + 7, unit="run", desc="the limit") as bar:
         result = _measured(bench_from(options, cores), options, loads, _saying(bar))
         bar.update()
     if options.out is not None:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from splitnet.letterbox import PADDING_VALUE, Letterbox
 from splitnet.nn.detector import IMAGE, Node
 from splitnet.nn.encoder.projection import BackProjection, Patch, Projection
@@ -167,7 +167,7 @@ def canvas_of(frame: NDArray[np.uint8], input_size: int, stride: int) -> Tensor:
 def canvases(images: Sequence[Path], input_size: int, stride: int, task: str) -> Iterator[Tensor]:
     """Yield the readable images as `canvas_of`, with progress; ConfigError at the end if there were none."""
     count = 0
-    for path in tqdm(images, unit="image", desc=task):
+    for path in progress(images, unit="image", desc=task):
         frame = read_image(path)
         if frame is not None:
             count += 1

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from splitnet.letterbox import LATENT_STRIDE, Letterbox
 from splitnet.manifest import Accuracy
 from splitnet.nn.architectures import STRIDES, architecture_of
@@ -113,7 +113,7 @@ def _points(
     def server(features: Mapping[str, Tensor]) -> list[Detections]:
         return find(run_rest(nodes, cut, features))
 
-    for image in tqdm(labelled.images, unit="image", desc=f"{cut}: accuracy and bytes"):
+    for image in progress(labelled.images, unit="image", desc=f"{cut}: accuracy and bytes"):
         frame = _read(image.path)
         with torch.inference_mode():
             symbols = codec.symbols(run_front(nodes, cut, canvas_of(frame, size, stride)))
@@ -185,5 +185,5 @@ def mmacs_of(detector: Detector, cut: str, input_size: int) -> tuple[float, floa
 
 def unsplit_accuracy(detector: Detector, labelled: LabelledSet, input_size: int) -> Accuracy:
     """Return the accuracy of the whole detector on the uncompressed images."""
-    images = tqdm(labelled.images, unit="image", desc="unsplit")
+    images = progress(labelled.images, unit="image", desc="unsplit")
     return labelled.accuracy([unsplit_detections(detector, image.path, input_size) for image in images])

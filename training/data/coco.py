@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from training.data.coco_file import is_id, labels_of, read_json
 from training.data.coco_objects import Box, Gathered, ObjectReader
 from training.data.data_problems import DataProblems
@@ -110,7 +110,7 @@ def _images(
 
 
 def _progress(entries: Sequence[Any], path: Path) -> Iterable[Any]:
-    return tqdm(entries, unit="image", desc=f"checking {path.name}", leave=False, disable=None)
+    return progress(entries, unit="image", desc=f"checking {path.name}", leave=False, disable=None)
 
 
 def _identity(entry: Any) -> tuple[int | None, str]:

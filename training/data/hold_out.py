@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from training.data.images import read_image
 from training.data.label_folders import ConvertedImage
 
@@ -47,7 +47,9 @@ def hold_out_videos(images: Sequence[ConvertedImage], folder: Path, share: float
     train on. ConfigError if there are not at least two videos.
     """
     ordered = _by_name(images)
-    thumbnails = (thumbnail(folder / image.name) for image in tqdm(ordered, "cuts", unit="image", disable=None))
+    thumbnails = (
+        thumbnail(folder / image.name) for image in progress(ordered, desc="cuts", unit="image", disable=None)
+    )
     videos = [ordered[start:stop] for start, stop in find_videos(thumbnails)]
     if len(videos) < 2:
         raise ConfigError(

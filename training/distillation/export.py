@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from splitnet.bundle import BundleParts, save_bundle
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.nn.detector import Detector
@@ -81,7 +81,7 @@ def image_latents(device: DeviceHalf, sides: Sequence[int], images: Sequence[Pat
     ConfigError if there are none: tables of nothing would code anything badly.
     """
     latents: tuple[list[Tensor], ...] = tuple([] for _ in sides)
-    for path in tqdm(images, unit="image", desc="entropy tables"):
+    for path in progress(images, unit="image", desc="entropy tables"):
         frame = read_image(path)
         if frame is None:
             continue

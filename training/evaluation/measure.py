@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from splitnet.bundle import DeviceBundle, ServerBundle
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy, MeasuredPoint
 from splitnet.nn.architectures import architecture_of
@@ -117,7 +117,7 @@ def measure(
     """
     tallies = [Tally() for _ in systems]
     threads = torch.get_num_threads()
-    for image in tqdm(labelled.images, unit="image"):
+    for image in progress(labelled.images, unit="image"):
         frame = _read(image.path)
         boxes = [Letterbox.fit(frame.shape[1], frame.shape[0], one.input_size) for one in systems]
         entries = list(zip(systems, boxes, tallies, strict=True))

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from tqdm import tqdm
 
 from splitnet.errors import ConfigError
+from splitnet.extras import progress_bar
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.pt"
@@ -100,7 +100,7 @@ class Run(Generic[B]):
         """
         batches = iter(stream)
         silent = not self.is_writer
-        with tqdm(total=self.steps, initial=self.step, unit="step", smoothing=0.05, disable=silent) as bar:
+        with progress_bar(total=self.steps, initial=self.step, unit="step", smoothing=0.05, disable=silent) as bar:
             while self.step < self.steps:
                 self._advance(batches)
                 bar.update()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from splitnet.errors import BundleError
-from splitnet.manifest import FILE_NAME, MeasuredPoint, load_manifest
+from splitnet.manifest import FILE_NAME, Manifest, MeasuredPoint, load_manifest
 from splitnet.operating_point import Codec, OperatingPoint
 
 POINT_COLUMNS = ("point", "AP", "AP50", "KB", "KB p90", "encode ms", "MMACs", "")
@@ -42,10 +42,11 @@ def describe(folder: Path) -> dict[str, Any]:
         "classes": len(manifest.class_names),
         "widths": manifest.widths,
         "qualities": manifest.qualities,
-        "files": {name: _size(folder / name) for name in sorted(manifest.files)},
+        "files": {name: _size(folder / name) for name in sorted({*manifest.files, *_own_local(manifest)})},
         "licence": manifest.licence,
         "origin": manifest.origin,
         "unsplit": None if manifest.unsplit is None else asdict(manifest.unsplit),
+        "local": _local(manifest),
         "points": [asdict(p) | {"dominated": _is_dominated(p, manifest.points)} for p in manifest.points],
     }
 
@@ -61,6 +62,19 @@ def _is_dominated(point: MeasuredPoint, points: Sequence[MeasuredPoint]) -> bool
     return any(
         other.ap >= point.ap and other.bytes_mean <= point.bytes_mean and other.mmacs <= point.mmacs for other in rivals
     )
+
+
+def _own_local(manifest: Manifest) -> tuple[str, ...]:
+    return () if manifest.local is None else (manifest.local_file,)
+
+
+def _local(manifest: Manifest) -> dict[str, Any] | None:
+    """Return what a device runs alone, its class names left out: they are the bundle's."""
+    local = manifest.local_detector
+    if local is None:
+        return None
+    known = asdict(local)
+    return {name: known[name] for name in ("detector", "input_size", "accuracy", "mmacs")}
 
 
 def _size(path: Path) -> int | None:
@@ -80,8 +94,15 @@ def _bundle_text(bundle: Mapping[str, Any]) -> str:
     }
     if bundle["unsplit"] is not None:
         facts["unsplit AP"] = f"{bundle['unsplit']['ap']:.1f}"
+    if bundle["local"] is not None:
+        facts["device alone"] = _local_text(bundle["local"])
     lines = [bundle["name"], *(f"  {name:<17} {value}" for name, value in facts.items())]
     return "\n".join([*lines, *_points_text(bundle["points"])])
+
+
+def _local_text(local: Mapping[str, Any]) -> str:
+    accuracy = "" if local["accuracy"] is None else f", AP {local['accuracy']['ap']:.1f}"
+    return f"{local['detector']}{accuracy}" + ("" if local["mmacs"] is None else f", {local['mmacs']:.0f} MMACs")
 
 
 def _points_text(points: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from splitnet.bundle import DETECTOR_FILE
-from splitnet.manifest import Manifest
+from splitnet.manifest import DETECTOR_FILE, Manifest
 from splitnet.operating_point import Codec, OperatingPoint
 
 FILM_FRAMES = 150

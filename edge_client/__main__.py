@@ -93,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _tell_what_runs(encoder: EncoderRuntime, local: LocalRuntime | None) -> None:
     parts = [f"bundle {encoder.manifest.name} {encoder.manifest.digest[:12]}", f"encoder by {encoder.backend}"]
-    parts += [] if local is None else [f"local detector by {local.backend}"]
+    parts += [] if local is None else [f"local detector {local.name} by {local.backend}"]
     print(", ".join(parts), flush=True)
 
 
@@ -156,7 +156,7 @@ def _profile(arguments: argparse.Namespace) -> int:
     points = points_to_measure(manifest, quality, local is not None)
     measured = measure(encoder, local, images, points, Effort(config.frames, config.seconds), _show_progress)
     device = device_fingerprint(config.device, config.threads, encoder.backend)
-    profile = profile_of(manifest, device, measured, None if local is None else local.backend)
+    profile = profile_of(manifest, device, measured, local)
     print(profile_table(measured))
     if (path := keep_profile(profile)) is not None:
         print(f"kept in {path}")

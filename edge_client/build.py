@@ -148,7 +148,9 @@ def make_policy(
     for point in points:
         encoder.check(point)
     if LOCAL in points and local is None:
-        raise ConfigError(f"to detect on the device, copy detector.safetensors of bundle {manifest.name} there as well")
+        if (config.bundle / manifest.local_file).exists():
+            raise ConfigError("there is no memory to detect on the device")
+        raise ConfigError(f"to detect on the device, copy {manifest.local_file} of bundle {manifest.name} there too")
     return SchedulePolicy(points, config.schedule_frames) if config.schedule else FixedPolicy(points[0])
 
 

@@ -1,8 +1,9 @@
-"""A trained split detector on disk: manifest.json and up to three safetensors files. Never pickle.
+"""A trained split detector on disk: manifest.json and up to four safetensors files. Never pickle.
 
 encoder.safetensors   the device half: encoder, gains, entropy tables; all that a device needs with the manifest
 server.safetensors    the server half: inverse gains, decoder, the rest of the detector
-detector.safetensors  the unsplit detector, for the `image` mode (and on devices that may detect alone)
+detector.safetensors  the unsplit detector, for the `image` mode
+local.safetensors     what a device runs alone, if that is another network; else it is the unsplit detector
 
 Weights are stored in half precision and run in single.
 """
@@ -23,6 +24,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from splitnet.atomic_write import write_atomically
 from splitnet.codec.bitstream import DIGEST_BYTES
 from splitnet.codec.change_codec import ChangeCodec
 from splitnet.codec.change_model import ChangeModel
@@ -30,15 +32,22 @@ from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.errors import BundleError, DigestMismatchError
 from splitnet.letterbox import LATENT_STRIDE
-from splitnet.manifest import FileEntry, Manifest, load_manifest
+from splitnet.manifest import (
+    DETECTOR_FILE,
+    ENCODER_FILE,
+    LOCAL_FILE,
+    SERVER_FILE,
+    FileEntry,
+    LocalDetector,
+    Manifest,
+    check_same_classes,
+    load_manifest,
+)
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.spec import Encoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
 
-ENCODER_FILE = "encoder.safetensors"
-SERVER_FILE = "server.safetensors"
-DETECTOR_FILE = "detector.safetensors"
 _TABLES = "entropy."
 _CHANGE_TABLES = "changes."
 _UINT16 = {"quantized_cdf", "table_index", "flag_index", "change_index"}
@@ -52,6 +61,7 @@ class DeviceBundle:
     manifest: Manifest
     encoder: DeviceHalf
     codec: FeatureCodec
+    folder: Path  # that it was loaded from
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ def load_device(folder: Path) -> DeviceBundle:
     weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith((_TABLES, _CHANGE_TABLES))}
     _assign(encoder, weights, ENCODER_FILE)
     gains = _gains(tensors, "gains", manifest, ENCODER_FILE)
-    return DeviceBundle(manifest, DeviceHalf(encoder, gains), _codec(tensors, manifest))
+    return DeviceBundle(manifest, DeviceHalf(encoder, gains), _codec(tensors, manifest), folder)
 
 
 def load_server(folder: Path) -> ServerBundle:
@@ -111,9 +121,38 @@ def load_detector(folder: Path, manifest: Manifest) -> Detector | None:
     """Load the unsplit detector, or None if the bundle was made without one."""
     if DETECTOR_FILE not in manifest.files:
         return None
+    tensors = _read(folder, manifest, DETECTOR_FILE)
+    return _detector(manifest.detector, len(manifest.class_names), tensors, DETECTOR_FILE)
+
+
+def load_local_detector(folder: Path, manifest: Manifest) -> Detector | None:
+    """Load the detector that a device runs alone; None if the bundle has none, or its file is not there."""
+    local, name = manifest.local_detector, manifest.local_file
+    if local is None or not (folder / name).exists():
+        return None
+    tensors = _read_file(folder / name, local.file)
+    return _detector(local.detector, len(local.class_names), tensors, name)
+
+
+def add_local_detector(folder: Path, detector: Detector, local: LocalDetector) -> Manifest:
+    """Give a bundle on disk a local detector, fused, in the place of any it had; returns its manifest.
+
+    The bundle's digest stays. local: what is known of it; its `file` is made anew. BundleError if its classes are
+    not the bundle's.
+    """
+    manifest = load_manifest(folder)
+    check_same_classes(local.class_names, manifest.class_names)
+    data = save_tensors(_half_precision(detector))
+    write_atomically(folder / LOCAL_FILE, data)
+    manifest = replace(manifest, local=replace(local, file=_entry(data)))
+    manifest.write(folder)
+    return manifest
+
+
+def _detector(name: str, classes: int, tensors: Mapping[str, Tensor], file: str) -> Detector:
     with torch.device("meta"):
-        detector = architecture_of(manifest.detector).build(manifest.detector, len(manifest.class_names))
-    _assign(detector, _read(folder, manifest, DETECTOR_FILE), DETECTOR_FILE)
+        detector = architecture_of(name).build(name, classes)
+    _assign(detector, tensors, file)
     return detector.eval()
 
 
@@ -146,8 +185,8 @@ def _write(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> M
     """Write files of a bundle and, last of all, the manifest that names them; returns it."""
     entries = dict(manifest.files)
     for name, data in contents.items():
-        (folder / name).write_bytes(data)
-        entries[name] = FileEntry(hashlib.sha256(data).hexdigest(), len(data))
+        write_atomically(folder / name, data)
+        entries[name] = _entry(data)
     written = replace(manifest, files=entries)
     written.write(folder)
     return written
@@ -162,11 +201,19 @@ def _half_precision(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _read(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
-    """Read one file, after checking that it is the one the manifest names."""
-    path = folder / name
+    """Read one file that the manifest lists."""
     entry = manifest.files.get(name)
     if entry is None:
         raise BundleError(f"{folder}: the manifest lists no {name}; copy the bundle again")
+    return _read_file(folder / name, entry)
+
+
+def _entry(data: bytes) -> FileEntry:
+    return FileEntry(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _read_file(path: Path, entry: FileEntry) -> dict[str, Tensor]:
+    """Read a file, after checking that it is the one that is meant."""
     try:
         size = path.stat().st_size
         if size != entry.bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from splitnet.atomic_write import write_atomically
 from splitnet.detections import MAX_CLASSES
 from splitnet.errors import BundleError, ConfigError
 from splitnet.json_values import integer, integers, number, text
@@ -22,10 +23,14 @@ from splitnet.operating_point import Codec, Mode
 
 FORMAT_VERSION = 2  # 1: other activations; such bundles were never published
 FILE_NAME = "manifest.json"
+ENCODER_FILE = "encoder.safetensors"
+SERVER_FILE = "server.safetensors"
+DETECTOR_FILE = "detector.safetensors"
+LOCAL_FILE = "local.safetensors"
 MAX_FILE_BYTES = 4_000_000  # of manifest.json: a thousand classes and points fit many times
 MAX_INPUT_SIZE = 2048
 # Fields that describe rather than define: they may change without making it another bundle.
-_DESCRIPTIVE = ("digest", "origin", "licence", "unsplit", "points")
+_DESCRIPTIVE = ("digest", "origin", "licence", "unsplit", "points", "local")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,28 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class LocalDetector:
+    """The detector that a device runs alone.
+
+    Nobody but the device must know it, so it is no part of the bundle's digest: it may be added or replaced while
+    devices and servers of the bundle go on.
+    """
+
+    detector: str  # one that `architectures.architecture_of` knows
+    input_size: int  # pixels a side of the square that frames are fitted into
+    class_names: tuple[str, ...]
+    file: FileEntry
+    accuracy: Accuracy | None = None  # on uncompressed images
+    mmacs: float | None = None  # millions of multiply-accumulates, a 4:3 frame
+    origin: str = ""  # where the weights come from
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise BundleError on values that no detector has."""
+        _check_detector(self.detector, self.input_size)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that is known of a bundle without its weights."""
 
@@ -77,14 +104,13 @@ class Manifest:
     licence: str = ""
     unsplit: Accuracy | None = None  # of the whole detector on uncompressed pictures
     points: tuple[MeasuredPoint, ...] = ()
+    local: LocalDetector | None = None  # of its own; None: a device runs the unsplit detector, if it has that
 
     def __post_init__(self) -> None:
         """Raise BundleError on values that no bundle can have."""
-        _require(self.detector in INPUT_SIZES, f"unknown detector {self.detector!r}")
+        _check_detector(self.detector, self.input_size)
         split_points = architecture_of(self.detector).split_points
         _require(self.split_point in split_points, f"unknown split point {self.split_point!r}")
-        _require(32 <= self.input_size <= MAX_INPUT_SIZE, f"input size {self.input_size} is out of range")
-        _require(self.input_size % 32 == 0, f"input size {self.input_size} is not a multiple of 32")
         _require(1 <= len(self.class_names) <= MAX_CLASSES, f"{len(self.class_names)} classes")
         _require(1 <= self.qualities <= 64, f"{self.qualities} qualities")
         _require(self.encoder.widths <= 64, f"{self.encoder.widths} widths")
@@ -93,6 +119,8 @@ class Manifest:
             self.encoder.check(self.decoder, self.detector, self.split_point)
         except ConfigError as error:
             raise BundleError(f"not a usable bundle: {error}") from error
+        if self.local is not None:
+            check_same_classes(self.local.class_names, self.class_names)
 
     @property
     def widths(self) -> int:
@@ -119,6 +147,19 @@ class Manifest:
         return self.sides[width - 1] if width else self.input_size
 
     @property
+    def local_file(self) -> str:
+        """The file of the detector that a device runs alone."""
+        return DETECTOR_FILE if self.local is None else LOCAL_FILE
+
+    @property
+    def local_detector(self) -> LocalDetector | None:
+        """The detector that a device runs alone: one of its own, or the unsplit one; None if there is neither."""
+        if self.local is not None or DETECTOR_FILE not in self.files:
+            return self.local
+        entry = self.files[DETECTOR_FILE]
+        return LocalDetector(self.detector, self.input_size, self.class_names, entry, self.unsplit)
+
+    @property
     def latent_size(self) -> tuple[int, int, int]:
         """The largest latent (C, H, W): that of a square canvas."""
         side = self.input_size // LATENT_STRIDE
@@ -130,9 +171,12 @@ class Manifest:
         defining = {k: v for k, v in self.to_json().items() if k not in _DESCRIPTIVE}
         return hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()
 
-    def with_measurements(self, unsplit: Accuracy | None, points: tuple[MeasuredPoint, ...]) -> Manifest:
-        """Return the same bundle with new figures; its digest stays."""
-        return replace(self, unsplit=unsplit, points=points)
+    def with_measurements(
+        self, unsplit: Accuracy | None, points: tuple[MeasuredPoint, ...], local: Accuracy | None = None
+    ) -> Manifest:
+        """Return the same bundle with new figures; its digest stays. local: of the local detector of its own."""
+        measured = self.local and replace(self.local, accuracy=local or self.local.accuracy)
+        return replace(self, unsplit=unsplit, points=points, local=measured)
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain JSON values, without its digest."""
@@ -141,9 +185,14 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write manifest.json; the old one stays until the new one is whole."""
         values = {**self.to_json(), "digest": self.digest}
-        partial = folder / f"{FILE_NAME}.partial"
-        partial.write_text(json.dumps(values, indent=1) + "\n")
-        partial.replace(folder / FILE_NAME)
+        write_atomically(folder / FILE_NAME, json.dumps(values, indent=1) + "\n")
+
+
+def check_same_classes(local: Sequence[str], names: Sequence[str]) -> None:
+    """Raise BundleError unless a local detector knows a bundle's classes in the bundle's order, naming what differs."""
+    _require(len(local) == len(names), f"its local detector knows {len(local)} classes, the bundle {len(names)}")
+    for index, (ours, theirs) in enumerate(zip(local, names, strict=True)):
+        _require(ours == theirs, f"class {index} of its local detector is {ours!r}, of the bundle {theirs!r}")
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -173,11 +222,12 @@ def _parse(values: Any, path: Path) -> Manifest:
             qualities=integer(values["qualities"]),
             encoder=encoder_from_json(values["encoder"]),
             decoder=None if values["decoder"] is None else DecoderSpec(**integers(values["decoder"])),
-            files={text(k): FileEntry(text(v["sha256"]), integer(v["bytes"])) for k, v in values["files"].items()},
+            files={text(k): _file(v) for k, v in values["files"].items()},
             origin=text(values["origin"]),
             licence=text(values["licence"]),
             unsplit=None if values["unsplit"] is None else _accuracy(values["unsplit"]),
             points=tuple(_point(point) for point in values["points"]),
+            local=None if values.get("local") is None else _local(values["local"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError, BundleError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
@@ -195,8 +245,31 @@ def _point(values: Any) -> MeasuredPoint:
     return MeasuredPoint(mode, codec, width, quality, **figures)
 
 
+def _local(values: Any) -> LocalDetector:
+    return LocalDetector(
+        detector=text(values["detector"]),
+        input_size=integer(values["input_size"]),
+        class_names=tuple(text(name) for name in values["class_names"]),
+        file=_file(values["file"]),
+        accuracy=None if values["accuracy"] is None else _accuracy(values["accuracy"]),
+        mmacs=None if values["mmacs"] is None else number(values["mmacs"]),
+        origin=text(values["origin"]),
+        licence=text(values["licence"]),
+    )
+
+
+def _file(values: Any) -> FileEntry:
+    return FileEntry(text(values["sha256"]), integer(values["bytes"]))
+
+
 def _accuracy(values: Any) -> Accuracy:
     return Accuracy(**{name: number(value) for name, value in values.items()})
+
+
+def _check_detector(name: str, input_size: int) -> None:
+    _require(name in INPUT_SIZES, f"unknown detector {name!r}")
+    _require(32 <= input_size <= MAX_INPUT_SIZE, f"input size {input_size} is out of range")
+    _require(input_size % 32 == 0, f"input size {input_size} is not a multiple of 32")
 
 
 def _require(condition: bool, reason: str) -> None:

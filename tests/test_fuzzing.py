@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from splitnet.bundle import ENCODER_FILE
 from splitnet.errors import BundleError, ConfigError
+from splitnet.manifest import ENCODER_FILE
 from tests.fuzzing import runner, seeds
 from tests.fuzzing.__main__ import main
 from tests.fuzzing.runner import Budget, finding, fuzz, row

@@ -29,6 +29,7 @@ from training.distillation.settings import DistillSettings
 from training.evaluate import EvaluateSettings, as_table, evaluate_bundle
 from training.evaluation.dominated import dominated
 from training.launch import is_launcher, launch
+from training.local import LocalSettings, add_local
 from training.loop.processes import processes_of
 from training.pca import PcaSettings, make_bundle
 from training.recompress import RecompressSettings, train_recompressed
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("split-points", SplitPointsSettings, _split_points, "measure where a detector is best cut")
     add("changes", ChangesSettings, _changes, "fit the tables that code a frame against an earlier one, on videos")
     add("pca", PcaSettings, _pca, "split a detector in a minute, without training")
+    add("local", LocalSettings, _local, "give a bundle another detector for its devices to run alone")
     add("evaluate", EvaluateSettings, _evaluate, "measure AP, bytes and encode time of a bundle")
     return parser
 
@@ -135,6 +137,14 @@ def _changes(options: argparse.Namespace) -> None:
 
 def _pca(options: argparse.Namespace) -> None:
     _say_written(options.bundle, make_bundle(read_settings(PcaSettings, options)))
+
+
+def _local(options: argparse.Namespace) -> None:
+    settings = read_settings(LocalSettings, options)
+    local = add_local(settings).local
+    assert local is not None
+    print(f"{settings.bundle} has {local.detector} for its devices, {local.mmacs:.0f} MMACs a frame;")
+    print("now measure it: python -m training evaluate --write-manifest")
 
 
 def _say_written(folder: Path, written: Manifest) -> None:

@@ -55,7 +55,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     settings.out.write_text(json.dumps(record, indent=1) + "\n")
     if settings.write_manifest:
         kept = without_dominated(result.points) if settings.prune else result.points
-        device.manifest.with_measurements(result.unsplit, kept).write(settings.bundle)
+        device.manifest.with_measurements(result.unsplit, kept, result.local).write(settings.bundle)
     return result
 
 
@@ -64,6 +64,8 @@ def as_table(result: Evaluation) -> str:
     lines = []
     if result.unsplit is not None:
         lines.append(f"unsplit, uncompressed: AP {result.unsplit.ap:.1f}, AP50 {result.unsplit.ap50:.1f}")
+    if result.local is not None:
+        lines.append(f"the device alone: AP {result.local.ap:.1f}, AP50 {result.local.ap50:.1f}")
     lines.append(f"{'point':>12} {'KB':>7} {'p90':>7} {'AP':>6} {'AP50':>6} {'encode ms':>10} {'MMACs':>7}  beaten by")
     beaten = dominated(result.points)
     for p in result.points:

@@ -61,7 +61,7 @@ def run(options: Namespace) -> dict[str, object]:
     points = [OperatingPoint(Codec.RANS, manifest.widths, quality) for quality in qualities]
     systems = [SplitSystem(half, server, point) for half in halves.values() for point in points]
     with detection_cache_of(manifest.digest) as cache:
-        tallies = iter(measure(systems, labelled, manifest.input_size, options.threads, cache))
+        tallies = iter(measure(systems, labelled, options.threads, cache))
     frames = [image.path for image in labelled.images]
     return {
         "bundle": f"{manifest.name} {manifest.digest[:12]}",

@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks.harness.images import Image
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.nn.detector import Detector
+from splitnet.nn.detector import Detector, Size
 from splitnet.nn.split_detector import image_input
 
 
@@ -147,6 +147,14 @@ class ImageRival:
     def detector_name(self) -> str:
         """The detector that sees the image."""
         return self.detector.name
+
+    def fit(self, frame_width: int, frame_height: int) -> Letterbox:
+        """Fit a frame into the detector's square."""
+        return Letterbox.fit(frame_width, frame_height, self.input_size)
+
+    def seen(self, box: Letterbox) -> Size:
+        """Return the side of the detector's square."""
+        return self.input_size
 
     def compress(self, frame: Image, box: Letterbox) -> bytes:
         """Scale and compress; at full size the detector's own way of scaling, averaging below that."""

@@ -36,7 +36,7 @@ from splitnet.settings import DEFAULT_BUNDLE
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import DetectionCache, detection_cache_of
 from training.evaluation.measure import Tally, measure, mmacs, operating_points
-from training.evaluation.systems import LocalSystem, SplitSystem, System
+from training.evaluation.systems import SplitSystem, System, UnsplitSystem
 
 BUNDLED, PUBLIC = "bundled", "public"  # detectors
 UNSPLIT = "unsplit"
@@ -96,7 +96,7 @@ def run(options: Namespace) -> dict[str, object]:
         *(_unsplit_entry(name, detector, manifest.input_size) for name, detector in detectors.items()),
     ]
     with detection_cache_of(manifest.digest) as cache:
-        points = _measure(entries, labelled, manifest.input_size, options, cache)
+        points = _measure(entries, labelled, options, cache)
     result = {
         "bundle": f"{manifest.name} {manifest.digest[:12]}",
         "backend": backend,
@@ -160,14 +160,14 @@ def _rival_entries(detectors: dict[str, Detector], manifest: Manifest) -> list[_
 
 def _unsplit_entry(name: str, detector: Detector, size: int) -> _Entry:
     macs = count_macs(detector, lambda: detector(torch.zeros(1, 3, size, size)))
-    return _Entry(LocalSystem(detector, size), name, UNSPLIT, size, 0, macs / 1e6)
+    return _Entry(UnsplitSystem(detector, size), name, UNSPLIT, size, 0, macs / 1e6)
 
 
 def _measure(
-    entries: Sequence[_Entry], labelled: LabelledSet, input_size: int, options: Namespace, cache: DetectionCache
+    entries: Sequence[_Entry], labelled: LabelledSet, options: Namespace, cache: DetectionCache
 ) -> list[Measured]:
     """Run every image through every entry, and every entry's detections through every resample."""
-    tallies = measure([entry.system for entry in entries], labelled, input_size, options.threads, cache)
+    tallies = measure([entry.system for entry in entries], labelled, options.threads, cache)
     counts = draw(len(labelled.images), options.resamples, options.seed)
     return [
         _measured(entry, tally, Sample.of(labelled.matches(tally.found), tally, counts))

@@ -60,7 +60,7 @@ def make_bank(
     """Return the bank of these points and, if the bundle has the detector, of LOCAL."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    points = with_local(server, points)
+    points = with_local(device, server, points)
     tallies = measure_points(device, server, labelled, points, cache)
     payload = np.array([tally.sizes for tally in tallies], np.int64).T
     evaluated = [labelled.evaluated(tally.found) for tally in tallies]

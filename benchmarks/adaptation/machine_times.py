@@ -55,7 +55,7 @@ def measured_here(bundle: Path, images: Path, points: Sequence[OperatingPoint]) 
     wanted = points_to_measure(manifest, manifest.qualities // 2, local is not None)
     wanted += [point for point in points if point not in wanted]
     found = measure(encoder, local, frames_from(images, IMAGES), wanted, EFFORT)
-    profile = profile_of(manifest, "this machine", found)
+    profile = profile_of(manifest, "this machine", found, local)
     return MachineTimes(profile, encoder.backend, *_server_time(bundle), load)
 
 

@@ -70,12 +70,10 @@ def build_table(manifest: Manifest, profile: DeviceProfile, mode: Choice = "auto
     """
     wanted = {"auto": (Mode.SPLIT, Mode.IMAGE), "split": (Mode.SPLIT,), "image": (Mode.IMAGE,), "local": ()}[mode]
     rows = [_row(point, manifest, profile) for point in manifest.points if point.mode in wanted]
-    has_local = mode in ("auto", "local") and profile.local_ms is not None and manifest.unsplit is not None
-    return PointTable(
-        rows=without_dominated(rows),
-        local_ap=manifest.unsplit.ap if has_local and manifest.unsplit else None,
-        local_ms=profile.local_ms if has_local else None,
-    )
+    local = manifest.local_detector if mode in ("auto", "local") else None
+    if local is None or local.accuracy is None or profile.local_ms is None:
+        return PointTable(without_dominated(rows))
+    return PointTable(without_dominated(rows), local.accuracy.ap, profile.local_ms)
 
 
 def without_dominated(rows: Sequence[PointCosts]) -> tuple[PointCosts, ...]:

@@ -22,6 +22,7 @@ class DeviceProfile:
     local_ms: float | None = None  # median of the whole detector on the device; None: it has no such weights
     local_ms_p90: float | None = None
     local_backend: str | None = None  # that ran it: "torch" or "onnxruntime"; None: not said
+    local_digest: str | None = None  # SHA-256 of its weights; None: they are a part of the bundle's digest
 
     def __post_init__(self) -> None:
         """Raise ProfileError on times that no device has."""
@@ -55,10 +56,15 @@ class DeviceProfile:
                 encode_ms={str(point): float(time) for point, time in values["encode_ms"].items()},
                 local_ms=_time(values["local_ms"]),
                 local_ms_p90=_time(values["local_ms_p90"]),
-                local_backend=None if values.get("local_backend") is None else str(values["local_backend"]),
+                local_backend=_text(values.get("local_backend")),
+                local_digest=_text(values.get("local_digest")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ProfileError(f"this is not a profile ({error!r}): measure again with edge-client profile") from error
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _time(value: Any) -> float | None:

@@ -1,7 +1,8 @@
-"""The device detects by itself: the bundle's whole detector, in a thread of its own that yields to the encoder."""
+"""The device detects by itself: the bundle's local detector, in a thread of its own that yields to the encoder."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge_client.capture.mailbox import Mailbox
 from edge_client.encoding.backends import ONNXRUNTIME, TORCH, by_onnxruntime
+from edge_client.encoding.free_memory import free_memory
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.frames import ChosenFrame, EncodedFrame, Image
 from edge_client.threads import lower_priority
@@ -19,16 +21,23 @@ from splitnet.operating_point import LOCAL
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from splitnet.manifest import Manifest
+    from splitnet.manifest import LocalDetector, Manifest
     from splitnet.nn.detector import Architecture, Detector
     from splitnet.nn.onnx_network import OnnxNetwork
+
+logger = logging.getLogger(__name__)
+
+# Of YOLOX-nano at 416 pixels, 35 to 55 MB were measured, the more with ONNX Runtime.
+WEIGHT_COPIES = 10  # as stored: read, in single precision, and as the runtime lays them out
+BYTES_PER_PIXEL = 240  # of the square
+WITHOUT = "runs without the local detector %s: %s"
 
 LocalResult = tuple[EncodedFrame, Detections]
 Network = Callable[[Image], "Tensor"]  # from a canvas (H, W, 3) to raw predictions (A, K)
 
 
 class LocalRuntime:
-    """The whole detector, ready to run on the device. One thread at a time.
+    """The local detector, ready to run. One thread at a time.
 
     It sees the canvas, not the square: what is grey everywhere costs nothing.
     """
@@ -39,15 +48,19 @@ class LocalRuntime:
         architecture: Architecture,
         input_size: int,
         backend: str = TORCH,
+        name: str = "",
+        digest: str | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Take the network of a detector of this architecture. backend: what runs it (see `backends`)."""
-        self.backend = backend
+        """Take the network of a detector of this architecture. backend: what runs it (see `backends`).
+
+        digest: SHA-256 of its weights where they are no part of the bundle's digest.
+        """
+        self.backend, self.name, self.digest = backend, name, digest
         self._network = network
         self._architecture = architecture
         self._input_size = input_size
-        # A square that the coarsest level does not divide is one that the detector was trained on.
-        self._multiple = input_size if input_size % architecture.coarsest else architecture.coarsest
+        self._multiple = architecture.canvas_multiple(input_size)
         self._clock = clock
 
     def detect(self, image: Image) -> LocalResult:
@@ -111,27 +124,53 @@ class LocalThread:
 def load_local(
     folder: Path, manifest: Manifest, device: str, threads: int = 1, backend: str = TORCH
 ) -> LocalRuntime | None:
-    """Load a bundle's whole detector onto "cpu" or "cuda", warmed up; None if it is not on this device.
+    """Load a bundle's local detector onto "cpu" or "cuda", warmed up.
 
-    threads: of ONNX Runtime; PyTorch uses those that it has been given for the encoder. backend: one of
-    `backends.BACKENDS`. Raises BundleError if it is damaged, or ConfigError if there is no such back end.
+    None if it is not on this device, or, with a warning, if there is no memory for it. threads: of ONNX Runtime;
+    PyTorch uses those that it has been given for the encoder. backend: one of `backends.BACKENDS`. Raises BundleError
+    if it is damaged, or ConfigError if there is no such back end.
     """
+    local, path = manifest.local_detector, folder / manifest.local_file
+    if local is None or not path.exists():
+        return None
+    needed, free = memory_needed(local), free_memory()
+    if free is not None and free < needed:
+        reason = f"it needs {needed / 1e6:.0f} MB of memory, {free / 1e6:.0f} MB are free"
+        logger.warning(WITHOUT, local.detector, reason)
+        return None
+    try:
+        return _load(folder, manifest, local, device, threads, backend)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or "can't allocate memory" in str(error)):  # as PyTorch says it
+            raise
+        logger.warning(WITHOUT, local.detector, "there is no memory for it")
+        return None
+
+
+def memory_needed(local: LocalDetector) -> int:
+    """Return the bytes that a local detector takes, about: its weights while they are read, and what it computes."""
+    return WEIGHT_COPIES * local.file.bytes + BYTES_PER_PIXEL * local.input_size**2
+
+
+def _load(
+    folder: Path, manifest: Manifest, local: LocalDetector, device: str, threads: int, backend: str
+) -> LocalRuntime | None:
     import numpy as np  # here, as torch below, because a program that shows its help can do without
 
-    from splitnet.bundle import DETECTOR_FILE, load_detector
+    from splitnet.bundle import load_local_detector
     from splitnet.nn.architectures import architecture_of
     from splitnet.nn.onnx_network import OnnxNetwork
 
-    if not (folder / DETECTOR_FILE).exists():
-        return None
-    detector = load_detector(folder, manifest)
+    detector = load_local_detector(folder, manifest)
     if detector is None:
         return None
     session = by_onnxruntime(lambda: OnnxNetwork(detector, None, threads), "the local detector", device, backend)
     network = _pytorch_network(detector, device) if session is None else _onnx_network(session)
-    size, architecture = manifest.input_size, architecture_of(detector.name)
-    runtime = LocalRuntime(network, architecture, size, TORCH if session is None else ONNXRUNTIME)
-    runtime.detect(np.zeros((size, size, 3), np.uint8))
+    runs_by = TORCH if session is None else ONNXRUNTIME
+    digest = None if manifest.local is None else manifest.local.file.sha256
+    architecture = architecture_of(local.detector)
+    runtime = LocalRuntime(network, architecture, local.input_size, runs_by, local.detector, digest)
+    runtime.detect(np.zeros((local.input_size, local.input_size, 3), np.uint8))
     release_idle_memory()
     return runtime
 

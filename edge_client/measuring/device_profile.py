@@ -39,14 +39,21 @@ def find_profile(
             logger.warning(
                 "%s is of a local detector by %s, here %s runs it", given, profile.local_backend, local.backend
             )
+        if local is not None and profile.local_digest != local.digest:
+            logger.warning("%s is of another local detector than %s: measure this device again", given, local.name)
         return profile
     kept = cached_profile(device, manifest.digest)
-    if kept is not None and (local is None or kept.local_backend == local.backend):
+    if kept is not None and (local is None or _is_of(kept, local)):
         return kept
     logger.info("measuring this device once, a few seconds")
     points = points_to_measure(manifest, manifest.qualities // 2, local is not None)
     measured = measure(encoder, local, drawn_images(IMAGES), points, QUICK, on_progress)
-    profile = profile_of(manifest, device, measured, None if local is None else local.backend)
+    profile = profile_of(manifest, device, measured, local)
     keep_profile(profile)
     release_idle_memory()  # above all the images'
     return profile
+
+
+def _is_of(profile: DeviceProfile, local: LocalRuntime) -> bool:
+    """Return whether a profile's local detector is this one, run by the same."""
+    return (profile.local_backend, profile.local_digest) == (local.backend, local.digest)

@@ -34,7 +34,7 @@ class LinkMeasurement:
 
 def probe_frames(encoder: EncoderRuntime, image: Image) -> tuple[list[EncodedFrame], list[EncodedFrame]]:
     """Return frames to send alone (small features, then pictures if the server can take them) and as a burst."""
-    from splitnet.bundle import DETECTOR_FILE  # here, because a program that shows its help can do without torch
+    from splitnet.manifest import DETECTOR_FILE  # here, because a program that shows its help can do without torch
 
     manifest = encoder.manifest
     small = encoder.encode(image, OperatingPoint(Codec.RANS, 1, 0))

@@ -94,11 +94,11 @@ def measure(
 
 
 def profile_of(
-    manifest: Manifest, device: str, measured: Sequence[PointProfile], local_backend: str | None = None
+    manifest: Manifest, device: str, measured: Sequence[PointProfile], local: LocalRuntime | None = None
 ) -> DeviceProfile:
     """Return what was measured as a profile; a width's time counts for all its qualities.
 
-    local_backend: what ran the device's own detector, if it was measured.
+    local: the device's own detector, if it was measured.
     """
     encode_ms: dict[str, float] = {}
     for found in measured:
@@ -107,10 +107,12 @@ def profile_of(
                 encode_ms[str(OperatingPoint(found.point.codec, found.point.width, quality))] = found.encode_ms_p50
         elif found.point != LOCAL:
             encode_ms[str(found.point)] = found.encode_ms_p50
-    local = next((found for found in measured if found.point == LOCAL), None)
-    if local is None:
+    alone = next((found for found in measured if found.point == LOCAL), None)
+    if alone is None:
         return DeviceProfile(device, manifest.digest, encode_ms)
-    return DeviceProfile(device, manifest.digest, encode_ms, local.encode_ms_p50, local.encode_ms_p90, local_backend)
+    times = (alone.encode_ms_p50, alone.encode_ms_p90)
+    what = (None, None) if local is None else (local.backend, local.digest)
+    return DeviceProfile(device, manifest.digest, encode_ms, *times, *what)
 
 
 def _encode(encoder: EncoderRuntime, local: LocalRuntime | None, image: Image, point: OperatingPoint) -> EncodedFrame:

@@ -68,6 +68,13 @@ class Architecture(ABC):
     coarsest: int  # pixels per position of the coarsest level: the sides of what a whole detector sees are multiples
     floor: float  # the least value of a stage's output; minus infinity if there is none
 
+    def canvas_multiple(self, input_size: int) -> int:
+        """Return what the sides of a canvas that a whole detector sees are multiples of.
+
+        A square that the coarsest level does not divide is one that the detector was trained on.
+        """
+        return input_size if input_size % self.coarsest else self.coarsest
+
     @abstractmethod
     def build(self, name: str, classes: int, split_point: str | None = None, fused: bool = True) -> Detector:
         """Return a network with random weights, whole or from a split point on, normalisation folded or not."""

@@ -11,8 +11,10 @@ import pytest
 
 from cloud_server.__main__ import main
 from cloud_server.bundle_table import as_text, describe, find_bundles
+from splitnet.bundle import add_local_detector
 from splitnet.errors import BundleError
-from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
+from splitnet.manifest import Accuracy, FileEntry, LocalDetector, MeasuredPoint, load_manifest
+from splitnet.nn.yolox.network import YOLOX
 from splitnet.operating_point import Codec, Mode
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -101,3 +103,19 @@ def test_the_command_prints_a_table(tiny_bundle, capsys):
 def test_the_command_refuses_a_folder_that_is_not_there(tmp_path, capsys):
     assert main(["models", str(tmp_path / "nowhere")]) == 2
     assert "is not a folder" in capsys.readouterr().err
+
+
+def test_what_a_device_runs_alone_is_named_with_its_own_figures(measured):
+    assert "device alone      yolox-nano, AP 29.3" in as_text([describe(measured)])
+    manifest = load_manifest(measured)
+    known = LocalDetector("yolox-nano", 96, manifest.class_names, FileEntry("", 0), Accuracy(24.1, 39.0), 55.4)
+    add_local_detector(measured, YOLOX("yolox-nano", len(manifest.class_names)), known)
+    found = describe(measured)
+    assert found["local"] == {
+        "detector": "yolox-nano",
+        "input_size": 96,
+        "accuracy": {"ap": 24.1, "ap50": 39.0},
+        "mmacs": 55.4,
+    }
+    assert found["files"]["local.safetensors"] == (measured / "local.safetensors").stat().st_size
+    assert "device alone      yolox-nano, AP 24.1, 55 MMACs" in as_text([found])

@@ -15,13 +15,13 @@ import numpy as np
 
 from cloud_server.compute.tuning import Tuning, write_tuning
 from edge_client.adaptation.profile import DeviceProfile
-from splitnet.bundle import ENCODER_FILE, load_device
+from splitnet.bundle import load_device
 from splitnet.codec import rans
 from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.feature_codec import compress_zstd
 from splitnet.codec.image_codec import compress_image
 from splitnet.detections import Detections
-from splitnet.manifest import FILE_NAME, Accuracy, MeasuredPoint
+from splitnet.manifest import ENCODER_FILE, FILE_NAME, Accuracy, MeasuredPoint
 from splitnet.messages import (
     Ack,
     BundleDescription,

@@ -24,14 +24,14 @@ from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
 from cloud_server.compute.tuning import read_tuning
 from edge_client.measuring.profile_cache import read_profile
 from protos import split_inference_pb2 as pb
-from splitnet.bundle import ENCODER_FILE, load_device, load_server
+from splitnet.bundle import load_device, load_server
 from splitnet.codec import rans, rans_reference
 from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.feature_codec import FeatureCodec, decompress_zstd
 from splitnet.codec.image_codec import decompress_image, decompress_whole_image
 from splitnet.errors import BitstreamError, SplitError
 from splitnet.letterbox import Letterbox
-from splitnet.manifest import FILE_NAME, load_manifest
+from splitnet.manifest import ENCODER_FILE, FILE_NAME, load_manifest
 from splitnet.messages import MAX_DETECTIONS, FrameDetections
 from splitnet.nn.yolox.boxes import anchor_grid, detections_from_raw
 from splitnet.operating_point import Codec, Mode, OperatingPoint

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from splitnet.bundle import DETECTOR_FILE, ENCODER_FILE, SERVER_FILE, load_device, load_server
+from splitnet.bundle import load_device, load_server
 from splitnet.errors import BundleError, DigestMismatchError
-from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
+from splitnet.manifest import DETECTOR_FILE, ENCODER_FILE, SERVER_FILE, Accuracy, MeasuredPoint, load_manifest
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Codec, Mode
 from tests.support.tiny_bundle import CHANNELS, CLASSES, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle

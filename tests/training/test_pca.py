@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from splitnet.bundle import ENCODER_FILE, load_device, load_server
+from splitnet.bundle import load_device, load_server
 from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.manifest import Manifest, load_manifest
+from splitnet.manifest import ENCODER_FILE, Manifest, load_manifest
 from splitnet.nn.encoder.projection import ProjectionEncoder, ProjectionSpec
 from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox.network import YOLOX

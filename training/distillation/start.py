@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from splitnet.bundle import ENCODER_FILE, SERVER_FILE, load_device, load_server
+from splitnet.bundle import load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
+from splitnet.manifest import ENCODER_FILE, SERVER_FILE, load_manifest
 from splitnet.manifest import FILE_NAME as MANIFEST
-from splitnet.manifest import load_manifest
 from splitnet.nn.encoder.front import FrontEncoder, FrontSpec
 from training.cuts.components import canvases, spread
 from training.distillation.front_start import IMAGES, set_densities

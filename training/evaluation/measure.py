@@ -20,13 +20,13 @@ from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy, MeasuredPoint
 from splitnet.nn.architectures import architecture_of
-from splitnet.nn.detector import Detector
+from splitnet.nn.detector import Detector, Size
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 from training.data.images import read_image
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import DetectionCache
-from training.evaluation.systems import Repeatable, System, system_of
+from training.evaluation.systems import Repeatable, System, UnsplitSystem, local_system, system_of
 
 # As COCO's average precision is usually taken: nearly every box counts, the score ranks them.
 SCORE_THRESHOLD = 0.01
@@ -43,6 +43,7 @@ class Evaluation:
 
     unsplit: Accuracy | None
     points: tuple[MeasuredPoint, ...]
+    local: Accuracy | None = None  # of what a device runs alone, as it runs it
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -74,19 +75,31 @@ def evaluate(
     points: Sequence[OperatingPoint],
     cache: DetectionCache | None = None,
 ) -> Evaluation:
-    """Run every image through every operating point. One thread, so that times compare."""
-    points = with_local(server, points)
-    tallies = measure_points(device, server, labelled, points, cache)
-    unsplit = [labelled.accuracy(t.found) for p, t in zip(points, tallies, strict=True) if p == LOCAL]
-    figures = [_point(device, labelled, p, t) for p, t in zip(points, tallies, strict=True) if p != LOCAL]
-    return Evaluation(unsplit[0] if unsplit else None, tuple(figures))
+    """Run every image through every operating point, and the whole detectors. One thread, so that times compare."""
+    device.codec.warm_up()
+    points = served(server, points)
+    whole = {"unsplit": _unsplit_system(server), "local": local_system(device)}
+    there = {name: one for name, one in whole.items() if one is not None}
+    tallies = measure([*(system_of(device, server, p) for p in points), *there.values()], labelled, cache=cache)
+    figures = tuple(_point(device, labelled, p, t) for p, t in zip(points, tallies, strict=False))
+    alone = {n: labelled.accuracy(t.found) for n, t in zip(there, tallies[len(points) :], strict=True)}
+    return Evaluation(alone.get("unsplit"), figures, alone.get("local"))
 
 
-def with_local(server: ServerBundle, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
-    """Return the points that a bundle can serve, and LOCAL last, for which it must have the unsplit detector."""
-    if server.detector is None:
-        return [point for point in points if point.mode is Mode.SPLIT]
-    return [*points, LOCAL]
+def _unsplit_system(server: ServerBundle) -> UnsplitSystem | None:
+    return None if server.detector is None else UnsplitSystem(server.detector, server.manifest.input_size)
+
+
+def served(server: ServerBundle, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """Return the points that a bundle's server can answer: images need the whole detector."""
+    return [point for point in points if point.mode is Mode.SPLIT or server.detector is not None]
+
+
+def with_local(device: DeviceBundle, server: ServerBundle, points: Sequence[OperatingPoint]) -> list[OperatingPoint]:
+    """Return the points that a bundle can serve, and LOCAL last if a device can detect alone."""
+    manifest = device.manifest
+    has_local = manifest.local_detector is not None and (device.folder / manifest.local_file).exists()
+    return [*served(server, points), *([LOCAL] if has_local else [])]
 
 
 def measure_points(
@@ -99,14 +112,13 @@ def measure_points(
     """Run every image through operating points of a bundle; returns what each has gathered."""
     device.codec.warm_up()
     systems = [system_of(device, server, point) for point in points]
-    return measure(systems, labelled, device.manifest.input_size, cache=cache)
+    return measure(systems, labelled, cache=cache)
 
 
 @torch.inference_mode()
 def measure(
     systems: Sequence[System],
     labelled: LabelledSet,
-    input_size: int,
     server_threads: int | None = None,
     cache: DetectionCache | None = None,
 ) -> list[Tally]:
@@ -119,12 +131,12 @@ def measure(
     threads = torch.get_num_threads()
     for image in progress(labelled.images, unit="image"):
         frame = _read(image.path)
-        boxes = [Letterbox.fit(frame.shape[1], frame.shape[0], one.input_size) for one in systems]
+        boxes = [one.fit(frame.shape[1], frame.shape[0]) for one in systems]
         entries = list(zip(systems, boxes, tallies, strict=True))
         payloads = [_compress(one, frame, box, tally) for one, box, tally in entries]
         torch.set_num_threads(server_threads or threads)
         for (one, box, tally), payload in zip(entries, payloads, strict=True):
-            tally.found.append(_answer(one, payload, box, input_size, cache))
+            tally.found.append(_answer(one, payload, box, cache))
         torch.set_num_threads(threads)
     return tallies
 
@@ -138,11 +150,11 @@ def _compress(one: System, frame: NDArray[np.uint8], box: Letterbox, tally: Tall
     return payload
 
 
-def _answer(one: System, payload: bytes, box: Letterbox, input_size: int, cache: DetectionCache | None) -> Detections:
+def _answer(one: System, payload: bytes, box: Letterbox, cache: DetectionCache | None) -> Detections:
     """Return what the server finds, known already or not."""
 
     def ask() -> Detections:
-        return found_in_frame(one.detector_name, one.raw(payload, box), box, input_size)
+        return found_in_frame(one.detector_name, one.raw(payload, box), box, one.seen(box))
 
     if cache is None or not isinstance(one, Repeatable):
         return ask()
@@ -165,10 +177,13 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def found_in_frame(
-    detector: str, raw: Tensor, box: Letterbox, input_size: int, score_threshold: float = SCORE_THRESHOLD
+    detector: str, raw: Tensor, box: Letterbox, seen: Size, score_threshold: float = SCORE_THRESHOLD
 ) -> Detections:
-    """Return what a detector's raw predictions for one frame (1, A, 5 + classes) say, in pixels of the frame."""
-    (found,) = architecture_of(detector).detections(raw, input_size, score_threshold)
+    """Return what a detector's raw predictions for one frame (1, A, K) say, in pixels of the frame.
+
+    seen: sides of what the detector saw.
+    """
+    (found,) = architecture_of(detector).detections(raw, seen, score_threshold)
     return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
 
 

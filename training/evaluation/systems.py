@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splitnet.bundle import DeviceBundle, ServerBundle
+from splitnet.bundle import DeviceBundle, ServerBundle, load_local_detector
 from splitnet.codec.image_codec import compress_image, decompress_image
 from splitnet.letterbox import Letterbox
-from splitnet.nn.detector import Detector
+from splitnet.nn.architectures import architecture_of
+from splitnet.nn.detector import Detector, Size
 from splitnet.nn.split_detector import image_input
-from splitnet.operating_point import Mode, OperatingPoint
+from splitnet.operating_point import LOCAL, Mode, OperatingPoint
 
 
 class System(Protocol):
@@ -26,9 +27,12 @@ class System(Protocol):
         """The detector whose raw predictions they are."""
         ...
 
-    @property
-    def input_size(self) -> int:
-        """Side of the square that frames are fitted into, pixels."""
+    def fit(self, frame_width: int, frame_height: int) -> Letterbox:
+        """Return where a frame lies in what is computed."""
+        ...
+
+    def seen(self, box: Letterbox) -> Size:
+        """Return the sides of what the detector sees, for which its raw predictions are."""
         ...
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
@@ -61,10 +65,13 @@ class SplitSystem:
         """The detector that the bundle was split from."""
         return self.server.manifest.detector
 
-    @property
-    def input_size(self) -> int:
-        """Side of the square that frames are fitted into, pixels: a width may have its own."""
-        return self.device.manifest.side(self.point.width)
+    def fit(self, frame_width: int, frame_height: int) -> Letterbox:
+        """Fit a frame into the square of the width."""
+        return Letterbox.fit(frame_width, frame_height, self.device.manifest.side(self.point.width))
+
+    def seen(self, box: Letterbox) -> Size:
+        """Return the side of the detector's square."""
+        return self.server.manifest.input_size
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox, encode, write the bitstream."""
@@ -92,6 +99,14 @@ class ImageSystem:
         """The detector that sees the image."""
         return self.detector.name
 
+    def fit(self, frame_width: int, frame_height: int) -> Letterbox:
+        """Fit a frame into the detector's square."""
+        return Letterbox.fit(frame_width, frame_height, self.input_size)
+
+    def seen(self, box: Letterbox) -> Size:
+        """Return the side of the detector's square."""
+        return self.input_size
+
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and compress."""
         return compress_image(box.apply(frame), self.point.codec, self.point.quality)
@@ -104,8 +119,8 @@ class ImageSystem:
 
 
 @dataclass
-class LocalSystem:
-    """The whole detector on the device, on the uncompressed image; nothing travels."""
+class UnsplitSystem:
+    """The whole detector on the uncompressed image in its square; nothing travels."""
 
     detector: Detector
     input_size: int
@@ -115,6 +130,14 @@ class LocalSystem:
     def detector_name(self) -> str:
         """The detector that the device runs."""
         return self.detector.name
+
+    def fit(self, frame_width: int, frame_height: int) -> Letterbox:
+        """Fit a frame into the detector's square."""
+        return Letterbox.fit(frame_width, frame_height, self.input_size)
+
+    def seen(self, box: Letterbox) -> Size:
+        """Return the side of the detector's square."""
+        return self.input_size
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and run the whole detector, up to raw predictions."""
@@ -126,11 +149,38 @@ class LocalSystem:
         return self._raw
 
 
+class LocalSystem(UnsplitSystem):
+    """The detector that a device runs alone, on the canvas as the device does; nothing travels."""
+
+    def fit(self, frame_width: int, frame_height: int) -> Letterbox:
+        """Fit a frame onto a canvas that the detector's coarsest level divides."""
+        multiple = architecture_of(self.detector.name).canvas_multiple(self.input_size)
+        return Letterbox.fit(frame_width, frame_height, self.input_size, multiple)
+
+    def seen(self, box: Letterbox) -> Size:
+        """Return the sides of the canvas."""
+        return box.canvas_height, box.canvas_width
+
+    def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
+        """Letterbox and run the detector, up to raw predictions."""
+        canvas = torch.from_numpy(box.apply(frame)).permute(2, 0, 1)
+        self._raw = self.detector(canvas[None].float())
+        return b""
+
+
 def system_of(device: DeviceBundle, server: ServerBundle, point: OperatingPoint) -> System:
-    """Return an operating point of a bundle, LOCAL included; but for split mode it must have its unsplit detector."""
+    """Return an operating point of a bundle, LOCAL included. What it needs must be there, see `served`."""
     if point.mode is Mode.SPLIT:
         return SplitSystem(device, server, point)
+    if point == LOCAL:
+        local = local_system(device)
+        assert local is not None
+        return local
     assert server.detector is not None
-    if point.mode is Mode.LOCAL:
-        return LocalSystem(server.detector, server.manifest.input_size)
     return ImageSystem(server.detector, server.manifest.input_size, point)
+
+
+def local_system(device: DeviceBundle) -> LocalSystem | None:
+    """Return what a bundle's device runs alone; None if there is no such detector. BundleError if it is damaged."""
+    local, detector = device.manifest.local_detector, load_local_detector(device.folder, device.manifest)
+    return None if local is None or detector is None else LocalSystem(detector, local.input_size)

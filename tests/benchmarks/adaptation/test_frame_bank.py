@@ -60,7 +60,7 @@ def test_the_bank_says_the_same_as_the_evaluation(device, server, labelled):
     bank = make_bank(device, server, labelled, POINTS)
     measured = evaluate(device, server, labelled, POINTS)
     images = range(len(labelled.images))
-    assert bank.effective_ap([(i, LOCAL) for i in images]) == measured.unsplit
+    assert bank.effective_ap([(i, LOCAL) for i in images]) == measured.local
     for point, figures in zip(POINTS, measured.points, strict=True):
         assert bank.effective_ap([(i, point) for i in images]) == Accuracy(figures.ap, figures.ap50)
         assert bank.payload[:, bank.points.index(point)].mean() == pytest.approx(figures.bytes_mean, abs=0.06)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge_client.adaptation.point_table import PointCosts, PointTable, build_table, without_dominated, work_kind
 from edge_client.adaptation.profile import DeviceProfile
 from splitnet.errors import ConfigError
-from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
+from splitnet.manifest import Accuracy, FileEntry, LocalDetector, MeasuredPoint, load_manifest
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 
 
@@ -61,6 +61,13 @@ def test_the_detector_is_there_if_the_device_has_it(manifest):
     table = build_table(manifest, profile({}, 100.0))
     assert (table.local_ap, table.local_ms) == (29.0, 100.0)
     assert build_table(manifest, profile({}, 100.0), "local") == PointTable((), 29.0, 100.0)
+
+
+def test_a_local_detector_of_its_own_has_the_accuracy_that_was_measured_of_it(manifest):
+    light = LocalDetector("yolox-nano", 64, manifest.class_names, FileEntry("ab", 1), Accuracy(21.5, 40.0))
+    assert build_table(replace(manifest, local=light), profile({}, 20.0)).local_ap == 21.5
+    unmeasured = replace(manifest, local=replace(light, accuracy=None))
+    assert build_table(unmeasured, profile({}, 20.0)).local_ms is None
 
 
 def test_nothing_to_choose_is_refused(manifest):

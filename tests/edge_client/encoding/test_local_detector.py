@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import threading
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from edge_client.encoding import local_detector
 from edge_client.encoding.backends import AUTO, ONNXRUNTIME, TORCH
-from edge_client.encoding.local_detector import LocalRuntime, LocalThread, load_local
+from edge_client.encoding.local_detector import LocalRuntime, LocalThread, load_local, memory_needed
 from edge_client.frames import EncodedFrame
 from edge_client.threads import LOW_PRIORITY, in_thread
-from splitnet.bundle import DETECTOR_FILE, load_server
+from splitnet.bundle import add_local_detector, load_server
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError, DigestMismatchError
 from splitnet.letterbox import Letterbox
-from splitnet.manifest import load_manifest
+from splitnet.manifest import DETECTOR_FILE, LOCAL_FILE, FileEntry, LocalDetector, load_manifest
 from splitnet.nn.efficientdet.anchors import anchor_boxes
 from splitnet.nn.efficientdet.architecture import EfficientDetArchitecture
 from splitnet.nn.yolox.architecture import YOLOXArchitecture
+from splitnet.nn.yolox.network import YOLOX
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 from tests.support.client_samples import chosen_frame
 
@@ -195,3 +199,68 @@ def test_damaged_weights_are_refused(tiny_bundle, tmp_path):
     (tmp_path / DETECTOR_FILE).write_bytes(data)
     with pytest.raises(DigestMismatchError, match="copy the bundle again"):
         load_local(tmp_path, load_manifest(tmp_path), "cpu")
+
+
+@pytest.fixture
+def with_own(tiny_bundle, tmp_path):
+    """Return a bundle whose device runs another network alone, at another size, than the server."""
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "own"))
+    torch.manual_seed(3)
+    names = load_manifest(folder).class_names
+    known = LocalDetector("yolox-nano", 96, names, FileEntry("", 0))
+    add_local_detector(folder, YOLOX("yolox-nano", len(names)), known)
+    return folder
+
+
+def test_a_local_detector_of_its_own_runs_at_its_own_size(with_own, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        YOLOXArchitecture, "detections", lambda self, raw, size, *_: sizes.append(size) or [Detections.empty()]
+    )
+    manifest = load_manifest(with_own)
+    runtime = load_local(with_own, manifest, "cpu")
+    runtime.detect(np.zeros((50, 100, 3), np.uint8))
+    assert sizes == [(96, 96), (64, 96)]  # the warm-up's square, then the canvas
+    assert (runtime.name, runtime.digest) == ("yolox-nano", manifest.local.file.sha256)
+
+
+def test_the_unsplit_detector_is_covered_by_the_bundles_digest(tiny_bundle):
+    assert load_local(tiny_bundle, load_manifest(tiny_bundle), "cpu").digest is None
+
+
+def test_a_device_with_the_servers_detector_only_does_not_run_that_one_alone(with_own):
+    (with_own / LOCAL_FILE).unlink()
+    assert load_local(with_own, load_manifest(with_own), "cpu") is None
+
+
+def test_a_device_without_memory_runs_without_it_and_says_so(tiny_bundle, monkeypatch, caplog):
+    manifest = load_manifest(tiny_bundle)
+    needed = memory_needed(manifest.local_detector)
+    monkeypatch.setattr(local_detector, "free_memory", lambda: needed - 1)
+    assert load_local(tiny_bundle, manifest, "cpu") is None
+    megabytes = f"{needed / 1e6:.0f} MB"
+    expected = f"runs without the local detector yolox-nano: it needs {megabytes} of memory, {megabytes} are free"
+    assert caplog.messages == [expected]
+    monkeypatch.setattr(local_detector, "free_memory", lambda: needed)
+    assert load_local(tiny_bundle, manifest, "cpu") is not None
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_memory_that_is_gone_after_all_is_the_same(tiny_bundle, monkeypatch, caplog, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("splitnet.bundle.load_local_detector", fail)
+    assert load_local(tiny_bundle, load_manifest(tiny_bundle), "cpu") is None
+    assert caplog.messages == ["runs without the local detector yolox-nano: there is no memory for it"]
+
+
+def test_any_other_failure_is_not_hidden(tiny_bundle, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("an operator is missing")
+
+    monkeypatch.setattr("splitnet.bundle.load_local_detector", fail)
+    with pytest.raises(RuntimeError, match="operator"):
+        load_local(tiny_bundle, load_manifest(tiny_bundle), "cpu")

@@ -17,7 +17,9 @@ from splitnet.errors import ProfileError
 DIGEST = "ab" * 32
 MEASURED = DeviceProfile("pi-4", DIGEST, {"w1 q0": 5.0}, 90.0, 99.0, "onnxruntime")
 ENCODER = SimpleNamespace(manifest=SimpleNamespace(digest=DIGEST, qualities=3))
-BY_ONNX_RUNTIME, BY_TORCH = SimpleNamespace(backend="onnxruntime"), SimpleNamespace(backend="torch")
+BY_ONNX_RUNTIME = SimpleNamespace(backend="onnxruntime", name="yolox-nano", digest=None)
+BY_TORCH = SimpleNamespace(backend="torch", name="yolox-nano", digest=None)
+ANOTHER = SimpleNamespace(backend="onnxruntime", name="yolox-tiny", digest="cd" * 32)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +36,9 @@ def measurements(monkeypatch):
     monkeypatch.setattr(
         device_profile,
         "profile_of",
-        lambda manifest, device, measured, backend: replace(MEASURED, local_backend=backend),
+        lambda manifest, device, measured, local: replace(
+            MEASURED, local_backend=local.backend, local_digest=local.digest
+        ),
     )
     return done
 
@@ -54,6 +58,19 @@ def test_a_local_detector_by_another_back_end_is_measured_anew(measurements, kep
     assert find(BY_ONNX_RUNTIME) == MEASURED
     assert measurements == [BY_ONNX_RUNTIME]
     assert cached_profile("pi-4", DIGEST) == MEASURED
+
+
+def test_another_local_detector_of_the_same_bundle_is_measured_anew(measurements):
+    keep_profile(MEASURED)
+    assert find(ANOTHER) == find(ANOTHER) == replace(MEASURED, local_digest="cd" * 32)
+    assert measurements == [ANOTHER]
+
+
+def test_a_named_profile_of_another_local_detector_is_taken_with_a_warning(measurements, tmp_path, caplog):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(MEASURED.to_json()))
+    assert find(ANOTHER, path) == MEASURED
+    assert "mine.json is of another local detector than yolox-tiny: measure this device again" in caplog.text
 
 
 def test_without_a_local_detector_any_kept_profile_does(measurements):

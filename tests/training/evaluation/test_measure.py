@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from splitnet.bundle import DeviceBundle, ServerBundle
+from splitnet.bundle import DeviceBundle, ServerBundle, add_local_detector, load_device
 from splitnet.codec.image_codec import compress_image
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.manifest import Accuracy
+from splitnet.manifest import Accuracy, FileEntry, LocalDetector
 from splitnet.nn.yolox.architecture import YOLOXArchitecture
+from splitnet.nn.yolox.network import YOLOX
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from tests.support.labelled_images import SIZES, write_labelled
 from tests.support.tiny_bundle import INPUT_SIZE, QUALITIES, WIDTHS
@@ -78,7 +81,7 @@ def test_costs_on_the_device_are_positive_where_there_are_any(measured, device):
 
 def test_the_json_has_the_promised_keys(measured):
     record = measured.to_json()
-    assert set(record) == {"unsplit", "points"}
+    assert set(record) == {"unsplit", "points", "local"}
     assert set(record["unsplit"]) == {"ap", "ap50"}
     keys = {"mode", "codec", "width", "quality", "ap", "ap50", "bytes_mean", "bytes_p90", "encode_ms_p50", "mmacs"}
     assert all(set(point) == keys for point in record["points"])
@@ -91,10 +94,10 @@ def test_detections_are_scored_in_pixels_of_the_frame(device, server, labelled, 
         Detections(found.boxes * np.float32(scale), found.scores, found.labels)
         for found, scale in zip(labelled.truth(), scales, strict=True)
     ]
-    asked = iter([found for found in in_square for _ in range(3)])  # two points and the unsplit detector
+    asked = iter([found for found in in_square for _ in range(4)])  # two points and both whole detectors
     monkeypatch.setattr(YOLOXArchitecture, "detections", lambda *_: [next(asked)])
     result = evaluate(device, server, labelled, [SPLIT, JPEG])
-    assert result.unsplit == Accuracy(100.0, 100.0)
+    assert result.unsplit == result.local == Accuracy(100.0, 100.0)
     assert [(figures.ap, figures.ap50) for figures in result.points] == [(100.0, 100.0)] * 2
 
 
@@ -105,12 +108,33 @@ def test_without_an_unsplit_detector_only_split_points_are_measured(device, serv
     assert result.to_json()["unsplit"] is None
 
 
+def test_a_local_detector_is_measured_as_the_device_runs_it(tiny_bundle, server, labelled, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "own"))
+    names = server.manifest.class_names
+    known = LocalDetector("yolox-nano", 96, names, FileEntry("", 0))
+    add_local_detector(folder, YOLOX("yolox-nano", len(names)), known)
+    seen = []
+    monkeypatch.setattr(
+        YOLOXArchitecture, "detections", lambda _, raw, size, *rest: seen.append(size) or [Detections.empty()]
+    )
+    result = evaluate(load_device(folder), server, labelled, [SPLIT])
+    canvases = [Letterbox.fit(width, height, 96, 32) for height, width in SIZES]
+    assert seen[2::3] == [(box.canvas_height, box.canvas_width) for box in canvases]
+    assert seen[0::3] == seen[1::3] == [INPUT_SIZE] * 3
+    assert result.local == Accuracy(0.0, 0.0)
+
+
 def test_the_servers_part_alone_may_have_more_threads(labelled):
     threads = []
 
     class Watching:
         detector_name = "yolox-nano"
-        input_size = INPUT_SIZE
+
+        def fit(self, frame_width, frame_height):
+            return Letterbox.fit(frame_width, frame_height, INPUT_SIZE)
+
+        def seen(self, box):
+            return INPUT_SIZE
 
         def compress(self, frame, box):
             threads.append(("device", torch.get_num_threads()))
@@ -120,7 +144,7 @@ def test_the_servers_part_alone_may_have_more_threads(labelled):
             threads.append(("server", torch.get_num_threads()))
             return torch.full((1, 84, 85), -10.0)  # nothing is found
 
-    (tally,) = measure([Watching()], labelled, INPUT_SIZE, server_threads=2)
+    (tally,) = measure([Watching()], labelled, server_threads=2)
     assert threads == [("device", 1), ("server", 2)] * 3
     assert torch.get_num_threads() == 1
     assert tally.sizes == [4, 4, 4]

@@ -229,10 +229,10 @@ def test_an_unreadable_image_makes_the_run_incomplete(tiny_bundle, pictures, cap
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_results_that_are_lost_make_the_run_incomplete(tiny_bundle, pictures, capsys):
+def test_results_that_are_lost_make_the_run_incomplete(tiny_bundle, pictures, caplog):
     assert main(local_run(pictures, tiny_bundle, "--out", "/dev/full")) == 3
     assert main(local_run(pictures, tiny_bundle, "--trace-out", "/dev/full")) == 3
-    assert capsys.readouterr().err.count("the rest is lost, the run goes on: [Errno 28]") == 2
+    assert caplog.text.count("the rest is lost, the run goes on: [Errno 28]") == 2
 
 
 def test_nothing_is_written_over_the_source(tiny_bundle, pictures, capsys):

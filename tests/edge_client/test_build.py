@@ -101,9 +101,11 @@ def test_the_policies_fit_the_settings(manifest):
 
 
 @pytest.mark.parametrize("given", [{"mode": "local"}, {"schedule": (SPLIT_POINT, LOCAL)}])
-def test_without_its_weights_the_detector_cannot_be_had(manifest, given):
+def test_without_its_weights_or_its_memory_the_detector_cannot_be_had(manifest, tiny_bundle, tmp_path, given):
     with pytest.raises(ConfigError, match=r"copy detector\.safetensors"):
-        policy_of(manifest, **given)
+        policy_of(manifest, bundle=tmp_path, **given)
+    with pytest.raises(ConfigError, match="there is no memory to detect on the device"):
+        policy_of(manifest, bundle=tiny_bundle, **given)
 
 
 def test_each_mode_has_a_table_if_there_is_something_in_it(manifest):

@@ -148,7 +148,7 @@ def test_each_back_end_has_a_profile_of_its_own(tiny_bundle, pictures, tmp_path,
             monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it had been removed
         arguments = ["profile", "--bundle", tiny_bundle, "--frames", 1, "--source", pictures, "--out", out]
         assert main([str(argument) for argument in arguments]) == 0
-        assert f"encoder by {backend}, local detector by {backend}\n" in capsys.readouterr().out
+        assert f"encoder by {backend}, local detector yolox-nano by {backend}\n" in capsys.readouterr().out
         assert json.loads(out.read_text())["backend"] == backend
         kept |= {path.name for path in (tmp_path / "cache" / "slimsplit" / "profiles").iterdir()}
     assert len(kept) == 2

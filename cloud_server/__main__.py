@@ -18,6 +18,7 @@ from cloud_server.config import ServeConfig
 from cloud_server.signals import EarlySignals
 from cloud_server.streams import open_closed_streams, say, whole_output
 from splitnet.errors import SplitError
+from splitnet.extras import missing_extra
 from splitnet.settings import add_commands, add_settings, read_settings
 
 
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = parsed.command(parsed)
     except SplitError as error:
         print(f"cloud-server: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"cloud-server: {missing_extra(error)}", file=sys.stderr)
         return 2
     return code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import subprocess
 import sys
 
 import pytest
@@ -54,3 +55,16 @@ def test_a_program_says_which_extra_it_needs(program, module, monkeypatch, capsy
     }[program]
     assert module.__main__.main(words) == 2
     assert capsys.readouterr().err == f'{program}: tqdm is missing; it comes with an extra: pip install ".[train]"\n'
+
+
+def test_a_server_says_which_extra_it_needs():
+    program = "import sys; sys.modules['grpc_health'] = None; from cloud_server.__main__ import main; sys.exit(main())"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "serve", "--listen", "127.0.0.1:0"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr == 'cloud-server: grpc_health is missing; it comes with an extra: pip install ".[server]"\n'

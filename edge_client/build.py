@@ -26,7 +26,7 @@ from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.point_table import Choice, PointTable, build_table
 from edge_client.adaptation.policy import FixedPolicy, Policy, SchedulePolicy
 from edge_client.adaptation.profile import DeviceProfile
-from edge_client.capture.address import open_source
+from edge_client.capture.address import local_path, open_source
 from edge_client.config import RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.local_detector import LocalRuntime, load_local
@@ -34,7 +34,9 @@ from edge_client.measuring.cpu_sampler import CpuSampler
 from edge_client.measuring.device_profile import find_profile
 from edge_client.measuring.profile_cache import device_fingerprint
 from edge_client.output.annotation import annotation_sink
-from edge_client.output.sinks import JsonLinesSink, Sink
+from edge_client.output.places import check_places, check_writable
+from edge_client.output.sinks import JsonLinesSink, ScoreFilter, Sink
+from edge_client.output.view import view_sink
 from edge_client.pipeline import Pipeline, PipelineSettings
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
@@ -51,6 +53,7 @@ class Run(NamedTuple):
     pipeline: Pipeline
     encoder: EncoderRuntime
     local: LocalRuntime | None
+    view: str | None  # where frames and boxes are shown
     tables: Mapping[Mode, PointTable]  # what each mode could do here, for the advice; empty if nothing is chosen
 
 
@@ -68,6 +71,7 @@ def build_run(
 ) -> Run:
     """Return the same with what belongs to it. on_progress: called with the share that is measured, 0..1."""
     settings = _pipeline_settings(config)
+    _check_outputs(config)
     source = open_source(config.source, fps=config.fps, camera_patience_s=config.camera_patience_s, loop=config.loop)
     encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
     manifest = encoder.manifest
@@ -80,11 +84,20 @@ def build_run(
         device = device_fingerprint(config.device, config.threads, encoder.backend)
         profile = find_profile(encoder, local, device, config.profile, on_progress)
     policy = make_policy(config, choice, encoder, local, profile)
-    all_sinks = [*_sinks(config, source.fps, manifest.class_names), *sinks]
+    view = view_sink(manifest.class_names, config.view_port) if config.view else None
+    all_sinks = [*_sinks(config, source.fps, manifest.class_names), *([view] if view else []), *sinks]
+    if config.min_score > 0:
+        all_sinks = [ScoreFilter(sink, config.min_score) for sink in all_sinks]
     pipeline = Pipeline(
         source, encoder, policy, all_sinks, settings, local=local, sampler=CpuSampler(), trace_out=config.trace_out
     )
-    return Run(pipeline, encoder, local, {} if profile is None else mode_tables(manifest, profile))
+    return Run(
+        pipeline,
+        encoder,
+        local,
+        view.where if view else None,
+        {} if profile is None else mode_tables(manifest, profile),
+    )
 
 
 def _pipeline_settings(config: RunConfig) -> PipelineSettings:
@@ -96,6 +109,18 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
         live=not config.as_fast_as_possible,
         use_proxy=config.use_proxy,
     )
+
+
+def _check_outputs(config: RunConfig) -> None:
+    given = {
+        "--out": config.out,
+        "--trace-out": config.trace_out,
+        "--annotate": config.annotate,
+        "--json-summary": config.json_summary,
+    }
+    check_places({option: path for option, path in given.items() if path is not None}, local_path(config.source))
+    if config.json_summary is not None:
+        check_writable("--json-summary", config.json_summary)
 
 
 def _sinks(config: RunConfig, fps: float, class_names: Sequence[str]) -> list[Sink]:

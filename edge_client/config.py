@@ -14,6 +14,7 @@ from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
 from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint
 from splitnet.settings import DEFAULT_BUNDLE, option
+from splitnet.text import printable
 
 DEFAULT_IMAGE_QUALITY = 50
 BACKEND_HELP = (
@@ -22,8 +23,10 @@ BACKEND_HELP = (
 )
 MODES = ("auto", Mode.SPLIT.value, Mode.IMAGE.value, Mode.LOCAL.value)
 
-_SPLIT_POINT = re.compile(r"w(\d+) q(\d+)( zstd)?")
-_IMAGE_POINT = re.compile(r"(jpeg|webp) (\d+)")
+_SPLIT_POINT = re.compile("w([0-9]{1,3}) q([0-9]{1,3})( zstd)?")
+_IMAGE_POINT = re.compile("(jpeg|webp) ([0-9]{1,3})")
+# Headings of the help.
+_SOURCE, _SERVERS, _CHOICE, _DEVICE, _OUTPUT = "source", "servers", "what is sent", "this device", "output"
 
 
 def parse_point(text: str) -> OperatingPoint:
@@ -44,83 +47,124 @@ def parse_schedule(text: str) -> tuple[OperatingPoint, ...]:
     return tuple(parse_point(part) for part in text.split(","))
 
 
+def default_device_id() -> str:
+    """Return this machine's name as a server may log it."""
+    return printable(platform.node(), MAX_DEVICE_ID_CHARS) or "edge-client"
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Settings of `edge-client run`."""
 
+    source: str = option(
+        "camera index or device, video file, image or folder of images, named pipe, rtsp:// address",
+        default="",
+        metavar="SRC",
+        required=True,
+        group=_SOURCE,
+    )
+    fps: float = option("frames a second from a folder", default=10.0, group=_SOURCE)
+    loop: bool = option("show a file or folder over and over", default=False, group=_SOURCE)
+    as_fast_as_possible: bool = option(
+        "take every frame of a file or folder, at the server's pace", default=False, group=_SOURCE
+    )
+    max_frames: int = option("stop after so many frames; 0: at the source's end", default=0, group=_SOURCE)
+    camera_patience_s: float = option("seconds to look for a camera that has disappeared", default=30.0, group=_SOURCE)
     server: str | Sequence[str] | None = option(
         "the cloud-server; may be given several times: the first that works is used, and when it fails or "
         "shuts down, the next. Only --mode local needs none",
         default=None,
         action="append",
         metavar="HOST:PORT",
+        group=_SERVERS,
     )
     use_proxy: bool = option(
-        "reach the servers through the proxy that the environment (http_proxy, no_proxy) names", default=False
+        "reach the servers through the proxy that the environment (http_proxy, no_proxy) names",
+        default=False,
+        group=_SERVERS,
     )
-    source: str = option(
-        "camera index or device, video file, folder of images or rtsp:// address",
-        default="",
-        metavar="SRC",
-        required=True,
+    device_id: str = option(
+        "name of this device in the server's log", default=default_device_id(), metavar="NAME", group=_SERVERS
     )
-    bundle: Path = option("bundle, the same as the server's", default=DEFAULT_BUNDLE, metavar="DIR")
     deadline_ms: float = option(
-        "from capture to detections: each frame is sent so that it meets it; 0: none", default=0.0
+        "from capture to detections: each frame is sent so that it meets it; 0: none", default=0.0, group=_CHOICE
     )
     mode: str | None = option(
-        "send features (split) or the picture (image), detect on the device (local), or whatever is best "
+        "send features (split) or the image (image), detect on the device (local), or whatever is best "
         "for each frame (auto: the default with a deadline)",
         default=None,
         choices=MODES,
+        group=_CHOICE,
     )
-    min_fps: float = option("frames a second that the choice must keep up with", default=0.0)
-    max_kbps: float = option("what the uplink may carry, in 1000 bits a second", default=0.0)
+    min_fps: float = option("frames a second that the choice must keep up with", default=0.0, group=_CHOICE)
+    max_kbps: float = option(
+        "what the uplink may carry, in 1000 bits a second; 0: no limit", default=0.0, group=_CHOICE
+    )
     codec: str | None = option(
-        "rans if not given, or jpeg in image mode", default=None, choices=[c.value for c in Codec if c.is_sent]
+        "rans if not given, or jpeg in image mode",
+        default=None,
+        choices=[c.value for c in Codec if c.is_sent],
+        group=_CHOICE,
     )
-    width: int | None = option("how much the encoder computes, 1 is the least; all if not given", default=None)
-    quality: int | None = option("0 is the fewest bytes; the middle one if not given, or 50 for pictures", default=None)
+    width: int | None = option(
+        "how much the encoder computes, 1 is the least; all if not given", default=None, group=_CHOICE
+    )
+    quality: int | None = option(
+        "0 is the fewest bytes; the middle one if not given, or 50 for images", default=None, group=_CHOICE
+    )
     schedule: tuple[OperatingPoint, ...] = option(
         'go through a list of operating points instead: "w4 q2, w1 q0, jpeg 30"',
         default=(),
         type=parse_schedule,
         metavar="POINTS",
+        group=_CHOICE,
     )
-    schedule_frames: int = option("frames on each point of the schedule", default=10)
-    device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"))
-    threads: int = option("CPU threads of the encoder", default=1)
-    backend: str = option(
-        BACKEND_HELP,
-        default=AUTO,
-        choices=BACKENDS,
+    schedule_frames: int = option("frames on each point of the schedule", default=10, group=_CHOICE)
+    bundle: Path = option("bundle, the same as the server's", default=DEFAULT_BUNDLE, metavar="DIR", group=_DEVICE)
+    device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"), group=_DEVICE)
+    threads: int = option("CPU threads of the encoder", default=1, group=_DEVICE)
+    backend: str = option(BACKEND_HELP, default=AUTO, choices=BACKENDS, group=_DEVICE)
+    profile: Path | None = option(
+        "this device's profile, instead of the kept one", default=None, metavar="FILE.json", group=_DEVICE
     )
-    fps: float = option("frames a second from a folder", default=10.0)
-    loop: bool = option("show a file or folder over and over", default=False)
-    as_fast_as_possible: bool = option("take every frame of a file or folder, at the server's pace", default=False)
-    max_frames: int = option("stop after so many frames; 0: at the source's end", default=0)
-    out: Path | None = option("write detections, one JSON object a line", default=None, metavar="FILE.jsonl")
-    trace_out: Path | None = option(
-        "write what was chosen for each frame, why, and what came of it", default=None, metavar="FILE.jsonl"
+    view: bool = option(
+        "show frames and boxes in a window, or without a display on a web page of this machine",
+        default=False,
+        group=_OUTPUT,
     )
-    profile: Path | None = option("this device's profile, instead of the kept one", default=None, metavar="FILE.json")
+    view_port: int = option("port of that page; 0: a free one", default=8090, metavar="PORT", group=_OUTPUT)
+    out: Path | None = option(
+        "write detections, one JSON object a line", default=None, metavar="FILE.jsonl", group=_OUTPUT
+    )
     annotate: Path | None = option(
-        "draw boxes into a video (.mp4 .mov .mkv .avi) or a folder of PNG pictures", default=None, metavar="FILE.mp4"
+        "draw boxes into a video (.mp4 .mov .mkv .avi) or a folder of images",
+        default=None,
+        metavar="FILE.mp4",
+        group=_OUTPUT,
     )
-    json_summary: Path | None = option("write the summary as JSON", default=None, metavar="FILE.json")
-    camera_patience_s: float = option("seconds to look for a camera that has disappeared", default=30.0)
-    device_id: str = option(
-        "name of this device in the server's log",
-        default=platform.node()[:MAX_DEVICE_ID_CHARS] or "edge-client",
-        metavar="NAME",
+    min_score: float = option(
+        "show and write only objects with at least this score; the server leaves out those below 0.25",
+        default=0.0,
+        group=_OUTPUT,
     )
+    trace_out: Path | None = option(
+        "write what was chosen for each frame, why, and what came of it",
+        default=None,
+        metavar="FILE.jsonl",
+        group=_OUTPUT,
+    )
+    json_summary: Path | None = option("write the summary as JSON", default=None, metavar="FILE.json", group=_OUTPUT)
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range or contradicts another one."""
+        if not 0 < len(self.device_id) <= MAX_DEVICE_ID_CHARS or not self.device_id.isprintable():
+            raise ConfigError(f"--device-id is printable text of at most {MAX_DEVICE_ID_CHARS} characters")
         if self.threads < 1 or self.fps <= 0 or self.schedule_frames < 1:
             raise ConfigError("--threads, --fps and --schedule-frames must be positive")
-        if min(self.deadline_ms, self.min_fps, self.max_kbps) < 0:
-            raise ConfigError("--deadline-ms, --min-fps and --max-kbps cannot be negative")
+        if min(self.deadline_ms, self.min_fps, self.max_kbps, self.max_frames, self.camera_patience_s) < 0:
+            raise ConfigError("--deadline-ms, --min-fps and all other times, rates and numbers cannot be negative")
+        if not (0 <= self.min_score <= 1 and 0 <= self.view_port < 65536):
+            raise ConfigError("--min-score lies between 0 and 1, --view-port between 0 and 65535")
         if not server_list(self.server) and self.mode != Mode.LOCAL.value:
             raise ConfigError("give --server HOST:PORT; only --mode local needs none")
         if self.mode in (Mode.SPLIT.value, Mode.IMAGE.value):
@@ -171,3 +215,4 @@ class ProfileConfig:
         """Raise ConfigError if a setting is out of range."""
         if min(self.frames, self.threads, self.seconds, self.deadline_ms, self.fps) <= 0:
             raise ConfigError("--frames, --seconds, --threads, --deadline-ms and --fps must be positive")
+        server_list(self.server)

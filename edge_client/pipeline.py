@@ -137,6 +137,11 @@ class Pipeline:
         self._ledger.statistics.unreadable = self._source.unreadable
         return self._ledger.statistics
 
+    @property
+    def lost_outputs(self) -> tuple[str, ...]:
+        """The sinks and recorders that have failed: what they should have written is incomplete."""
+        return self._sinks.failed
+
     def run_blocking(self) -> RunStatistics:
         """Run in an event loop of its own; see `run`."""
         return asyncio.run(self.run())

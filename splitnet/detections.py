@@ -27,6 +27,11 @@ class Detections:
         """Return the number of objects."""
         return len(self.scores)
 
+    def from_score(self, least: float) -> Detections:
+        """Return the objects whose score is at least so high."""
+        kept = self.scores >= least
+        return Detections(self.boxes[kept], self.scores[kept], self.labels[kept])
+
     @classmethod
     def empty(cls) -> Detections:
         """Return a frame without objects."""

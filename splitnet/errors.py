@@ -61,6 +61,10 @@ class SourceError(SplitError):
     """A frame source cannot be opened, or has vanished."""
 
 
+class OutputError(SplitError):
+    """Results, or what was to be printed, could not be written."""
+
+
 class ShedError(SplitError):
     """The server is too busy to answer this frame in time and has refused it."""
 

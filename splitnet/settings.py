@@ -11,6 +11,7 @@ must be given. Settings are read back with `read_settings`.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, field, fields
 from pathlib import Path
@@ -26,7 +27,7 @@ NO_COMMAND = 2  # exit code
 
 C = TypeVar("C")
 _KINDS = (bool, int, float, str, Path)  # whose constructors read what a user writes
-_METAVARS = {"int": "N", "count": "N", "float": "X", "share": "X", "Path": "PATH"}
+_METAVARS = {"int": "N", "count": "N", "number": "X", "share": "X", "Path": "PATH"}
 
 
 def option(
@@ -62,6 +63,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> float:
+    """Return a number; argparse's error if it is none, or is without a bound. What reads every float."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return found
+
+
 def share(text: str) -> float:
     """Return a number from 0 to below 1; argparse's error if it is none. For `option(type=share)`."""
     try:
@@ -88,7 +100,7 @@ def _add_option(parser: argparse.ArgumentParser | _ArgumentGroup, setting: Field
     described = setting.metadata
     given = described.get("argparse", {k: v for k, v in described.items() if k != "help"})  # plain metadata, still
     keywords = {"required": setting.default is MISSING, **given}
-    kind = keywords.setdefault("type", _kind_of(hint))
+    kind = keywords.setdefault("type", number if _kind_of(hint) is float else _kind_of(hint))
     if kind is bool:
         del keywords["type"]
         keywords["action"] = "store_true"

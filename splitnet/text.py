@@ -13,9 +13,17 @@ _SECRET_VALUE = re.compile(r"(?i)(passw(?:or)?d|passwd|pwd|pass|secret|token|api
 
 def printable(text: str, most: int = MAX_CHARS) -> str:
     """Return one line of at most `most` characters: blanks are one blank each, what cannot be printed is escaped."""
-    line = " ".join(text[: 4 * most].split())
-    escaped = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
-    return escaped if len(escaped) <= most and len(text) <= 4 * most else f"{escaped[: most - 1]}…"
+    line = escaped(" ".join(text[: 4 * most].split()))
+    return line if len(line) <= most and len(text) <= 4 * most else f"{line[: most - 1]}…"
+
+
+def escaped(text: str) -> str:
+    """Return a text in which all that cannot be printed, but the ends of lines, is escaped: "\\x1b"."""
+    return "".join(_escaped(sign) for sign in text)
+
+
+def _escaped(sign: str) -> str:
+    return sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
 
 
 def without_secrets(text: str) -> str:

@@ -251,7 +251,8 @@ def test_only_main_parses_arguments_prints_and_exits():
 
 def test_the_client_drags_nothing_in_that_a_device_does_not_need():
     unwanted = ("cloud_server", "training", "benchmarks", "demo", "matplotlib", "onnx", "skimage", "torch", "numba")
-    probe = f"import sys, edge_client.__main__; print([m for m in sys.modules if m.partition('.')[0] in {unwanted}])"
+    commands = "edge_client.__main__, edge_client.run_command, edge_client.profile_command"
+    probe = f"import sys, {commands}; print([m for m in sys.modules if m.partition('.')[0] in {unwanted}])"
     ran = subprocess.run([sys.executable, "-c", probe], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 

@@ -32,7 +32,7 @@ def open_source(address: str, *, fps: float, camera_patience_s: float, loop: boo
 
     `fps` is the rate of folders; `loop` shows a folder or file over and over.
     """
-    path = _local_path(address)
+    path = local_path(address)
     if path and path.is_dir():
         return _looped(open_folder(path, fps), loop)
     if path and path.is_file():
@@ -49,7 +49,7 @@ def _looped(source: Source, loop: bool) -> Source:
     return LoopedSource(source) if loop else source
 
 
-def _local_path(address: str) -> Path | None:
+def local_path(address: str) -> Path | None:
     """Return the path of something that is there, as the address gives it or as a file:// URL names it."""
     if _FILE_URL.match(address):
         address = unquote(urlsplit(address).path, errors="surrogateescape")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -14,10 +12,10 @@ from edge_client.frames import Image
 from splitnet.errors import SourceError
 from splitnet.image_file import MAX_PIXELS
 from splitnet.messages import MAX_FRAME_SIDE
+from splitnet.plain_name import plain_name
 
 DEFAULT_FPS = 30.0  # of cameras and files that do not know their own rate
 NETWORK_TIMEOUT_MS = 5000
-_NO_ACCESS = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)  # only a name for the file: a pipe is not opened by it
 
 Capture = cv2.VideoCapture
 
@@ -67,16 +65,3 @@ def check_size(capture: Capture, name: str) -> None:
     width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
     if max(width, height) > MAX_FRAME_SIDE or width * height > MAX_PIXELS:
         raise SourceError(f"{name}: frames of {width:g}x{height:g} pixels are too large; scale them down")
-
-
-@contextmanager
-def plain_name(path: Path) -> Iterator[str]:
-    """Yield another name of an existing file or folder, of plain signs only, which is good inside the block.
-
-    FFmpeg takes what stands before a colon for a protocol, and names that are not UTF-8 never reach it.
-    """
-    descriptor = os.open(path, _NO_ACCESS | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from edge_client.adaptation.profile import DeviceProfile
 from edge_client.encoding.backends import TORCH
 from splitnet.environment import processor
 from splitnet.errors import ProfileError
+from splitnet.home import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +36,7 @@ def device_fingerprint(device: str, threads: int, backend: str = TORCH) -> str:
 
 def profile_path(device: str, bundle_digest: str) -> Path:
     """Return where the profile of a device (its fingerprint) and a bundle is kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "slimsplit" / "profiles" / f"{device}-{bundle_digest[:DIGEST_CHARS]}.json"
+    return cache_folder() / "profiles" / f"{device}-{bundle_digest[:DIGEST_CHARS]}.json"
 
 
 def read_profile(path: Path) -> DeviceProfile:

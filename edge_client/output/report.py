@@ -43,7 +43,7 @@ def summary(run: RunStatistics, now: float) -> str:
         lines += [_modes(run, now), _predictions(run.prediction)]
     lines += [f"refused by the server: {count} {kind}" for kind, count in sorted(run.refused.items())]
     if run.unreadable:
-        lines.append(f"{run.unreadable} unreadable pictures passed over")
+        lines.append(f"{_counted(run.unreadable, 'unreadable image')} passed over")
     if run.sessions > 1:
         lines.append(", ".join([f"the link broke and was opened again {run.sessions - 1} times", *_moves(run)]))
     return "\n".join(lines + _table(run))
@@ -156,3 +156,7 @@ def _point_to_json(found: PointStatistics) -> dict[str, Any]:
 
 def _rounded(times: LatencyHistogram, percent: float) -> float:
     return round(times.percentile_ms(percent), 2)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

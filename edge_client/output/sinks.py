@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -52,6 +53,8 @@ class Recorder(Protocol):
 class JsonLinesSink:
     """Writes one JSON object a line, flushed at once, so that a killed run loses nothing."""
 
+    option = "--out"
+
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
         self._class_names = class_names
         try:
@@ -82,6 +85,23 @@ class CallbackSink:
         """Do nothing: the function has no end."""
 
 
+class ScoreFilter:
+    """Lets a sink see only the objects from a score on."""
+
+    def __init__(self, sink: Sink, min_score: float) -> None:
+        self.option = name_of(sink)
+        self._sink = sink
+        self._min_score = min_score
+
+    def write(self, result: FrameResult) -> None:
+        """Pass a result on, with fewer objects."""
+        self._sink.write(replace(result, detections=result.detections.from_score(self._min_score)))
+
+    def close(self) -> None:
+        """Finish what was written."""
+        self._sink.close()
+
+
 class SinkThread:
     """Feeds all sinks and recorders from one thread. One that fails is disabled with one warning."""
 
@@ -91,8 +111,14 @@ class SinkThread:
         self._sinks = list(sinks)
         self._recorders = list(recorders)
         self._max_backlog = max_backlog
+        self._failed: list[str] = []
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="sinks", daemon=True)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of those that were disabled."""
+        return tuple(self._failed)
 
     def start(self) -> None:
         """Start taking results."""
@@ -100,7 +126,7 @@ class SinkThread:
 
     def put(self, result: FrameResult, release: Callable[[], None]) -> None:
         """Queue a result and call `release`: now, or once it is written if the sinks lag behind."""
-        self._jobs.put(lambda: _attempt(self._sinks, lambda sink: sink.write(result)))
+        self._jobs.put(lambda: self._attempt(self._sinks, lambda sink: sink.write(result)))
         if self._jobs.qsize() <= self._max_backlog:
             release()
         else:
@@ -109,7 +135,7 @@ class SinkThread:
     def record(self, fate: Fate) -> None:
         """Queue a frame's fate for the recorders."""
         if self._recorders:
-            self._jobs.put(lambda: _attempt(self._recorders, lambda recorder: recorder.write(fate)))
+            self._jobs.put(lambda: self._attempt(self._recorders, lambda recorder: recorder.write(fate)))
 
     def close(self) -> None:
         """Write what is queued and close all sinks; blocks until done."""
@@ -119,24 +145,28 @@ class SinkThread:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
-        _attempt(self._sinks, lambda sink: sink.close())
-        _attempt(self._recorders, lambda recorder: recorder.close())
+        self._attempt(self._sinks, lambda sink: sink.close())
+        self._attempt(self._recorders, lambda recorder: recorder.close())
+
+    def _attempt(self, outputs: list[_Output], action: Callable[[_Output], None]) -> None:
+        for output in list(outputs):
+            try:
+                action(output)
+            except Exception as error:
+                outputs.remove(output)
+                self._failed.append(name_of(output))
+                _close_failed(output, error)
 
 
-def _attempt(outputs: list[_Output], action: Callable[[_Output], None]) -> None:
-    for output in list(outputs):
-        try:
-            action(output)
-        except Exception as error:
-            outputs.remove(output)
-            _close_failed(output, error)
+def name_of(output: object) -> str:
+    """Return what a user calls a sink or a recorder: the option that made it, or the name of its class."""
+    return str(getattr(output, "option", type(output).__name__))
 
 
 def _close_failed(output: Sink | Recorder, error: Exception) -> None:
     expected = isinstance(error, OSError)  # a full disk needs no traceback, a bug in a callback does
-    name = type(output).__name__
-    logger.warning("%s disabled, the run goes on: %s", name, error, exc_info=not expected)
+    logger.warning("%s: the rest is lost, the run goes on: %s", name_of(output), error, exc_info=not expected)
     try:
         output.close()
     except Exception as second:
-        logger.debug("%s could not be closed either: %s", name, second)
+        logger.debug("%s could not be closed either: %s", name_of(output), second)

@@ -15,6 +15,8 @@ from splitnet.errors import ConfigError
 class TraceFile:
     """Writes fates as JSON lines in the order in which they are known, flushed at once."""
 
+    option = "--trace-out"
+
     def __init__(self, path: Path, deadline_ms: float, started: float) -> None:
         """Open the file; started: when, on the clock of the frames. Raises ConfigError if it cannot be written."""
         self._deadline_ms = deadline_ms

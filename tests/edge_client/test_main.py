@@ -190,3 +190,64 @@ def test_ctrl_c_while_loading_leaves_no_traceback(pictures, tiny_bundle, monkeyp
     monkeypatch.setattr("edge_client.build.load_encoder", interrupted)
     assert main(["run", *NOWHERE, "--source", str(pictures), "--bundle", str(tiny_bundle)]) == 130
     assert capsys.readouterr().err == ""
+
+
+def test_the_help_of_run_has_headings_and_examples(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    shown = capsys.readouterr().out
+    headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["options", "source", "servers", "what is sent", "this device", "output", "examples"]
+    assert shown.count("  edge-client run --") == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "rtsp://me:secret@cam"], ["run", "--source=x", "--fps=rtsp://me:secret@c"]]
+)
+def test_a_wrong_command_line_is_shown_without_its_passwords(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "secret" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+def test_a_number_has_a_bound(value, capsys):
+    with pytest.raises(SystemExit):
+        main(["run", *NOWHERE, "--source", "x", f"--deadline-ms={value}"])
+    assert f"argument --deadline-ms: {value!r} is not a number" in capsys.readouterr().err
+
+
+def local_run(pictures, tiny_bundle, *more) -> list[str]:
+    options = ["run", "--mode", "local", "--source", pictures, "--bundle", tiny_bundle, "--as-fast-as-possible", *more]
+    return [str(option) for option in options]
+
+
+def test_an_unreadable_image_makes_the_run_incomplete(tiny_bundle, pictures, capsys):
+    (pictures / "b.jpg").write_bytes(b"broken")
+    assert main(local_run(pictures, tiny_bundle)) == 3
+    assert "1 unreadable image passed over" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_results_that_are_lost_make_the_run_incomplete(tiny_bundle, pictures, caplog):
+    assert main(local_run(pictures, tiny_bundle, "--out", "/dev/full")) == 3
+    assert main(local_run(pictures, tiny_bundle, "--trace-out", "/dev/full")) == 3
+    assert caplog.text.count("the rest is lost, the run goes on: [Errno 28]") == 2
+
+
+def test_nothing_is_written_over_the_source(tiny_bundle, pictures, capsys):
+    assert main(local_run(pictures, tiny_bundle, "--annotate", pictures)) == 2
+    assert "is the place of --source" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "x" * 129, "two\nlines", ""])
+def test_a_device_s_name_is_checked(name, capsys, pictures):
+    assert main(["run", *NOWHERE, "--source", str(pictures), "--device-id", name]) == 2
+    assert "--device-id is printable text" in capsys.readouterr().err
+
+
+def test_boxes_are_shown_on_a_page_of_this_machine(tiny_bundle, pictures, capsys, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert main(local_run(pictures, tiny_bundle, "--view", "--view-port", "0", "--min-score", "0.5")) == 0
+    assert "frames and boxes: http://127.0.0.1:" in capsys.readouterr().out

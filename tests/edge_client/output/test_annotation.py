@@ -1,13 +1,19 @@
-"""Results as pictures and videos."""
+"""Results as images and videos."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from edge_client.output.annotation import PictureFolderSink, VideoSink, annotated, annotation_sink, fitted
+from edge_client.output import annotation
+from edge_client.output.annotation import ImageFolderSink, VideoSink, annotation_sink
+from edge_client.output.drawing import annotated, fitted
 from splitnet.errors import ConfigError
+from splitnet.image_file import read_image
 from tests.support.client_samples import NAMES, result
 
 
@@ -28,7 +34,7 @@ def test_boxes_are_drawn_into_a_copy():
     assert picture.shape == before.shape
 
 
-@pytest.mark.parametrize(("name", "kind"), [("a.mp4", VideoSink), ("a.AVI", VideoSink), ("a", PictureFolderSink)])
+@pytest.mark.parametrize(("name", "kind"), [("a.mp4", VideoSink), ("a.AVI", VideoSink), ("a", ImageFolderSink)])
 def test_the_name_decides_between_video_and_folder(tmp_path, name, kind):
     assert isinstance(annotation_sink(tmp_path / name, 10, NAMES), kind)
 
@@ -69,6 +75,11 @@ def test_pictures_of_other_sizes_are_fitted_into_the_first(tmp_path):
     assert {frame.shape for frame in frames_of(tmp_path / "out.avi")} == {(48, 64, 3)}
 
 
+def test_a_smaller_image_is_not_enlarged():
+    small = fitted(np.full((10, 10, 3), 200, np.uint8), (64, 48))
+    assert small[:10, :10].min() == 200 and small[10:].max() == small[:, 10:].max() == 0
+
+
 def test_fitting_keeps_the_aspect_and_pads_with_black():
     picture = fitted(np.full((90, 30, 3), 200, np.uint8), (64, 48))
     assert picture.shape == (48, 64, 3)
@@ -87,25 +98,80 @@ def test_a_disk_that_fills_up_ends_the_video_while_it_can_be_finished(tmp_path):
     assert len(frames_of(tmp_path / "out.avi")) == 2
 
 
-def test_a_video_that_cannot_be_opened_is_an_error_of_that_sink(tmp_path):
-    (tmp_path / "out.mp4").mkdir()
-    with pytest.raises(OSError, match="cannot be written"):
-        VideoSink(tmp_path / "out.mp4", 10, NAMES).write(result(1))
-
-
-def test_a_missing_folder_is_refused_at_the_start(tmp_path):
-    with pytest.raises(ConfigError, match="does not exist"):
-        VideoSink(tmp_path / "missing" / "out.mp4", 10, NAMES)
-
-
-def test_pictures_are_numbered_by_their_frame(tmp_path):
-    sink = PictureFolderSink(tmp_path / "new" / "pictures", NAMES)
-    sink.write(result(7))
+@pytest.mark.parametrize("size", [(63, 47), (1, 1), (2, 300)])
+def test_odd_and_small_frames_lose_no_pixel(tmp_path, size):
+    sink = VideoSink(tmp_path / "out.avi", 10, NAMES)
+    sink.write(result(1, size=size))
     sink.close()
-    assert cv2.imread(str(tmp_path / "new" / "pictures" / "000007.png")).shape == (48, 64, 3)
+    height, width = frames_of(tmp_path / "out.avi")[0].shape[:2]
+    assert width % 2 == height % 2 == 0
+    assert width >= max(16, size[0]) and height >= max(16, size[1])
+
+
+@pytest.mark.parametrize("stem", ["2026-11-30T14:02:37", "caf\udce9", "100%", "-o"])
+def test_a_video_may_have_any_name(tmp_path, monkeypatch, stem):
+    monkeypatch.chdir(tmp_path)
+    sink = VideoSink(Path(f"{stem}.mp4"), 10, NAMES)
+    sink.write(result(1))
+    sink.close()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{stem}.mp4"]
+    (tmp_path / f"{stem}.mp4").rename("plain.mp4")
+    assert len(frames_of("plain.mp4")) == 1
+
+
+class PickyWriter:
+    """A writer of videos that takes one codec and one rate only."""
+
+    def __init__(self, name, backend, codec, fps, size) -> None:
+        self.opened = (codec, fps) == (cv2.VideoWriter.fourcc(*"MJPG"), 13.0)
+        if self.opened:
+            Path(name).touch()
+
+    fourcc = staticmethod(cv2.VideoWriter.fourcc)
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return self.opened
+
+    def write(self, image) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+
+def test_what_the_format_does_not_take_is_replaced_by_the_next_best_which_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(annotation.cv2, "VideoWriter", PickyWriter)
+    VideoSink(tmp_path / "out.mp4", 12.9, NAMES).write(result(1))
+    assert caplog.messages == [f"{tmp_path / 'out.mp4'}: written as MJPG with 13 frames a second"]
+    with pytest.raises(OSError, match="cannot be written as a video"):
+        VideoSink(tmp_path / "out.mp4", 15.0, NAMES).write(result(1))
+
+
+@pytest.mark.parametrize("name", ["missing/out.mp4", "folder.mp4"])
+def test_a_video_that_cannot_be_written_is_refused_at_the_start(tmp_path, name):
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        VideoSink(tmp_path / name, 10, NAMES)
+
+
+def test_a_video_without_a_frame_leaves_no_file(tmp_path):
+    VideoSink(tmp_path / "out.mp4", 10, NAMES).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_keep_the_names_of_their_sources_and_the_rest_is_numbered(tmp_path):
+    folder = tmp_path / "new" / "images"
+    sink = ImageFolderSink(folder, NAMES)
+    for frame_id, file in enumerate(("a.JPG", "caf\udce9.png", "clip.mp4", None, "a.JPG"), start=1):
+        taken = result(frame_id)
+        sink.write(replace(taken, frame=replace(taken.frame, file=file)))
+    sink.close()
+    found = sorted(path.name for path in folder.iterdir())
+    assert found == ["000003.png", "000004.png", "a-000005.JPG", "a.JPG", "caf\udce9.png"]
+    assert read_image(folder / "a.JPG").shape == (48, 64, 3)
 
 
 def test_a_folder_that_cannot_be_made_is_refused_at_the_start(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be created"):
-        PictureFolderSink(tmp_path / "file" / "pictures", NAMES)
+        ImageFolderSink(tmp_path / "file" / "images", NAMES)

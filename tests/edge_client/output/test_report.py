@@ -77,7 +77,7 @@ def test_the_summary_has_one_row_for_each_operating_point(statistics):
     lines = summary(statistics, 110.0).splitlines()
     assert lines[0] == "101 of 110 frames answered in 10.0 s (10.1 fps), 1.50 KB/frame"
     assert "refused by the server: 1 resource_exhausted" in lines
-    assert "4 unreadable pictures passed over" in lines
+    assert "4 unreadable images passed over" in lines
     assert "the link broke and was opened again 2 times" in lines
     assert [line.split()[0] for line in lines[-2:]] == ["jpeg", "w4"]
 

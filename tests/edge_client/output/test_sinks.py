@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 
-from edge_client.output.sinks import CallbackSink, JsonLinesSink, SinkThread
+from edge_client.output.sinks import CallbackSink, JsonLinesSink, ScoreFilter, SinkThread, name_of
 from splitnet.errors import ConfigError
 from tests.support.client_samples import NAMES, result
 
@@ -40,15 +42,16 @@ class FailingSink(ListSink):
             raise self.error
 
 
-def feed(sinks, count: int = 4) -> int:
-    """Run results through the sinks; returns how many places were released."""
+def feed(sinks, count: int = 4) -> SinkThread:
+    """Run results through the sinks; all of their places must be released."""
     released = []
     thread = SinkThread(sinks)
     thread.start()
     for frame_id in range(1, count + 1):
         thread.put(result(frame_id), lambda: released.append(1))
     thread.close()
-    return len(released)
+    assert len(released) == count
+    return thread
 
 
 def test_a_line_says_everything_about_a_frame(tmp_path):
@@ -86,7 +89,7 @@ def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path):
 
 def test_every_sink_gets_every_result_in_order_and_is_closed():
     sinks = [ListSink(), ListSink()]
-    assert feed(sinks) == 4
+    assert feed(sinks).failed == ()
     assert [sink.seen for sink in sinks] == [[1, 2, 3, 4]] * 2
     assert [sink.closed for sink in sinks] == [1, 1]
 
@@ -99,12 +102,12 @@ def test_a_callback_is_a_sink():
 
 def test_a_failing_sink_is_disabled_with_one_warning_and_the_others_go_on(caplog):
     failing, healthy = FailingSink(OSError(28, "No space left on device")), ListSink()
-    feed([failing, healthy])
+    assert feed([failing, healthy]).failed == ("FailingSink",)
     assert failing.seen == [1, 2]
     assert failing.closed == 1
     assert healthy.seen == [1, 2, 3, 4]
     assert [record.message for record in caplog.records] == [
-        "FailingSink disabled, the run goes on: [Errno 28] No space left on device"
+        "FailingSink: the rest is lost, the run goes on: [Errno 28] No space left on device"
     ]
     assert not caplog.records[0].exc_info
 
@@ -118,9 +121,9 @@ def test_a_bug_in_a_callback_is_shown_with_its_traceback(caplog):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_disables_the_file_only(caplog):
     healthy = ListSink()
-    feed([JsonLinesSink(Path("/dev/full"), NAMES), healthy])
+    assert feed([JsonLinesSink(Path("/dev/full"), NAMES), healthy]).failed == ("--out",)
     assert healthy.seen == [1, 2, 3, 4]
-    assert caplog.text.count("disabled") == 1
+    assert caplog.text.count("--out: the rest is lost") == 1
 
 
 def test_slow_sinks_hold_back_places_instead_of_piling_up_results():
@@ -141,3 +144,33 @@ def test_slow_sinks_hold_back_places_instead_of_piling_up_results():
     may_go.set()
     thread.close()
     assert released == [1, 2, 3, 4, 5]
+
+
+def test_a_sink_that_cannot_be_closed_has_failed_too():
+    class Unclosable(ListSink):
+        option = "--thing"
+
+        def close(self) -> None:
+            super().close()
+            raise OSError(28, "No space left on device")
+
+    assert feed([Unclosable()]).failed == ("--thing",)
+
+
+def test_objects_below_a_score_are_left_out_of_a_sink(tmp_path):
+    seen = []
+    wrapped = ScoreFilter(CallbackSink(seen.append), 0.6)
+    feed([wrapped], 1)
+    assert seen[0].detections.labels.tolist() == [2]
+    with closing(ScoreFilter(JsonLinesSink(tmp_path / "x", NAMES), 0.6)) as filtered:
+        assert name_of(filtered) == "--out"
+
+
+def test_a_name_that_is_not_utf_8_is_text_in_the_line(tmp_path):
+    sink = JsonLinesSink(tmp_path / "out.jsonl", NAMES)
+    taken = result(3)
+    sink.write(replace(taken, frame=replace(taken.frame, file="caf\udce9  b.jpg")))
+    sink.write(replace(taken, frame=replace(taken.frame, file=None)))
+    sink.close()
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in lines] == ["caf\\xe9  b.jpg", None]

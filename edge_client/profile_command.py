@@ -1,0 +1,76 @@
+"""The command `edge-client profile`."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from threading import Event
+
+from edge_client.adaptation.controller import ControlSettings
+from edge_client.adaptation.profile import DeviceProfile
+from edge_client.build import mode_tables
+from edge_client.capture.address import open_source
+from edge_client.config import ProfileConfig, default_device_id
+from edge_client.console import Console
+from edge_client.encoding.encoder import EncoderRuntime, load_encoder
+from edge_client.encoding.local_detector import load_local
+from edge_client.frames import Image
+from edge_client.measuring.link_probe import measure_link, probe_frames
+from edge_client.measuring.profile_cache import device_fingerprint, keep_profile
+from edge_client.measuring.profiling import (
+    Effort,
+    drawn_images,
+    measure,
+    points_to_measure,
+    profile_of,
+    profile_table,
+    profile_to_json,
+)
+from edge_client.output.advice import advice
+from edge_client.output.mode_scores import RunConditions
+from edge_client.run_command import what_runs, write_json
+from splitnet.messages import OpenSession
+
+DRAWN_IMAGES = 8  # enough that the entropy coder does not always see the same
+
+
+def profile(config: ProfileConfig, console: Console) -> None:
+    """Measure this device, and the way to a server if one is given. Raises SplitError."""
+    encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
+    manifest = encoder.manifest
+    local = load_local(config.bundle, manifest, config.device, config.threads, config.backend)
+    console.say(what_runs(encoder, local))
+    images = _images(config)
+    quality = manifest.qualities // 2 if config.quality is None else config.quality
+    points = points_to_measure(manifest, quality, local is not None)
+    effort = Effort(config.frames, config.seconds)
+    measured = measure(encoder, local, images, points, effort, console.show_progress)
+    device = device_fingerprint(config.device, config.threads, encoder.backend)
+    found = profile_of(manifest, device, measured, local)
+    console.say(profile_table(measured))
+    if (path := keep_profile(found)) is not None:
+        console.say(f"kept in {path}")
+    if config.out is not None:
+        size = images[0].shape[1], images[0].shape[0]
+        write_json(config.out, profile_to_json(found, manifest.name, size, measured, encoder.backend))
+        console.say(f"written to {config.out}")
+    if config.server:
+        console.say("\n".join(_advice(config, encoder, images[0], found)))
+
+
+def _advice(config: ProfileConfig, encoder: EncoderRuntime, image: Image, found: DeviceProfile) -> list[str]:
+    """Measure the way to a server and say which mode would serve best."""
+    manifest = encoder.manifest
+    opening = OpenSession(default_device_id(), manifest.digest)
+    size = image.shape[1], image.shape[0]
+    measured = asyncio.run(measure_link(config.server, opening, *probe_frames(encoder, image), size))
+    limits = ControlSettings(config.deadline_ms)
+    conditions = RunConditions(limits, config.fps, measured.capacity_bps, measured.rtt_ms, measured.server_ms)
+    return advice(mode_tables(manifest, found), conditions)
+
+
+def _images(config: ProfileConfig) -> list[Image]:
+    if not config.source:
+        return drawn_images(DRAWN_IMAGES)
+    source = open_source(config.source, fps=1, camera_patience_s=0)
+    return [shown.image for shown in islice(source.images(Event().wait), config.frames)]

@@ -1,0 +1,89 @@
+"""The command `edge-client run`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge_client.adaptation.point_table import PointTable
+from edge_client.build import build_run, limits_of
+from edge_client.config import RunConfig
+from edge_client.console import Console
+from edge_client.encoding.encoder import EncoderRuntime
+from edge_client.encoding.local_detector import LocalRuntime
+from edge_client.output.advice import advice
+from edge_client.output.mode_scores import as_seen, conditions_of_run
+from edge_client.output.report import status_line, summary, to_json
+from edge_client.output.statistics import RunStatistics
+from edge_client.pipeline import Pipeline
+from edge_client.signals import at_first_signal
+from splitnet.errors import OutputError
+from splitnet.operating_point import Mode
+
+STATUS_INTERVAL_S = 0.5
+
+
+def run(config: RunConfig, console: Console) -> bool:
+    """Run until the source or the user ends it; return whether nothing is missing of what was asked for.
+
+    Raises SplitError if it cannot begin, or fails.
+    """
+    built = build_run(config, on_progress=console.show_progress)
+    console.say(what_runs(built.encoder, built.local))
+    if built.view is not None:
+        console.say(f"frames and boxes: {built.view}")
+    try:
+        asyncio.run(_run_until_signal(built.pipeline, console))
+    finally:
+        statistics = built.pipeline.statistics
+        if statistics.sessions or statistics.detected:  # else there is nothing to tell but the error
+            _report(statistics, config, built.tables, console)
+    return not (statistics.unreadable or built.pipeline.lost_outputs)
+
+
+def what_runs(encoder: EncoderRuntime, local: LocalRuntime | None) -> str:
+    """Return a line that names the bundle and what computes its networks."""
+    manifest = encoder.manifest
+    parts = [f"bundle {manifest.name} {manifest.digest[:12]}", f"encoder by {encoder.backend}"]
+    return ", ".join(parts if local is None else [*parts, f"local detector {local.name} by {local.backend}"])
+
+
+async def _run_until_signal(pipeline: Pipeline, console: Console) -> None:
+    """Run; the first Ctrl+C, SIGTERM or SIGHUP ends it cleanly, a second one at once."""
+    at_first_signal(pipeline.stop)
+    showing = asyncio.create_task(_show_status(pipeline, console)) if console.is_terminal else None
+    try:
+        await pipeline.run()
+    finally:
+        if showing is not None:
+            showing.cancel()
+            console.keep()
+
+
+async def _show_status(pipeline: Pipeline, console: Console) -> None:
+    while True:
+        await asyncio.sleep(STATUS_INTERVAL_S)
+        console.show(status_line(pipeline.statistics, time.monotonic()))
+
+
+def _report(run: RunStatistics, config: RunConfig, tables: Mapping[Mode, PointTable], console: Console) -> None:
+    now = time.monotonic()
+    console.say(summary(run, now))
+    conditions = conditions_of_run(run, now, limits_of(config))
+    lines: list[str] = []
+    if tables and conditions is not None:
+        lines = advice(as_seen(tables, run), conditions)
+        console.say("\n".join(lines))
+    if config.json_summary is not None:
+        write_json(config.json_summary, {**to_json(run, now), "advice": lines})
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file. Raises OutputError."""
+    try:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error

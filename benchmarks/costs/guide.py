@@ -81,13 +81,22 @@ def command_of(guide: str, name: str) -> list[str]:
     raise ConfigError(f"the guide has no command python -m training {name}")
 
 
-def timed(name: str, action: Callable[[], None]) -> Row:
+def children_s() -> float:
+    """Return the processor seconds of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def timed(
+    name: str,
+    action: Callable[[], None],
+    clock: Callable[[], float] = time.perf_counter,
+    processor_s: Callable[[], float] = children_s,
+) -> Row:
     """Do a step; returns its seconds by the clock, and those of all processors in processes that ended in it."""
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    start, before = clock(), processor_s()
     action()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"step": name, "seconds": round(time.perf_counter() - start, 1), "cpu_seconds": round(cpu, 1)}
+    return {"step": name, "seconds": round(clock() - start, 1), "cpu_seconds": round(processor_s() - before, 1)}
 
 
 def _lay_out(work: Path, options: Namespace) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.costs import guide
-from benchmarks.costs.guide import COMMANDS, GUIDE, command_of, timed
+from benchmarks.costs.guide import COMMANDS, GUIDE, children_s, command_of, timed
 from splitnet.errors import ConfigError
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -55,10 +55,15 @@ def test_the_guide_has_every_command(name):
 
 
 def test_a_step_is_timed_by_the_clock_and_by_its_processes():
-    row = timed("work", lambda: subprocess.run([sys.executable, "-c", "sum(range(10**6))"], check=True) and None)
-    assert row["step"] == "work"
-    assert row["seconds"] > 0
-    assert row["cpu_seconds"] >= 0
+    clock, processor = iter([100.0, 161.24]), iter([5.0, 97.55])
+    row = timed("work", lambda: None, clock.__next__, processor.__next__)
+    assert row == {"step": "work", "seconds": 61.2, "cpu_seconds": 92.5}
+
+
+def test_the_processor_time_of_ended_processes_never_falls():
+    before = children_s()
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    assert children_s() >= before
 
 
 def test_the_steps_are_followed_in_the_guides_order_in_a_folder_of_its_own(words, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.processes import Process, ServerProcess, child_process
-from demo.schedule import FILM_FPS, frames_each
+from demo.schedule import FPS, frames_each
 from splitnet.errors import LinkError, SourceError, SplitError
 from splitnet.operating_point import OperatingPoint
 
@@ -32,12 +32,9 @@ class ClientFiles:
 
     @classmethod
     def inside(cls, folder: Path) -> ClientFiles:
-        """Return the files inside a folder, the last run's removed."""
+        """Return the files inside a folder."""
         names = ("detections.jsonl", "clip.mp4", "client.json", "adapting.jsonl")
-        files = cls(folder, *(folder / name for name in names))
-        for path in (files.detections, files.clip, files.summary, files.trace):
-            path.unlink(missing_ok=True)
-        return files
+        return cls(folder, *(folder / name for name in names))
 
     def counts(self) -> dict[str, Any]:
         """Return what became of the frames, as the client has counted; empty if it did not come so far."""
@@ -64,7 +61,7 @@ def client_command(
     return [
         *("edge_client", "run", "--server", server, "--source", source, "--bundle", str(bundle.resolve())),
         *("--schedule", ", ".join(map(str, points)), "--schedule-frames", str(frames_each(frames, len(points)))),
-        *("--fps", f"{FILM_FPS:g}", "--max-frames", str(frames), "--device-id", "demo"),
+        *("--fps", f"{FPS:g}", "--max-frames", str(frames), "--device-id", "demo"),
         *("--out", str(files.detections), "--annotate", str(files.clip), "--json-summary", str(files.summary)),
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.harness.report import table
 from demo.answers import Answer, frames_with, point_rows
+from demo.results import SHOWN
 from splitnet.environment import environment
 from splitnet.manifest import Manifest
 
@@ -20,14 +21,6 @@ COLUMNS = {
     "end_to_end_ms_p50": "end-to-end ms",
     "overhead_ms_p50": "overhead ms",
     "found": "found in frames",
-}
-RESULTS = {  # what lies in the folder of results, in the order of interest
-    "overview.jpg": "a frame of every point",
-    "clip.mp4": "annotated clip",
-    "chart.png": "bytes and latency over time",
-    "adapting.png": "how it adapts",
-    "detections.jsonl": "detections",
-    "summary.json": "these figures",
 }
 
 
@@ -53,7 +46,7 @@ def as_text(summary: Mapping[str, Any], folder: Path) -> str:
     lines = {
         "frames": _counts(summary["frames"]),
         "found in frames": counted(summary["found"]),
-        **{says: str(folder / name) for name, says in RESULTS.items() if (folder / name).exists()},
+        **{says: str(folder / name) for name, says in SHOWN.items() if (folder / name).exists()},
     }
     width = max(map(len, lines))
     blocks.append("\n".join(f"{name:<{width}}  {value}" for name, value in lines.items()))

@@ -149,6 +149,7 @@ COMMANDS = {
     "protos.generate",
     "benchmarks.harness.delay_relay",
     "benchmarks.harness.cpu_load",
+    "demo.clip",
 }
 
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.harness.benchmark import Benchmark
-from benchmarks.harness.images import Image, sample_images
+from benchmarks.harness.images import Image, filling, sample_images
 from splitnet.bundle import load_device, load_server
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
@@ -115,19 +115,10 @@ def _finders(folder: Path) -> dict[str, Finder]:
 
 def _single(image: Image, find: Finder) -> Scene:
     """Return an image cut to a scene's shape, with what is surely in it."""
-    scene = _filling(image, SCENE_SIZE)
+    scene = filling(image, SCENE_SIZE)
     found = find(scene)
     sure = found.scores >= CERTAIN
     return Scene(scene, found.boxes[sure], found.labels[sure])
-
-
-def _filling(image: Image, size: tuple[int, int]) -> Image:
-    """Return the middle of an image, scaled to fill a size (width, height)."""
-    scale = max(size[0] / image.shape[1], size[1] / image.shape[0])
-    width, height = round(image.shape[1] * scale), round(image.shape[0] * scale)
-    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    return np.ascontiguousarray(scaled[top : top + size[1], left : left + size[0]], np.uint8)
 
 
 def mosaic(singles: Sequence[Scene], side: int) -> Scene:

@@ -62,6 +62,15 @@ def sample_images() -> dict[str, Image]:
     return {name: _bgr(found[0] if isinstance(found, tuple) else found) for name, found in loaded.items()}
 
 
+def filling(image: Image, size: tuple[int, int]) -> Image:
+    """Return the middle of an image, scaled to fill a size (width, height)."""
+    scale = max(size[0] / image.shape[1], size[1] / image.shape[0])
+    width, height = round(image.shape[1] * scale), round(image.shape[0] * scale)
+    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    return np.ascontiguousarray(scaled[top : top + size[1], left : left + size[0]], np.uint8)
+
+
 def _bgr(image: NDArray[np.uint8]) -> Image:
     """Return a grey (H, W) or RGB (H, W, 3) image as BGR."""
     grey = image.ndim == 2

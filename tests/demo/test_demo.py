@@ -1,14 +1,13 @@
-"""The demo: its moving viewport, its schedule and tables, and a short run with real processes."""
+"""The demo: its stills, its schedule and tables, its folder of results, and a short run with real processes."""
 
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,13 +18,13 @@ from benchmarks.harness.processes import ServerProcess
 from demo.__main__ import INTERRUPTED, main
 from demo.answers import Answer, answer_from_record, frames_with, point_rows, read_answers
 from demo.chart import draw_chart
-from demo.client import ClientFiles, client_command, source_address
-from demo.film import film, place, write_film
-from demo.overview import GAP, HEADING_HEIGHT, choose, clip_indexes, tiled
+from demo.client import ClientFiles, client_command, run_client, source_address
+from demo.overview import CAPTION_HEIGHT, GAP, HEADING_HEIGHT, caption, choose, clip_indexes, tiled
+from demo.results import replacing
 from demo.schedule import frames_each, operating_points
+from demo.stills import write_stills
 from demo.summary import as_text, counted, point_table
-from demo.viewport import CLOSEST, LOWEST, Viewport, viewport_at
-from splitnet.errors import SourceError
+from splitnet.errors import LinkError, SourceError, SplitError
 from splitnet.manifest import load_manifest
 from splitnet.operating_point import Codec, OperatingPoint
 from tests.conftest import PROJECT
@@ -45,72 +44,20 @@ RECORD = {
 }
 
 
-# The viewport.
+# The stills and the schedule.
 
 
-def test_the_viewport_starts_at_the_top_left_as_large_as_fits():
-    assert viewport_at(0.0, (600, 400), 4 / 3) == Viewport(0.0, 0.0, pytest.approx(400 * 4 / 3), pytest.approx(400))
-    assert viewport_at(0.0, (512, 512), 4 / 3) == Viewport(0.0, 0.0, pytest.approx(512), pytest.approx(384))
-
-
-def test_the_viewport_is_closest_halfway_and_in_the_middle():
-    seen = viewport_at(0.5, (800, 600), 4 / 3)
-    assert (seen.width, seen.height) == (pytest.approx(800 * CLOSEST), pytest.approx(600 * CLOSEST))
-    assert seen.left == pytest.approx(100)
-    assert seen.top == pytest.approx(150 * LOWEST)
-
-
-def test_the_viewport_ends_at_the_right_as_large_as_at_the_start():
-    seen = viewport_at(1.0, (600, 400), 4 / 3)
-    assert seen.left + seen.width == pytest.approx(600)
-    assert seen.height == pytest.approx(400)
-    assert seen.top == pytest.approx(0.0)
-
-
-@pytest.mark.parametrize("size", [(512, 512), (451, 300), (741, 500), (300, 700)])
-def test_the_viewport_never_leaves_the_picture_and_never_jumps(size):
-    path = [viewport_at(i / 100, size, 4 / 3) for i in range(101)]
-    for seen in path:
-        assert seen.left >= 0 and seen.top >= 0
-        assert seen.left + seen.width <= size[0] + 1e-6
-        assert seen.top + seen.height <= size[1] + 1e-6
-        assert seen.width / seen.height == pytest.approx(4 / 3)
-    steps = [math.dist((a.left, a.top), (b.left, b.top)) for a, b in pairwise(path)]
-    assert max(steps) < 0.02 * max(size)
-
-
-def test_a_cut_of_whole_pixels_is_exact():
-    picture = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
-    assert np.array_equal(Viewport(2, 1, 4, 3).cut(picture, (4, 3)), picture[1:4, 2:6])
-
-
-def test_a_cut_between_pixels_blends_them():
-    picture = np.tile(np.arange(8, dtype=np.uint8)[None, :, None] * 10, (6, 1, 3))
-    assert Viewport(1.5, 0, 4, 3).cut(picture, (4, 3))[0, :, 0].tolist() == [15, 25, 35, 45]
-
-
-def test_a_cut_scales_to_the_size_asked_for():
-    picture = np.full((30, 40, 3), 77, np.uint8)
-    cut = Viewport(0, 0, 40, 30).cut(picture, (80, 60))
-    assert cut.shape == (60, 80, 3)
-    assert (cut == 77).all()
-
-
-# The film and the schedule.
-
-
-def test_every_photograph_gets_its_share_of_the_film():
-    assert [place(number, 10, 5)[0] for number in range(10)] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    assert place(3, 10, 5) == (1, 0.5)
-
-
-def test_a_film_is_numbered_frames_of_one_size(tmp_path):
-    pictures = [np.full((50, 60, 3), grey, np.uint8) for grey in (50, 200)]
-    assert [int(frame[0, 0, 0]) for frame in film(pictures, 4)] == [50, 50, 200, 200]
-    write_film(tmp_path, pictures, 4)
+def test_every_photograph_is_shown_for_its_share_of_the_frames(tmp_path):
+    photographs = {name: np.full((50, 60, 3), grey, np.uint8) for name, grey in (("dark", 50), ("bright", 200))}
+    write_stills(tmp_path, photographs, 5)
     written = sorted(tmp_path.iterdir())
-    assert [path.name for path in written] == ["00000.jpg", "00001.jpg", "00002.jpg", "00003.jpg"]
+    assert [path.name for path in written] == [
+        *("00000-dark.jpg", "00001-dark.jpg", "00002-dark.jpg"),
+        *("00003-bright.jpg", "00004-bright.jpg"),
+    ]
+    assert written[0].read_bytes() == written[2].read_bytes()  # the same frame at every point
     assert cv2.imread(str(written[-1])).shape == (480, 640, 3)
+    assert cv2.imread(str(written[-1]))[0, 0].tolist() == [200, 200, 200]
 
 
 def test_the_schedule_goes_from_the_best_to_the_smallest_and_compares_with_pictures(tiny_bundle):
@@ -144,11 +91,32 @@ def test_the_client_is_told_what_a_user_would_type(tmp_path):
     assert command[command.index("--max-frames") + 1] == "100"
 
 
-def test_the_files_of_the_last_run_do_not_count(tmp_path):
-    (tmp_path / "detections.jsonl").write_text("old\n")
+def test_a_client_that_came_to_nothing_has_no_answers_and_no_counts(tmp_path):
     files = ClientFiles.inside(tmp_path)
     assert read_answers(files.detections) == []
     assert files.counts() == {}
+
+
+# The folder of results.
+
+
+def test_new_results_replace_the_last_ones_and_nothing_else(tmp_path):
+    for name in ("summary.json", "adapting.png", "mine.txt"):
+        (tmp_path / name).write_text("old")
+    with replacing(tmp_path) as folder:
+        (folder / "summary.json").write_text("new")
+        assert (tmp_path / "summary.json").read_text() == "old"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"summary.json": "new", "mine.txt": "old"}
+
+
+def test_a_run_that_fails_keeps_the_last_results_and_its_own_log(tmp_path):
+    (tmp_path / "summary.json").write_text("old")
+    for reason in ("first", "second"):
+        with pytest.raises(SourceError), replacing(tmp_path) as folder:
+            (folder / "server.log").write_text(reason)
+            raise SourceError(reason)
+    assert (tmp_path / "summary.json").read_text() == "old"
+    assert (tmp_path / "unfinished" / "server.log").read_text() == "second"
 
 
 def test_sources_are_paths_cameras_and_addresses(tmp_path, monkeypatch):
@@ -226,6 +194,7 @@ def test_the_overview_shows_the_middle_frame_of_every_part_and_point():
     assert choose(answers, "ab", 2) == [[1, 4], [7, 9]]
     assert choose(answers[:2], "ab", 2) == [[0, None], [1, None]]
     assert choose(answers[:1], "ab", 2) == [[0, None], [None, None]]
+    assert choose(answers[:4], "ab", 2, shown_s=10.0) == [[1, 3], [None, None]]  # the rest was not answered
 
 
 def test_the_clip_shows_an_answer_at_its_time_but_never_two_in_one_frame():
@@ -233,11 +202,24 @@ def test_the_clip_shows_an_answer_at_its_time_but_never_two_in_one_frame():
 
 
 def test_the_overview_keeps_the_aspect_ratio_and_leaves_missing_frames_white():
-    picture = np.zeros((450, 800, 3), np.uint8)
-    whole = tiled([[picture, None]], ["w4 q2", "w1 q0"])
-    assert whole.shape == (HEADING_HEIGHT + 225 + GAP, 2 * (400 + GAP), 3)
-    assert not whole[HEADING_HEIGHT : HEADING_HEIGHT + 225, :400].any()
-    assert (whole[HEADING_HEIGHT:, 406:] == 255).all()
+    cell = np.zeros((450, 800, 3), np.uint8), ("2.0 KB, 75 ms", "cup")
+    whole = tiled([[cell, None]], ["w4 q2", "w1 q0"])
+    below = HEADING_HEIGHT + 180
+    assert whole.shape == (below + CAPTION_HEIGHT + GAP, 2 * (320 + GAP), 3)
+    assert not whole[HEADING_HEIGHT:below, :320].any()
+    assert (whole[below : below + CAPTION_HEIGHT, :320] < 100).any()  # its caption
+    assert (whole[HEADING_HEIGHT:, 330:] == 255).all()
+
+
+def test_a_frame_is_captioned_by_what_it_cost_and_what_was_found():
+    assert caption(ANSWER) == ("2.0 KB, 75 ms", "cup, table")
+    assert caption(replace(ANSWER, names=())) == ("2.0 KB, 75 ms", "nothing")
+
+
+def test_a_caption_ends_where_the_next_column_begins():
+    cell = np.zeros((32, 32, 3), np.uint8), ("", "dining table, " * 9)
+    whole = tiled([[cell, None]], ["w4 q2", "w1 q0"])
+    assert (whole[HEADING_HEIGHT:, 320:] == 255).all()
 
 
 def test_the_chart_is_a_picture(tmp_path):
@@ -265,7 +247,7 @@ def test_a_short_run_with_two_processes_leaves_its_results(tmp_path, tiny_bundle
 def test_ctrl_c_ends_the_run_but_keeps_what_was_found(tmp_path, tiny_bundle, photo, monkeypatch, capsys):
     for number in range(60):
         cv2.imwrite(str(tmp_path / f"{number:02d}.jpg"), photo)
-    detections = tmp_path / "out" / "detections.jsonl"
+    detections = tmp_path / "out" / "unfinished" / "detections.jsonl"
 
     def alive(server: ServerProcess) -> bool:
         if detections.exists() and detections.stat().st_size:
@@ -277,7 +259,7 @@ def test_ctrl_c_ends_the_run_but_keeps_what_was_found(tmp_path, tiny_bundle, pho
     assert main(arguments) == INTERRUPTED
     answered = json.loads(capsys.readouterr().out)["frames"]["answered"]
     assert 1 <= answered < 60
-    assert len(read_answers(detections)) == answered
+    assert len(read_answers(tmp_path / "out" / "detections.jsonl")) == answered
 
 
 def _names(process: psutil.Process, folder: Path) -> bool:
@@ -316,10 +298,18 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path, tiny_bundle, capsys, 
     assert line.startswith("demo: ") and said in line
 
 
-def test_a_source_that_the_client_cannot_read_fails_the_demo(tmp_path, tiny_bundle, capfd):
+def test_a_client_that_fails_is_said_beside_what_it_said_itself(tmp_path, tiny_bundle, capfd):
     (tmp_path / "empty").mkdir()
-    arguments = ["--source", str(tmp_path / "empty"), "--bundle", str(tiny_bundle), "--out", str(tmp_path / "out")]
-    assert main(arguments) == 1
+    points = [OperatingPoint(Codec.RANS, 1, 0)]
+    files = ClientFiles.inside(tmp_path)
+    command = client_command("127.0.0.1:1", str(tmp_path / "empty"), tiny_bundle, points, 0, files)
+    with pytest.raises(SplitError, match=r"the client failed \(exit code 1\)"):
+        run_client(command, SimpleNamespace(alive=True))
     said = capfd.readouterr().err
-    assert "edge-client: " in said and "no pictures in this folder" in said
-    assert "demo: the client failed (exit code 1)" in said
+    assert "edge-client: " in said and "no images in this folder" in said
+
+
+def test_a_server_that_dies_ends_the_run(tmp_path):
+    dead = SimpleNamespace(alive=False, process=SimpleNamespace(returncode=-9))
+    with pytest.raises(LinkError, match=r"the server died \(exit code -9\)"):
+        run_client(["timeit", "-n1", "-r1", "import time; time.sleep(600)"], dead)

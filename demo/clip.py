@@ -20,7 +20,7 @@ from benchmarks.harness.drawing import LIGHT
 from benchmarks.harness.images import Image
 from benchmarks.harness.run_trace import DETECTED, FrameRecord, read_run
 from demo.adapting import start_s
-from demo.failover import FPS, Recording, record
+from demo.failover import FPS, Recording, recorded
 from splitnet.errors import ConfigError, SplitError
 from splitnet.settings import DEFAULT_BUNDLE
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="slimsplit-clip-") as folder:
-            recording = record(options.bundle, Path(folder))
+            recording = recorded(options.bundle, Path(folder))
             frames = [captioned(*shown) for shown in shown_frames(recording)]
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_bytes(animated(frames))

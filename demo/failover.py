@@ -52,7 +52,7 @@ def panned(photographs: Mapping[str, Image], count: int) -> Iterator[Image]:
         yield np.asarray(cv2.resize(seen, FRAME_SIZE, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def record(bundle: Path, folder: Path) -> Recording:
+def recorded(bundle: Path, folder: Path) -> Recording:
     """Run server and client, and kill the server in between. Raises SplitError if one of them does not run."""
     source, files = folder / "source", Recording(folder / "clip.mp4", folder / "run.jsonl")
     source.mkdir()

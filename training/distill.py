@@ -15,7 +15,8 @@ from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.front import FrontSpec
 from training.data.coco_file import class_names_of
-from training.data.images import CropSpec, CropStream, find_images, on_grey_square
+from training.data.crops import CropSpec, CropStream, on_grey_square
+from training.data.images import find_images
 from training.detectors.detector_file import DETECTOR_FILE
 from training.detectors.family import family_of
 from training.detectors.teacher import origin_of, read_teacher

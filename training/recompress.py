@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from splitnet.settings import count, option
 from training.data.coco_file import class_names_of
-from training.data.images import CropSpec, find_images
+from training.data.crops import CropSpec
+from training.data.images import find_images
 from training.detectors.teacher import read_teacher
 from training.distillation.image_run import input_size, train_on_images
 from training.distillation.image_settings import ImageSettings

@@ -21,7 +21,7 @@ from tests.end_to_end.training_pair import PROGRESS, RECIPE, SPEC, batch, make, 
 from tests.support.labelled_images import annotations
 from tests.support.tiny_student import SQUARE, make_teacher, random_images, student_spec, write_random_images
 from training.__main__ import main
-from training.data.images import CropSpec
+from training.data.crops import CropSpec
 from training.detectors.detector_file import DetectorNote, write_detector
 from training.distillation.image_run import train_on_images
 from training.distillation.recipe import ENSEMBLE

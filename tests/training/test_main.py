@@ -292,7 +292,7 @@ def test_a_missing_bundle_is_said(labelled, tmp_path, capsys):
 def test_images_that_are_not_labelled_are_said(bundle, labelled, tmp_path, capsys):
     arguments = measuring(bundle, labelled)
     arguments[arguments.index("--images") + 1] = str(tmp_path)
-    assert "lacks 3 of the images" in refusal(arguments, capsys)
+    assert "3 x image is missing, left out" in refusal(arguments, capsys)
 
 
 @pytest.mark.parametrize("limit", ["0", "-1"])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,8 +11,10 @@ from numpy.typing import NDArray
 
 from splitnet.errors import ConfigError
 from training.data.augment import Image, Sample, letterboxed, varied
+from training.data.batch_stream import BatchStream
 from training.data.coco import LabelledImage, LabelledImages
-from training.data.images import MAX_MISSES, check_square, read_image
+from training.data.crops import check_square
+from training.data.images import MAX_MISSES, read_image
 from training.data.mosaic import mosaic, single
 
 MIN_SQUARE = 64  # pixels a side: at the coarsest level, normalisation needs more than one position of one image
@@ -52,42 +51,20 @@ class LabelledBatch:
     labels: tuple[NDArray[np.int64], ...]
 
 
-class LabelledStream:
-    """An endless stream of batches from a step on, made ahead by threads. Use as a context, or call `stop`."""
+class LabelledStream(BatchStream[LabelledBatch]):
+    """Batches of labelled images."""
 
     def __init__(self, data: LabelledImages, spec: StreamSpec, first_step: int = 0, threads: int = 1) -> None:
         """Take checked images; one that cannot be decoded after all is replaced, with a warning."""
-        self._images, self._spec, self._step = data.images, spec, first_step
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="batches")
-        self._ahead: deque[Future[LabelledBatch]] = deque()
-        self._lead = 2 * threads
+        super().__init__(first_step, threads)
+        self._images, self._spec = data.images, spec
         self._cache: dict[int, Image] = {}
         self._cached_bytes = 0
         self._unreadable: set[int] = set()
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
-    def __iter__(self) -> Iterator[LabelledBatch]:
-        """Yield batches. ConfigError if next to no image can be decoded."""
-        while True:
-            while len(self._ahead) <= self._lead:
-                self._ahead.append(self._pool.submit(self.batch, self._step))
-                self._step += 1
-            yield self._ahead.popleft().result()
-
-    def __enter__(self) -> LabelledStream:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self.stop()
-
-    def stop(self) -> None:
-        """End the threads; returns when they have ended."""
-        self._pool.shutdown(cancel_futures=True)
-
     def batch(self, step: int) -> LabelledBatch:
-        """Return the batch of a step."""
+        """Return the batch of a step. ConfigError if next to no image can be decoded."""
         spec = self._spec
         is_plain = step >= spec.plain_from
         # One size for all processes, so that none waits for another.

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from training.data.images import CropSpec, CropStream
+from training.data.crops import CropSpec, CropStream
 from training.detectors.teacher import input_size_of
 from training.distillation.image_settings import ImageSettings
 from training.loop.processes import ALONE, Processes
@@ -38,6 +38,6 @@ def train_on_images(
             run.skip(settings.start_progress)
         else:
             run.start_from(settings.start_from, settings.start_progress)
-    share, seed = processes.share(settings.batch_size), (settings.seed + run.step, processes.rank)
-    with CropStream(images, crops, share, seed, settings.loaders) as stream:
+    share, seed = processes.share(settings.batch_size), (settings.seed, processes.rank)
+    with CropStream(images, crops, share, seed, settings.loaders, run.step) as stream:
         run.go(stream)

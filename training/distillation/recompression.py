@@ -22,7 +22,7 @@ from splitnet.errors import ConfigError
 from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
 from splitnet.operating_point import Codec
-from training.data.images import check_square, on_grey_square
+from training.data.crops import check_square, on_grey_square
 from training.detectors.family import family_of
 from training.distillation.losses import distillation_loss
 from training.loop.moving_average import average_state, load_average, moving_average

@@ -22,7 +22,7 @@ from splitnet.errors import ConfigError
 from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.slimmable import SlimmableSpec
-from training.data.images import check_square, on_grey_square
+from training.data.crops import check_square, on_grey_square
 from training.detectors.family import family_of
 from training.distillation.losses import distillation_loss
 from training.distillation.optimisers import load_optimiser, optimisers_of

@@ -28,7 +28,7 @@ from tests.support.tiny_student import (
     student_spec,
     write_random_images,
 )
-from training.data.images import on_grey_square
+from training.data.crops import on_grey_square
 from training.distillation.export import export_bundle, refined
 from training.distillation.front_start import FIRST_STEP, LAST_STEP, start_front
 from training.distillation.recipe import ENSEMBLE

@@ -1,7 +1,7 @@
 """What the rate benchmark says: a row a point, the bytes saved at equal AP, the AP gained at equal bytes.
 
-Every figure comes with what 95 % of the resamples say, `low` and `high`. For two curves both are taken from the
-same resample, before they are compared.
+Every figure comes with its 95 % interval, `low` and `high`. That of a difference is of the difference itself: two
+curves are compared in each resample.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def bd_rows(points: Sequence[Measured], curves: Sequence[str]) -> list[Row]:
 
 def _bd_figures(own: Sequence[RateCurve], rival: Sequence[RateCurve]) -> Row:
     found = [bd_rate(a, b) for a, b in zip(own, rival, strict=True)]
-    low, high = interval(np.array([np.nan if one is None else one.percent for one in found]))
+    ratios = np.array([np.nan if one is None else 1 + one.percent / 100 for one in found])
+    ends = interval(np.log(ratios))  # of ratios, the logarithms have deviations that can be turned round
+    low, high = (None if end is None else 100 * (float(np.exp(end)) - 1) for end in ends)
     measured = found[0]
     return {
         "bd_rate_percent": None if measured is None else _rounded(measured.percent),

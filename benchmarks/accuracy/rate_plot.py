@@ -157,7 +157,7 @@ def _draw_key(axes: Axes, theme: Theme, slowest_ms: float) -> None:
     place = axes.transAxes
     text: dict[str, Any] = {"transform": place, "color": theme.text, "fontsize": TEXT_SIZE, "va": "center"}
     axes.text(0.985, 0.145, "area of a mark: encode time, one core", ha="right", **text)
-    axes.text(0.985, 0.025, "band: 95 % of resampled image sets", ha="right", **text)
+    axes.text(0.985, 0.025, "band: 95 % interval", ha="right", **text)
     shown = [ms for ms in KEY_MS if ms <= slowest_ms][-4:]
     for index, ms in enumerate(shown):
         x = 0.985 - 0.085 * (len(shown) - index)

@@ -98,8 +98,9 @@ def _title(curve: str, setting: str) -> str:
 def _terms(result: Result) -> str:
     found = "; ".join(f"{row['detector']} {row['ap']:.1f} (AP50 {row['ap50']:.1f})" for row in result["unsplit"])
     return (
-        f"{result['images']} images, bundle {result['bundle']} by {result['backend']}; in brackets what 95 % of "
-        f"{result['resamples']} resamples of the images say. Detectors on uncompressed images: {found}. The "
+        f"{result['images']} images, bundle {result['bundle']} by {result['backend']}; in brackets the 95 % "
+        f"interval (basic bootstrap, {result['resamples']} resamples of the images). "
+        f"Detectors on uncompressed images: {found}. The "
         f"codecs' images go to the {result['rivals_detector']} one; each stands with the best of its settings "
         "and sizes.\n"
     )

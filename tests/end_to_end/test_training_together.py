@@ -28,6 +28,7 @@ from training.distillation.recipe import ENSEMBLE
 from training.distillation.recompression import RecompressConfig, Recompression
 from training.distillation.task import Distillation, DistillConfig
 from training.loop import processes as module
+from training.loop.moving_average import average_state
 from training.loop.processes import Processes
 from training.loop.run import CHECKPOINT, JOURNAL, read_checkpoint
 from training.recompress import RecompressSettings
@@ -60,7 +61,7 @@ def test_a_second_process_takes_its_first_weights_from_the_first():
     config = DistillConfig(SQUARE, replace(RECIPE))
     task = Distillation(config, SPEC, make_teacher(), lambda *_: pytest.fail("begun twice"), processes=SECOND)
     task.train(random_images(1), 0.3)
-    assert task.average.updates == 1
+    assert average_state(task.average)["updates"] == 1
 
 
 @pytest.mark.usefixtures("silent")

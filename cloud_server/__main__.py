@@ -16,10 +16,11 @@ from pathlib import Path
 from cloud_server.compute.tuning import TuneConfig, Tuning, in_words, write_tuning
 from cloud_server.config import ServeConfig
 from cloud_server.signals import EarlySignals
-from cloud_server.streams import open_closed_streams, say, whole_output
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
+from splitnet.home import ensure_home
 from splitnet.settings import add_commands, add_settings, read_settings
+from splitnet.streams import open_closed_streams, say, whole_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_closed_streams()
     code: int = 0
     try:
+        ensure_home()
         with whole_output():
             parsed = _parser().parse_args(arguments)
             code = parsed.command(parsed)

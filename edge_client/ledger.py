@@ -147,6 +147,11 @@ class FrameLedger:
 
     # What happens around them.
 
+    def link_sought(self) -> None:
+        """Note that there is no session yet, but is to be one."""
+        with self._lock:
+            self._statistics.no_link_since = self._clock()
+
     def link_up(self, server: str) -> None:
         """Note that a session is open, and with whom."""
         with self._lock:
@@ -155,6 +160,7 @@ class FrameLedger:
 
     def link_down(self) -> None:
         """Note that there is none any more."""
+        self.link_sought()
         self._policy.link_down(self._clock())
 
     def sampled(self, sample: CpuSample) -> None:

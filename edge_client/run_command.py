@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
-from edge_client.adaptation.point_table import PointTable
-from edge_client.build import build_run, limits_of
+from edge_client.build import Run, build_run, limits_of
 from edge_client.config import RunConfig
 from edge_client.console import Console
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalRuntime
 from edge_client.output.advice import advice
 from edge_client.output.mode_scores import as_seen, conditions_of_run
-from edge_client.output.report import status_line, summary, to_json
-from edge_client.output.statistics import RunStatistics
+from edge_client.output.report import summary, to_json
+from edge_client.output.status_line import status_line
 from edge_client.pipeline import Pipeline
 from edge_client.signals import at_first_signal
 from splitnet.errors import OutputError
-from splitnet.operating_point import Mode
 
 STATUS_INTERVAL_S = 0.5
 
@@ -40,7 +37,7 @@ def run(config: RunConfig, console: Console) -> bool:
     finally:
         statistics = built.pipeline.statistics
         if statistics.sessions or statistics.detected:  # else there is nothing to tell but the error
-            _report(statistics, config, built.tables, console)
+            _report(built, config, console)
     return not (statistics.unreadable or built.pipeline.lost_outputs)
 
 
@@ -69,16 +66,16 @@ async def _show_status(pipeline: Pipeline, console: Console) -> None:
         console.show(status_line(pipeline.statistics, time.monotonic()))
 
 
-def _report(run: RunStatistics, config: RunConfig, tables: Mapping[Mode, PointTable], console: Console) -> None:
-    now = time.monotonic()
-    console.say(summary(run, now))
+def _report(built: Run, config: RunConfig, console: Console) -> None:
+    now, run, backend = time.monotonic(), built.pipeline.statistics, built.encoder.backend
+    console.say(summary(run, now, backend))
     conditions = conditions_of_run(run, now, limits_of(config))
     lines: list[str] = []
-    if tables and conditions is not None:
-        lines = advice(as_seen(tables, run), conditions)
+    if built.tables and conditions is not None:
+        lines = advice(as_seen(built.tables, run), conditions)
         console.say("\n".join(lines))
     if config.json_summary is not None:
-        write_json(config.json_summary, {**to_json(run, now), "advice": lines})
+        write_json(config.json_summary, {**to_json(run, now, backend), "advice": lines})
 
 
 def write_json(path: Path, content: object) -> None:

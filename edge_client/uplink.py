@@ -69,6 +69,7 @@ class Uplink:
 
     async def run(self) -> None:
         """Keep a session open until `end`. Raises a ProtocolError when no server will ever take us."""
+        self._ledger.link_sought()
         await self._connection.run()
 
     async def end(self, running: asyncio.Task[None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from splitnet.errors import OutputError
 
@@ -41,6 +41,12 @@ def whole_output() -> Iterator[None]:
     except OSError as error:
         discard_output()
         raise OutputError(f"the output cannot be written: {error.strerror}") from error
+
+
+def say(line: str) -> None:
+    """Print a line for whoever started a daemon. If nobody hears it, the daemon goes on all the same."""
+    with suppress(OutputError), whole_output():
+        sys.stdout.write(f"{line}\n")
 
 
 def discard_output() -> None:

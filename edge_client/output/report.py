@@ -1,37 +1,25 @@
-"""How to say what a run has done so far: in one line, as a summary, in JSON. Nothing here prints."""
+"""What a run has done, as a summary and in JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from edge_client.output.statistics import PointStatistics, PredictionStatistics, RunStatistics
-from edge_client.percentiles import LatencyHistogram, percentile
+from edge_client.percentiles import LatencyHistogram
 from splitnet.operating_point import OperatingPoint
 
+# How a server's refusals are called, by their status.
+_REFUSED = {
+    "resource_exhausted": "because it was too busy",
+    "deadline_exceeded": "because they were too late",
+    "invalid_argument": "as damaged",
+    "unavailable": "because it was shutting down",
+}
 TABLE_HEADER = f"{'point':<12} {'frames':>7} {'KB/frame':>9} {'encode ms':>10} {'latency ms p50':>15} {'p95':>7}"
 
 
-def status_line(run: RunStatistics, now: float) -> str:
-    """Return one line about the last few seconds (drops and late frames: about the whole run)."""
-    latencies = run.recent_latency.values(now)
-    if not latencies:
-        return f"no detections in the last seconds | answered {run.answered}, {_drops(run)}"
-    sizes = run.recent_bytes.values(now)
-    p50, p95 = percentile(latencies, 50), percentile(latencies, 95)
-    parts = [
-        f"{run.recent_latency.rate_per_s(now):.1f} fps",
-        _mode_and_point(run.last_point),
-        f"{sum(sizes) / len(sizes) / 1000:.1f} KB/frame",
-        *_estimates(run),
-        f"latency p50 {p50:.0f} p95 {p95:.0f} ms",
-        *_moves(run),
-        _drops(run),
-    ]
-    return " | ".join(parts)
-
-
-def summary(run: RunStatistics, now: float) -> str:
-    """Return the whole run as a few lines and a table by operating point."""
+def summary(run: RunStatistics, now: float, backend: str) -> str:
+    """Return the whole run as a few lines and a table by operating point. backend: what ran the encoder."""
     latency = run.whole.end_to_end
     lines = [
         f"{run.detected} of {run.captured} frames answered in {run.seconds(now):.1f} s "
@@ -41,17 +29,21 @@ def summary(run: RunStatistics, now: float) -> str:
     ]
     if run.prediction.frames:
         lines += [_modes(run, now), _predictions(run.prediction)]
-    lines += [f"refused by the server: {count} {kind}" for kind, count in sorted(run.refused.items())]
+    lines += [
+        f"refused by the server: {count} {_REFUSED.get(kind, kind)}" for kind, count in sorted(run.refused.items())
+    ]
     if run.unreadable:
-        lines.append(f"{_counted(run.unreadable, 'unreadable image')} passed over")
+        lines.append(f"{counted(run.unreadable, 'unreadable image')} passed over")
     if run.sessions > 1:
-        lines.append(", ".join([f"the link broke and was opened again {run.sessions - 1} times", *_moves(run)]))
-    return "\n".join(lines + _table(run))
+        again = counted(run.sessions - 1, "time")
+        lines.append(", ".join([f"the link broke and was opened again {again}", *_moves(run)]))
+    return "\n".join([*lines, *_table(run, backend)])
 
 
-def to_json(run: RunStatistics, now: float) -> dict[str, Any]:
-    """Return the whole run as a JSON object."""
+def to_json(run: RunStatistics, now: float, backend: str) -> dict[str, Any]:
+    """Return the whole run as a JSON object. backend: what ran the encoder."""
     return {
+        "backend": backend,
         "seconds": round(run.seconds(now), 2),
         "fps": round(run.frames_per_s(now), 2),
         "captured": run.captured,
@@ -74,23 +66,8 @@ def to_json(run: RunStatistics, now: float) -> dict[str, Any]:
     }
 
 
-def _mode_and_point(point: OperatingPoint | None) -> str:
-    """Return "split w4 q2", "image jpeg 30", "local"."""
-    if point is None:
-        return "-"
-    return f"{point.mode.value} {point}" if point.is_sent else str(point)
-
-
-def _estimates(run: RunStatistics) -> list[str]:
-    state = run.policy_state
-    least = ">= " if state.capacity_is_bound else ""
-    parts = [] if state.capacity_bps is None else [f"{least}{state.capacity_bps / 1e6:.2f} Mbps"]
-    return parts if state.load_factor is None else [*parts, f"load x{state.load_factor:.2f}"]
-
-
 def _moves(run: RunStatistics) -> list[str]:
-    moves = "1 move" if run.moves == 1 else f"{run.moves} moves"
-    return [f"at {run.server} after {moves}"] if run.moves else []
+    return [f"at {run.server} after {counted(run.moves, 'move')}"] if run.moves else []
 
 
 def _drops(run: RunStatistics) -> str:
@@ -115,9 +92,9 @@ def _predictions(prediction: PredictionStatistics) -> str:
     )
 
 
-def _table(run: RunStatistics) -> list[str]:
+def _table(run: RunStatistics, backend: str) -> list[str]:
     rows = [_row(point, found) for point, found in _ordered_points(run)]
-    return [TABLE_HEADER, *rows] if rows else []
+    return [f"encode times by {backend}", TABLE_HEADER, *rows] if rows else []
 
 
 def _ordered_points(run: RunStatistics) -> list[tuple[OperatingPoint, PointStatistics]]:
@@ -158,5 +135,6 @@ def _rounded(times: LatencyHistogram, percent: float) -> float:
     return round(times.percentile_ms(percent), 2)
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return "1 time", "2 times"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

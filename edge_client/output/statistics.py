@@ -76,6 +76,7 @@ class RunStatistics:
         self.sessions = 0
         self.moves = 0  # sessions with another server than the one before
         self.server: str | None = None  # of the latest session
+        self.no_link_since: float | None = None  # while a session is sought
         self.refused: Counter[str] = Counter()  # by kind of the server's error
         self.whole = PointStatistics()
         self.points: dict[OperatingPoint, PointStatistics] = {}
@@ -88,6 +89,7 @@ class RunStatistics:
 
     def add_session(self, server: str) -> None:
         """Count a session."""
+        self.no_link_since = None
         self.sessions += 1
         self.moves += self.server not in (None, server)
         self.server = server

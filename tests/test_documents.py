@@ -22,6 +22,7 @@ import edge_client.__main__
 import examples.one_process
 import tests.fuzzing.__main__
 import training.__main__
+from edge_client.console import Console
 from tests.conftest import PROJECT
 from tests.fuzzing.targets import all_targets
 
@@ -29,7 +30,7 @@ PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.g
 IDS = [str(page.relative_to(PROJECT)) for page in PAGES]
 LANGUAGES = {"sh", "python", "text", "json", "ini", "proto", "yaml"}
 PROGRAMS = {
-    "edge-client": edge_client.__main__._parser,
+    "edge-client": lambda: edge_client.__main__._parser(Console()),
     "cloud-server": cloud_server.__main__._parser,
     "python -m training": training.__main__._parser,
     "python -m benchmarks": benchmarks.__main__._parser,

@@ -1,4 +1,4 @@
-"""Ranges in setup.cfg and pins in constraints.txt: each package has one pin in its range, on every Python and machine."""
+"""Ranges in setup.cfg and pins in constraints.txt: each package has one pin in its range, on every Python."""
 
 from __future__ import annotations
 

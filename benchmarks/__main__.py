@@ -16,6 +16,7 @@ from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
 from benchmarks.serving import serve, soak
+from benchmarks.video import video
 from splitnet.environment import environment
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
@@ -32,6 +33,7 @@ BENCHMARKS = tuple(
         failures,
         kinds,
         adapt,
+        video,
         serve,
         soak,
         split_points_verify,

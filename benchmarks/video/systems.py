@@ -75,8 +75,8 @@ class SplitVideo:
     @torch.inference_mode()
     def look(self, received: DecodedLatent) -> Tensor:
         """Complete the detection."""
-        half, header = self._server.half, received.header
-        whole: Tensor = half(half.dequantise(received.symbols, header.width, header.quality)[None])
+        half = self._server.half
+        whole: Tensor = half(half.dequantise(received.symbols, received.width, received.quality)[None])
         return whole
 
 

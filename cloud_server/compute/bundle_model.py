@@ -179,8 +179,7 @@ class BundleModel:
 
     def _symbols(self, frame: Frame, letterbox: Letterbox, references: ReferenceStore | None) -> NDArray[np.int16]:
         latent = self._bundle.codec.decode(frame.payload, references)
-        header, symbols = latent.header, latent.symbols
-        sent = (header.codec, header.width, header.quality)
+        symbols, sent = latent.symbols, (latent.codec, latent.width, latent.quality)
         point = frame.operating_point
         if sent != (point.codec, point.width, point.quality):
             inside = OperatingPoint(*sent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from splitnet.errors import BitstreamError
 from splitnet.operating_point import Codec
@@ -14,15 +14,11 @@ NO_REFERENCE = 0
 DIGEST_BYTES = 8
 _CODEC_IDS = {Codec.RANS: 1, Codec.ZSTD: 2}
 _CODECS = {number: codec for codec, number in _CODEC_IDS.items()}
-# Context models: what the table of a symbol depends on. The last is of frames that are coded as changes.
-CHANNEL_ALONE, NEIGHBOURS, CHANGES = 0, 1, 2  # see splitnet.codec.contexts and change_contexts
+CHANNEL_ALONE, NEIGHBOURS = 0, 1  # context models: what the table of a symbol depends on, see splitnet.codec.contexts
 # Little-endian: magic, version, codec, digest, width, quality, context model, reference frame,
 # channels, latent height, latent width, payload bytes.
 _LAYOUT = struct.Struct("<2sBB8sBBBHHHHI")
 HEADER_BYTES = _LAYOUT.size
-# Follows the header of changes: the checksum of the reference, its shift down and right.
-_CHANGES_LAYOUT = struct.Struct("<Ibb")
-CHANGES_BYTES = _CHANGES_LAYOUT.size
 
 
 @dataclass(frozen=True)
@@ -39,13 +35,6 @@ class Header:
     payload_bytes: int
     context_model: int = CHANNEL_ALONE
     reference_frame_id: int = NO_REFERENCE  # low 16 bits of the frame it builds on, 0 if on none
-    reference_check: int = 0  # of what that frame holds, see `references`
-    shift: tuple[int, int] = (0, 0)  # positions that the reference is moved by, down and right
-
-    @property
-    def begin(self) -> int:
-        """Where the coded symbols begin in the bitstream."""
-        return HEADER_BYTES + (CHANGES_BYTES if self.context_model == CHANGES else 0)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,13 +52,12 @@ class Limits:
     channels: int
     latent_height: int
     latent_width: int
-    context_model: int = CHANNEL_ALONE  # of frames that stand alone
-    changes: bool = False  # whether frames may be coded as changes, too
+    context_model: int = CHANNEL_ALONE
 
 
 def pack(header: Header) -> bytes:
-    """Return the header as bytes, `header.begin` of them."""
-    packed = _LAYOUT.pack(
+    """Return the header as HEADER_BYTES bytes."""
+    return _LAYOUT.pack(
         MAGIC,
         VERSION,
         _CODEC_IDS[header.codec],
@@ -81,9 +69,6 @@ def pack(header: Header) -> bytes:
         *header.shape,
         header.payload_bytes,
     )
-    if header.context_model == CHANGES:
-        packed += _CHANGES_LAYOUT.pack(header.reference_check, *header.shift)
-    return packed
 
 
 def unpack(bitstream: bytes, limits: Limits) -> Header:
@@ -113,13 +98,10 @@ def unpack(bitstream: bytes, limits: Limits) -> Header:
     header = Header(_CODECS[codec], digest, width, quality, channels, height, columns, size, context_model, reference)
     _check_bundle(header, limits)
     _check_shape(header, limits)
-    following = len(bitstream) - header.begin
+    following = len(bitstream) - HEADER_BYTES
     if size != following:
-        raise BitstreamError(f"the header announces {size} payload bytes, but {max(following, 0)} follow")
-    if header.context_model != CHANGES:
-        return header
-    check, down, right = _CHANGES_LAYOUT.unpack_from(bitstream, HEADER_BYTES)
-    return replace(header, reference_check=check, shift=(down, right))
+        raise BitstreamError(f"the header announces {size} payload bytes, but {following} follow")
+    return header
 
 
 def _check_bundle(header: Header, limits: Limits) -> None:
@@ -130,16 +112,12 @@ def _check_bundle(header: Header, limits: Limits) -> None:
         )
     if not (1 <= header.width <= limits.widths and header.quality < limits.qualities):
         raise BitstreamError(f"the bundle has no width {header.width}, quality {header.quality}")
-    if header.context_model not in (CHANNEL_ALONE, NEIGHBOURS, CHANGES):
+    if header.context_model not in (CHANNEL_ALONE, NEIGHBOURS):
         raise BitstreamError(f"context model {header.context_model} is unknown: update the older end")
-    if header.context_model == CHANGES and not (limits.changes and header.codec is Codec.RANS):
-        raise BitstreamError("the bundle has no tables for changes against a reference: send whole frames")
-    if header.context_model not in (limits.context_model, CHANGES):
+    if header.context_model != limits.context_model:
         raise BitstreamError(f"the bundle has context model {limits.context_model}, not {header.context_model}")
-    if (header.reference_frame_id != NO_REFERENCE) != (header.context_model == CHANGES):
-        builds = "builds on a frame" if header.context_model == CHANGES else "builds on no frame"
-        says = "names none" if header.context_model == CHANGES else "names one"
-        raise BitstreamError(f"context model {header.context_model} {builds}, but the bitstream {says}")
+    if header.reference_frame_id != NO_REFERENCE:
+        raise BitstreamError(f"context model {header.context_model} builds on no frame, but the bitstream names one")
 
 
 def _check_shape(header: Header, limits: Limits) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splitnet.codec import bitstream as wire
-from splitnet.codec.bitstream import CHANGES, Header
+from splitnet.codec.bitstream import Limits
 from splitnet.codec.change_coder import ChangeTables, decode_changes, encode_changes, warm_up
 from splitnet.codec.change_model import ChangeModel
+from splitnet.codec.changes_header import HEADER_BYTES, ChangesHeader, pack, unpack
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.references import ID_MASK, RATIO_BITS, Reference, ReferenceStore, changed_positions, fitted
 from splitnet.errors import BitstreamError, BundleError, MissingReferenceError
@@ -21,13 +22,16 @@ from splitnet.operating_point import Codec
 class DecodedLatent:
     """What a bitstream held."""
 
-    header: Header
+    codec: Codec
+    width: int
+    quality: int
     symbols: NDArray[np.int16]  # (C, H, W)
     changed: NDArray[np.uint8]  # (H, W): 1 where it differs from its reference; 0 everywhere if it has none
+    builds_on: int | None = None  # the frame whose changes it is
 
     def as_reference(self, frame_id: int) -> Reference:
         """Return what later frames may build on."""
-        return Reference(frame_id, self.header.width, self.header.quality, self.symbols, self.changed)
+        return Reference(frame_id, self.width, self.quality, self.symbols, self.changed)
 
 
 class ChangeCodec:
@@ -64,36 +68,35 @@ class ChangeCodec:
             quality,
             self._tables,
         )
-        header = Header(
-            codec=Codec.RANS,
-            digest=self._digest,
-            width=width,
-            quality=quality,
-            channels=symbols.shape[0],
-            latent_height=symbols.shape[1],
-            latent_width=symbols.shape[2],
-            payload_bytes=len(payload),
-            context_model=CHANGES,
-            reference_frame_id=reference.frame_id & ID_MASK,
-            reference_check=reference.check,
-            shift=shift,
-        )
-        return wire.pack(header) + payload
+        low_bits = reference.frame_id & ID_MASK
+        header = ChangesHeader(width, quality, low_bits, self._check(reference), shift)
+        return pack(header) + payload
 
-    def decompress(self, header: Header, payload: bytes, references: ReferenceStore | None) -> DecodedLatent:
-        """Return the latent of a checked header and the bytes behind it.
+    def decompress(self, bitstream: bytes, limits: Limits, references: ReferenceStore | None) -> DecodedLatent:
+        """Return the latent of a bitstream of changes.
 
         MissingReferenceError if the reference is not there; BitstreamError for anything but whole changes.
         """
-        found = None if references is None else references.find(header.reference_frame_id, header.reference_check)
-        if found is None:
-            raise MissingReferenceError(header.reference_frame_id)
-        if (found.width, found.symbols.shape) != (header.width, header.shape):
-            raise BitstreamError(f"the reference is not of width {header.width}, shape {header.shape}: send it whole")
+        header = unpack(bitstream, limits)
+        found = self._found(header, references)
+        if found.width != header.width:
+            raise BitstreamError(f"the frame is of width {header.width}, its reference is not: send it whole")
         base = self.fitted(found, header.quality, header.shift)
-        centre = self._centre(header.width, header.quality, header.channels)
-        symbols = decode_changes(payload, base, centre, header.quality, self._tables)
-        return DecodedLatent(header, symbols, changed_positions(symbols, base))
+        centre = self._centre(header.width, header.quality, len(base.symbols))
+        symbols = decode_changes(bitstream[HEADER_BYTES:], base, centre, header.quality, self._tables)
+        changed = changed_positions(symbols, base)
+        return DecodedLatent(Codec.RANS, header.width, header.quality, symbols, changed, found.frame_id)
+
+    def _found(self, header: ChangesHeader, references: ReferenceStore | None) -> Reference:
+        candidates = [] if references is None else references.named(header.reference_frame_id)
+        for one in candidates:
+            if self._check(one) == header.reference_check:
+                return one
+        raise MissingReferenceError(header.reference_frame_id)
+
+    def _check(self, reference: Reference) -> int:
+        """Return a checksum of a reference and the bundle that its symbols belong to."""
+        return zlib.crc32(self._digest, reference.check)
 
     def fitted(self, reference: Reference, quality: int, shift: tuple[int, int] = (0, 0)) -> Reference:
         """Return a reference as a frame of that quality, moved by that many positions, would have been coded."""

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from splitnet.codec import bitstream as wire
 from splitnet.codec import rans
-from splitnet.codec.bitstream import CHANGES, CHANNEL_ALONE, DIGEST_BYTES, NEIGHBOURS, Header, Limits
+from splitnet.codec.bitstream import CHANNEL_ALONE, DIGEST_BYTES, HEADER_BYTES, NEIGHBOURS, Header, Limits
 from splitnet.codec.byte_cap import MAX_HALVINGS, byte_caps, halved
 from splitnet.codec.change_codec import ChangeCodec, DecodedLatent
+from splitnet.codec.changes_header import is_changes
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.references import ReferenceStore
 from splitnet.errors import BitstreamError, ConfigError
@@ -54,9 +55,7 @@ class FeatureCodec:
         self.digest = digest
         context_model = NEIGHBOURS if model.contexts > 1 else CHANNEL_ALONE
         self.changes = changes
-        self.limits = Limits(
-            digest, model.widths, model.qualities, *max_latent_size, context_model, changes is not None
-        )
+        self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size, context_model)
         self._tables = rans.Tables.build(model)
         largest = max_latent_size[1] * max_latent_size[2]
         self._caps = byte_caps(model, positions or [largest] * model.widths)
@@ -115,21 +114,23 @@ class FeatureCodec:
 
         Raise BitstreamError for anything but a whole bitstream of this bundle.
         """
-        decoded = self.decode(bitstream)
-        return decoded.header, decoded.symbols
+        header = wire.unpack(bitstream, self.limits)
+        return header, self._symbols(header, bitstream[HEADER_BYTES:])
 
     def decode(self, bitstream: bytes, references: ReferenceStore | None = None) -> DecodedLatent:
         """Return what a bitstream holds. references: the frames of its session that it may build on.
 
         Raise MissingReferenceError if it builds on another, BitstreamError if it is no whole bitstream of this bundle.
         """
-        header = wire.unpack(bitstream, self.limits)
-        payload = bitstream[header.begin :]
-        if self.changes is not None and header.context_model == CHANGES:
-            return self.changes.decompress(header, payload, references)
-        return DecodedLatent(header, self._whole(header, payload), np.zeros(header.shape[1:], np.uint8))
+        if is_changes(bitstream):
+            if self.changes is None:
+                raise BitstreamError("the bundle has no tables for changes against a reference: send whole frames")
+            return self.changes.decompress(bitstream, self.limits, references)
+        header, symbols = self.decompress(bitstream)
+        unchanged = np.zeros(header.shape[1:], np.uint8)
+        return DecodedLatent(header.codec, header.width, header.quality, symbols, unchanged)
 
-    def _whole(self, header: Header, payload: bytes) -> NDArray[np.int16]:
+    def _symbols(self, header: Header, payload: bytes) -> NDArray[np.int16]:
         if header.codec is Codec.ZSTD:
             return decompress_zstd(payload, header.shape)
         channels, *size = header.shape

@@ -80,12 +80,10 @@ class ReferenceStore:
             if len(self._kept) > self._limit:
                 del self._kept[min(self._kept)]
 
-    def find(self, low_bits: int, check: int) -> Reference | None:
-        """Return the frame that a bitstream names, or None if it is not here."""
+    def named(self, low_bits: int) -> list[Reference]:
+        """Return the frames whose ids have these low bits: one, or none."""
         with self._lock:
-            candidates = list(self._kept.values())
-        named = (one for one in candidates if one.frame_id & ID_MASK == low_bits)
-        return next((one for one in named if one.check == check), None)
+            return [one for one in self._kept.values() if one.frame_id & ID_MASK == low_bits]
 
     def clear(self) -> None:
         """Forget all."""

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from edge_client.encoding.latent_coder import HYSTERESIS, LatentCoder
 from edge_client.encoding.references import SentReferences
 from splitnet.bundle import DeviceBundle, ServerBundle
-from splitnet.codec.bitstream import CHANGES
 from splitnet.codec.references import MAX_REFERENCES, Reference, ReferenceStore
 from splitnet.errors import MissingReferenceError
 from splitnet.operating_point import Codec, OperatingPoint
@@ -154,7 +153,7 @@ def test_both_ends_hold_the_same_whatever_happens(device: DeviceBundle, server: 
             continue
         assert (decoded.symbols == coded.reference.symbols).all()
         assert (decoded.changed == coded.reference.changed).all()
-        assert (decoded.header.context_model == CHANGES) == (coded.builds_on is not None)
+        assert decoded.builds_on == coded.builds_on
         store.put(decoded.as_reference(frame_id))
         if event == "refused":
             references.forget()

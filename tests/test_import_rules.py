@@ -84,7 +84,7 @@ ROOMS = {
     ),
     "training.evaluation": Room(("splitnet", "training.data")),
     "training.loop": Room(("splitnet",)),
-    # The measurements: four questions, which know nothing of one another, and a harness.
+    # The measurements: questions, which know nothing of one another, and a harness.
     "benchmarks": Room(("splitnet",)),
     "benchmarks.accuracy": Room(("splitnet", "benchmarks.harness", "edge_client.encoding", "training")),
     "benchmarks.adaptation": Room(
@@ -95,6 +95,7 @@ ROOMS = {
     "benchmarks.serving": Room(
         ("splitnet", "benchmarks.harness", "cloud_server.compute", "edge_client.transport"), grpc=True
     ),
+    "benchmarks.video": Room(("splitnet", "benchmarks.harness", "edge_client.encoding", "training.data")),
     # Starts the two commands as processes, as a user does.
     "demo": Room(("splitnet", "benchmarks.harness")),
 }
@@ -118,9 +119,10 @@ PURE_MODULES = {
     "training.evaluation.dominated",
     "benchmarks.accuracy.kinds_figures",
     "benchmarks.accuracy.kinds_tables",
-    "benchmarks.accuracy.rate_curve",
+    "benchmarks.harness.rate_curve",
     "benchmarks.adaptation.shaping",
     "benchmarks.harness.token_bucket",
+    "benchmarks.video.video_figures",
 }
 IMPURE = {
     *("datetime", "random", "secrets", "time"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.accuracy.rate_curve import RateCurve, front
+from benchmarks.harness.rate_curve import RateCurve, front
 from splitnet.manifest import MeasuredPoint
 
 TOLERANCE = 1.03  # channels are whole numbers: a width may cost so much more than what it is compared at

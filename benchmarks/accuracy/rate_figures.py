@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.rate_curve import RateCurve, bd_rate, front
 from benchmarks.accuracy.resampling import Sample, interval
+from benchmarks.harness.rate_curve import RateCurve, bd_rate, front
 
 ANY = "any width"  # the curve of the best of all widths: rivals stand with the best of all their settings, too
 KILOBYTES = (0.5, 1.0, 1.5, 2.5, 4.0, 6.0, 10.0)

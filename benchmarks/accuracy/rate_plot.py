@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.accuracy.rate_curve import front
 from benchmarks.harness.drawing import TEXT_SIZE, THEMES, Theme, save, stacked_panels, title
+from benchmarks.harness.rate_curve import front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

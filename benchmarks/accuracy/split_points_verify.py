@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.accuracy.rate_curve import RateCurve, front
 from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.rate_curve import RateCurve, front
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.nn.architectures import SPLIT_POINTS

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy.rate_curve import RateCurve, front
+from benchmarks.harness.rate_curve import RateCurve, front
 
 OURS = "split against the last"
 THIRDS = ("lower", "middle", "upper")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.accuracy.rate_curve import RateCurve, bd_rate, front
+from benchmarks.harness.rate_curve import RateCurve, bd_rate, front
 
 APS = np.array([10.0, 15.0, 20.0, 25.0])
 SIZES = np.array([500.0, 1000.0, 2000.0, 4000.0])

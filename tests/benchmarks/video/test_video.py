@@ -1,0 +1,99 @@
+"""The video benchmark on a small clip and the tiny bundle, and its figures on made-up curves."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.video.fidelity import fidelity
+from benchmarks.video.video_codec import VideoCodec
+from benchmarks.video.video_figures import OURS, ratios
+from splitnet.detections import Detections
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory, photo):
+    """Return a video of 8 frames: a photograph with a grey square that moves."""
+    path = tmp_path_factory.mktemp("clips") / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (128, 96))
+    for number in range(8):
+        frame = cv2.resize(photo, (128, 96))
+        frame[40:60, 8 * number : 8 * number + 20] = 128
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def found(*boxes: tuple[float, ...], score: float = 0.9) -> Detections:
+    count = len(boxes)
+    return Detections(
+        np.array(boxes, np.float32).reshape(count, 4), np.full(count, score, np.float32), np.zeros(count, np.int64)
+    )
+
+
+def test_each_system_is_measured_on_the_clip(tmp_path, tiny_bundle, clip, capsys):
+    out = tmp_path / "video.json"
+    options = ["--bundle", str(tiny_bundle), "--clips", str(clip), "--qualities", "0", "2", "--out", str(out)]
+    assert main(["video", *options]) == 0
+    result = json.loads(out.read_text())
+    (measured,) = result["clips"]
+    assert (measured["name"], measured["frames"]) == ("clip", 8)
+    rows = {(row["system"], row["setting"]): row for row in measured["rows"]}
+    alone, changes = rows["split alone", "w4 q2"], rows[OURS, "w4 q2"]
+    assert changes["bytes_first"] == alone["bytes_first"]
+    assert changes["bytes_mean"] < alone["bytes_mean"]
+    assert {system for system, _ in rows} >= {"jpeg", "webp", "x264 veryfast", "x265 ultrafast"}
+    assert all((tmp_path / f"video-{theme}.png").stat().st_size for theme in ("light", "dark"))
+    assert OURS in capsys.readouterr().out
+
+
+def test_the_video_codec_returns_each_image_at_once():
+    codec = VideoCodec("libx264", "ultrafast", 20, (64, 48))
+    for level in (40, 90, 200):
+        image = np.full((48, 64, 3), level, np.uint8)
+        assert np.abs(codec.decode(codec.encode(image)).astype(int) - level).max() <= 4
+
+
+def test_fidelity_is_of_the_reference_s_certain_boxes_whatever_their_class():
+    certain, faint = (10.0, 10.0, 50.0, 50.0), (60.0, 60.0, 90.0, 90.0)
+    reference = [found(certain), found(faint, score=0.2)]
+    assert fidelity(reference, [found(certain), found()]) == pytest.approx(100.0)
+    assert fidelity(reference, [found(faint), found()]) == 0.0
+    assert fidelity(reference, [found(), found()]) == 0.0
+    assert np.isnan(fidelity([found()], [found(certain)]))
+
+
+def rows_of(system: str, factor: float) -> list[dict[str, object]]:
+    return [
+        {"system": system, "bytes_mean": factor * size, "fidelity": fidelity}
+        for size, fidelity in ((100, 20.0), (200, 50.0), (400, 80.0))
+    ]
+
+
+def test_bytes_are_compared_at_equal_fidelity_in_thirds():
+    clip = {"name": "road", "rows": [*rows_of(OURS, 1), *rows_of("x264", 3), *rows_of("far", 1e6)]}
+    by_rival = {row["rival"]: row for row in ratios(clip)}
+    assert by_rival["x264"] | {"clip": "road"} == {
+        "clip": "road",
+        "rival": "x264",
+        "from": 20.0,
+        "to": 80.0,
+        "lower": 0.333,
+        "middle": 0.333,
+        "upper": 0.333,
+    }
+
+
+def test_curves_that_do_not_meet_give_no_ratio():
+    clip = {"name": "road", "rows": [*rows_of(OURS, 1), {"system": "x", "bytes_mean": 9.0, "fidelity": 90.0}]}
+    assert [row["lower"] for row in ratios(clip)] == [None]
+
+
+@pytest.mark.parametrize("options", [["--frames", "2"], ["--look-every", "0"]])
+def test_numbers_that_cannot_be_are_refused(tiny_bundle, clip, options, capsys):
+    assert main(["video", "--bundle", str(tiny_bundle), "--clips", str(clip), *options]) == 2
+    assert "must be at least" not in capsys.readouterr().out

@@ -60,7 +60,7 @@ def adapting_command(server: str, source: str, bundle: Path, ordeal: Ordeal, fil
     return [
         *("edge_client", "run", "--server", server, "--source", source, "--bundle", str(bundle.resolve())),
         *("--mode", "split", "--deadline-ms", str(ordeal.deadline_ms), "--fps", f"{FPS:g}", "--loop"),
-        *("--trace-out", str(files.trace), "--device-id", "demo"),
+        *("--trace-out", str(files.trace), "--device-id", "demo", "--whole-frames"),
     ]
 
 

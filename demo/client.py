@@ -61,7 +61,7 @@ def client_command(
     return [
         *("edge_client", "run", "--server", server, "--source", source, "--bundle", str(bundle.resolve())),
         *("--schedule", ", ".join(map(str, points)), "--schedule-frames", str(frames_each(frames, len(points)))),
-        *("--fps", f"{FPS:g}", "--max-frames", str(frames), "--device-id", "demo"),
+        *("--fps", f"{FPS:g}", "--max-frames", str(frames), "--device-id", "demo", "--whole-frames"),
         *("--out", str(files.detections), "--annotate", str(files.clip), "--json-summary", str(files.summary)),
     ]
 

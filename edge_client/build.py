@@ -108,6 +108,7 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
         max_frames=config.max_frames,
         live=not config.as_fast_as_possible,
         use_proxy=config.use_proxy,
+        whole_frames=config.whole_frames,
     )
 
 

@@ -120,6 +120,9 @@ class RunConfig:
         group=_CHOICE,
     )
     schedule_frames: int = option("frames on each point of the schedule", default=10, group=_CHOICE)
+    whole_frames: bool = option(
+        "code every frame by itself, not as changes against one that the server has", default=False, group=_CHOICE
+    )
     bundle: Path = option("bundle, the same as the server's", default=DEFAULT_BUNDLE, metavar="DIR", group=_DEVICE)
     device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"), group=_DEVICE)
     threads: int = option("CPU threads of the encoder", default=1, group=_DEVICE)

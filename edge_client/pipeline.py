@@ -60,6 +60,7 @@ class PipelineSettings:
     drain_timeout_s: float = 5.0  # how long to wait at the end for frames in flight
     answer_timeout_s: float = 10.0  # a frame unanswered for so long is lost, and the session is reopened
     use_proxy: bool = False  # reach the servers through the proxy that the environment names
+    whole_frames: bool = False  # code every frame by itself, not as changes against one that the server has
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a field is out of range."""
@@ -226,7 +227,8 @@ class Pipeline:
         point = chosen.decision.point
         if point.is_sent:
             frame = chosen.frame
-            encoded = self._encoder.encode(frame.image, point, frame.frame_id, self._references)
+            references = None if self._settings.whole_frames else self._references
+            encoded = self._encoder.encode(frame.image, point, frame.frame_id, references)
             if encoded.reference is not None:
                 self._references.sent(encoded.reference)
             self._ledger.encoded(chosen, encoded)

@@ -212,6 +212,7 @@ def client_command(server: str, run: RealRun, settings: RealSettings, trace_out:
         *("edge_client", "run", "--server", server, "--bundle", str(settings.bundle.resolve()), *run.words),
         *("--source", str(settings.images.resolve()), "--fps", f"{settings.fps:g}", "--loop"),
         *("--deadline-ms", f"{run.deadline_ms:g}", "--trace-out", str(trace_out), "--device-id", "adapt"),
+        "--whole-frames",  # as the simulation has them
     ]
 
 

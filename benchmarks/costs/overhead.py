@@ -98,7 +98,7 @@ def _measure(
         results.append(result)
         source.answered()
 
-    settings = PipelineSettings(server, device_id="benchmark", live=False, max_in_flight=1)
+    settings = PipelineSettings(server, device_id="benchmark", live=False, max_in_flight=1, whole_frames=True)
     Pipeline(source, encoder, FixedPolicy(point), [CallbackSink(take)], settings).run_blocking()
     return {"point": str(point), **medians(results[WARM_UP_FRAMES:])}
 

@@ -45,6 +45,7 @@ def trace_record(fate: Fate, started: float, deadline_ms: float) -> dict[str, An
         "deadline_ms": deadline_ms,
         "outcome": fate.outcome.value,
         "bytes": 0 if fate.encoded is None else len(fate.encoded.payload),
+        "builds_on": None if fate.encoded is None else fate.encoded.builds_on,
         "total_ms": None if result is None else round(result.end_to_end_ms, 2),
         "actual": None,
     }

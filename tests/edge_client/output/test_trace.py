@@ -35,6 +35,7 @@ def test_an_answered_frame_says_everything():
         "reason": "test",
         "deadline_ms": 200.0,
         "bytes": 1500,
+        "builds_on": None,
         "outcome": "answered",
         "total_ms": 48.0,
         "predicted": {
@@ -73,6 +74,7 @@ def test_a_frame_that_was_overtaken_has_little_to_say():
         "deadline_ms": 0.0,
         "outcome": "overtaken",
         "bytes": 0,
+        "builds_on": None,
         "total_ms": None,
         "actual": None,
     }

@@ -1,0 +1,52 @@
+"""A still scene over a real session: frames become changes, and whole again where nothing can be built on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.end_to_end.test_end_to_end import run, serve, start  # noqa: F401
+
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory, photo) -> Path:
+    """Return a folder of frames in which one corner changes, and the size in the middle."""
+    folder = tmp_path_factory.mktemp("scene")
+    for index in range(FRAMES):
+        frame = cv2.resize(photo, (320, 240) if index < FRAMES // 2 else (240, 320))
+        frame[:20, :20] = 20 * index
+        cv2.imwrite(str(folder / f"{index:03}.png"), frame)
+    return folder
+
+
+def traced(start, address: str, bundle: Path, scene: Path, trace: Path, *options: object) -> Sequence[dict]:  # noqa: F811
+    kept = ["--as-fast-as-possible", "--width", 4, "--quality", 2, "--trace-out", trace]
+    client = run(start, address, bundle, scene, *kept, *options)
+    assert client.wait(60) == 0, client.communicate()
+    return [json.loads(line) for line in trace.read_text().splitlines()]
+
+
+def test_frames_build_on_answered_ones_of_their_size(start, tiny_bundle, scene, tmp_path):  # noqa: F811
+    _, address = serve(start, tiny_bundle)
+    lines = traced(start, address, tiny_bundle, scene, tmp_path / "changes.jsonl")
+    assert [line["outcome"] for line in lines] == ["answered"] * FRAMES
+    by_frame = {line["frame_id"]: line for line in lines}
+    builds = {number: line["builds_on"] for number, line in by_frame.items() if line["builds_on"] is not None}
+    assert builds, "no frame was coded as changes"
+    assert all(on < number for number, on in builds.items())
+    half = FRAMES // 2
+    assert all((on <= half) == (number <= half) for number, on in builds.items())  # never across a change of size
+    whole = [line["bytes"] for number, line in by_frame.items() if number not in builds]
+    assert max(by_frame[number]["bytes"] for number in builds) < min(whole)
+
+
+def test_whole_frames_are_sent_where_the_user_wants_them(start, tiny_bundle, scene, tmp_path):  # noqa: F811
+    _, address = serve(start, tiny_bundle)
+    lines = traced(start, address, tiny_bundle, scene, tmp_path / "whole.jsonl", "--whole-frames")
+    assert [line["builds_on"] for line in lines] == [None] * FRAMES

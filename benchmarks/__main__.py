@@ -20,6 +20,7 @@ from benchmarks.video import video
 from splitnet.environment import environment
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
+from splitnet.home import ensure_home
 from splitnet.settings import add_commands
 
 BENCHMARKS = tuple(
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one benchmark; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
+        ensure_home()
         return options.command(options) or 0
     except SplitError as error:
         print(f"benchmarks {options.name}: {error}", file=sys.stderr)

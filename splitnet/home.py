@@ -27,6 +27,8 @@ def ensure_home() -> Path | None:
     name of a folder, or fail. Call it before anything else is imported. Raises ConfigError if the folder is another
     user's.
     """
+    if not os.environ.get("HOME"):
+        os.environ.pop("HOME", None)  # an empty one would be the root folder
     if os.path.expanduser("~") != "~":  # noqa: PTH111 - Path's raises where there is none
         return None
     folder = Path(tempfile.gettempdir()) / f"{PROGRAM}-{os.getuid()}"

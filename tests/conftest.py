@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -13,30 +14,28 @@ import pytest
 import torch
 
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
-from splitnet.onnx_runtime import TELEMETRY_SWITCH
 from tests.support.labelled_images import write_labelled
 from tests.support.listening_service import Daemon, listening
+from tests.support.surroundings import known_surroundings
 from tests.support.tiny_bundle import write_tiny_bundle
 from training.evaluation.average_precision import LabelledSet
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 
-os.environ[TELEMETRY_SWITCH] = "1"  # some tests import ONNX Runtime themselves
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let no test depend on who starts it, where and how."""
+    stack = ExitStack()
+    home = stack.enter_context(TemporaryDirectory(prefix="slimsplit-tests-"))
+    stack.enter_context(known_surroundings(Path(home)))
+    config.add_cleanup(stack.close)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests out of the user's cache folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,7 @@ class FrameBank:
         try:
             return self._columns[point]
         except KeyError:
-            raise ConfigError(f"the frame bank lacks {point}; delete its file in the cache to make it anew") from None
+            raise ConfigError(f"the frame bank lacks {point}: name it among the --policies") from None
 
     def save(self, path: Path) -> None:
         """Write the bank to a file (.npz), whole or not at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,13 @@ import torch
 from benchmarks.adaptation.effective_accuracy import FrameBank, assemble, load_bank
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.errors import ConfigError
+from splitnet.home import cache_folder
 from splitnet.operating_point import OperatingPoint
 from training.evaluation.average_precision import LabelledSet
-from training.evaluation.detection_cache import DetectionCache, cache_folder, code_digest, detection_cache_of
+from training.evaluation.detection_cache import DetectionCache, code_digest, detection_cache_of
 from training.evaluation.measure import measure_points, with_local
+
+logger = logging.getLogger(__name__)
 
 
 def frame_bank(
@@ -41,12 +45,15 @@ def frame_bank(
     labelled = LabelledSet(images, annotations, manifest.class_names, limit)
     labels = hashlib.sha256(annotations.read_bytes()).hexdigest()
     content = f"{manifest.digest} {code_digest()} {images.resolve()} {labels} {limit} {' '.join(map(str, points))}"
-    path = cache_folder("frame-banks") / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz"
+    path = cache_folder() / "frame-banks" / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.npz"
     if path.exists():
         return load_bank(path)
     with detection_cache_of(manifest.digest) as cache:
         bank = make_bank(device, load_server(bundle), labelled, points, cache)
-    bank.save(path)
+    try:
+        bank.save(path)
+    except OSError as error:
+        logger.warning("%s keeps no frame bank (%s): the next run makes it again", path.parent, error)
     return bank
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,13 @@ def test_a_home_is_left_as_it_is(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert ensure_home() is None
     assert os.environ["HOME"] == str(tmp_path)
+
+
+def test_an_empty_home_is_none(monkeypatch):
+    monkeypatch.setenv("HOME", "")
+    known = pwd.getpwuid(os.getuid()).pw_dir
+    assert ensure_home() is None
+    assert Path("~").expanduser() == Path(known)
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from typing import Any
 import cv2
 import diskcache
 import numpy as np
-import platformdirs
 import torch
 
 from splitnet.detections import Detections
+from splitnet.home import cache_folder
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DECIDING = (
@@ -104,14 +104,9 @@ class DetectionCache:
             self._store.close()
 
 
-def cache_folder(name: str) -> Path:
-    """Return where the user's caches of a kind lie: below XDG_CACHE_HOME, or ~/.cache."""
-    return Path(platformdirs.user_cache_path("slimsplit", appauthor=False)) / name
-
-
 def detection_cache_of(bundle_digest: str, folder: Path | None = None) -> DetectionCache:
     """Return the detections of a bundle's server part, kept in a folder (the user's cache if none is given)."""
-    return DetectionCache(folder or cache_folder("detections"), f"{bundle_digest} {code_digest()}")
+    return DetectionCache(folder or cache_folder() / "detections", f"{bundle_digest} {code_digest()}")
 
 
 @cache

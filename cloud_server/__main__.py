@@ -19,7 +19,7 @@ from cloud_server.signals import EarlySignals
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
 from splitnet.home import ensure_home
-from splitnet.settings import add_commands, add_settings, read_settings
+from splitnet.settings import add_command, add_commands, add_settings, read_settings
 from splitnet.streams import open_closed_streams, say, whole_output
 
 
@@ -44,14 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cloud-server", description="The edge node's half of split object detection.")
     commands = add_commands(parser)
-    serve_command = commands.add_parser("serve", help="serve a bundle to devices until SIGTERM or Ctrl+C")
+    serve_command = add_command(commands, "serve", "serve a bundle to devices until SIGTERM or Ctrl+C")
     add_settings(serve_command, ServeConfig)
     serve_command.set_defaults(command=_serve)
-    tune_command = commands.add_parser("tune", help="measure what is fastest on this machine, for serve --tuning")
+    tune_command = add_command(commands, "tune", "measure what is fastest on this machine, for serve --tuning")
     add_settings(tune_command, TuneConfig)
     tune_command.set_defaults(command=_tune)
-    models = commands.add_parser("models", help="describe a bundle, or every bundle of a folder")
-    models.add_argument("folder", type=Path, metavar="DIR")
+    models = add_command(commands, "models", "describe a bundle, or every bundle of a folder")
+    models.add_argument("folder", type=Path, metavar="DIR", help="a bundle, or a folder of bundles")
     models.add_argument("--json", action="store_true", help="print JSON instead of tables")
     models.set_defaults(command=_models)
     return parser

@@ -14,6 +14,7 @@ from pathlib import Path
 from demo.run import Run
 from demo.schedule import STILL_FRAMES
 from demo.summary import as_text
+from splitnet.environment import version
 from splitnet.errors import SplitError
 from splitnet.settings import DEFAULT_BUNDLE
 
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"{parser.prog} {version()}")
     parser.add_argument("--source", metavar="SRC", help="video, folder, camera or rtsp://; photographs if not given")
     parser.add_argument("--frames", type=_positive, metavar="N", help=FRAMES_HELP)
     parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="bundle to run")

@@ -72,7 +72,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(console: Console) -> argparse.ArgumentParser:
     from edge_client.config import ProfileConfig, RunConfig
-    from splitnet.settings import add_commands, add_settings, read_settings
+    from splitnet.settings import add_command, add_commands, add_settings, read_settings
 
     def run(parsed: argparse.Namespace) -> int:
         config = read_settings(RunConfig, parsed)
@@ -89,15 +89,16 @@ def _parser(console: Console) -> argparse.ArgumentParser:
 
     parser = _Parser(prog=PROGRAM, description="The device's half of split object detection.", epilog=EXIT_CODES)
     commands = add_commands(parser)
-    adding = commands.add_parser(
+    adding = add_command(
+        commands,
         "run",
-        help="detect objects in frames of a camera, video or folder",
+        "detect objects in frames of a camera, video or folder",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_settings(adding, RunConfig)
     adding.set_defaults(command=run)
-    adding = commands.add_parser("profile", help="measure what each operating point costs on this device")
+    adding = add_command(commands, "profile", "measure what each operating point costs on this device")
     add_settings(adding, ProfileConfig)
     adding.set_defaults(command=profile)
     return parser

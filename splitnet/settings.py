@@ -155,3 +155,10 @@ def add_commands(parser: argparse.ArgumentParser) -> _SubParsersAction[argparse.
     parser.add_argument("--version", action="version", version=f"{parser.prog} {version()}")
     parser.set_defaults(command=show_help)
     return parser.add_subparsers(title="commands", metavar="COMMAND")
+
+
+def add_command(
+    commands: _SubParsersAction[argparse.ArgumentParser], name: str, text: str, **keywords: Any
+) -> argparse.ArgumentParser:
+    """Return the parser of a command; text says what it does, in the program's help and in its own."""
+    return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **keywords)

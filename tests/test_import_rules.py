@@ -117,6 +117,7 @@ PURE_MODULES = {
     "training.detectors.yolox.losses",
     "training.detectors.yolox.simota",
     "training.evaluation.dominated",
+    "training.evaluation.equal_accuracy",
     "benchmarks.accuracy.kinds_figures",
     "benchmarks.accuracy.kinds_tables",
     "benchmarks.harness.rate_curve",

@@ -16,7 +16,7 @@ import torch
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
 from splitnet.manifest import Manifest
-from splitnet.settings import add_commands, add_settings, read_settings
+from splitnet.settings import add_command, add_commands, add_settings, read_settings
 from training.changes import ChangesSettings, fit_changes
 from training.convert import ConvertSettings, convert
 from training.cuts.plot import can_draw, draw_study
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = add_commands(parser)
 
     def add(name: str, settings: type[Any], command: Callable[[argparse.Namespace], None], text: str) -> None:
-        subparser = commands.add_parser(name, help=text)
+        subparser = add_command(commands, name, text)
         add_settings(subparser, settings)
         subparser.set_defaults(command=command)
 

@@ -14,6 +14,7 @@ from splitnet.settings import count, option
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import detection_cache_of
 from training.evaluation.dominated import dominated, name_of, rows_of, without_dominated
+from training.evaluation.equal_accuracy import conclusion
 from training.evaluation.measure import Evaluation, evaluate, operating_points
 
 
@@ -51,7 +52,8 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     with detection_cache_of(device.manifest.digest) as cache:
         result = evaluate(device, server, labelled, points, cache)
     pruned = {"pruned": rows_of(dominated(result.points))} if settings.prune else {}
-    record = {**result.to_json(), **pruned, "images": len(labelled.images), **environment()}
+    left_out = {"left_out": labelled.problems.counts} if labelled.problems.counts else {}
+    record = {**result.to_json(), **pruned, "images": len(labelled.images), **left_out, **environment()}
     settings.out.write_text(json.dumps(record, indent=1) + "\n")
     if settings.write_manifest:
         kept = without_dominated(result.points) if settings.prune else result.points
@@ -72,4 +74,5 @@ def as_table(result: Evaluation) -> str:
         sizes = f"{p.bytes_mean / 1e3:7.2f} {p.bytes_p90 / 1e3:7.2f}"
         figures = f"{name_of(p):>12} {sizes} {p.ap:6.1f} {p.ap50:6.1f} {p.encode_ms_p50:10.2f} {p.mmacs:7.1f}"
         lines.append(f"{figures}  {name_of(beaten[p])}" if p in beaten else figures)
-    return "\n".join(lines)
+    in_short = conclusion(result.points)
+    return "\n".join(lines if in_short is None else [*lines, in_short])

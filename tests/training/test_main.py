@@ -236,7 +236,7 @@ def test_figures_go_to_a_file_a_table_and_the_manifest(bundle, labelled, capsys)
     digest = load_manifest(bundle).digest
     assert main(measuring(bundle, labelled, "--widths", "1", "4", "--write-manifest")) == 0
     record = json.loads((bundle.parent / "out" / "figures.json").read_text())
-    assert set(record) == {"unsplit", "points", "images", "commit", "machine"}
+    assert set(record) == {"unsplit", "local", "points", "images", "commit", "machine"}
     assert set(record["unsplit"]) == {"ap", "ap50"}
     assert record["images"] == 3
     splits = [point for point in record["points"] if point["mode"] == "split"]
@@ -245,6 +245,7 @@ def test_figures_go_to_a_file_a_table_and_the_manifest(bundle, labelled, capsys)
     assert all(set(point) == keys for point in record["points"])
     table = capsys.readouterr().out
     assert all(name in table for name in ("unsplit, uncompressed", "w1 q0", "w4 q2", "jpeg 30", "webp 40"))
+    assert table.splitlines()[-1].endswith(("for it.", "does not reach it."))
     manifest = load_manifest(bundle)
     assert len(manifest.points) == len(record["points"])
     assert manifest.digest == digest

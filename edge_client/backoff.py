@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt to reach something that is away."""
+"""Growing delays between attempts to reach something that is away."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 from collections.abc import Sequence
@@ -68,7 +69,7 @@ class RunConfig:
     as_fast_as_possible: bool = option(
         "take every frame of a file or folder, at the server's pace", default=False, group=_SOURCE
     )
-    max_frames: int = option("stop after so many frames; 0: at the source's end", default=0, group=_SOURCE)
+    max_frames: int = option("stop after this many frames; 0: at the source's end", default=0, group=_SOURCE)
     camera_patience_s: float = option("seconds to look for a camera that has disappeared", default=30.0, group=_SOURCE)
     server: str | Sequence[str] | None = option(
         "the cloud-server; may be given several times: the first that works is used, and when it fails or "
@@ -162,9 +163,10 @@ class RunConfig:
         """Raise ConfigError if a setting is out of range or contradicts another one."""
         if not 0 < len(self.device_id) <= MAX_DEVICE_ID_CHARS or not self.device_id.isprintable():
             raise ConfigError(f"--device-id is printable text of at most {MAX_DEVICE_ID_CHARS} characters")
-        if self.threads < 1 or self.fps <= 0 or self.schedule_frames < 1:
+        if self.threads < 1 or not 0 < self.fps < math.inf or self.schedule_frames < 1:
             raise ConfigError("--threads, --fps and --schedule-frames must be positive")
-        if min(self.deadline_ms, self.min_fps, self.max_kbps, self.max_frames, self.camera_patience_s) < 0:
+        limits = self.deadline_ms, self.min_fps, self.max_kbps, self.max_frames, self.camera_patience_s
+        if not all(0 <= limit < math.inf for limit in limits):
             raise ConfigError("--deadline-ms, --min-fps and all other times, rates and numbers cannot be negative")
         if not (0 <= self.min_score <= 1 and 0 <= self.view_port < 65536):
             raise ConfigError("--min-score lies between 0 and 1, --view-port between 0 and 65535")
@@ -182,7 +184,7 @@ class RunConfig:
         return bool(self.schedule) or any(given is not None for given in (self.codec, self.width, self.quality))
 
     def point(self, widths: int, qualities: int) -> OperatingPoint:
-        """Return the fixed operating point for a bundle with so many widths and qualities."""
+        """Return the fixed operating point for a bundle's number of widths and of qualities."""
         default_codec = Codec.JPEG if self.mode == Mode.IMAGE.value else Codec.RANS
         codec = Codec(self.codec) if self.codec else default_codec
         if codec.mode is Mode.IMAGE:
@@ -196,7 +198,9 @@ class ProfileConfig:
     """Settings of `edge-client profile`."""
 
     bundle: Path = option("bundle to measure", default=DEFAULT_BUNDLE, metavar="DIR")
-    source: str = option("video file or folder to take frames from; drawn ones if not given", default="", metavar="SRC")
+    source: str = option(
+        "video file or folder to take frames from; synthetic ones if not given", default="", metavar="SRC"
+    )
     frames: int = option("frames measured at each operating point", default=50)
     seconds: float = option("measure no longer than this", default=20.0)
     quality: int | None = option("quality measured; the middle one if not given", default=None)
@@ -216,6 +220,6 @@ class ProfileConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range."""
-        if min(self.frames, self.threads, self.seconds, self.deadline_ms, self.fps) <= 0:
+        if not all(0 < one < math.inf for one in (self.frames, self.threads, self.seconds, self.deadline_ms, self.fps)):
             raise ConfigError("--frames, --seconds, --threads, --deadline-ms and --fps must be positive")
         server_list(self.server)

@@ -1,4 +1,4 @@
-"""Knows what becomes of every captured frame, and tells everybody whom it concerns."""
+"""The fate of every captured frame, passed on to policy, statistics and trace."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class FrameLedger:
         self._on_fate(Fate(Outcome.OVERTAKEN, frame, chosen))
 
     def choose(self, frame: CapturedFrame, context: FrameContext) -> ChosenFrame:
-        """Ask the policy. A point that is not to be had now is skipped instead."""
+        """Ask the policy. A point that cannot be used now is skipped instead."""
         now = self._clock()
         decision = self._feasible(self._policy.choose(now, context), context)
         chosen = ChosenFrame(frame, decision, now, self._policy.state(now), self._cpu)
@@ -94,7 +94,7 @@ class FrameLedger:
         return decision
 
     def skipped(self, chosen: ChosenFrame) -> None:
-        """Count out a frame that nobody looks at."""
+        """Count out a frame that was skipped."""
         with self._lock:
             self._statistics.skipped += 1
         self._on_fate(Fate(Outcome.SKIPPED, chosen.frame, chosen))

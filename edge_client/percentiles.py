@@ -1,7 +1,8 @@
-"""Percentiles by one rule, numpy's usual one: between two values, linearly (Hyndman and Fan 1996, definition 7).
+"""Percentiles by numpy's default rule: linear between two values (Hyndman and Fan 1996, definition 7).
 
-Plain Python, as an estimator asks for one of twenty values on every frame; and a histogram in constant memory, however
-long the run."""
+Plain Python: an estimator needs one of twenty values on every frame. The histogram takes constant memory, however long
+the run.
+"""
 
 from __future__ import annotations
 

@@ -54,11 +54,11 @@ class PipelineSettings:
     server: str | Sequence[str] = ""  # host:port, or several, the preferred one first; empty: nothing is ever sent
     device_id: str = "edge-client"  # names this device in the server's log
     deadline_ms: float = 0.0  # from capture to detections, 0 for none
-    max_frames: int = 0  # take so many and stop, 0 for all
+    max_frames: int = 0  # take this many and stop, 0 for all
     max_in_flight: int = MAX_IN_FLIGHT  # frames being encoded or awaiting their answer
     live: bool = True  # pace finite sources like a camera and let the newest frame win; else take every frame
     drain_timeout_s: float = 5.0  # how long to wait at the end for frames in flight
-    answer_timeout_s: float = 10.0  # a frame unanswered for so long is lost, and the session is reopened
+    answer_timeout_s: float = 10.0  # a frame unanswered after this is lost, and the session is reopened
     use_proxy: bool = False  # reach the servers through the proxy that the environment names
     whole_frames: bool = False  # code every frame by itself, not as changes against one that the server has
 

@@ -8,7 +8,6 @@ from threading import Event
 
 from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.profile import DeviceProfile
-from edge_client.build import mode_tables
 from edge_client.capture.address import open_source
 from edge_client.config import ProfileConfig, default_device_id
 from edge_client.console import Console
@@ -19,19 +18,20 @@ from edge_client.measuring.link_probe import measure_link, probe_frames
 from edge_client.measuring.profile_cache import device_fingerprint, keep_profile
 from edge_client.measuring.profiling import (
     Effort,
-    drawn_images,
     measure,
     points_to_measure,
     profile_of,
     profile_table,
     profile_to_json,
+    synthetic_images,
 )
 from edge_client.output.advice import advice
 from edge_client.output.mode_scores import RunConditions
+from edge_client.policy_choice import mode_tables
 from edge_client.run_command import what_runs, write_json
 from splitnet.messages import OpenSession
 
-DRAWN_IMAGES = 8  # enough that the entropy coder does not always see the same
+SYNTHETIC_IMAGES = 8  # enough that the entropy coder does not always see the same
 
 
 def profile(config: ProfileConfig, console: Console) -> None:
@@ -71,6 +71,6 @@ def _advice(config: ProfileConfig, encoder: EncoderRuntime, image: Image, found:
 
 def _images(config: ProfileConfig) -> list[Image]:
     if not config.source:
-        return drawn_images(DRAWN_IMAGES)
+        return synthetic_images(SYNTHETIC_IMAGES)
     source = open_source(config.source, fps=1, camera_patience_s=0)
     return [shown.image for shown in islice(source.images(Event().wait), config.frames)]

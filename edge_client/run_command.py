@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from edge_client.build import Run, build_run, limits_of
+from edge_client.build import Run, build_run
 from edge_client.config import RunConfig
 from edge_client.console import Console
 from edge_client.encoding.encoder import EncoderRuntime
@@ -17,6 +17,7 @@ from edge_client.output.mode_scores import as_seen, conditions_of_run
 from edge_client.output.report import summary, to_json
 from edge_client.output.status_line import status_line
 from edge_client.pipeline import Pipeline
+from edge_client.policy_choice import limits_of
 from edge_client.signals import at_first_signal
 from splitnet.errors import OutputError
 

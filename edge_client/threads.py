@@ -26,7 +26,7 @@ def in_thread(function: Callable[[], None], name: str) -> asyncio.Future[None]:
             function()
         except Exception as raised:
             error = raised
-        with suppress(RuntimeError):  # the loop has closed: nobody waits for this thread any more
+        with suppress(RuntimeError):  # the loop has closed: nothing waits for this thread any more
             loop.call_soon_threadsafe(settle, error)
 
     threading.Thread(target=run, name=name, daemon=True).start()

@@ -19,7 +19,7 @@ from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError,
 
 logger = logging.getLogger(__name__)
 
-SILENCE_S = 1.0  # a link that has not taken a frame for so long, and for twice what was expected, is dead
+SILENCE_S = 1.0  # without an ack for this long, and for twice the predicted time, the link is dead
 
 Deliver = Callable[[FrameResult, Callable[[], None]], None]
 

@@ -100,7 +100,7 @@ class AdaptivePolicy(Policy):
             self._load.warn(sample)
 
     def state(self, now: float) -> PolicyState:
-        """Return what it believes."""
+        """Return its estimates."""
         with self._lock:
             link = self._link.estimate(now)
             return PolicyState(

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from edge_client.percentiles import percentile
 
 MAX_BPS = 1e10
-MEMORY_S = 0.7  # what is so old counts a third
-LATE_FRAMES, LATE_PERCENT = 20, 90  # of so many frames, so many were not later than `late_s`
+MEMORY_S = 0.7  # what is this old counts a third
+LATE_FRAMES, LATE_PERCENT = 20, 90  # `late_s` is this percentile over this many frames
 SURPRISE_LATE, SURPRISE_SHARE, SURPRISE_S = 2.0, 0.5, 0.02  # see `Capacity._is_surprise`
 RISE = 2.0  # times faster than expected, twice in a row: the link has become better
 
 
 @dataclass(frozen=True)
 class _Rate:
-    """So many bytes while the link was busy for so long, both fading."""
+    """Bytes, and how long the link was busy with them. Both fade."""
 
     wire_bytes: float
     busy_s: float
@@ -36,9 +36,9 @@ class _Rate:
 class Capacity:
     """Bytes over busy time of the last second, and how much later than that frames come.
 
-    A radio link pauses for some ten milliseconds whatever the frame, so lateness is kept as a time, not as a
-    share. A frame that is much too late begins a new estimate at once; whether it has met an outage, after
-    which the link is as before, or a slower link, the next frame tells.
+    A radio link pauses for some ten milliseconds, however large the frame. So lateness is kept as a time, not as a
+    share. A frame that is much too late starts a new estimate at once. The next frame tells whether the link is slower
+    now, or was only away for a moment.
     """
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ class Capacity:
 
     @property
     def late_s(self) -> float:
-        """What nine of ten frames lately took beyond what was expected, at most."""
+        """The p90 of the time that recent frames took beyond the expected."""
         return percentile(self._lates_s, LATE_PERCENT)
 
     def add(self, now: float, wire_bytes: int, duration_s: float, at_least: bool) -> float:
-        """Learn that the link took duration_s for so many bytes; returns how late that was, in seconds.
+        """Learn that the link took duration_s for wire_bytes; returns how late that was, in seconds.
 
         at_least: the link can do this and perhaps more, so the sample may only raise the estimate.
         """

@@ -1,9 +1,9 @@
 """The table controller: from what is known at one moment, the operating point for the next frame.
 
-Of the rows whose cautious total meets the deadline, the one with the most accuracy per frame of the source is
-taken: down at once; up by a margin and after a dwell, and to no more than GROWTH times the bytes that the link has
-lately carried: after a pause it delivers in bursts that look like a rich link. Pure; of its own past it knows
-its last choice.
+Of the rows whose cautious total meets the deadline, it takes the one with the most accuracy per frame of the source.
+It steps down at once. It steps up if the gain is worth it, after a dwell, and to no more than GROWTH times the bytes
+that the link has carried within the last second: after a pause, a link delivers in bursts and looks rich. Pure; of its
+past it knows only its last choice.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from splitnet.operating_point import LOCAL, SKIP
 
 DWELL_S = 0.3  # between a step down and the next step up
 UP_MARGIN = 0.02  # of the accuracy: less is not worth a change
-GROWTH = 2.0  # times the bytes lately carried
-SILENT_MS = 200.0  # an ack overdue by so much: the link is taken for dead
+GROWTH = 2.0  # times the bytes carried within the last second
+SILENT_MS = 200.0  # an ack overdue by more: the link counts as dead
 UNATTAINABLE = "no operating point meets the deadline, whatever the link"
 
 
@@ -133,7 +133,7 @@ def _step_towards(
 ) -> Prediction:
     """Return the best, or a step towards it if that is too far from what the link has been seen to carry.
 
-    A step leads further than the current row, or it would be taken for ever while frames are smaller than usual.
+    A step always leads further than the current row. Else a camera with small frames would stay there for ever.
     """
     reached = max(carried_bytes, 0.0 if current is None else current.wire_bytes)
     if best.wire_bytes <= max(GROWTH * carried_bytes, reached):

@@ -1,11 +1,11 @@
-"""What the uplink is worth, learnt from the acks of frames: capacity, round trip, and what is still under way.
+"""The state of the uplink, from the acks of frames: capacity, round trip, and what is still on its way.
 
-At most two frames are under way, each a few thousand bytes, so every ack counts. A frame sent while the link
-was still busy with the one before it took the time between their two arrivals, by the server's clock; a frame
-sent into an idle link took its ack's latency less the round trip of an empty message. What such a frame shows is
-marked as application-limited if it is lost in the jitter of the round trip, and may then only raise the estimate
-(draft-cheng-iccrg-delivery-rate-estimation has the idea). A frame that is under way for longer than it should
-be bounds the capacity at once, before any ack.
+At most two frames are on their way, each a few thousand bytes, so every ack counts. A frame that was sent while the
+link was busy with the one before took the time between their two arrivals, by the server's clock. A frame that was sent
+into an idle link took its ack's latency, less the round trip of an empty message. If that is lost in the jitter of the
+round trip, the sample is application-limited and may only raise the estimate
+(draft-cheng-iccrg-delivery-rate-estimation). A frame that is on its way for too long bounds the capacity
+at once, before any ack.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MESSAGE_OVERHEAD_BYTES = 100  # of Protobuf, gRPC, HTTP/2, TCP and IP around a p
 RESOLUTION_S = 0.002  # transmission times below this, or within the jitter, say only "at least"
 MAX_JITTER_S = 0.5  # two clocks that differ by more over the time between two acks: one of them has jumped
 OVERDUE = 1.5  # times the expected transmission
-CARRIED_S = 1.0  # a size that the link has carried counts for so long
+CARRIED_S = 1.0  # a size that the link has carried counts for this long
 MAX_UNDER_WAY = 64  # frames remembered, should acks never come
 
 
@@ -31,15 +31,15 @@ class LinkEstimate:
 
     capacity_bps: float | None = None  # mean of the last second
     capacity_low_bps: float | None = None  # the same for a frame like the last one that comes as late as one of ten
-    late_ms: float = 0.0  # by so much frames lately exceeded what the mean promised: nine of ten, at most
+    late_ms: float = 0.0  # p90 of the time that recent frames took beyond what the mean promises
     rtt_min_ms: float | None = None  # of an empty message on an idle link
     rtt_ms: float | None = None  # smoothed latency of acks, transmission included
     in_flight_bytes: int = 0  # not acknowledged
     queued_bytes: float = 0.0  # of these, presumably not yet taken by the link
-    carried_bytes: int = 0  # the largest frame that was lately acknowledged
+    carried_bytes: int = 0  # the largest frame acknowledged within the last second
     overusing: bool = False  # frames come later and later, or one is overdue
-    app_limited: bool = True  # the capacity is at least this: nothing has filled the link lately
-    silent_ms: float = 0.0  # for so long the next ack is overdue, and nothing else was heard
+    app_limited: bool = True  # the capacity is at least this: the last frame did not fill the link
+    silent_ms: float = 0.0  # how long the next ack is overdue and nothing else was heard
 
 
 @dataclass(frozen=True)

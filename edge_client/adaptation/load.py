@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge_client.percentiles import percentile
 
-FRESH_S = 2.0  # a kind of work not done for so long shares the common factor
+FRESH_S = 2.0  # a kind of work not done for this long shares the common factor
 RISING = 0.5  # weight of a ratio above the factor: load has to be noticed within a few frames
 FALLING = 0.15  # weight of one below
 SPREAD_FRAMES = 32  # ratios that the p90 is taken of
@@ -16,7 +16,7 @@ MIN_RATIO, MAX_RATIO = 0.02, 200.0  # beyond these a measurement or a profile is
 
 @dataclass(frozen=True)
 class CpuSample:
-    """What the system shows of its processor."""
+    """The load of the processor, as the system shows it."""
 
     busy: float  # 0..1 of all cores
     own: float  # 0..1 of all cores, by this process
@@ -30,9 +30,9 @@ class CpuSample:
 class LoadFactor:
     """How many times longer than nominal work takes now, for each kind of work.
 
-    Kinds are whatever the caller tells apart (widths, picture codecs). One that was measured lately has its
-    own factor; the others share the common one, as load slows them all. The system's CPU share, which moves
-    before the next frame is measured, raises the factor at once.
+    Kinds are what the caller tells apart: widths, image codecs. One that was measured within FRESH_S has its own
+    factor. The others share the common one, as load slows them all. The system's CPU share moves before the next frame
+    is measured, and raises the factor at once.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class LoadFactor:
 
     @property
     def common(self) -> float:
-        """The factor of work that was not done lately."""
+        """The factor of work that was not done within FRESH_S."""
         return self._common
 
     def _factor(self, now: float, kind: str) -> float:

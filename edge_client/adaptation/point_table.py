@@ -59,7 +59,7 @@ class PointTable:
 
 
 def work_kind(point: OperatingPoint) -> str:
-    """Return a name for what a point lets the device compute: its width, its picture codec, or the detector."""
+    """Return a name for what a point lets the device compute: its width, its image codec, or the detector."""
     return f"w{point.width}" if point.mode is Mode.SPLIT else point.codec.value
 
 

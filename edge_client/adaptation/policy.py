@@ -1,4 +1,4 @@
-"""Who chooses the operating point. The pipeline asks once for every frame, just before encoding it."""
+"""The policy: it chooses the operating point of every frame, asked by the pipeline just before encoding."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LatencyBreakdown:
     wait_ms: float = 0.0  # from capture until encoding begins
     encode_ms: float = 0.0  # or, in local mode, the whole detection
     transmit_ms: float = 0.0  # until the link has taken the payload and what lies before it
-    propagate_ms: float = 0.0  # there and back, for a message of no size
+    propagate_ms: float = 0.0  # round trip of an empty message
     server_ms: float = 0.0  # waiting, decoding and detecting
 
     @property
@@ -55,11 +55,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class PolicyState:
-    """What a policy believes at one moment, for the status line and the trace; None where it knows nothing."""
+    """The estimates of a policy at one moment, for the status line and the trace; None where there is none."""
 
     capacity_bps: float | None = None
-    capacity_low_bps: float | None = None  # what it counts on
-    capacity_is_bound: bool = False  # the link can do this and perhaps more: nothing has filled it lately
+    capacity_low_bps: float | None = None  # cautious
+    capacity_is_bound: bool = False  # the link can do this and perhaps more: nothing has filled it
     rtt_min_ms: float | None = None
     in_flight_bytes: int = 0
     overusing: bool = False
@@ -111,7 +111,7 @@ class Policy:
         """Learn how busy the device is, about once a second."""
 
     def state(self, now: float) -> PolicyState:
-        """Return what it believes."""
+        """Return its estimates."""
         return PolicyState()
 
 

@@ -1,4 +1,4 @@
-"""What is to be expected of a frame at each operating point, given what is known at one moment. Pure."""
+"""Predictions of a frame at each operating point, from what is known at one moment. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SystemState:
 
 
 class Prediction(NamedTuple):
-    """What is to be expected of one row. Times in milliseconds. (A tuple: there is one a row and frame.)"""
+    """The prediction for one row. Times in milliseconds. (A tuple: there is one for each row and frame.)"""
 
     row: PointCosts
     wire_bytes: float  # usual for this camera, with the message around the payload
@@ -68,11 +68,11 @@ class Prediction(NamedTuple):
 
 
 def predict(rows: Sequence[PointCosts], wait_ms: float, budget_ms: float, state: SystemState) -> list[Prediction]:
-    """Return what is to be expected of a frame that is wait_ms old, for each row.
+    """Return the prediction for a frame that is wait_ms old, for each row.
 
-    Encoding, size, link and server vary independently, so their p90s do not come together: what the cautious
-    total adds to the expected one is the root of the sum of their squares. A frame that takes longer delays the
-    next one: what budget_ms, the time from capture to deadline, does not leave for this counts against the pace.
+    Encoding, size, link and server vary independently, so their p90s do not coincide: the cautious total adds the root
+    of the sum of their squares to the expected one. A frame that takes longer delays the next one: what budget_ms, the
+    time from capture to deadline, does not leave for this counts against the pace.
     """
     link, server, interval_ms = state.link, state.server_ms, state.frame_interval_ms
     byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0

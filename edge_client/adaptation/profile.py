@@ -1,4 +1,4 @@
-"""What computation costs on one device: the device's side of the table that a policy chooses from."""
+"""The times of one device: its side of the table that a policy chooses from."""
 
 from __future__ import annotations
 

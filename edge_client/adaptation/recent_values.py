@@ -1,4 +1,4 @@
-"""What the last few frames teach: spreads of figures that vary, and the pace of the source. Pure."""
+"""Spreads of figures over the last few frames, and the pace of the source. Pure."""
 
 from __future__ import annotations
 

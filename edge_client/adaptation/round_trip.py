@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import deque
 
-WINDOW_S = 30.0  # a latency bounds the round trip for so long ...
-FEWEST = 40  # ... and at least for so many frames: an outage alone does not make it forgotten
-DRIFT_S = 0.001  # by so much the round trip wanders in a second
-BYTE_DRIFT = 0.5  # and the time for a byte by this share of itself
-FIRST_SHARE = 0.9  # of the first latency, a small frame's, that is taken for the round trip
+WINDOW_S = 30.0  # a latency bounds the round trip for this long ...
+FEWEST = 40  # ... and for at least this many frames: an outage alone does not make it forgotten
+DRIFT_S = 0.001  # how far the round trip wanders in a second
+BYTE_DRIFT = 0.5  # how far the time for a byte does, as a share of itself
+FIRST_SHARE = 0.9  # of the first latency, a small frame's, that counts as round trip
 FIRST_DEVIATION = 0.3  # of the first latency: how well that is known
 FIRST_NOISE_S = 0.01
-OUTLIER = 3.0  # standard deviations: an error beyond this is taken for this
+OUTLIER = 3.0  # standard deviations: larger errors are cut to this
 NOISE_SMOOTHING = 0.05
 MIN_NOISE = 0.001**2  # seconds squared
 MIN_BYTE_S = 1e-10
@@ -24,9 +24,9 @@ class RoundTrip:
     """Round trip, smoothed latency and jitter.
 
     A latency is the round trip plus the frame's bytes times the link's time for a byte. Both are unknown, and the
-    second changes quickly: a Kalman filter (Kalman 1960) with these two as its state tells them apart as far as
-    the sizes of frames differ, and leaves the round trip as it was where they do not. The round trip is never
-    longer than the lowest latency of a window.
+    second changes quickly. A Kalman filter (Kalman 1960) has these two as its state. It tells them apart as far as the
+    sizes of frames differ, and leaves the round trip as it was where they do not. The round trip is never longer than
+    the lowest latency of a window.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What may run the device's networks, and which of it does."""
+"""The back ends that may run the device's networks, and the choice of one."""
 
 from __future__ import annotations
 

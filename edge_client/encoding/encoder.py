@@ -1,4 +1,4 @@
-"""A frame becomes a payload: letterbox, network and quantiser, entropy coder; or a picture codec."""
+"""The encoder: from a frame to a payload by letterbox, network, quantiser and entropy coder, or by an image codec."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class EncoderRuntime:
             self._bundle.encoder.warm_up(index + 1, letterbox.canvas_height, letterbox.canvas_width)
 
     def byte_cap(self, point: OperatingPoint) -> int | None:
-        """Return the most bytes of a frame at an operating point; None for pictures."""
+        """Return the most bytes of a frame at an operating point; None for images."""
         return self._bundle.codec.byte_cap(point.width, point.quality) if point.mode is Mode.SPLIT else None
 
     def mmacs(self, width: int, frame_size: tuple[int, int]) -> float:
@@ -105,7 +105,7 @@ def load_encoder(folder: Path, device: str, threads: int, backend: str = TORCH) 
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("this PyTorch sees no CUDA device; use --device cpu")
     torch.set_num_threads(threads)
-    cv2.setNumThreads(1)  # a pool of its own costs more memory than resizing one picture gains
+    cv2.setNumThreads(1)  # a pool of its own costs more memory than resizing one image gains
     bundle = load_device(folder)
     bundle.encoder.to(device)
     runtime = EncoderRuntime(bundle, backend=start_backend(bundle.encoder, backend, threads))

@@ -1,7 +1,7 @@
-"""Give memory back once everything is loaded: on a small board it is better used by others.
+"""Idle memory, given back once everything is loaded: a small board has better use for it.
 
 The entropy coder's machine code is made, or loaded, by LLVM at the start. Tens of megabytes of LLVM's own code then
-stay resident although nobody calls it again. Should it be needed after all, the kernel maps it again by itself.
+stay resident although it is not called again. If it is needed after all, the kernel maps it again.
 """
 
 from __future__ import annotations

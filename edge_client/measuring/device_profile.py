@@ -11,7 +11,7 @@ from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.encoding.local_detector import LocalRuntime
 from edge_client.measuring.profile_cache import cached_profile, keep_profile, read_profile
-from edge_client.measuring.profiling import Effort, drawn_images, measure, points_to_measure, profile_of
+from edge_client.measuring.profiling import Effort, measure, points_to_measure, profile_of, synthetic_images
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def find_profile(
         return kept
     logger.info("measuring this device once, a few seconds")
     points = points_to_measure(manifest, manifest.qualities // 2, local is not None)
-    measured = measure(encoder, local, drawn_images(IMAGES), points, QUICK, on_progress)
+    measured = measure(encoder, local, synthetic_images(IMAGES), points, QUICK, on_progress)
     profile = profile_of(manifest, device, measured, local)
     keep_profile(profile)
     release_idle_memory()  # above all the images'

@@ -1,4 +1,4 @@
-"""Measures the way to a server with a few frames: round trip, capacity, and how long the server takes."""
+"""A probe of the way to a server: round trip, capacity and the server's times, from a few frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from splitnet.operating_point import Codec, Mode, OperatingPoint
 ANSWER_TIMEOUT_S = 10.0
 ALONE = 5  # frames of each kind sent one at a time
 BURST = 6  # frames sent at once
-PICTURE_QUALITY = 75  # tens of KB a picture: enough to fill a link
+IMAGE_QUALITY = 75  # tens of KB an image: enough to fill a link
 LEAST_SPAN_S = 1e-4  # of the server's clock between the first and the last of a burst; below it, the link has no limit
 MOST_BPS = 1e9
 
@@ -33,15 +33,15 @@ class LinkMeasurement:
 
 
 def probe_frames(encoder: EncoderRuntime, image: Image) -> tuple[list[EncodedFrame], list[EncodedFrame]]:
-    """Return frames to send alone (small features, then pictures if the server can take them) and as a burst."""
+    """Return frames to send alone (small features, then images if the server can take them) and as a burst."""
     from splitnet.manifest import DETECTOR_FILE  # here, because a program that shows its help can do without torch
 
     manifest = encoder.manifest
     small = encoder.encode(image, OperatingPoint(Codec.RANS, 1, 0))
     if DETECTOR_FILE not in manifest.files:
         return [small] * ALONE, [encoder.encode(image, OperatingPoint(Codec.RANS, 1, manifest.qualities - 1))] * BURST
-    picture = encoder.encode(image, OperatingPoint(Codec.JPEG, 0, PICTURE_QUALITY))
-    return [small] * ALONE + [picture] * ALONE, [picture] * BURST
+    large = encoder.encode(image, OperatingPoint(Codec.JPEG, 0, IMAGE_QUALITY))
+    return [small] * ALONE + [large] * ALONE, [large] * BURST
 
 
 async def measure_link(

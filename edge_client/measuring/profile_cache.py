@@ -1,4 +1,4 @@
-"""Where profiles are kept: one file for each device and bundle, in the user's cache folder."""
+"""The cache of profiles: one file for each device and bundle, in the user's cache folder."""
 
 from __future__ import annotations
 

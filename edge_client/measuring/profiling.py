@@ -1,4 +1,4 @@
-"""Measures how long this device takes to encode a frame at every operating point, and to detect by itself."""
+"""Measurements of this device: the time to encode a frame at each operating point, and to detect objects itself."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 WARM_UP_ROUNDS = 2
 LEAST_ROUNDS = 3
-DRAWN_FRAME_SIZE = (1280, 720)
+SYNTHETIC_FRAME_SIZE = (1280, 720)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """When measuring ends: after so many frames at each operating point, or so much time, whatever comes first."""
+    """The end of measuring: after this many frames at each operating point, or this time, whichever comes first."""
 
     frames: int = 50
     seconds: float = 25.0
@@ -48,7 +48,7 @@ class PointProfile:
     encode_ms_p90: float
     letterbox_ms_p50: float  # the input's conversion: scaling and padding; the networks take the camera's own colours
     network_ms_p50: float  # encoder, gains and quantiser; or the whole detector
-    entropy_ms_p50: float  # or the picture codec
+    entropy_ms_p50: float  # or the image codec
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as a JSON object."""
@@ -56,7 +56,7 @@ class PointProfile:
 
 
 def points_to_measure(manifest: Manifest, quality: int, has_local: bool) -> list[OperatingPoint]:
-    """Return every width at one quality, the picture points that the bundle has measured, and LOCAL if it is there."""
+    """Return every width at one quality, the image points that the bundle has measured, and LOCAL if it is there."""
     widths = [OperatingPoint(Codec.RANS, width, quality) for width in range(1, manifest.widths + 1)]
     known = [OperatingPoint(p.codec, p.width, p.quality) for p in manifest.points if p.mode is Mode.IMAGE]
     return [*widths, *dict.fromkeys(known), *([LOCAL] if has_local else [])]
@@ -79,9 +79,9 @@ def measure(
     for point in points:
         encoder.check(point)
     samples: dict[OperatingPoint, list[EncodedFrame]] = {point: [] for point in points}
-    pictures, begun = cycle(images), clock()
+    sources, begun = cycle(images), clock()
     for number in count(1):
-        image = next(pictures)
+        image = next(sources)
         for point in points:
             samples[point].append(_encode(encoder, local, image, point))
         rounds = number - WARM_UP_ROUNDS
@@ -183,9 +183,9 @@ def _row(found: PointProfile) -> str:
     )
 
 
-def drawn_images(number: int) -> list[Image]:
-    """Return pictures of a camera's usual size, all different: soft shading, hard-edged blocks and grain."""
-    width, height = DRAWN_FRAME_SIZE
+def synthetic_images(number: int) -> list[Image]:
+    """Return synthetic images of a camera's usual size, all different: soft shading, hard-edged blocks and grain."""
+    width, height = SYNTHETIC_FRAME_SIZE
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     images = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,7 @@ def pictures(tmp_path, photo):
         ([*NOWHERE, "--source", "{pictures}", "--schedule", "w4"], 2, "not an operating point"),
         ([*NOWHERE, "--source", "{pictures}", "--threads", "0"], 2, "must be positive"),
         ([*NOWHERE, "--source", "{pictures}", "--deadline-ms", "-1"], 2, "cannot be negative"),
+        ([*NOWHERE, "--source", "{pictures}", "--max-frames", "-1"], 2, "cannot be negative"),
         (["--source", "{pictures}"], 2, "give --server HOST:PORT"),
         ([*NOWHERE, "--source", "{pictures}", "--mode", "auto", "--width", "2"], 2, "leaves no operating point to fix"),
         ([*NOWHERE, "--source", "{pictures}", "--bundle", "{tiny}", "--mode", "auto"], 2, "needs --deadline-ms"),
@@ -79,6 +81,13 @@ def test_what_cannot_be_done_is_said_in_one_line(arguments, code, message, pictu
     assert printed.err.startswith("edge-client: ")
     assert printed.err.count("\n") == 1
     assert printed.out == ""
+
+
+@pytest.mark.parametrize("limit", ["deadline_ms", "min_fps", "max_kbps", "fps", "camera_patience_s"])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_a_program_cannot_give_what_is_no_number(limit, value):
+    with pytest.raises(ConfigError):
+        RunConfig(server="h:1", source="0", **{limit: value})
 
 
 def test_the_usual_point_is_full_width_and_middle_quality():

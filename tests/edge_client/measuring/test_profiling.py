@@ -16,12 +16,12 @@ from edge_client.measuring.profiling import (
     LEAST_ROUNDS,
     WARM_UP_ROUNDS,
     Effort,
-    drawn_images,
     measure,
     points_to_measure,
     profile_of,
     profile_table,
     profile_to_json,
+    synthetic_images,
 )
 from splitnet.bundle import load_device
 from splitnet.errors import ConfigError
@@ -113,8 +113,8 @@ def test_the_table_has_a_row_for_each_point(measured):
 
 
 def test_drawn_pictures_are_camera_sized_and_differ():
-    first, second = drawn_images(2)
+    first, second = synthetic_images(2)
     assert first.shape == (720, 1280, 3)
     assert first.dtype == np.uint8
     assert (first != second).any()
-    assert (first == drawn_images(1)[0]).all()  # the same in every run
+    assert (first == synthetic_images(1)[0]).all()  # the same in every run

@@ -1,4 +1,4 @@
-"""From settings to who chooses."""
+"""The policy that settings ask for."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.policy import FixedPolicy, SchedulePolicy
 from edge_client.adaptation.profile import DeviceProfile
-from edge_client.build import adapts, make_policy, mode_tables, needs_local
 from edge_client.config import RunConfig
+from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint

@@ -34,7 +34,7 @@ DOCUMENTS = (
     Path("docs/training.md"),
 )
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
-ACCURACY_COLUMNS = ("operating point", "KB a frame (p90)", "AP", "AP50", "encode ms, one core", "device MMACs")
+ACCURACY_COLUMNS = ("operating point", "KB a frame (p90)", "AP", "AP50", "encode ms, PyTorch, one core", "device MMACs")
 SHORT = frozenset(
     [f"w1 q{quality}" for quality in (0, 2, 3, 5)]
     + [f"w4 q{quality}" for quality in (0, 2, 3, 4, 5)]

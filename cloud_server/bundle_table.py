@@ -1,4 +1,4 @@
-"""What `cloud-server models` prints: one bundle, or every bundle of a folder, as JSON values or tables."""
+"""The output of `cloud-server models`: one bundle, or every bundle of a folder, as JSON values or tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo's second part puts the client through: a link that is squeezed, a processor that others want."""
+"""The demo's second part: a link that is squeezed, a processor that others want."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which operating points the demo goes through."""
+"""Operating points of the demo."""
 
 from __future__ import annotations
 

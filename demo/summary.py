@@ -1,4 +1,4 @@
-"""What the demo prints at its end, and keeps as JSON."""
+"""The summary that the demo prints at its end, and keeps as JSON."""
 
 from __future__ import annotations
 

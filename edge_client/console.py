@@ -1,4 +1,4 @@
-"""What a person sees of a command: lines on stdout, and beside them, on a terminal, a line that changes."""
+"""A command's output to a person: lines on stdout, and beside them, on a terminal, a line that changes."""
 
 from __future__ import annotations
 

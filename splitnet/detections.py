@@ -1,4 +1,4 @@
-"""What comes out at the end: boxes, scores and labels of one frame."""
+"""Detections, the result for one frame: boxes, scores and labels."""
 
 from __future__ import annotations
 

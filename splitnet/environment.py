@@ -1,4 +1,4 @@
-"""What a measurement was taken on: recorded beside every figure. No host names, no paths."""
+"""The machine and the commit of a measurement, recorded beside every figure. No host names, no paths."""
 
 from __future__ import annotations
 

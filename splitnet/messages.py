@@ -1,4 +1,4 @@
-"""What a device and a server say to each other, as plain dataclasses, and the limits of it."""
+"""Messages between device and server, as plain dataclasses, and their limits."""
 
 from __future__ import annotations
 

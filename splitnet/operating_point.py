@@ -1,4 +1,4 @@
-"""What the device chooses for each frame."""
+"""Operating points: what the device chooses for each frame."""
 
 from __future__ import annotations
 

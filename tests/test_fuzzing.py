@@ -1,4 +1,4 @@
-"""What fuzzing starts from and has found, once more and without a fuzzer; and how it is run and read."""
+"""Inputs of fuzzing once more, without a fuzzer; and how it is run and read."""
 
 from __future__ import annotations
 

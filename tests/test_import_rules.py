@@ -1,4 +1,4 @@
-"""Who may import whom: the promises of the rooms, read from the syntax trees and proven in a process."""
+"""The promises of the rooms: who may import whom, read from the syntax trees and proven in a process."""
 
 from __future__ import annotations
 

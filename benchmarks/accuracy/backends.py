@@ -1,4 +1,4 @@
-"""What runs the encoder: time, symbols, bytes and accuracy of each back end, beside PyTorch's.
+"""The back ends of the encoder: time, symbols, bytes and accuracy of each, beside PyTorch's.
 
 All in one run on the same labelled images, one thread, in turns image by image. Times are the encoding thread's
 processor time from the frame to the payload, which other work on the machine disturbs less than the clock's; a ratio is

@@ -1,4 +1,4 @@
-"""What runs the encoder, as tables for the docs."""
+"""The back ends of the encoder, as tables for the docs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle cannot see, shown: scenes whose objects become ever smaller and ever more, and what is found.
+"""The limits of a bundle, shown: scenes whose objects become ever smaller and ever more, and what is found.
 
 A scene of n x n images has each of their objects at an n-th of its size, in a crowd. What should be found is what
 the unsplit detector finds in each image alone. So the figures tell what smallness and the split take away, not how

@@ -1,4 +1,4 @@
-"""What a user would send instead of features: the image, with the codecs' best settings, at several sizes.
+"""The rivals of features: the image, with the codecs' best settings, at several sizes.
 
 Kinder to them than life: the image is scaled from the frame straight to the size that travels and has no padding;
 the server scales it up again to what the detector takes. The detector is the bundle's, trained to mind

@@ -1,4 +1,4 @@
-"""What the kinds benchmark says: AP at equal computation and bytes, and what one training for all costs. Pure."""
+"""The figures of the kinds benchmark: AP at equal computation and bytes, the price of one training for all. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rate benchmark says: a row a point, the bytes saved at equal AP, the AP gained at equal bytes.
+"""The figures of the rate benchmark: a row a point, the bytes saved at equal AP, the AP gained at equal bytes.
 
 Every figure comes with its 95 % interval, `low` and `high`. That of a difference is of the difference itself: two
 curves are compared in each resample.

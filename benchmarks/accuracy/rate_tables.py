@@ -1,4 +1,4 @@
-"""What the benchmarks `rate` and `failures` say, as tables for README, docs and model card."""
+"""The figures of the benchmarks `rate` and `failures`, as tables for README, docs and model card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a figure is that was taken on a few hundred images: bootstrap over the images (Efron, 1979).
+"""Intervals of figures taken on a few hundred images: bootstrap over the images (Efron, 1979).
 
 Every system sees the same resamples. So the difference of two is resampled itself, and is surer than either.
 """

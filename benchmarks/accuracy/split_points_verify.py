@@ -1,4 +1,4 @@
-"""Whether short trainings rank the cuts of a detector as its principal components do.
+"""A check of the study of cuts: do short trainings rank them as principal components do?
 
 A front is distilled at each cut: same images, steps, prices and seed. What it then gives for its bytes is
 compared with what `python -m training split-points` has found without training, at equal bytes, on the same images.

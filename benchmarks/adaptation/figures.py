@@ -1,4 +1,4 @@
-"""What a simulated run comes to: accuracy, deadlines, latencies, and how quickly a policy reacts."""
+"""Figures of a simulated run: accuracy, deadlines, latencies, and how quickly a policy reacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How quickly the controller follows a link or a load that changes at once."""
+"""Reaction times of the controller to a link or a load that changes at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the controller is measured against."""
+"""The rivals of the controller."""
 
 from __future__ import annotations
 

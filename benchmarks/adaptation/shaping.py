@@ -1,4 +1,4 @@
-"""How `tc tbf` is told to let through what a trace lets through, slot by slot. Pure.
+"""Commands for `tc tbf` that let through what a trace lets through, slot by slot. Pure.
 
 Three habits of the kernel's token bucket decide how. Changing it fills it, so a change is itself worth a burst:
 `PacketBudget` charges for it. What is left in it at the next change is forgotten: so a slot is given whole packets

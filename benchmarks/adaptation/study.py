@@ -1,4 +1,4 @@
-"""What all simulated runs of the adaptation benchmark share, and the policies that they compare."""
+"""The frame of all simulated runs of the adaptation benchmark, and the policies that they compare."""
 
 from __future__ import annotations
 

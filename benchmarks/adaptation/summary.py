@@ -1,4 +1,4 @@
-"""What all runs of the adaptation benchmark say together: shares of the greedy oracle, best rival, worst case. Pure."""
+"""All runs of the adaptation benchmark together: shares of the greedy oracle, best rival, worst case. Pure."""
 
 from __future__ import annotations
 

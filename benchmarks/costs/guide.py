@@ -1,4 +1,4 @@
-"""How long docs/own-detector.md takes: its own commands, in its order, on a folder of labelled images.
+"""The time that docs/own-detector.md takes: its own commands, in its order, on a folder of labelled images.
 
 The commands are read from the guide and run as they stand, in a folder that has what the guide begins with. On a
 machine with other work the processor's time says more than the clock's: on idle cores the clock comes to that, divided

@@ -1,4 +1,4 @@
-"""What the wire, the queues and the threads cost: end-to-end time on loopback minus all computation.
+"""The price of wire, queues and threads: end-to-end time on loopback minus all computation.
 
 A real `cloud-server` process and the client's real pipeline, one frame at a time: the next one is captured
 when the detections of the last one are here, so nothing waits for another frame's computation.

@@ -1,4 +1,4 @@
-"""What a training step of a larger detector takes on this machine, beside what `training.detectors.cost` estimates.
+"""The price of a training step of a larger detector, beside the estimate of `training.detectors.cost`.
 
 Random weights, noise for images: neither changes the cost. Each measurement is a process of its own, so that its
 largest memory is its own; the second step counts, since the first one makes the optimisers' memory.

@@ -1,4 +1,4 @@
-"""What every benchmark offers to `python -m benchmarks`, and how long things take."""
+"""A benchmark as `python -m benchmarks` knows it, and the timing of what it measures."""
 
 from __future__ import annotations
 

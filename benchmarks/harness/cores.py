@@ -1,4 +1,4 @@
-"""Which cores a measured process and its load run on, so that neither takes from the other."""
+"""Cores for a measured process and for its load, so that neither takes from the other."""
 
 from __future__ import annotations
 

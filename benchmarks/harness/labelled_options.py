@@ -1,4 +1,4 @@
-"""What every benchmark on labelled images is told, and what must be right before a long one begins."""
+"""Options of every benchmark on labelled images, and what must be right before a long one begins."""
 
 from __future__ import annotations
 

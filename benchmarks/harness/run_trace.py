@@ -1,4 +1,4 @@
-"""What `edge-client run --trace-out` and the simulation leave behind, read back. Pure but for `read_run`."""
+"""Traces of `edge-client run --trace-out` and of the simulation, read back. Pure but for `read_run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all scenarios of the serve benchmark share: frames, the limit, a server with its cores to itself.
+"""The common ground of the serve benchmark's scenarios: frames, the limit, a server with its cores to itself.
 
 The server and the bare model run on the same cores, as many as they have threads, and the simulated devices on the
 others. So the limit is what the model alone reaches there, decoding included, and the server's own work (gRPC,

@@ -1,4 +1,4 @@
-"""What fuzzing and the soak have shown, as tables for the docs."""
+"""Figures of fuzzing and of the soak, as tables for the docs."""
 
 from __future__ import annotations
 

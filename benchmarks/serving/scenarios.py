@@ -1,4 +1,4 @@
-"""What the serve benchmark does to a server beside rising loads: little, many sessions, a flood, single calls."""
+"""Scenarios of the serve benchmark beside rising loads: little, many sessions, a flood, single calls."""
 
 from __future__ import annotations
 

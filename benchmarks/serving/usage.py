@@ -1,4 +1,4 @@
-"""What a running process uses: processor time, and memory over time."""
+"""Usage of a running process: processor time, and memory over time."""
 
 from __future__ import annotations
 

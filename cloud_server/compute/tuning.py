@@ -1,4 +1,4 @@
-"""What is fastest on a machine, as `cloud-server tune` found it and `serve --tuning` reads it. JSON on disk."""
+"""The fastest way to compute on a machine: `cloud-server tune` finds it, `serve --tuning` reads it. JSON on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch costs, learnt from the batches that ran. Pure.
+"""The cost of a batch, learnt from the batches that ran. Pure.
 
 The model is duration = a * size + b. It is fitted by least squares that forget (a neighbour on the machine
 comes and goes), and it knows how far off it tends to be, in the manner of RFC 6298.

@@ -1,4 +1,4 @@
-"""How a queue would be served, batch after batch, if nothing more came. Pure."""
+"""The future of a queue, batch after batch, if nothing more came. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an image becomes a frame: at the pace of a live camera, or as fast as frames are taken."""
+"""Images become frames: at the pace of a live camera, or as fast as frames are taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory this process may still take: of the machine, or of the container that it runs in."""
+"""The memory that this process may still take: of the machine, or of the container that it runs in."""
 
 from __future__ import annotations
 

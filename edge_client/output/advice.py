@@ -1,4 +1,4 @@
-"""Which mode would serve best, and by how much, in plain sentences. Pure."""
+"""Advice on the mode that would serve best, and by how much, in plain sentences. Pure."""
 
 from __future__ import annotations
 

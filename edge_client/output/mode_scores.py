@@ -1,4 +1,4 @@
-"""What each mode would give under measured conditions. Pure."""
+"""Scores of the modes under measured conditions. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has done, as a summary and in JSON."""
+"""The report of a run, as a summary and in JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where results go: a file of JSON lines, a function of the caller's; more in `annotation` and `trace`.
+"""Sinks of results: a file of JSON lines, a function of the caller's; more in `annotation` and `trace`.
 
 Sinks run in a thread of their own, so that a slow disk delays neither encoding nor acknowledgements.
 """

@@ -1,4 +1,4 @@
-"""Why a stream has ended, from gRPC's status: as one of our errors, in words for people."""
+"""Reasons for the end of a stream, from gRPC's status: as one of our errors, in words for people."""
 
 from __future__ import annotations
 

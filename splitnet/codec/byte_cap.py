@@ -1,4 +1,4 @@
-"""How many bytes a frame may take at an operating point, whatever it shows.
+"""The cap on a frame's bytes at an operating point, whatever it shows.
 
 The channels' own tables are the statistics of the training pictures, so they say what a picture takes at most: their
 entropy, of which contexts save a part. Photographs stay well below twice that; coloured blocks of noise take four or

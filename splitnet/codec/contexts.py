@@ -1,4 +1,4 @@
-"""Which table a symbol is coded under: that of its channel, or one chosen by the neighbours coded before it.
+"""Contexts of symbols: the table of its channel, or one chosen by the neighbours coded before it.
 
 Where the neighbours are large, so is the symbol, and often with their sign. All is integers, so both ends choose alike.
 A change to the rule is another context model, with a number of its own in the bitstream's header.

@@ -1,4 +1,4 @@
-"""What a JPEG or WebP file from a peer may ask of a decoder, read from its header before any decoder sees it. Pure.
+"""Bounds of a peer's JPEG or WebP file, read from its header before any decoder sees it. Pure.
 
 A hostile file may claim any size, hold a hundred thousand empty segments, or order a pass over the image with every few
 bytes. All of that is bounded here, in time that does not depend on the claim.

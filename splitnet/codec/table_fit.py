@@ -1,4 +1,4 @@
-"""From histograms to integer tables: smoothing, tails left to the escape, and tables that many channels share."""
+"""Integer tables from histograms: smoothing, tails left to the escape, and tables that many channels share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What families of detectors and kinds of encoders share: normalisation that can be folded away, and memory layout.
+"""Blocks that families of detectors and kinds of encoders share: normalisation that can be folded away, memory layout.
 
 A convolution with a normalisation behind it comes in two forms: with batch normalisation (`fused=False`: what public
 checkpoints hold) and with the normalisation folded into it (`fused=True`: what bundles hold and what runs).

@@ -1,4 +1,4 @@
-"""What every detector is: a network that can be cut behind a stage, and what must be known of its architecture."""
+"""Detectors: networks that can be cut behind a stage, and what must be known of their architecture."""
 
 from __future__ import annotations
 

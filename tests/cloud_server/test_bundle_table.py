@@ -1,4 +1,4 @@
-"""What `cloud-server models` says about bundles."""
+"""The output of `cloud-server models`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees of a command."""
+"""A command's output to a person."""
 
 from __future__ import annotations
 

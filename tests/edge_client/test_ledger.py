@@ -1,4 +1,4 @@
-"""What the ledger makes of a frame's way, and whom it tells."""
+"""The ledger of a frame's way, and whom it tells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is fuzzed: each parser of foreign bytes as a function of bytes.
+"""Targets of fuzzing: each parser of foreign bytes as a function of bytes.
 
 A target may raise the project's errors and nothing else; whatever else escapes is a finding. Where a parser
 would stop at a checksum, the target repairs it first, so that what lies behind is reached too.

@@ -1,4 +1,4 @@
-"""What is recorded beside every figure."""
+"""The record of machine and commit beside every figure."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""Where a user's files go, and a user without a home."""
+"""Places for a user's files, and a user without a home."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a device runs alone: a part of the bundle of its own, or the unsplit detector as before there was one."""
+"""The detector that a device runs alone: a part of the bundle of its own, or the unsplit one as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the settings of a distillation and of a recompression mean."""
+"""Settings of a distillation and of a recompression, and what they mean."""
 
 from __future__ import annotations
 

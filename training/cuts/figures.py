@@ -1,4 +1,4 @@
-"""What is known of the cuts of a detector once they are measured, and which of them to choose."""
+"""Figures of a detector's measured cuts, and the choice among them."""
 
 from __future__ import annotations
 

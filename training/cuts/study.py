@@ -1,4 +1,4 @@
-"""Where to cut a detector: what each cut costs a device, how compressible it is, and what it gives for its bytes."""
+"""A study of cuts: what each costs a device, how compressible it is, and what it gives for its bytes."""
 
 from __future__ import annotations
 

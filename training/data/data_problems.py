@@ -1,4 +1,4 @@
-"""What was odd in somebody's data: counted by kind, each with its file and entry."""
+"""Problems of somebody's data: counted by kind, each with its file and entry."""
 
 from __future__ import annotations
 

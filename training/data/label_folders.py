@@ -1,4 +1,4 @@
-"""What the folders of Pascal VOC XML (`voc`) and of YOLO text (`yolo`) have in common, and the COCO file they become.
+"""The common part of Pascal VOC (`voc`) and YOLO (`yolo`) folders, and the COCO file they become.
 
 What is wrong with single entries is left to `training.data.coco`, which checks every COCO file alike. Only what cannot
 be expressed there is left out here, and counted. Whatever does not match is said: no object becomes background unsaid.

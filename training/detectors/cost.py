@@ -1,4 +1,4 @@
-"""What a training will cost, from the shapes alone: nothing is computed, so a large detector takes no memory here."""
+"""The cost of a training, from the shapes alone: nothing is computed, so a large detector takes no memory here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a family of detectors brings along to be trained: its network, preprocessing, losses and decoding.
+"""Families of detectors as the training knows them: network, preprocessing, losses and decoding.
 
 `training.detector` knows no more of a family than this. Another family is another class here and a line in FAMILIES.
 """

@@ -1,4 +1,4 @@
-"""What the raw predictions of a family of detectors say to a student; each family has its own reading of them."""
+"""A student's reading of raw predictions; each family of detectors has its own."""
 
 from __future__ import annotations
 

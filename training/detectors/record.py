@@ -1,4 +1,4 @@
-"""What a detector's training came to, as one JSON: every evaluation, the start's included, and what is kept."""
+"""The record of a detector's training, as one JSON: every evaluation, the start's included, and what is kept."""
 
 from __future__ import annotations
 

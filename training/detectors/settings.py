@@ -1,4 +1,4 @@
-"""What `python -m training detector` can be told; the command line is derived from it."""
+"""Settings of `python -m training detector`; the command line is derived from them."""
 
 from __future__ import annotations
 

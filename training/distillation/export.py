@@ -1,4 +1,4 @@
-"""From a trained student to a bundle: fold, fit the integer tables on real symbols, store."""
+"""Export of a trained student to a bundle: fold, fit the integer tables on real symbols, store."""
 
 from __future__ import annotations
 

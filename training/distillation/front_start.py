@@ -1,4 +1,4 @@
-"""Where a trained front begins: the detector's own stages, and principal components of what they say.
+"""The start of a trained front: the detector's own stages, and principal components of what they say.
 
 The linear parts of encoder and decoder are the projection of a training-free split (`training.cuts.components`) onto
 its strongest coefficients. Only the features of the square's grey become zero: that is what the server sees where

@@ -1,4 +1,4 @@
-"""What every training on images can be told; the command line is derived from it."""
+"""Settings of every training on images; the command line is derived from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the split detector must keep of its teacher."""
+"""Losses of a distillation: what the split detector must keep of its teacher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trains which weights of a student, and at what rate."""
+"""Optimisers of a student: which weights by which one, and at what rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the settings of `distill` want trained: the student's shape, and the recipe."""
+"""The plan of a distillation, from its settings: the student's shape, and the recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each kind of encoder is trained: rates of learning, prices of bits, and what is distilled when. Pure."""
+"""Recipes for each kind of encoder: rates of learning, prices of bits, and what is distilled when. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `python -m training distill` can be told; the command line is derived from it."""
+"""Settings of `python -m training distill`; the command line is derived from them."""
 
 from __future__ import annotations
 

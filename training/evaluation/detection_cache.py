@@ -1,4 +1,4 @@
-"""What a server part has found in a payload, kept over runs: the same bytes have the same detections.
+"""A cache of a server part's detections by payload, kept over runs: the same bytes have the same detections.
 
 Every measurement of a bundle sends the same payloads through the same networks, and these are most of its time. A
 payload is encoded anew each time, so that sizes and encode times are always measured; what comes of it is looked up.

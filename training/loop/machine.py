@@ -1,4 +1,4 @@
-"""What a training is told of the machine: its device, and how many GPUs."""
+"""The machine as a training is told of it: its device, and how many GPUs."""
 
 from __future__ import annotations
 

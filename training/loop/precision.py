@@ -1,4 +1,4 @@
-"""Which number format the networks are trained in: bfloat16 where the machine computes in it natively, or where asked.
+"""Number formats of training: bfloat16 where the machine computes in it natively, or where asked.
 
 Weights, their average and the optimisers are always in single precision; so are losses, rate and what is rounded to
 symbols. bfloat16 has the range of single precision: no loss need be scaled.

@@ -1,4 +1,4 @@
-"""How fast to learn over the steps of a training. Pure functions of progress in 0..1."""
+"""Schedules of the learning rate. Pure functions of progress in 0..1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every kind of encoder is: its shape as a manifest states it, and the networks that follow from it."""
+"""The interface of every kind of encoder: its shape as a manifest states it, and the networks that follow from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From YOLOX's raw predictions to boxes. Pure."""
+"""Boxes from YOLOX's raw predictions. Pure."""
 
 from __future__ import annotations
 

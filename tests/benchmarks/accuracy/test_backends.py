@@ -1,4 +1,4 @@
-"""What runs the encoder, measured side by side."""
+"""Back ends of the encoder, measured side by side."""
 
 from __future__ import annotations
 

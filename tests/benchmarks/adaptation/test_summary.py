@@ -1,4 +1,4 @@
-"""What all runs say together, as rows and as Markdown, on rows made up."""
+"""All runs together, as rows and as Markdown, on rows made up."""
 
 from __future__ import annotations
 

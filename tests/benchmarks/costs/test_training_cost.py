@@ -1,4 +1,4 @@
-"""What a training step takes: measured in a process of its own, beside the estimate."""
+"""The price of a training step: measured in a process of its own, beside the estimate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process uses is seen while it runs."""
+"""Usage of a process is seen while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tune` writes is what `serve` reads, and nothing else is."""
+"""A tuning: `serve` reads what `tune` writes, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch costs: a line, found online, that neither a hiccup nor a load of one size can bend."""
+"""The cost of a batch: a line, found online, that neither a hiccup nor a load of one size can bend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes next for the engine: and that a new bundle warms up under load without any frame paying for it."""
+"""Idle work of the engine: a new bundle warms up under load without any frame paying for it."""
 
 from __future__ import annotations
 

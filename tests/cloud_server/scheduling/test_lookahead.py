@@ -1,4 +1,4 @@
-"""How a queue would be served."""
+"""The future of a queue."""
 
 from __future__ import annotations
 

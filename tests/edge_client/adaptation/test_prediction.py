@@ -1,4 +1,4 @@
-"""What is to be expected of a frame at an operating point."""
+"""Predictions for a frame at an operating point."""
 
 from __future__ import annotations
 

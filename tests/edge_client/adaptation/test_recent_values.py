@@ -1,4 +1,4 @@
-"""What the last frames teach."""
+"""Statistics of the last frames."""
 
 from __future__ import annotations
 

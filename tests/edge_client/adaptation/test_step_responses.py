@@ -1,4 +1,4 @@
-"""How quickly the policy follows what changes around it, in virtual time: link, processor, silence."""
+"""Step responses of the policy, in virtual time: link, processor, silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When images become frames."""
+"""Images become frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an address opens, and sources shown over and over."""
+"""Sources behind addresses, and sources shown over and over."""
 
 from __future__ import annotations
 

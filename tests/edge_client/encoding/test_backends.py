@@ -1,4 +1,4 @@
-"""Which back end runs the device's networks."""
+"""Back ends of the device's networks."""
 
 from __future__ import annotations
 

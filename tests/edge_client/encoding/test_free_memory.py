@@ -1,4 +1,4 @@
-"""How much memory may still be taken, on a machine and in a container."""
+"""The memory that may still be taken, on a machine and in a container."""
 
 from __future__ import annotations
 

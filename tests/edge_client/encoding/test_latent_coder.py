@@ -1,4 +1,4 @@
-"""Which frames are coded as changes, and that both ends agree whatever is dropped, refused, reordered or restarted."""
+"""Frames coded as changes: both ends agree whatever is dropped, refused, reordered or restarted."""
 
 from __future__ import annotations
 

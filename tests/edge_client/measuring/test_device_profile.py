@@ -1,4 +1,4 @@
-"""Which profile a run uses."""
+"""The profile that a run uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where profiles are kept, and which of them are used."""
+"""Kept profiles, and which of them are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this device's operating points cost."""
+"""The costs of this device's operating points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which mode serves best: exact figures, plain sentences."""
+"""Advice on the best mode: exact figures, plain sentences."""
 
 from __future__ import annotations
 

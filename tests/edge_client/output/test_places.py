@@ -1,4 +1,4 @@
-"""What a run writes never is its source, nor one file twice."""
+"""Places that a run writes to: never its source, nor one file twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where results go, and what happens when they cannot."""
+"""Sinks of results, and what happens when they cannot write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a server is reached: by names that the C library knows, past the proxies of the environment."""
+"""Channels to a server: by names that the C library knows, past the proxies of the environment."""
 
 from __future__ import annotations
 

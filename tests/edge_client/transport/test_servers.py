@@ -1,4 +1,4 @@
-"""Which server is tried first, and what is no address."""
+"""The order of servers, and what is no address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a stream that has ended."""
+"""Words for a stream that has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of each architecture by the name of a detector, and its raw predictions as detections."""
+"""Architectures by the name of a detector, and their raw predictions as detections."""
 
 from __future__ import annotations
 

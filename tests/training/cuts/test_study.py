@@ -1,4 +1,4 @@
-"""Where to cut a detector: measured on a tiny one, resumed, put into words and drawn; the choice is pure."""
+"""A study of cuts: measured on a tiny detector, resumed, put into words and drawn; the choice is pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training starts from: which classes of a checkpoint are kept."""
+"""The start of a training: which classes of a checkpoint are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a trained student to a bundle: the same symbols, tables that fit them, half the precision."""
+"""Export of a trained student to a bundle: the same symbols, tables that fit them, half the precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a student is told: zero for a perfect copy, exact values in small cases, and never a NaN."""
+"""Losses of a student: zero for a perfect copy, exact values in small cases, and never a NaN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes over the steps of a distillation: exact values at the borders, for each kind of encoder."""
+"""Recipes over the steps of a distillation: exact values at the borders, for each kind of encoder."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How a slimmable encoder is trained: sandwiches of widths, slices of the latent, and what a bundle makes of both."""
+"""A slimmable encoder's training: sandwiches of widths, slices of the latent, and what a bundle makes of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which measured points nobody would choose: exact, without tolerance, of equals the first one stays."""
+"""Points that nobody would choose: exact, without tolerance, of equals the first one stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which number format is computed in, and what stays in single precision."""
+"""Number formats of training, and what stays in single precision."""
 
 from __future__ import annotations
 

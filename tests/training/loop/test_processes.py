@@ -1,4 +1,4 @@
-"""What torchrun says, and training alone."""
+"""Processes that train together as torchrun describes them, and training alone."""
 
 from __future__ import annotations
 

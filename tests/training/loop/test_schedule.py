@@ -1,4 +1,4 @@
-"""How fast to learn: exact values at the borders."""
+"""Schedules of the learning rate: exact values at the borders."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the raw predictions of an EfficientDet say to a student."""
+"""A student's reading of the raw predictions of an EfficientDet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the raw predictions of a YOLOX say to a student."""
+"""A student's reading of the raw predictions of a YOLOX."""
 
 from __future__ import annotations
 

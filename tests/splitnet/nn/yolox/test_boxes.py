@@ -1,4 +1,4 @@
-"""From YOLOX's raw predictions to boxes."""
+"""Boxes from YOLOX's raw predictions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What an EfficientDet's raw predictions say to a student, on cases worked out by hand."""
+"""A student's reading of an EfficientDet, on cases worked out by hand."""
 
 from __future__ import annotations
 

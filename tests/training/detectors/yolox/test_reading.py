@@ -1,4 +1,4 @@
-"""What a YOLOX says to a student: zero for a perfect copy, exact values in small cases, and never a NaN."""
+"""A student's reading of a YOLOX: zero for a perfect copy, exact values in small cases, and never a NaN."""
 
 from __future__ import annotations
 

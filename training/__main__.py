@@ -15,7 +15,7 @@ import torch
 
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
-from splitnet.manifest import Manifest
+from splitnet.manifest import Manifest, load_manifest
 from splitnet.settings import add_command, add_commands, add_settings, read_settings
 from training.changes import ChangesSettings, fit_changes
 from training.convert import ConvertSettings, convert
@@ -27,7 +27,6 @@ from training.detectors.settings import DetectorSettings
 from training.distill import train_split
 from training.distillation.settings import DistillSettings
 from training.evaluate import EvaluateSettings, as_table, evaluate_bundle
-from training.evaluation.dominated import dominated
 from training.launch import is_launcher, launch
 from training.local import LocalSettings, add_local
 from training.loop.processes import processes_of
@@ -115,7 +114,7 @@ def _detector(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     settings = read_settings(ConvertSettings, options)
     done = convert(settings)
-    for path, images in ((settings.out, done.kept), (settings.valid, done.held_out)):
+    for path, images in ((settings.out, done.kept), (settings.valid, done.held_out), (settings.test, done.tested)):
         if path is not None:
             objects = sum(len(image.objects) for image in images)
             print(f"wrote {path}: {len(images)} images, {objects} objects of {len(done.class_names)} classes")
@@ -156,7 +155,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     result = evaluate_bundle(settings)
     print(as_table(result))
     if settings.prune:
-        left_out = len(dominated(result.points))
+        left_out = len(result.points) - len(load_manifest(settings.bundle).points)
         print(f"left out of the manifest: {left_out} of {len(result.points)} points, those beaten by others")
 
 

@@ -11,10 +11,11 @@ from splitnet.errors import ConfigError
 from splitnet.settings import option
 from training.data.class_names import read_class_names
 from training.data.hold_out import Halves, hold_out_blocks, hold_out_videos
-from training.data.label_folders import Converted, ConvertedImage, write_coco
+from training.data.label_folders import ConvertedImage, write_coco
 from training.data.voc import read_voc
 from training.data.yolo import read_yolo
 
+MOST_TWICE = 0.33  # of the images, held out twice
 log = logging.getLogger(__name__)
 
 
@@ -28,9 +29,14 @@ class ConvertSettings:
     out: Path = option("the COCO file to write", metavar="TRAIN.json")
     classes: Path | None = option("YOLO only: data.yaml, or a text with a class a line", default=None, metavar="FILE")
     valid: Path | None = option("hold some out for evaluation, and write them here", default=None, metavar="VALID.json")
-    valid_share: float = option("with --valid: share of the images that is held out", default=0.2)
+    test: Path | None = option(
+        "hold as many out once more, to say at last how good the result is: on images that chose nothing",
+        default=None,
+        metavar="TEST.json",
+    )
+    valid_share: float = option("share of the images that is held out for --valid, and for --test", default=0.2)
     hold_out: str = option(
-        "with --valid: hold out blocks of ten neighbours by name, or, of frames of videos, whole videos",
+        "hold out blocks of ten neighbours by name, or, of frames of videos, whole videos",
         default="blocks",
         choices=("blocks", "videos"),
     )
@@ -41,6 +47,8 @@ class ConvertSettings:
             raise ConfigError(f"--valid-share is {self.valid_share}, must be from 0.01 to 0.5")
         if self.hold_out == "videos" and self.valid is None:
             raise ConfigError("--hold-out is about what goes to --valid: give both")
+        if self.test is not None and (self.valid is None or self.valid_share > MOST_TWICE):
+            raise ConfigError(f"--test belongs to --valid, and takes a --valid-share of {MOST_TWICE} at most")
         if (self.format == "yolo") != (self.classes is not None):
             raise ConfigError("--classes belongs to --format yolo, which has no names of its own")
 
@@ -51,7 +59,8 @@ class Conversion:
 
     class_names: tuple[str, ...]
     kept: Sequence[ConvertedImage]  # to train on
-    held_out: Sequence[ConvertedImage]  # to evaluate on
+    held_out: Sequence[ConvertedImage]  # to evaluate on while training, and to choose by
+    tested: Sequence[ConvertedImage]  # to say how good the result is
 
 
 def convert(settings: ConvertSettings) -> Conversion:
@@ -62,18 +71,22 @@ def convert(settings: ConvertSettings) -> Conversion:
         converted = read_yolo(settings.labels, settings.images, read_class_names(settings.classes))
     for line in converted.problems.summary():
         log.warning(line)
-    kept, held = _halves(settings, converted)
+    kept, tested = _halves(settings, converted.images, settings.test, settings.valid_share)
+    share = settings.valid_share / (1 - settings.valid_share) if settings.test else settings.valid_share
+    kept, held = _halves(settings, kept, settings.valid, share)
     write_coco(settings.out, converted, kept)
-    if settings.valid is not None:
-        if not any(image.objects for image in held):
-            raise ConfigError(f"no object is left for {settings.valid}: label more images, or leave --valid out")
-        write_coco(settings.valid, converted, held)
-    return Conversion(converted.class_names, kept, held)
+    for path, images in ((settings.valid, held), (settings.test, tested)):
+        if path is not None:
+            if not any(image.objects for image in images):
+                raise ConfigError(f"no object is left for {path}: label more images, or hold none out")
+            write_coco(path, converted, images)
+    return Conversion(converted.class_names, kept, held, tested)
 
 
-def _halves(settings: ConvertSettings, converted: Converted) -> Halves:
-    if settings.valid is None:
-        return list(converted.images), []
+def _halves(settings: ConvertSettings, images: Sequence[ConvertedImage], held: Path | None, share: float) -> Halves:
+    """Return what is kept of images and what is held out, if there is a file for it."""
+    if held is None:
+        return list(images), []
     if settings.hold_out == "videos":
-        return hold_out_videos(converted.images, settings.images, settings.valid_share)
-    return hold_out_blocks(converted.images, settings.valid_share)
+        return hold_out_videos(images, settings.images, share)
+    return hold_out_blocks(images, share)

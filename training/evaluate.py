@@ -6,14 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from splitnet.bundle import load_device, load_server
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
+from splitnet.manifest import MeasuredPoint
 from splitnet.settings import count, option
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import detection_cache_of
-from training.evaluation.dominated import dominated, name_of, rows_of, without_dominated
+from training.evaluation.dominated import dominated, name_of, rows_of
 from training.evaluation.equal_accuracy import conclusion
 from training.evaluation.measure import Evaluation, evaluate, operating_points
 
@@ -33,6 +35,13 @@ class EvaluateSettings:
     prune: bool = option(
         "with --write-manifest: leave points out that another one beats in MMACs, bytes and AP at once", default=False
     )
+    choose_on: Path | None = option(
+        "with --prune: COCO annotations of other images, by which points are left out; what is stored is then measured "
+        "on images that chose nothing",
+        default=None,
+        metavar="FILE",
+    )
+    choose_images: Path | None = option("folder of its images (default: --images)", default=None, metavar="DIR")
     threads: int = option("CPU threads; encode times are quoted for one", default=1, type=count)
 
     def __post_init__(self) -> None:
@@ -41,24 +50,43 @@ class EvaluateSettings:
             raise ConfigError("--write-manifest stores figures of the whole set only: leave --limit out")
         if self.prune and not self.write_manifest:
             raise ConfigError("--prune is about what --write-manifest stores: give both")
+        if self.choose_on is not None and not self.prune:
+            raise ConfigError("--choose-on is about what --prune leaves out: give both")
+        if self.choose_images is not None and self.choose_on is None:
+            raise ConfigError("--choose-images belongs to --choose-on: give that too")
 
 
 def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     """Measure a bundle and write the figures; returns them. ConfigError on whatever is wrong with the settings."""
     device, server = load_device(settings.bundle), load_server(settings.bundle)
     labelled = LabelledSet(settings.images, settings.annotations, device.manifest.class_names, settings.limit)
+    choice = None
+    if settings.choose_on is not None:
+        folder = settings.choose_images or settings.images
+        choice = LabelledSet(folder, settings.choose_on, device.manifest.class_names)
     points = operating_points(device, settings.widths, not settings.no_images)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     with detection_cache_of(device.manifest.digest) as cache:
         result = evaluate(device, server, labelled, points, cache)
-    pruned = {"pruned": rows_of(dominated(result.points))} if settings.prune else {}
-    left_out = {"left_out": labelled.problems.counts} if labelled.problems.counts else {}
-    record = {**result.to_json(), **pruned, "images": len(labelled.images), **left_out, **environment()}
+        chosen = result if choice is None else evaluate(device, server, choice, points, cache)
+    beaten = _beaten(result.points, chosen.points) if settings.prune else {}
+    notes: dict[str, Any] = {"pruned": rows_of(beaten)} if settings.prune else {}
+    if choice is not None:
+        notes["chosen_on"] = len(choice.images)
+    if labelled.problems.counts:
+        notes["left_out"] = labelled.problems.counts
+    record = {**result.to_json(), **notes, "images": len(labelled.images), **environment()}
     settings.out.write_text(json.dumps(record, indent=1) + "\n")
     if settings.write_manifest:
-        kept = without_dominated(result.points) if settings.prune else result.points
+        kept = tuple(point for point in result.points if point not in beaten)
         device.manifest.with_measurements(result.unsplit, kept, result.local).write(settings.bundle)
     return result
+
+
+def _beaten(points: Sequence[MeasuredPoint], chosen: Sequence[MeasuredPoint]) -> dict[MeasuredPoint, MeasuredPoint]:
+    """Return which points others beat, and which do, as other images have it: the same points, measured on those."""
+    ours = {name_of(point): point for point in points}
+    return {ours[name_of(point)]: ours[name_of(by)] for point, by in dominated(chosen).items()}
 
 
 def as_table(result: Evaluation) -> str:

@@ -54,6 +54,23 @@ def test_no_image_is_in_both_files(folder):
     assert not names[0] & names[1]
 
 
+def test_images_may_be_held_out_three_ways(folder):
+    done = convert(settings(folder, valid=folder / "valid.json", test=folder / "test.json"))
+    names = [
+        {image["file_name"] for image in json.loads((folder / path).read_text())["images"]}
+        for path in ("train.json", "valid.json", "test.json")
+    ]
+    assert [len(some) for some in names] == [12, 4, 4]
+    assert len(set.union(*names)) == 20
+    assert (len(done.kept), len(done.held_out), len(done.tested)) == (12, 4, 4)
+
+
+@pytest.mark.parametrize("changes", [{"valid": None}, {"valid_share": 0.4}])
+def test_a_test_needs_images_to_choose_by_and_some_to_train_on(folder, changes):
+    with pytest.raises(ConfigError, match=r"--test belongs to --valid"):
+        settings(folder, **{"valid": folder / "valid.json", "test": folder / "test.json", **changes})
+
+
 def test_frames_of_one_video_are_not_held_out_as_videos(folder):
     with pytest.raises(ConfigError, match="does not look like several videos"):
         convert(settings(folder, valid=folder / "valid.json", hold_out="videos"))
@@ -68,7 +85,7 @@ def test_evaluation_images_without_an_object_are_refused(folder):
     for path in (folder / "labels").iterdir():
         if path.stem != "00":
             path.write_text("")
-    with pytest.raises(ConfigError, match=r"no object is left for .*valid\.json"):
+    with pytest.raises(ConfigError, match=r"no object is left for .*valid\.json: label more"):
         convert(settings(folder, valid=folder / "valid.json"))
 
 

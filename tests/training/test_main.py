@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from splitnet.bundle import load_device, load_server
-from splitnet.manifest import load_manifest
+from splitnet.manifest import MeasuredPoint, load_manifest
 from splitnet.nn.yolox.network import YOLOX
 from tests.support.labelled_images import annotations, write_labelled
 from tests.support.tiny_bundle import write_tiny_bundle
@@ -22,6 +23,7 @@ from training import __main__ as module
 from training import evaluate as evaluate_run
 from training.__main__ import main
 from training.evaluation.dominated import name_of
+from training.evaluation.measure import Evaluation
 from training.loop.run import CHECKPOINT, JOURNAL
 
 NAMES = ("person", "cup", "cat")
@@ -261,6 +263,37 @@ def test_points_that_others_beat_are_marked_and_left_out_of_the_manifest(bundle,
     marked = {" ".join(line.split()[:2]): " ".join(line.split()[-2:]) for line in table.splitlines()}
     assert all(marked[name] == by for name, by in beaten.items())
     assert f"left out of the manifest: {len(beaten)} of {len(record['points'])} points" in table
+
+
+def test_other_images_may_choose_what_is_left_out(bundle, labelled, tmp_path, capsys, monkeypatch):
+    other = tmp_path / "other"
+    write_labelled(other, tuple(f"class {i}" for i in range(80)))
+    seen = []
+
+    def measured(device, server, images, points, cache):
+        seen.append(images.images[0].path.parent)
+        worst = 0 if images.images[0].path.parent == other else 1
+        row = [MeasuredPoint(p.mode, p.codec, p.width, p.quality, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0) for p in points[:2]]
+        row[worst] = replace(row[worst], ap=1.0)
+        return Evaluation(None, tuple(row))
+
+    monkeypatch.setattr(evaluate_run, "evaluate", measured)
+    choosing = ["--choose-on", str(other / "annotations.json"), "--choose-images", str(other)]
+    assert main(measuring(bundle, labelled, "--write-manifest", "--prune", *choosing)) == 0
+    record = json.loads((bundle.parent / "out" / "figures.json").read_text())
+    assert seen == [labelled, other]
+    assert (record["pruned"], record["chosen_on"]) == ([{"point": "w1 q0", "beaten_by": "w1 q1"}], 3)
+    (kept,) = load_manifest(bundle).points
+    assert (kept.quality, kept.ap) == (1, 1.0)  # as measured on the images that chose nothing
+    assert "left out of the manifest: 1 of 2 points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--choose-on", "a.json"], "--choose-on is about what --prune"), (["--choose-images", "a"], "give that too")],
+)
+def test_images_that_choose_nothing_are_refused(bundle, labelled, capsys, words, said):
+    assert said in refusal(measuring(bundle, labelled, *words), capsys)
 
 
 def test_pruning_what_is_not_stored_is_refused(bundle, labelled, capsys):

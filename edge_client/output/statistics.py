@@ -72,7 +72,7 @@ class RunStatistics:
         self.lost = 0  # encoded, but the link died before the answer
         self.late = 0  # detected after the deadline
         self.switches = 0  # of the operating point, from one chosen frame to the next
-        self.unreadable = 0  # pictures that the source passed over
+        self.unreadable = 0  # images that the source passed over
         self.sessions = 0
         self.moves = 0  # sessions with another server than the one before
         self.server: str | None = None  # of the latest session

@@ -41,7 +41,7 @@ def trace_record(fate: Fate, started: float, deadline_ms: float) -> dict[str, An
     record: dict[str, Any] = {
         "frame_id": frame.frame_id,
         "time_s": round(frame.capture_time - started, 4),
-        "position": frame.frame_id - 1,  # every picture of the source becomes a frame
+        "position": frame.frame_id - 1,  # every image of the source becomes a frame
         "deadline_ms": deadline_ms,
         "outcome": fate.outcome.value,
         "bytes": 0 if fate.encoded is None else len(fate.encoded.payload),

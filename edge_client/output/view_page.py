@@ -18,6 +18,7 @@ from splitnet.errors import ConfigError
 LOOPBACK = "127.0.0.1"
 MAX_VIEWERS = 4
 TIMEOUT_S = 5.0  # for a viewer that takes nothing
+POLL_S = 0.05  # between looks at whether the page is to end
 JPEG_QUALITY = 80
 STREAM = "/stream"
 _BOUNDARY = "frame"
@@ -41,7 +42,7 @@ class ViewPage:
             reason = f"port {port} cannot be had ({error.strerror}); choose another --view-port"
             raise ConfigError(f"the page of --view: {reason}") from error
         self._server.latest = self._latest
-        threading.Thread(target=self._server.serve_forever, name="view page", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="view page", daemon=True).start()
 
     @property
     def where(self) -> str:

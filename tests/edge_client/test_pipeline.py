@@ -18,7 +18,7 @@ from edge_client.frames import EncodedFrame
 from edge_client.output.sinks import CallbackSink
 from edge_client.pipeline import Pipeline, PipelineSettings
 from edge_client.transport.dialing import staggered
-from splitnet.errors import BundleMismatchError, ConfigError, SourceError
+from splitnet.errors import BundleMismatchError, ConfigError, ProtocolError, SourceError
 from splitnet.messages import Draining, FrameError
 from splitnet.operating_point import Codec, OperatingPoint
 from tests.support.client_samples import dropped
@@ -298,6 +298,30 @@ async def test_a_server_that_refuses_is_passed_over(status, caplog):
         statistics = await pipeline_to([near, far], FakeSource(4)).run()
     assert (statistics.answered, statistics.sessions, statistics.moves) == (4, 1, 0)
     assert caplog.messages == [f"connected to {far} instead of {near}"]
+
+
+def misfit(frame):
+    """Answer with boxes that no frame can have."""
+    answer = ack_and_detect(frame)[1]
+    boxes = np.full_like(answer.detections.boxes, np.nan)
+    return [replace(answer, detections=replace(answer.detections, boxes=boxes))]
+
+
+@pytest.mark.usefixtures("_one_at_a_time")
+async def test_a_server_that_answers_nonsense_is_left_for_the_next_one(caplog):
+    first, second = FakeService(answer=misfit), FakeService()
+    async with serving(first) as near, serving(second) as far:
+        statistics = await pipeline_to([near, far], FakeSource(6)).run()
+    assert (statistics.moves, statistics.server) == (1, far)
+    assert statistics.answered + statistics.lost == 6
+    assert statistics.lost <= 2
+    assert caplog.messages[0].startswith(f"no link to {near}, trying again: detections hold numbers that are none")
+
+
+async def test_a_single_server_that_answers_nonsense_ends_the_run():
+    async with serving(FakeService(answer=misfit)) as address:
+        with pytest.raises(ProtocolError, match="numbers that are none"):
+            await pipeline_to(address, FakeSource(4)).run()
 
 
 async def test_servers_that_all_have_another_bundle_end_the_run():

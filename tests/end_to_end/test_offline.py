@@ -25,6 +25,7 @@ from splitnet.operating_point import LOCAL, SKIP, Mode
 from tests.edge_client.test_pipeline import POINT, EndlessSource, FakeEncoder, FakeSource
 from tests.support.client_samples import dropped
 from tests.support.fake_server import FakeService, serving
+from tests.support.listening_service import until
 
 NOBODY = "127.0.0.1:1"
 CAMERA = PipelineSettings(server=NOBODY)
@@ -123,6 +124,26 @@ async def test_the_camera_goes_on_when_the_link_dies_and_the_server_serves_again
         statistics = await running
     assert statistics.sessions == 2
     assert statistics.captured == statistics.answered + statistics.local + dropped(statistics)
+
+
+async def test_a_server_that_comes_back_with_another_bundle_is_asked_until_it_has_ours_again(caplog):
+    results, other = Results(), FakeService()
+    other.opened = replace(other.opened, bundle_digest="cd" * 32)
+    async with serving(FakeService()) as address:
+        pipeline = pipeline_to(address, EndlessSource(0.001), CAMERA, results=results)
+        running = asyncio.create_task(pipeline.run())
+        await results.until(lambda: Mode.SPLIT in results.modes())
+    port = int(address.rpartition(":")[2])
+    async with serving(other, port):
+        await until(lambda: other.sessions > 2)
+    assert not running.done()
+    async with serving(FakeService(), port):
+        before = len(results.taken)
+        await results.until(lambda: Mode.SPLIT in results.modes()[before:])
+        pipeline.stop()
+        await running
+    asking = f"no link to {address}, this device detects alone and goes on asking: "
+    assert sum(message.startswith(f"{asking}the server serves bundle") for message in caplog.messages) == 1
 
 
 async def test_a_silent_link_keeps_its_frames_while_the_device_looks_at_the_next_ones():

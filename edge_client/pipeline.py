@@ -181,7 +181,7 @@ class Pipeline:
         return self.statistics
 
     def stop(self) -> None:
-        """End the run soon, but with the answers under way and finished sinks. From any thread."""
+        """End the run soon, but with the answers that are due and finished sinks. From any thread."""
         self._stopped.set()
         self._mailbox.close()
         if self._loop is not None:

@@ -73,7 +73,7 @@ class Uplink:
         await self._connection.run()
 
     async def end(self, running: asyncio.Task[None]) -> None:
-        """End `run`, which is running as this task; what is still under way is lost."""
+        """End `run`, which is running as this task; what is still in flight is lost."""
         await self._connection.end(running)
         self._lose_all()
 
@@ -120,7 +120,7 @@ class Uplink:
         self._mailbox.resume()
 
     def link_down(self) -> None:
-        """Let no frames go; those under way are lost."""
+        """Let no frame go any more; those in flight are lost."""
         self._mailbox.pause()
         self._references.forget()
         self._ledger.link_down()

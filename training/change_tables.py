@@ -15,7 +15,7 @@ from splitnet.codec.references import Reference, changed_positions
 from splitnet.nn.split_detector import DeviceHalf
 
 CHANGE_RADIUS = 31  # changes beyond are escapes anyway
-LAGS = (1, 2)  # frames between one and its reference: as many as may be under way
+LAGS = (1, 2)  # frames between one and its reference: as many as may be in flight
 _BINS = 2 * CHANGE_RADIUS + 1
 
 Clip = Sequence[Tensor]  # the latents (C, h, w) of consecutive frames

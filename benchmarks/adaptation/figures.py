@@ -37,7 +37,7 @@ def run_figures(logs: Sequence[FrameLog], bank: FrameBank, seconds: float) -> di
 
 
 def late_frames_after(logs: Sequence[FrameLog], moment: float) -> int:
-    """Return how many frames that were under way at a moment, or sent after it, came late before one was in time."""
+    """Return how many frames that were in flight at a moment, or sent after it, came late before one was in time."""
     sent = [log for log in logs if log.payload_bytes and log.total_ms is not None]
     after = [log for log in sent if log.capture_time + (log.total_ms or 0.0) / 1000 > moment]
     late = [log.outcome is Outcome.LATE for log in after]

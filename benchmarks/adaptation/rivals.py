@@ -67,5 +67,5 @@ class SeePolicy(Policy):
         self._sent.pop(frame_id, None)
 
     def link_down(self, now: float) -> None:
-        """Forget all frames under way."""
+        """Forget all frames in flight."""
         self._sent.clear()

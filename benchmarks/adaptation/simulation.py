@@ -1,7 +1,7 @@
 """A run in virtual time: a trace-driven link, a device with slowdown and load, a server with a service time.
 
 The policy under test is the product's own object, asked and told through the same methods as by
-`edge_client.pipeline`: newest frame wins, two places under way, one frame in the encoder. The uplink is a queue
+`edge_client.pipeline`: newest frame wins, two frames in flight, one in the encoder. The uplink is a queue
 without end in front of the trace's delivery opportunities, which is what sender-side buffering makes of it.
 What chance decides is drawn once for every frame of the source, so that every policy meets the same luck.
 """

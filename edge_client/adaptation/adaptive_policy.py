@@ -84,7 +84,7 @@ class AdaptivePolicy(Policy):
             self._link.reset(now)
 
     def link_down(self, now: float) -> None:
-        """Learn that there is none any more; frames under way are lost."""
+        """Learn that there is none any more; frames in flight are lost."""
         with self._lock:
             self._link.reset(now)
 

@@ -23,7 +23,7 @@ class FrameContext:
     frame_id: int
     capture_time: float
     deadline_ms: float  # from capture, 0 for none
-    in_flight: int  # frames under way, this one included
+    in_flight: int  # frames on their way, this one included
     can_send: bool = True  # False: the link is down or silent, only LOCAL and SKIP are left
     local_pending: int = 0  # frames that the device's own detector has still to finish
 
@@ -102,7 +102,7 @@ class Policy:
         """Learn that a session is open."""
 
     def link_down(self, now: float) -> None:
-        """Learn that there is none any more; frames under way are lost."""
+        """Learn that there is none any more; frames in flight are lost."""
 
     def detected_locally(self, now: float, frame_id: int, duration_ms: float) -> None:
         """Learn how long the device took to detect by itself."""

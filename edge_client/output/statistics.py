@@ -61,7 +61,7 @@ class PredictionStatistics:
 class RunStatistics:
     """Counts what becomes of every frame. Used under the lock of its `ledger`.
 
-    captured = overtaken + answered + local + skipped + lost + refused + those still under way.
+    captured = overtaken + answered + local + skipped + lost + refused + those still in flight.
     """
 
     def __init__(self, started: float) -> None:

@@ -29,7 +29,7 @@ class Listener(Protocol):
         ...
 
     def link_down(self) -> None:
-        """Learn that the session is over, and with it every frame under way."""
+        """Learn that the session is over, and with it every frame in flight."""
         ...
 
     def receive(self, reply: Reply) -> None:

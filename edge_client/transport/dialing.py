@@ -45,7 +45,7 @@ def staggered(
 
 
 class _Attempts:
-    """Attempts under way, each with its server and a stack that closes what it has opened."""
+    """Attempts in progress, each with its server and a stack that closes what it has opened."""
 
     def __init__(self, opener: SessionOpener, servers: Sequence[str], opening: OpenSession) -> None:
         self._opener = opener

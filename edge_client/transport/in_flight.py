@@ -27,7 +27,7 @@ class InFlight:
         self._empty.clear()
 
     def extend(self, frame_id: int, timeout_s: float) -> None:
-        """Give a frame so much more time from now on, if it is under way."""
+        """Give a frame so much more time from now on, if it is in flight."""
         if frame_id in self._sent:
             sent, timer = self._sent[frame_id]
             timer.cancel()
@@ -37,7 +37,7 @@ class InFlight:
         return asyncio.get_running_loop().call_later(timeout_s, self._on_timeout, frame_id)
 
     def pop(self, frame_id: int) -> SentFrame | None:
-        """Return a frame that is answered; None if no such frame is under way."""
+        """Return a frame that is answered; None if no such frame is in flight."""
         sent, timer = self._sent.pop(frame_id, (None, None))
         if timer is not None:
             timer.cancel()
@@ -46,7 +46,7 @@ class InFlight:
         return sent
 
     def pop_all(self) -> list[SentFrame]:
-        """Return every frame under way: the link is down, none of them will be answered."""
+        """Return every frame in flight: the link is down, none of them will be answered."""
         popped = [self.pop(frame_id) for frame_id in list(self._sent)]
         return [sent for sent in popped if sent is not None]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ID_MASK = 0xFFFF  # what a header has room for; 0 means no reference
-MAX_REFERENCES = 4  # of one session, at either end: two frames under way, the one they build on, and one to spare
+MAX_REFERENCES = 4  # of one session, at either end: two frames in flight, the one they build on, and one to spare
 RATIO_BITS = 16  # of the fixed-point factor between two qualities
 
 

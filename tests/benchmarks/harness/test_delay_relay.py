@@ -1,4 +1,4 @@
-"""The relay over real sockets: the same bytes in their order, later, and no more of them under way than it may hold."""
+"""The relay over real sockets: the same bytes in their order, later, and no more of them in flight than it may hold."""
 
 from __future__ import annotations
 

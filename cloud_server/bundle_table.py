@@ -57,7 +57,7 @@ def as_text(bundles: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _is_dominated(point: MeasuredPoint, points: Sequence[MeasuredPoint]) -> bool:
-    """Tell whether another point of the same mode finds as much with no more bytes and computation."""
+    """Return whether another point of the same mode finds as much with no more bytes and computation."""
     rivals = (other for other in points if other.mode is point.mode and other != point)
     return any(
         other.ap >= point.ap and other.bytes_mean <= point.bytes_mean and other.mmacs <= point.mmacs for other in rivals

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 
 def is_launcher(gpus: int, environment: Mapping[str, str]) -> bool:
-    """Say whether this process is to start the others, and is not one that `torchrun` has started."""
+    """Return whether this process is to start the others, and is not one that `torchrun` has started."""
     return gpus > 1 and "RANK" not in environment
 
 

@@ -189,7 +189,7 @@ class Batcher(Generic[R]):
         return (small if self._is_better(small, full) else full)[0].requests
 
     def _is_better(self, small: Sequence[PlannedBatch[R]], full: Sequence[PlannedBatch[R]]) -> bool:
-        """Tell whether to begin with a small batch, for the first in turn, rather than with a full one.
+        """Return whether to begin with a small batch, for the first in turn, rather than with a full one.
 
         It is when it leaves more frames in time, or as many and costs a frame less than DEARER times a full one:
         a camera that floods always has fresh frames to fill a batch with, which would push out another's one old frame.

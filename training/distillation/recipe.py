@@ -46,7 +46,7 @@ class Recipe:
         return replace(self, prices=(self.prices[quality],))
 
     def is_joint(self, progress: float) -> bool:
-        """Say whether the rest of the detector is trained too."""
+        """Return whether the rest of the detector is trained too."""
         return progress >= self.joint_from
 
     def loss_weights(self, progress: float) -> Mapping[str, float]:

@@ -43,7 +43,7 @@ def name_of(point: MeasuredPoint) -> str:
 
 
 def _beats(points: Sequence[MeasuredPoint], i: int, j: int) -> bool:
-    """Say whether the i-th point beats the j-th one."""
+    """Return whether the i-th point beats the j-th one."""
     ours, theirs = _costs(points[i]), _costs(points[j])
     no_worse = points[i].mode is points[j].mode and all(a <= b for a, b in zip(ours, theirs, strict=True))
     return no_worse and (ours != theirs or i < j)

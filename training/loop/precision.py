@@ -19,7 +19,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def native_bfloat16(device: torch.device, cpu_info: Path = CPU_INFO) -> bool:
-    """Say whether a device has bfloat16 in hardware; where it is emulated, it is slower than single precision."""
+    """Return whether a device has bfloat16 in hardware; where it is emulated, it is slower than single precision."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
@@ -35,7 +35,7 @@ def mixed_precision(device: torch.device, is_used: bool) -> AbstractContextManag
 
 
 def is_mixed(precision: str, device: torch.device) -> bool:
-    """Say whether networks are trained in bfloat16. precision: one of PRECISIONS; "auto" goes by the hardware."""
+    """Return whether networks are trained in bfloat16. precision: one of PRECISIONS; "auto" goes by the hardware."""
     return precision == "bfloat16" or (precision == "auto" and native_bfloat16(device))
 
 

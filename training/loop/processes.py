@@ -27,7 +27,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Say whether this one writes, evaluates and talks."""
+        """Return whether this one writes, evaluates and talks."""
         return self.rank == 0
 
     def meet(self) -> None:

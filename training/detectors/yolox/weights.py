@@ -48,7 +48,7 @@ def size_of(state: Mapping[str, Tensor]) -> str | None:
 
 
 def is_folded(state: Mapping[str, Tensor]) -> bool:
-    """Say whether batch normalisation has been folded into the convolutions."""
+    """Return whether batch normalisation has been folded into the convolutions."""
     return not any(".bn." in key for key in state)
 
 

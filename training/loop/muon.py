@@ -19,7 +19,7 @@ _ITERATIONS = 5
 
 
 def is_matrix(parameter: Tensor) -> bool:
-    """Return whether a parameter is one or more dense matrices: no bias, no depthwise filters, no stem of 3 channels."""
+    """Return whether a parameter is dense matrices: no bias, no depthwise filters, no stem of 3 channels."""
     return parameter.dim() >= 3 and parameter.shape[1] > 3
 
 

@@ -26,6 +26,7 @@ MODES = ("auto", Mode.SPLIT.value, Mode.IMAGE.value, Mode.LOCAL.value)
 
 _SPLIT_POINT = re.compile("w([0-9]{1,3}) q([0-9]{1,3})( zstd)?")
 _IMAGE_POINT = re.compile("(jpeg|webp) ([0-9]{1,3})")
+_PROXY_HELP = "reach the servers through the proxy that the environment (http_proxy, no_proxy) names"
 # Headings of the help.
 _SOURCE, _SERVERS, _CHOICE, _DEVICE, _OUTPUT = "source", "servers", "what is sent", "this device", "output"
 
@@ -80,7 +81,7 @@ class RunConfig:
         group=_SERVERS,
     )
     use_proxy: bool = option(
-        "reach the servers through the proxy that the environment (http_proxy, no_proxy) names",
+        _PROXY_HELP,
         default=False,
         group=_SERVERS,
     )
@@ -214,6 +215,7 @@ class ProfileConfig:
     server: str = option(
         "measure the way to it as well, and say which mode serves best", default="", metavar="HOST:PORT"
     )
+    use_proxy: bool = option(_PROXY_HELP, default=False)
     deadline_ms: float = option("from capture to detections, for the advice", default=200.0)
     fps: float = option("frames a second, for the advice", default=10.0)
     out: Path | None = option("write all that was measured here as well", default=None, metavar="FILE.json")

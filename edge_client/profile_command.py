@@ -63,7 +63,8 @@ def _advice(config: ProfileConfig, encoder: EncoderRuntime, image: Image, found:
     manifest = encoder.manifest
     opening = OpenSession(default_device_id(), manifest.digest)
     size = image.shape[1], image.shape[0]
-    measured = asyncio.run(measure_link(config.server, opening, *probe_frames(encoder, image), size))
+    frames, use_proxy = probe_frames(encoder, image), config.use_proxy
+    measured = asyncio.run(measure_link(config.server, opening, *frames, size, use_proxy=use_proxy))
     limits = ControlSettings(config.deadline_ms)
     conditions = RunConditions(limits, config.fps, measured.capacity_bps, measured.rtt_ms, measured.server_ms)
     return advice(mode_tables(manifest, found), conditions)

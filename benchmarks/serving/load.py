@@ -150,7 +150,7 @@ def opening_s(devices: int) -> float:
 
 async def one_at_a_time(server: str, requests: Sequence[bytes], seconds: float) -> float:
     """Send single calls one after another; returns frames a second."""
-    options = [("grpc.use_local_subchannel_pool", 1)]
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
     async with grpc.aio.insecure_channel(server, options=options) as channel:
         infer: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
             "/slimsplit.v1.SplitInference/Infer"

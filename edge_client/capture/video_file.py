@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,41 +22,62 @@ EXACT_SUFFIXES = frozenset({".avi"})  # containers that state the number of the 
 TRIMMED_SHARE = 0.05  # of the stated frames that other containers may hide without any damage
 
 
-class VideoFileSource:
-    """The frames of a video file."""
+class VideoSource:
+    """The frames of a video that has an end."""
 
     finite = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, name: str, open_capture: Callable[[], Capture], file: str, is_exact: bool = False) -> None:
+        """Open it. name: for messages, without secrets. file: what its frames are said to come from.
+
+        is_exact: whether its container states the number of the frames that are shown. Raises SourceError.
+        """
         self.unreadable = 0
-        self._path = path
-        self._capture = open_file(path)
+        self._name = name
+        self._open_capture = open_capture
+        self._file = file
+        self._is_exact = is_exact
+        self._capture = open_capture()
         if not self._capture.isOpened():
-            raise SourceError(f"{path}: not a video that can be read; convert it, for example with ffmpeg")
-        check_size(self._capture, str(path))
+            raise SourceError(f"{name}: not a video that can be read; convert it, for example with ffmpeg")
+        check_size(self._capture, name)
         self.fps = nominal_fps(self._capture)
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it knows how long it is: a live stream does not."""
+        return self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
 
     def images(self, wait: Wait) -> Iterator[SourceImage]:
         """Yield the frames; raise SourceError if the file holds none."""
         if not self._capture.isOpened():  # it has been shown before
-            self._capture = open_file(self._path)
+            self._capture = self._open_capture()
         reader = _Reader(self._capture, self.fps)
         try:
             while (image := reader.next(wait)) is not None:
-                yield SourceImage(reader.position_s, image, self._path.name)
+                yield SourceImage(reader.position_s, image, self._file)
         finally:
             self._capture.release()
         if reader.shown == 0:
-            raise SourceError(f"{self._path}: the video has no readable frame; convert it, for example with ffmpeg")
+            raise SourceError(f"{self._name}: the video has no readable frame; convert it, for example with ffmpeg")
         if not reader.stopped:
-            self._note_damage(reader.unreadable(self._path.suffix.lower() in EXACT_SUFFIXES), reader.shown)
+            self._note_damage(reader.unreadable(self._is_exact), reader.shown)
 
     def _note_damage(self, unreadable: int, shown: int) -> None:
         self.unreadable += unreadable
         if unreadable:
             logger.warning(
-                "%s is damaged or cut off: about %d frames cannot be read, %d can", self._path, unreadable, shown
+                "%s is damaged or cut off: about %d frames cannot be read, %d can", self._name, unreadable, shown
             )
+
+
+def open_video(path: Path) -> VideoSource:
+    """Return the video in a file. Raises SourceError."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
+    return VideoSource(str(path), partial(open_file, path), path.name, path.suffix.lower() in EXACT_SUFFIXES)
 
 
 class _Reader:

@@ -51,12 +51,13 @@ async def measure_link(
     burst: Sequence[EncodedFrame],
     frame_size: tuple[int, int],
     clock: Callable[[], float] = time.monotonic,
+    use_proxy: bool = False,
 ) -> LinkMeasurement:
     """Send frames one at a time, the small ones for the round trip, then a burst of large ones for the capacity.
 
     frame_size: (width, height). Raises LinkError or ProtocolError if the server does not answer.
     """
-    async with open_session(server, opening) as session:
+    async with open_session(server, opening, use_proxy=use_proxy) as session:
         probe = _Probe(session, frame_size, clock)
         trips = [await asyncio.wait_for(probe.exchange([encoded]), ANSWER_TIMEOUT_S) for encoded in alone]
         last = await asyncio.wait_for(probe.exchange(burst), ANSWER_TIMEOUT_S)

@@ -241,7 +241,8 @@ async def test_a_bug_in_the_own_detector_is_not_swallowed():
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await pipeline_to(NOBODY, EndlessSource(0.001), CAMERA, local=Broken()).run()
+        settings = replace(CAMERA, drain_timeout_s=0.01)
+        await pipeline_to(NOBODY, EndlessSource(0.001), settings, local=Broken()).run()
 
 
 def test_patience_is_half_of_the_deadline():

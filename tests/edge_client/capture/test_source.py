@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from threading import Thread
@@ -16,7 +19,7 @@ from edge_client.capture.address import open_source
 from edge_client.capture.camera import CameraSource
 from edge_client.capture.image_folder import ImageFolderSource
 from edge_client.capture.source import LoopedSource
-from edge_client.capture.video_file import VideoFileSource
+from edge_client.capture.video_file import VideoSource
 from splitnet.errors import SourceError
 from tests.edge_client.capture.clips import never, shades, write_clip, write_images
 
@@ -32,7 +35,7 @@ def clip(tmp_path):
 
 def test_files_and_folders_are_finite_and_a_loop_is_what_it_shows(tmp_path, clip):
     write_images(tmp_path, 2)
-    kinds = {tmp_path: ImageFolderSource, clip: VideoFileSource, tmp_path / "000.png": ImageFolderSource}
+    kinds = {tmp_path: ImageFolderSource, clip: VideoSource, tmp_path / "000.png": ImageFolderSource}
     for shown, kind in kinds.items():
         assert isinstance(opened(shown), kind)
         assert opened(shown).finite
@@ -143,3 +146,32 @@ def test_a_socket_is_no_source(tmp_path):
         one.bind(str(tmp_path / "socket"))
         with pytest.raises(SourceError, match="no such file or folder"):
             opened(tmp_path / "socket")
+
+
+@contextmanager
+def web_server(folder: Path):
+    """Yield the address of a server of files on loopback."""
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("_no_proxy")
+def test_a_video_on_the_web_is_shown_once(tmp_path):
+    write_clip(tmp_path / "a.avi")
+    with web_server(tmp_path) as address:
+        source = opened(f"{address}/a.avi")
+        assert source.finite
+        assert [shown.file for shown in source.images(never)] == [f"{address}/a.avi"] * 6
+
+
+@pytest.fixture
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")

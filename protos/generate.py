@@ -1,8 +1,8 @@
 """Generate the Python code of the .proto files: `python -m protos.generate [FOLDER]`.
 
-The generator is pinned and lives in a folder of its own, apart from the environment's packages: generated
-code refuses to run under a protobuf or grpcio older than its generator, so an old generator keeps the
-floors in setup.cfg low, whatever newer versions are installed here.
+The generator is pinned and lives in a folder of its own, apart from the environment's packages. Generated code refuses
+to run under a protobuf or grpcio older than its generator. So an old generator keeps the floors in setup.cfg low,
+whatever newer versions are installed here.
 """
 
 from __future__ import annotations

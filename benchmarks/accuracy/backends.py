@@ -1,7 +1,7 @@
 """The back ends of the encoder: time, symbols, bytes and accuracy of each, beside PyTorch's.
 
 All in one run on the same labelled images, one thread, in turns image by image. Times are the encoding thread's
-processor time from the frame to the payload, which other work on the machine disturbs less than the clock's; a ratio is
+processor time from the frame to the payload. Other work on the machine disturbs it less than the clock's. A ratio is
 the median over images of the ratio to PyTorch's time for the same image.
 """
 

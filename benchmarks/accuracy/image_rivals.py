@@ -1,8 +1,8 @@
 """The rivals of features: the image, with the codecs' best settings, at several sizes.
 
-Kinder to them than life: the image is scaled from the frame straight to the size that travels and has no padding;
-the server scales it up again to what the detector takes. The detector is the bundle's, trained to mind
-compression less, unless the benchmark is told otherwise.
+Kinder to them than life: the image is scaled from the frame straight to the size that travels, and has no padding. The
+server scales it up again to what the detector takes. The detector is the bundle's, trained to mind compression less,
+unless the benchmark is told otherwise.
 """
 
 from __future__ import annotations

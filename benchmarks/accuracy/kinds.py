@@ -1,8 +1,9 @@
 """Kinds of encoders at equal computation and bytes; what one training for all points loses to one for a single point.
 
-All bundles are measured on the same labelled images, through real bitstreams. AP at given bytes lies on the front of
-a bundle's points whose width costs no more than is given (3 % are forgiven: channels are whole numbers), straight over
-the logarithm of the bytes. Encode times are not compared: they hang on the machine, multiply-accumulates do not.
+All bundles are measured on the same labelled images, through real bitstreams. AP at given bytes is that of the best of
+a bundle's points whose width costs no more than is given, interpolated over the logarithm of the bytes. (3 % are
+forgiven: channels are whole numbers.) Encode times are not compared: they depend on the machine, multiply-accumulates
+do not.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every trace, deadline and policy in simulated time, on labelled images: how much accuracy arrives in time.
 
-Encoder, local detector and server take the times that are measured here first, each by its best back end; the device
-is this machine slowed down (against a core of a server of 2023, a Raspberry Pi 5 is about 6 times slower, a Pi 4 about
-14 times). The controller was tuned on the made-up links and on TMobile-UMTS-driving; the others only judge.
+Encoder, local detector and server take the times that are measured here first, each by its best back end. The device is
+this machine slowed down: against a core of a server of 2023, a Raspberry Pi 5 is about 6 times slower, a Pi 4 about 14
+times. The controller was tuned on the synthetic links and on TMobile-UMTS-driving; the others only judge.
 """
 
 from __future__ import annotations

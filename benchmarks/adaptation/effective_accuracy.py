@@ -1,10 +1,10 @@
 """Average precision of a whole run, in which a frame that comes late or never counts as one without detections.
 
-Every labelled image goes once through every operating point, by the real bitstream, and its detections are
-matched against its boxes once (`training.evaluation.matches`). To average precision, an image at an operating point
-is an image of its own, and so is the image at which nobody has looked: a run is then only a number of times that
-each of them was seen. Detections of all frames are ranked together, and the boxes of all of them are to be
-found, those of late and dropped frames too.
+Every labelled image goes once through every operating point, by the real bitstream. Its detections are matched against
+its boxes once (`training.evaluation.matches`). To average precision, an image at an operating point is an image of its
+own. So is the image at which nobody has looked. A run is then only a number of times that each of them was seen.
+Detections of all frames are ranked together, and the boxes of all of them are to be found, those of late and dropped
+frames too.
 """
 
 from __future__ import annotations

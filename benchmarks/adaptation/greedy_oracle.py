@@ -1,9 +1,9 @@
 """The greedy oracle: the product's rule with the link's future instead of an estimate.
 
-It knows the trace, the queue, the device's load and the server's mean time, all exactly; of the sizes of frames
-that are not encoded yet it knows what the product's table knows. Frame by frame it takes the point with the
-most AP per frame of the source that is in time even if the frame is as large as nine of ten; it does not plan
-ahead. For a bound that nobody can pass, see `oracle`.
+It knows the trace, the queue, the device's load and the server's mean time, all exactly. Of the sizes of frames that
+are not encoded yet, it knows what the product's table knows. Frame by frame it takes the point with the most AP per
+frame of the source that is in time, even if the frame is as large as nine of ten. It does not plan ahead. For a bound
+that nobody can pass, see `oracle`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Two network namespaces joined by a cable: a device and an edge node on one machine, with real TCP between them.
 
-Needs Linux, root and iproute2. Nothing outside the two namespaces is touched, the cable is made inside them, and
-all of it goes when the block ends, in whatever way but SIGKILL (then: `ip netns list`, `ip netns delete NAME`).
+Needs Linux, root and iproute2. Nothing outside the two namespaces is touched, and the cable is made inside them. All of
+it goes when the block ends, in whatever way but SIGKILL (then: `ip netns list`, `ip netns delete NAME`).
 """
 
 from __future__ import annotations

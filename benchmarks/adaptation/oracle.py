@@ -1,11 +1,12 @@
 """The oracle: the best schedule that somebody could find who knows the link's future.
 
-It knows the trace, every frame's bytes at every operating point, and every encode and service time, and plans
-the whole run: a beam search over the frames with the sum of the rows' AP of frames in time as its value. It is
-bound to what binds every policy: one encoder, two places, the newest frame wins, bytes leave in order. It sends
-nothing that would be late, and, as the product does, detects on the device what no transmission can serve
-in time. It is no proven optimum (the beam is finite, and AP of a whole run is not the mean of its rows' AP), but
-no policy without foresight should come close to it on a link that changes quickly.
+It knows the trace, every frame's bytes at every operating point, and every encode and service time. It plans the whole
+run by a beam search over the frames, whose value is the sum of the rows' AP of frames in time. It is bound to what
+binds every policy: one encoder, two frames in flight, the newest frame wins, bytes leave in order. It sends nothing
+that would be late. As the product does, it detects on the device what no transmission can serve in time.
+
+It is no proven optimum: the beam is finite, and AP of a whole run is not the mean of its rows' AP. But no policy
+without foresight should come close to it on a link that changes quickly.
 """
 
 from __future__ import annotations

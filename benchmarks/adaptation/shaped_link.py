@@ -39,7 +39,7 @@ def shaped(pair: NamespacePair, trace: Trace, *, queue_ms: float = QUEUE_MS) -> 
 class LinkShaper:
     """Follows a trace from `start` until `stop`.
 
-    A thread wakes for each slot, tells a `tc` that is kept running, and then puts an empty Ethernet frame into the
+    A thread wakes for each slot and tells a `tc` that is kept running. Then it puts an empty Ethernet frame into the
     queue: tbf looks at its new rate only when something wakes it, which after an outage may be minutes later.
     """
 

@@ -1,9 +1,9 @@
 """Commands for `tc tbf` that let through what a trace lets through, slot by slot. Pure.
 
 Three habits of the kernel's token bucket decide how. Changing it fills it, so a change is itself worth a burst:
-`PacketBudget` charges for it. What is left in it at the next change is forgotten: so a slot is given whole packets
-and half a one, which no packet can use, and what is missing waits for the next slot. And it knows no rate of zero:
-a blocked link has one at which a packet takes 25 minutes, and the first one to wait when it is blocked still slips
+`PacketBudget` charges for it. What is left in it at the next change is forgotten. So a slot is given whole packets and
+half a one, which no packet can use, and what is missing waits for the next slot. And it knows no rate of zero. A
+blocked link has one at which a packet takes 25 minutes. The first packet to wait when it is blocked still slips
 through, at the next slots' cost.
 """
 

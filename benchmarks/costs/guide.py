@@ -1,8 +1,8 @@
 """The time that docs/own-detector.md takes: its own commands, in its order, on a folder of labelled images.
 
 The commands are read from the guide and run as they stand, in a folder that has what the guide begins with. On a
-machine with other work the processor's time says more than the clock's: on idle cores the clock comes to that, divided
-by as many of them as a step can use.
+machine with other work, the processor's time says more than the clock's. On idle cores the clock comes to that, divided
+by as many cores as a step can use.
 """
 
 from __future__ import annotations

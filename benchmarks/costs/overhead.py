@@ -1,7 +1,7 @@
 """The price of wire, queues and threads: end-to-end time on loopback minus all computation.
 
-A real `cloud-server` process and the client's real pipeline, one frame at a time: the next one is captured
-when the detections of the last one are here, so nothing waits for another frame's computation.
+A real `cloud-server` process and the client's real pipeline, one frame at a time. The next one is captured when the
+detections of the last one are here, so nothing waits for another frame's computation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The queue between the sessions and the engine. Pure: no clock, no lock, no I/O.
 
-A request takes its place in the queue when its frame arrives, becomes ready when it is decoded, and leaves
-with a batch of its own kind, or as hopeless when no batch can end before its deadline and others are waiting.
+A request takes its place in the queue when its frame arrives and becomes ready when it is decoded. It leaves with a
+batch of its own kind; or as hopeless, when no batch can end before its deadline and others are waiting.
 
 Order. While all deadlines can be met, the earliest goes first. When they cannot, sessions take turns (start-time
 fair queueing, Goyal et al., SIGCOMM 1996). Each session has a virtual time that advances with every frame computed
@@ -191,8 +191,9 @@ class Batcher(Generic[R]):
     def _is_better(self, small: Sequence[PlannedBatch[R]], full: Sequence[PlannedBatch[R]]) -> bool:
         """Return whether to begin with a small batch, for the first in turn, rather than with a full one.
 
-        It is when it leaves more frames in time, or as many and costs a frame less than DEARER times a full one:
-        a camera that floods always has fresh frames to fill a batch with, which would push out another's one old frame.
+        It is when it leaves more frames in time. It is too when it leaves as many, and costs a frame less than DEARER
+        times a full one: a camera that floods always has fresh frames to fill a batch with, and would push out
+        another's one old frame.
         """
         if _count(small) != _count(full):
             return _count(small) > _count(full)

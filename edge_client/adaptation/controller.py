@@ -1,8 +1,8 @@
 """The table controller: from what is known at one moment, the operating point for the next frame.
 
 Of the rows whose cautious total meets the deadline, it takes the one with the most accuracy per frame of the source.
-It steps down at once. It steps up if the gain is worth it, after a dwell, and to no more than GROWTH times the bytes
-that the link has carried within the last second: after a pause, a link delivers in bursts and looks rich. Pure; of its
+It steps down at once. It steps up after a dwell, if the gain is worth it, and to no more than GROWTH times the bytes
+that the link has carried within the last second. After a pause, a link delivers in bursts and looks rich. Pure; of its
 past it knows only its last choice.
 """
 

@@ -1,7 +1,7 @@
 """Between the camera and the encoder: the newest frame wins, and few frames are in flight.
 
-One lock guards both, because the frame to encode must be chosen at the moment when a place on the
-link falls free, not before: a frame that waits for its place grows stale.
+One lock guards both: the frame to encode must be chosen at the moment when a place on the link becomes free, not
+before. A frame that waits for its place grows stale.
 """
 
 from __future__ import annotations

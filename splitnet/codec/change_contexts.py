@@ -28,8 +28,8 @@ def flag_context(west: int, north: int, north_west: int, north_east: int, before
 def change_context(distance: int, neighbours: int, channels: int) -> int:
     """Return the context, 0..35, of a symbol's change at a position that changed.
 
-    distance: of the reference's symbol from the channel's centre, without its sign; neighbours: the changes west and
-    north in the same channel, without signs, added up; channels: how many before this one have changed here.
+    distance: of the reference's symbol from the channel's centre, without its sign. neighbours: the changes west and
+    north in the same channel, without signs, added up. channels: how many before this one have changed here.
     """
     from_centre = 1 * (distance > 0) + (distance > 1)
     beside = 1 * (neighbours > 0) + (neighbours > 1)

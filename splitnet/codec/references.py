@@ -1,8 +1,8 @@
 """Frames that later ones may be coded against: what they hold, how they are kept, and how they are made to fit.
 
 A frame may be a reference once both ends have it. Each end keeps a few. A bitstream names its reference by the low bits
-of the frame's id and by a checksum of what the reference holds, so that a wrong decode is impossible: either both ends
-hold the same, or the frame is refused.
+of the frame's id and by a checksum of what the reference holds. So a wrong decode is impossible: either both ends hold
+the same, or the frame is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Blocks that families of detectors and kinds of encoders share: normalisation that can be folded away, memory layout.
 
-A convolution with a normalisation behind it comes in two forms: with batch normalisation (`fused=False`: what public
-checkpoints hold) and with the normalisation folded into it (`fused=True`: what bundles hold and what runs).
+A convolution with a normalisation behind it comes in two forms. With batch normalisation (`fused=False`) it is what
+public checkpoints hold. With the normalisation folded into it (`fused=True`) it is what bundles hold and what runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A network of the device in ONNX Runtime: the same convolutions in less time than PyTorch takes on a CPU.
 
 Optional: the extra `onnxruntime`. Floats differ in their last bits, so now and then a symbol of an encoder is the
-neighbouring one; any decoder takes either, since what must be equal at both ends, the tables, are integers.
+neighbouring one. Any decoder takes either: what must be equal at both ends, the tables, are integers.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ _DIGEST = bytes(DIGEST_BYTES)  # nothing leaves this process
 def gains_of(bases: Mapping[str, Basis], patches: Mapping[str, Patch], steps: Sequence[float]) -> Tensor:
     """Return the gains (1, steps, L) of a latent; a step is in standard deviations of the tensor's channels.
 
-    The transform is orthonormal, so one step for all of a tensor's components is what costs the fewest bytes for an
-    error (reverse water-filling), and steps in deviations spread the error over tensors of different size.
+    The transform is orthonormal, so one step for all of a tensor's components costs the fewest bytes for an error
+    (reverse water-filling). Steps in deviations spread the error over tensors of different size.
     """
     gains = np.ones((len(steps), sum(patch.latent_channels for patch in patches.values())))
     first = 0

@@ -27,8 +27,8 @@ def find_images(folders: Sequence[Path], exclude: Sequence[Path] = ()) -> list[P
     """Return the images below the folders, linked ones too, without those that evaluation annotations name.
 
     exclude: COCO annotation files. An image is dropped if its file name is that of an excluded one, whatever its folder
-    and suffix; one of COCO's also if it has the number of an excluded one of COCO's, since val2017 lies inside val2014.
-    ConfigError if a folder is not there or nothing is left.
+    and suffix. One of COCO's is dropped also if it has the number of an excluded one of COCO's, since val2017 lies
+    inside val2014. ConfigError if a folder is not there or nothing is left.
     """
     absent = [folder for folder in folders if not folder.is_dir()]
     if absent:

@@ -71,9 +71,9 @@ def uniform_operating_points(
 ) -> tuple[Tensor, Tensor]:
     """Draw a width and a quality for each image of a batch: the sandwich rule at the price of one pass.
 
-    A third of the images get the full width, the others any width alike (Yu and Huang, arXiv 1903.05134,
-    train the smallest and largest in every step; drawing per image costs a third of that). Returns widths
-    (from 1) and qualities (from 0), each (count,) int64.
+    A third of the images get the full width, the others any width alike. (Yu and Huang, arXiv 1903.05134, train the
+    smallest and largest in every step; drawing for each image costs a third of that.) Returns widths (from 1) and
+    qualities (from 0), each (count,) int64.
     """
     drawn = torch.randint(1, widths + 1, (count,), generator=generator)
     full = torch.rand(count, generator=generator) < 1 / 3

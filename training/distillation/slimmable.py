@@ -1,8 +1,8 @@
 """The slimmable encoder as it is trained, and the statistics of its widths, which are measured afterwards.
 
 In training the normalisation takes the mean and variance of what runs through it, image by image of one width. An
-average over the steps would mean little, since the weights are shared and the widths are not; so what each width's
-normalisation is to use is measured when the weights are final (both: Yu and Huang, arXiv 1903.05134).
+average over the steps would mean little, since the weights are shared and the widths are not. So the statistics of
+each width are measured when the weights are final (both: Yu and Huang, arXiv 1903.05134).
 """
 
 from __future__ import annotations

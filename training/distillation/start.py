@@ -1,7 +1,7 @@
 """A distillation that begins with what another one has learnt: a bundle's, or a run's for a detector of other classes.
 
-What encoder, quantiser and decoder know is features, and those hardly change when a detector is fine-tuned: so they
-are taken, and the rest of the detector is the teacher's own wherever that knows other classes.
+Encoder, quantiser and decoder know features, which hardly change when a detector is fine-tuned. So they are taken. The
+rest of the detector is the teacher's own wherever that knows other classes.
 """
 
 from __future__ import annotations

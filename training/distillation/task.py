@@ -1,9 +1,9 @@
 """Train a split detector from an unsplit one, without labels.
 
-An ensemble learns in two stages in one run: first encoder and decoder learn the teacher's features at the split point,
-with the rest of the detector frozen; then everything learns the teacher's neck and detections as well. A front, which
-begins as a split detector already, learns all at once (`recipe`). Each image of a batch draws its own width and
-quality (`rate.uniform_operating_points`); of a slimmable encoder, groups of images share a width
+An ensemble learns in two stages in one run. First encoder and decoder learn the teacher's features at the split point,
+with the rest of the detector frozen. Then everything learns the teacher's neck and detections as well. A front begins
+as a split detector already and learns all at once (`recipe`). Each image of a batch draws its own width and quality
+(`rate.uniform_operating_points`); of a slimmable encoder, groups of images share a width
 (`rate.sandwich_operating_points`).
 """
 

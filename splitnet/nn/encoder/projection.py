@@ -1,7 +1,7 @@
 """A training-free encoder: the detector's own stages up to the split point, then one linear projection.
 
-The latent is a projection of the features in patches, and one channel more for each tensor that is 1 wherever there is
-a picture: by it the way back, which is linear too, tells a picture that looks like nothing in particular (the other
+The latent is a projection of the features in patches. Each tensor has one channel more, which is 1 wherever there is an
+image. The way back is linear too. By that channel it tells an image that looks like nothing in particular (the other
 channels are zero) from the grey beside it (all are). Which projection is not decided here: any weights will do
 (`training.cuts.components` makes them from principal components).
 """

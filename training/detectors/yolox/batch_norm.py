@@ -1,7 +1,7 @@
 """Give a detector whose batch normalisation was folded away its normalisation back, so that it can be trained again.
 
-The folded convolution is kept, and followed by a normalisation with the statistics of its outputs on some images and
-with the scale and shift that undo it: the same network in evaluation, and one that trains as it was trained before.
+The folded convolution is kept. A normalisation follows, with the statistics of its outputs on some images, and with the
+scale and shift that undo it. The network stays the same function, and trains as it was trained before.
 """
 
 from __future__ import annotations

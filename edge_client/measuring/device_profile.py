@@ -49,7 +49,8 @@ def find_profile(
     points = points_to_measure(manifest, manifest.qualities // 2, local is not None)
     measured = measure(encoder, local, synthetic_images(IMAGES), points, QUICK, on_progress)
     profile = profile_of(manifest, device, measured, local)
-    keep_profile(profile)
+    if (path := keep_profile(profile)) is not None:
+        logger.info("what was measured is kept in %s", path)
     release_idle_memory()  # above all the images'
     return profile
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.encoding.backends import TORCH
+from splitnet.atomic_write import write_atomically
 from splitnet.environment import processor
 from splitnet.errors import ProfileError
 from splitnet.home import cache_folder
@@ -71,11 +72,9 @@ def cached_profile(device: str, bundle_digest: str) -> DeviceProfile | None:
 def keep_profile(profile: DeviceProfile) -> Path | None:
     """Write a profile where `cached_profile` finds it, all or nothing; None, with a warning, if that is impossible."""
     path = profile_path(profile.device, profile.bundle_digest)
-    partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(profile.to_json(), indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_atomically(path, json.dumps(profile.to_json(), indent=1) + "\n")
     except OSError as error:
         logger.warning("the profile cannot be kept (%s); it will be measured again next time", error)
         return None

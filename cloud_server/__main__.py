@@ -81,7 +81,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     write_tuning(config.out, tuning, facts)
     for row in facts["measured"]:
         way = in_words(Tuning(**{name: row[name] for name in asdict(tuning)}))
-        print(f"{way:<34}  {row['ms_per_frame']:.2f} ms a frame, off by {row['error']:.1e}")
+        print(f"{way:<34}  {row['ms_per_frame']:.2f} ms a frame, fidelity {100 * row['fidelity']:.2f} %")
     print(f"chosen: {in_words(tuning)}; use it with `cloud-server serve --tuning {config.out}`")
     return 0
 

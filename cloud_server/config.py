@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from cloud_server.compute.tuning import UNMEASURED, Tuning, read_tuning
 from splitnet.errors import ConfigError
 from splitnet.settings import DEFAULT_BUNDLE, option
 
@@ -26,9 +25,15 @@ class ServeConfig:
     device: str = option(
         "where to compute; auto takes CUDA if present", default="auto", choices=("auto", "cpu", "cuda")
     )
-    threads: int = option("CPU threads of a batch; 0 lets torch or the tuning choose", default=0)
-    tuning: Path | None = option("what `cloud-server tune` found fastest", default=None, metavar="FILE")
-    decode_threads: int = option("threads for entropy and picture decoding", default=2)
+    threads: int = option("CPU threads of a batch; 0 takes as many as are fastest", default=0)
+    tuning: Path | None = option(
+        "how to compute, as `cloud-server tune` wrote it; if not given, that is measured at the first start on this "
+        "machine and kept",
+        default=None,
+        metavar="FILE",
+    )
+    no_tune: bool = option("measure nothing; without --tuning, compute in a way that runs everywhere", default=False)
+    decode_threads: int = option("threads for entropy and image decoding", default=2)
     max_batch_size: int = option("most frames computed together", default=8)
     max_queue: int = option("most frames waiting; further ones are refused", default=64)
     drain_grace_s: float = option("seconds for open sessions to finish after SIGTERM", default=5.0)
@@ -49,11 +54,6 @@ class ServeConfig:
     def bundles(self) -> Sequence[Path]:
         """What to serve, the default first."""
         return self.bundle or [DEFAULT_BUNDLE]
-
-    def chosen_tuning(self) -> Tuning:
-        """Return how to compute: the file's choice, but for the threads if they are given. Raises ConfigError."""
-        tuning = UNMEASURED if self.tuning is None else read_tuning(self.tuning)
-        return replace(tuning, threads=self.threads) if self.threads else tuning
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -22,6 +23,7 @@ from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
 from cloud_server.service import SplitInferenceService
 from cloud_server.signals import EarlySignals, as_events
+from cloud_server.tunings import Tunings
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import add_SplitInferenceServicer_to_server
 from splitnet.bundle import load_server
@@ -64,6 +66,7 @@ class Server:
 
         Raises BundleError if any bundle is broken, and ListenError.
         """
+        self._check_address()  # before what may take long
         self._engine.start(asyncio.get_running_loop().call_soon_threadsafe)
         changes = await self.refresh()
         if changes.refused:
@@ -105,15 +108,23 @@ class Server:
         """What the weights of each bundle take."""
         return self._registry.memory_mb
 
-    def _bind(self) -> int:
-        address = f"{self._host}:{self._port}"
+    def _check_address(self) -> None:
         try:
             _try_bind(self._host, self._port)
-            return self._grpc.add_insecure_port(address)
-        except (OSError, RuntimeError) as error:
-            self._engine.stop()
-            message = f"cannot listen on {address}: the port is taken, or the address is not of this machine"
-            raise ListenError(message) from error
+        except OSError as error:
+            raise self._cannot_listen() from error
+
+    def _bind(self) -> int:
+        try:
+            self._check_address()
+            return self._grpc.add_insecure_port(f"{self._host}:{self._port}")
+        except RuntimeError as error:
+            raise self._cannot_listen() from error
+
+    def _cannot_listen(self) -> ListenError:
+        self._engine.stop()
+        address = f"{self._host}:{self._port}"
+        return ListenError(f"cannot listen on {address}: the port is taken, or the address is not of this machine")
 
 
 async def serve(config: ServeConfig, announce: Callable[[str], None], early: EarlySignals) -> bool:
@@ -123,16 +134,21 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
     ConfigError, ListenError.
     """
     device = choose_device(config.device)
-    tuning = config.chosen_tuning()
+    tunings = Tunings(config, device)
     with as_events(early) as signals:
         engine: Engine[DecodedFrame] = Engine(config.max_batch_size, config.max_queue, config.decode_threads)
-        registry = Registry(engine, config.bundles, lambda folder: BundleModel(load_server(folder), device, tuning))
+
+        def load(folder: Path) -> BundleModel:
+            return BundleModel(load_server(folder), device, tunings.of(folder))
+
+        registry = Registry(engine, config.bundles, load)
         server = Server(engine, registry, config.listen)
         starting = asyncio.create_task(server.start())
         if not await _first(starting, signals.stop.wait()):
             engine.stop(timeout_s=0.0)  # what it loads or warms up is not waited for
             return True
         address = starting.result()
+        tunings.may_measure = False
         default = registry.models[0]
         others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
         facts = {"listen": address, "bundle": default.name, "device": device.type, "memory_mb": registry.memory_mb}

@@ -23,13 +23,13 @@ from edge_client.measuring.profiling import (
     profile_of,
     profile_table,
     profile_to_json,
-    synthetic_images,
 )
 from edge_client.output.advice import advice
 from edge_client.output.mode_scores import RunConditions
 from edge_client.policy_choice import mode_tables
 from edge_client.run_command import what_runs, write_json
 from splitnet.messages import OpenSession
+from splitnet.synthetic_images import synthetic_images
 
 SYNTHETIC_IMAGES = 8  # enough that the entropy coder does not always see the same
 

@@ -93,7 +93,15 @@ ROOMS = {
     "benchmarks.costs": Room(("splitnet", "benchmarks.harness", "edge_client", "training")),
     "benchmarks.harness": Room(("splitnet",)),
     "benchmarks.serving": Room(
-        ("splitnet", "benchmarks.harness", "cloud_server.compute", "edge_client.transport"), grpc=True
+        (
+            "splitnet",
+            "benchmarks.harness",
+            "cloud_server.compute",
+            "cloud_server.config",
+            "cloud_server.tunings",
+            "edge_client.transport",
+        ),
+        grpc=True,
     ),
     "benchmarks.video": Room(("splitnet", "benchmarks.harness", "edge_client.encoding", "training.data")),
     # Starts the two commands as processes, as a user does.

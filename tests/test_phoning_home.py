@@ -20,12 +20,12 @@ pytestmark = pytest.mark.skipif(not no_sockets.available(), reason="needs seccom
 
 BOTH_ENDS = """
 import sys, torch
-from cloud_server.compute.onnx_module import OnnxModule, is_installed
+from cloud_server.compute.onnx_module import OnnxModule, exported, is_installed
 from edge_client.__main__ import main
 from tests.support.no_sockets import forbid_sockets
 forbid_sockets()
 if is_installed():
-    OnnxModule(torch.nn.Conv2d(3, 2, 1), torch.zeros(1, 3, 8, 8), 1)(torch.zeros(1, 3, 8, 8))
+    OnnxModule(exported(torch.nn.Conv2d(3, 2, 1), torch.zeros(1, 3, 8, 8)), 1)(torch.zeros(1, 3, 8, 8))
 sys.exit(main(sys.argv[1:]))
 """
 

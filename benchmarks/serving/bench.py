@@ -12,7 +12,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +22,9 @@ from benchmarks.harness.images import frames_from
 from benchmarks.harness.processes import ServerProcess, server_process
 from benchmarks.serving.load import Load
 from cloud_server.compute.bundle_model import BundleModel
-from cloud_server.compute.tuning import UNMEASURED, Tuning, read_tuning
+from cloud_server.compute.tuning import Tuning
+from cloud_server.config import ServeConfig
+from cloud_server.tunings import Tunings
 from splitnet.bundle import load_device, load_server
 from splitnet.letterbox import Letterbox
 from splitnet.messages import Frame
@@ -44,6 +46,7 @@ class Bench:
     deadline_ms: int
     seconds: float
     max_batch_size: int
+    tuning: Tuning  # how the model is computed, bare and in the server
     tuning_file: Path | None
     threads: int
     cores: Cores
@@ -52,12 +55,6 @@ class Bench:
     def slice_s(self) -> float:
         """Seconds of a look at the limit."""
         return min(SLICE_S, self.seconds)
-
-    @property
-    def tuning(self) -> Tuning:
-        """How the model is computed, bare and in the server."""
-        tuning = UNMEASURED if self.tuning_file is None else read_tuning(self.tuning_file)
-        return replace(tuning, threads=self.threads)
 
     def load(self, frames_per_s: float) -> Load:
         """Return a load of all devices together."""
@@ -74,10 +71,18 @@ def bench_from(options: Namespace, cores: Cores) -> Bench:
         options.deadline_ms,
         options.seconds,
         options.max_batch_size,
+        best_tuning(options, cores),
         options.tuning,
         options.threads,
         cores,
     )
+
+
+def best_tuning(options: Namespace, cores: Cores) -> Tuning:
+    """Return the file's tuning, or what a server on these cores finds fastest by itself. Raises ConfigError."""
+    config = ServeConfig(bundle=[options.bundle], device="cpu", threads=options.threads, tuning=options.tuning)
+    with on_cores(cores.server):
+        return Tunings(config, torch.device("cpu")).of(options.bundle)
 
 
 def encoded_frames(bundle: Path, images: Path | None) -> list[Frame]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cloud_server.compute.cuda_graphs import CudaGraphModule
-from cloud_server.compute.onnx_module import OnnxModule
+from cloud_server.compute.onnx_module import OnnxModule, exported
 from cloud_server.compute.tuning import Tuning
 from splitnet.bundle import ServerBundle
 from splitnet.codec.image_codec import decompress_image, decompress_whole_image
@@ -37,8 +37,18 @@ class DecodedFrame:
 class BundleModel:
     """Runs a bundle. `decode` may be called on any thread, the rest on the engine's only."""
 
-    def __init__(self, bundle: ServerBundle, device: torch.device, tuning: Tuning = Tuning()) -> None:  # noqa: B008
-        """Take a loaded bundle, the device to run on, and how. Raises ConfigError if this way does not exist here."""
+    def __init__(
+        self,
+        bundle: ServerBundle,
+        device: torch.device,
+        tuning: Tuning = Tuning(),  # noqa: B008
+        exports: dict[Mode, bytes] | None = None,
+    ) -> None:
+        """Take a loaded bundle, the device to run on, and how.
+
+        exports: ONNX models that were made of it before; those that are made now go there, too. Raises ConfigError if
+        this way does not exist here.
+        """
         self._bundle = bundle
         self._device = device
         self._tuning = tuning
@@ -50,7 +60,8 @@ class BundleModel:
             self._modules[Mode.IMAGE] = bundle.detector
         self._networks: dict[Mode, Callable[[Tensor], Tensor]] = dict(self._modules)
         if tuning.onnxruntime and device.type == "cpu":  # here, since it takes seconds that no batch should wait for
-            self._networks = {mode: self._exported(mode, module) for mode, module in self._modules.items()}
+            exports = {} if exports is None else exports
+            self._networks = {mode: self._exported(mode, exports) for mode in self._modules}
 
     @property
     def digest(self) -> str:
@@ -107,8 +118,10 @@ class BundleModel:
             if isinstance(network, nn.Module):
                 self._networks[mode] = self._placed(network)
 
-    def _exported(self, mode: Mode, module: nn.Module) -> OnnxModule:
-        return OnnxModule(module, self._input(mode, [self.blank(mode)]), self._tuning.threads)
+    def _exported(self, mode: Mode, exports: dict[Mode, bytes]) -> OnnxModule:
+        if mode not in exports:
+            exports[mode] = exported(self._modules[mode], self._input(mode, [self.blank(mode)]))
+        return OnnxModule(exports[mode], self._tuning.threads)
 
     def _placed(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
         module.to(self._device, self._dtype)
@@ -134,10 +147,12 @@ class BundleModel:
         return self._networks[mode](self._input(mode, batch)).float()
 
     @torch.inference_mode()
-    def infer(self, mode: Mode, batch: Sequence[DecodedFrame]) -> list[Detections]:
+    def infer(
+        self, mode: Mode, batch: Sequence[DecodedFrame], score_threshold: float = SCORE_THRESHOLD
+    ) -> list[Detections]:
         """Return the detections of each frame of one mode."""
         raw = self.raw(mode, batch)
-        found = architecture_of(self._bundle.manifest.detector).detections(raw, self._input_size)
+        found = architecture_of(self._bundle.manifest.detector).detections(raw, self._input_size, score_threshold)
         return [_to_frame(one, frame.letterbox) for one, frame in zip(found, batch, strict=True)]
 
     def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:

@@ -1,6 +1,6 @@
 """A network in ONNX Runtime: on CPUs without AMX a good deal faster than the same one in PyTorch.
 
-Optional: `tune` tries it where it is installed (the extra `onnxruntime`). Batch sizes are free, the rest of the shape
+`tune` tries it where it is installed (it comes with the extra `server`). Batch sizes are free, the rest of the shape
 is not.
 """
 
@@ -19,20 +19,18 @@ from splitnet.onnx_runtime import import_onnxruntime
 
 OPSET = 17  # of 2022: what every runtime in use can read
 ERRORS_ONLY = 3  # of ONNX Runtime's log severities
-MISSING = "ONNX Runtime is not installed: pip install slimsplit[onnxruntime], or tune again without it"
+MISSING = "ONNX Runtime is not installed: pip install slimsplit[server], or tune again without it"
 
 
 class OnnxModule:
     """Computes what a module computes, on the CPU."""
 
-    def __init__(self, network: nn.Module, example: Tensor, threads: int) -> None:
-        """Export a module that takes tensors like the example, of any batch size. threads: 0 lets the runtime choose.
+    def __init__(self, model: bytes, threads: int) -> None:
+        """Take what `exported` has returned. threads: 0 lets the runtime choose.
 
-        Raises ConfigError if the runtime is missing or the module cannot be exported.
+        Raises ConfigError if the runtime is missing.
         """
         try:
-            import onnx  # noqa: F401 - the export needs it
-
             runtime = import_onnxruntime()
         except ImportError as error:
             raise ConfigError(MISSING) from error
@@ -40,7 +38,6 @@ class OnnxModule:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need the cores meanwhile
         options.log_severity_level = ERRORS_ONLY
-        model = _exported(network, example)
         self._session: Any = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -59,8 +56,15 @@ def is_installed() -> bool:
     return True
 
 
-def _exported(network: nn.Module, example: Tensor) -> bytes:
-    """Return a module as an ONNX model. Raises ConfigError."""
+def exported(network: nn.Module, example: Tensor) -> bytes:
+    """Return a module as an ONNX model, for tensors like the example, of any batch size.
+
+    Raises ConfigError if it cannot be exported.
+    """
+    try:
+        import onnx  # noqa: F401 - the export needs it
+    except ImportError as error:
+        raise ConfigError(MISSING) from error
     axes = {"x": {0: "n"}, "y": {0: "n"}}
     names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": axes}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:

@@ -12,7 +12,7 @@ from splitnet.settings import DEFAULT_BUNDLE, option
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 1_000_000
-MAX_RAW_ERROR = 1e-3  # of the raw predictions, relative to the largest of them
+MIN_FIDELITY = 0.995
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,29 @@ class TuneConfig:
     device: str = option(
         "where to compute; auto takes CUDA if present", default="auto", choices=("auto", "cpu", "cuda")
     )
+    threads: int = option("CPU threads of a batch; 0 tries several numbers", default=0)
     batch_size: int = option("frames of a batch", default=8)
     rounds: int = option("how often each candidate has its turn", default=10)
+    images: Path | None = option(
+        "images to judge by, best those of your cameras; synthetic ones if not given", default=None, metavar="DIR"
+    )
+    max_images: int = option("most images of that folder", default=64)
+    min_fidelity: float = option(
+        "least share of sure detections that a candidate must have in common with the plain way", default=MIN_FIDELITY
+    )
     max_error: float = option(
-        "how far raw predictions may be off the plain ones, as a share of the largest", default=MAX_RAW_ERROR
+        "how far raw predictions may be off the plain ones, as a share of the largest", default=1.0
     )
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range."""
         if not (1 <= self.batch_size <= 1024 and 1 <= self.rounds <= 1000):
             raise ConfigError("--batch-size takes 1 to 1024, --rounds 1 to 1000")
-        if not 0 <= self.max_error <= 1:
-            raise ConfigError(f"--max-error takes 0 to 1, not {self.max_error}")
+        if not (0 <= self.threads <= 1024 and 1 <= self.max_images <= 10_000):
+            raise ConfigError("--threads takes 0 to 1024, --max-images 1 to 10000")
+        for name, value in (("max-error", self.max_error), ("min-fidelity", self.min_fidelity)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"--{name} takes 0 to 1, not {value}")
 
 
 UNMEASURED = Tuning(channels_last=True)  # until `tune` has measured: a sixth faster on the CPUs seen so far

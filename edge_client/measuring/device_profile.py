@@ -11,7 +11,8 @@ from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.encoding.local_detector import LocalRuntime
 from edge_client.measuring.profile_cache import cached_profile, keep_profile, read_profile
-from edge_client.measuring.profiling import Effort, measure, points_to_measure, profile_of, synthetic_images
+from edge_client.measuring.profiling import Effort, measure, points_to_measure, profile_of
+from splitnet.synthetic_images import synthetic_images
 
 logger = logging.getLogger(__name__)
 

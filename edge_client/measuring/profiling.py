@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from itertools import count, cycle
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.encoding.backends import TORCH
 from edge_client.encoding.encoder import EncoderRuntime
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 WARM_UP_ROUNDS = 2
 LEAST_ROUNDS = 3
-SYNTHETIC_FRAME_SIZE = (1280, 720)
 
 
 @dataclass(frozen=True)
@@ -181,21 +178,3 @@ def _row(found: PointProfile) -> str:
         f"{found.encode_ms_p50:>14.2f} {found.encode_ms_p90:>8.2f} "
         f"{found.letterbox_ms_p50:>10.2f} {found.network_ms_p50:>8.2f} {found.entropy_ms_p50:>8.2f}"
     )
-
-
-def synthetic_images(number: int) -> list[Image]:
-    """Return synthetic images of a camera's usual size, all different: soft shading, hard-edged blocks and grain."""
-    width, height = SYNTHETIC_FRAME_SIZE
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    images = []
-    for _ in range(number):
-        image = 90 + 60 * np.sin(rows / rng.uniform(60, 200))[..., None] * np.cos(columns / 150)[..., None]
-        image = image + rng.standard_normal((height, width, 3), np.float32) * 6
-        for _ in range(12):
-            top, left = int(rng.integers(0, height - 60)), int(rng.integers(0, width - 60))
-            image[top : top + int(rng.integers(20, 200)), left : left + int(rng.integers(20, 200))] = rng.uniform(
-                0, 255, 3
-            )
-        images.append(image.clip(0, 255).astype(np.uint8))
-    return images

@@ -201,7 +201,7 @@ async def test_a_signal_during_the_start_ends_it_without_serving(tiny_bundle, mo
         raise BundleError("nobody waits for this any more")
 
     monkeypatch.setattr(server_module, "load_server", load)
-    config = ServeConfig(bundle=[tiny_bundle], listen="127.0.0.1:0", device="cpu")
+    config = ServeConfig(bundle=[tiny_bundle], listen="127.0.0.1:0", device="cpu", no_tune=True)
     assert await asyncio.wait_for(serve(config, announced.append, EarlySignals()), timeout=20) is True
     assert announced == [] and not released.is_set()  # what it was loading was not waited for
     released.set()
@@ -261,7 +261,7 @@ async def daemon(bundle: Path, *options: str) -> AsyncIterator[asyncio.subproces
     command = [sys.executable, "-m", "cloud_server", "serve", "--bundle", str(bundle)]
     process = await asyncio.create_subprocess_exec(
         *command,
-        *("--listen", "127.0.0.1:0", "--device", "cpu", "--threads", "1", *options),
+        *("--listen", "127.0.0.1:0", "--device", "cpu", "--threads", "1", "--no-tune", *options),
         cwd=PROJECT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -384,7 +384,7 @@ def test_a_bundle_with_other_weights_is_one_line_and_exit_code_2(capsys, tiny_bu
 def test_a_taken_port_is_one_line_and_exit_code_2(capsys, tiny_bundle):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        said = complaint(capsys, "serve", "--bundle", str(tiny_bundle), "--listen", address, "--threads", "1")
+        said = complaint(capsys, "serve", "--bundle", str(tiny_bundle), "--listen", address, "--no-tune")
     assert f"cannot listen on {address}" in said
 
 

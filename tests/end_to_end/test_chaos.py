@@ -87,7 +87,7 @@ def running(bundle: Path, *options: str, namespace: str | None = None) -> Iterat
     frame = Frame(1, 0, POINT, payload, *FRAME_SIZE)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
-        settings = ("--threads", "1", "--max-batch-size", "2", *options)
+        settings = ("--threads", "1", "--no-tune", "--max-batch-size", "2", *options)
         with server_process(bundle, log, *settings, patience_s=PATIENCE_S, namespace=namespace) as server:
             yield Daemon(server.address, server.process, log, bundle, device.manifest.digest, frame)
 
@@ -190,7 +190,7 @@ async def test_a_killed_server_is_noticed_by_its_own_clients_only(daemon, tiny_b
 
 async def test_a_second_daemon_on_the_same_port_says_so_and_harms_nobody(daemon, tiny_bundle):
     async with device(daemon, "first come") as first:
-        words = ["cloud_server", "serve", "--bundle", str(tiny_bundle), "--listen", daemon.address]
+        words = ["cloud_server", "serve", "--bundle", str(tiny_bundle), "--listen", daemon.address, "--no-tune"]
         command = [sys.executable, "-m", *words, "--threads", "1", "--max-batch-size", "1", "--log-level", "error"]
         second = await asyncio.create_subprocess_exec(
             *command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
-from cloud_server.compute.onnx_module import OnnxModule, is_installed
+from cloud_server.compute.onnx_module import OnnxModule, exported, is_installed
 from edge_client.encoding.local_detector import load_local
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import BundleError, ConfigError
@@ -133,10 +133,10 @@ def test_the_same_server_and_client_run_it(start, bundle, folder, tmp_path):  # 
 @pytest.mark.skipif(not is_installed(), reason="needs ONNX Runtime")
 def test_a_server_may_run_it_by_onnx_runtime_and_a_device_is_told_that_it_may_not(bundle):
     server = load_server(bundle).half
-    exported = OnnxModule(server, torch.zeros(1, 33, 4, 4), threads=1)
+    by_runtime = OnnxModule(exported(server, torch.zeros(1, 33, 4, 4)), threads=1)
     latents = torch.randn(3, 33, 4, 4)  # another batch size than the example's
     with torch.inference_mode():
-        torch.testing.assert_close(exported(latents), server(latents), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(by_runtime(latents), server(latents), rtol=1e-3, atol=1e-3)
     with pytest.raises(ConfigError, match="pads by the canvas's size: run this bundle with PyTorch"):
         load_device(bundle).encoder.use_onnxruntime(1)
 

@@ -54,7 +54,7 @@ def pictures(tmp_path_factory, photo) -> Path:
 
 def serve(start: Start, bundle: Path, port: str = "0", *options: object) -> tuple[subprocess.Popen[str], str]:
     """Start a server; returns it and its HOST:PORT once it is ready."""
-    listen = ["--listen", f"127.0.0.1:{port}", "--threads", 1]
+    listen = ["--listen", f"127.0.0.1:{port}", "--threads", 1, "--no-tune"]
     server = start("cloud_server", "serve", "--bundle", bundle, *listen, *options)
     assert server.stdout is not None
     line = server.stdout.readline()

@@ -85,7 +85,7 @@ def test_ctrl_c_in_the_terminal_reaches_the_parent_only():
 
 
 def test_a_server_is_ready_in_its_block_and_gone_after_it(tmp_path, tiny_bundle):
-    with server_process(tiny_bundle, tmp_path / "server.log", "--threads", "1") as server:
+    with server_process(tiny_bundle, tmp_path / "server.log", "--no-tune", "--threads", "1") as server:
         assert server.address.startswith("127.0.0.1:")
         assert server.alive
     assert server.process.returncode == 0
@@ -103,6 +103,6 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
 def test_a_server_that_takes_too_long_is_given_up(tmp_path, tiny_bundle):
     with (
         pytest.raises(LinkError, match="not ready within 0 s"),
-        server_process(tiny_bundle, tmp_path / "server.log", patience_s=0.0),
+        server_process(tiny_bundle, tmp_path / "server.log", "--no-tune", patience_s=0.0),
     ):
         pass

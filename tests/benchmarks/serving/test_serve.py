@@ -111,7 +111,7 @@ async def test_devices_may_send_at_rates_of_their_own():
 def address(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Start one server for all scenarios: a test must not take minutes."""
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with server_process(tiny_bundle, log, "--max-batch-size", "2", "--threads", "1") as server:
+    with server_process(tiny_bundle, log, "--no-tune", "--max-batch-size", "2", "--threads", "1") as server:
         yield server
 
 

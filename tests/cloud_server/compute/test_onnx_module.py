@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cloud_server.compute.onnx_module import OnnxModule, is_installed
+from cloud_server.compute.onnx_module import OnnxModule, exported, is_installed
 from splitnet.errors import ConfigError
 
 NETWORK = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.SiLU(), nn.Conv2d(4, 2, 1))
@@ -19,7 +19,7 @@ needs_runtime = pytest.mark.skipif(not is_installed(), reason="needs the extra o
 
 @needs_runtime
 def test_it_computes_what_the_module_computes_at_every_batch_size():
-    network = OnnxModule(NETWORK, EXAMPLE, threads=1)
+    network = OnnxModule(exported(NETWORK, EXAMPLE), threads=1)
     for size in (1, 2, 5):
         batch = torch.cat([EXAMPLE * (index + 1) for index in range(size)])
         with torch.inference_mode():
@@ -33,7 +33,7 @@ def test_what_cannot_be_exported_says_so(monkeypatch):
 
     monkeypatch.setattr(torch.onnx, "export", fail)
     with pytest.raises(ConfigError, match=r"as ONNX \(no such operator\)"):
-        OnnxModule(NETWORK, EXAMPLE, threads=1)
+        exported(NETWORK, EXAMPLE)
 
 
 def test_a_missing_runtime_is_named(monkeypatch):
@@ -47,4 +47,4 @@ def test_a_missing_runtime_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     assert not is_installed()
     with pytest.raises(ConfigError, match="ONNX Runtime is not installed"):
-        OnnxModule(NETWORK, EXAMPLE, threads=1)
+        OnnxModule(b"", threads=1)

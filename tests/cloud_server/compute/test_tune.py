@@ -4,44 +4,53 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import pytest
 import torch
 
 from cloud_server.__main__ import main
-from cloud_server.compute import bundle_model as detection
-from cloud_server.compute import tune
+from cloud_server.compute import bundle_model, tune
 from cloud_server.compute.onnx_module import is_installed
+from cloud_server.compute.samples import samples
 from cloud_server.compute.tune import (
-    MAX_RAW_ERROR,
     Measurement,
-    TuneConfig,
-    candidates,
+    Trial,
     choose,
-    cuda_candidates,
+    cpu_ways,
+    cuda_ways,
     has_bfloat16,
-    measure,
+    thread_counts,
 )
-from cloud_server.compute.tuning import Tuning, read_tuning
+from cloud_server.compute.tuning import TuneConfig, Tuning, read_tuning
 from splitnet.errors import ConfigError
+from splitnet.operating_point import Mode
 
+CPU = torch.device("cpu")
+SETTINGS_OUT_OF_RANGE = [
+    ("batch_size", 0),
+    ("rounds", 0),
+    ("max_error", 1.1),
+    ("min_fidelity", -0.1),
+    ("max_images", 0),
+    ("threads", -1),
+]
 PLAIN, OTHER = Tuning(threads=2), Tuning(threads=2, channels_last=True)
 
 
-def test_the_plain_candidate_comes_first():
-    assert candidates(4, False, False)[0] == Tuning(threads=4)
-    assert [one.threads for one in candidates(4, False, False)] == [4, 4, 2, 2, 1, 1]
-    assert len(candidates(1, False, False)) == 2
+def test_the_plain_way_comes_first():
+    assert cpu_ways(4, False, False) == [Tuning(threads=4), Tuning(threads=4, channels_last=True)]
+    assert thread_counts(4) == [4, 2, 1] and thread_counts(1) == [1]
 
 
 def test_what_the_machine_has_is_tried():
-    assert Tuning(threads=2, onnxruntime=True) in candidates(2, True, False)
-    assert Tuning(threads=1, channels_last=True, bfloat16=True) in candidates(2, False, True)
-    assert len(set(candidates(2, True, True))) == 2 * 4
+    assert Tuning(threads=2, onnxruntime=True) in cpu_ways(2, True, False)
+    assert Tuning(threads=1, channels_last=True, bfloat16=True) in cpu_ways(1, False, True)
+    assert len(set(cpu_ways(2, True, True))) == 4
 
 
-def test_on_a_gpu_all_combinations_are_tried_and_plain_first():
-    tried = cuda_candidates()
-    assert tried[0] == Tuning() and len(set(tried)) == 16
+def test_on_a_gpu_one_thing_after_the_other_is_added():
+    tried = cuda_ways()
+    assert tried[0] == Tuning() and len(set(tried)) == 6
     assert Tuning(half_precision=True, channels_last=True, cuda_graphs=True, pinned_memory=True) in tried
 
 
@@ -60,55 +69,74 @@ def test_bfloat16_is_read_from_the_processors_flags(flags, has):
 
 
 @pytest.mark.parametrize(
-    ("ms_per_frame", "error", "chosen"),
-    [(8.0, 0.0, OTHER), (9.9, 0.0, PLAIN), (12.0, 0.0, PLAIN), (5.0, 0.1, PLAIN)],
-    ids=["faster", "hardly faster", "slower", "wrong"],
+    ("ms_per_frame", "fidelity", "error", "chosen"),
+    [
+        (8.0, 1.0, 0.0, OTHER),
+        (8.0, 0.995, 0.5, OTHER),
+        (9.9, 1.0, 0.0, PLAIN),
+        (12.0, 1.0, 0.0, PLAIN),
+        (5.0, 0.99, 0.0, PLAIN),
+    ],
+    ids=["faster", "other numbers, same detections", "hardly faster", "slower", "other detections"],
 )
-def test_a_candidate_is_chosen_if_it_is_clearly_faster_and_right(ms_per_frame, error, chosen):
-    assert choose([Measurement(PLAIN, 10.0, 0.0), Measurement(OTHER, ms_per_frame, error)]) == chosen
+def test_a_candidate_is_chosen_if_it_is_clearly_faster_and_finds_the_same(ms_per_frame, fidelity, error, chosen):
+    measured = [Measurement(PLAIN, 10.0, 1.0, 0.0), Measurement(OTHER, ms_per_frame, fidelity, error)]
+    assert choose(measured, TuneConfig()).tuning == chosen
 
 
-def test_a_wider_tolerance_lets_more_through():
-    rough = Measurement(OTHER, 5.0, 0.01)
-    assert choose([Measurement(PLAIN, 10.0, 0.0), rough]) == PLAIN
-    assert choose([Measurement(PLAIN, 10.0, 0.0), rough], max_error=0.02) == OTHER
+def test_tolerances_are_the_users():
+    measured = [Measurement(PLAIN, 10.0, 1.0, 0.0), Measurement(OTHER, 5.0, 0.99, 0.01)]
+    assert choose(measured, TuneConfig(min_fidelity=0.98)).tuning == OTHER
+    assert choose(measured, TuneConfig(min_fidelity=0.98, max_error=1e-3)).tuning == PLAIN
 
 
-def test_all_candidates_find_the_same(tiny_bundle):
-    before = torch.get_num_threads()
-    config = TuneConfig(bundle=tiny_bundle, batch_size=2, rounds=1)
-    tried = candidates(1, is_installed(), False)
-    measured = measure(config, tried, torch.device("cpu"))
+def test_all_exact_candidates_find_the_same(tiny_bundle, keep_threads):
+    trial = Trial(TuneConfig(bundle=tiny_bundle, batch_size=2, rounds=1), CPU)
+    tried = cpu_ways(1, is_installed(), False)
+    measured = trial.measure(tried)
     assert [one.tuning for one in measured] == tried
     assert measured[0].error == 0.0
-    assert all(one.error < MAX_RAW_ERROR and one.ms_per_frame > 0 for one in measured)
-    assert torch.get_num_threads() == before
+    assert all(one.fidelity == 1.0 and one.error < 1e-3 and one.ms_per_frame > 0 for one in measured)
+    varied = trial.vary_threads(measured[1], [2, 1])
+    assert [one.tuning for one in varied] == [Tuning(threads=count, channels_last=True) for count in (2, 1)]
 
 
-def test_what_cannot_run_here_is_left_out(tiny_bundle, monkeypatch):
+def test_what_cannot_run_here_is_left_out(tiny_bundle, monkeypatch, keep_threads):
     def fail(*_):
         raise ConfigError("no such runtime")
 
-    monkeypatch.setattr(detection, "OnnxModule", fail)
-    config = TuneConfig(bundle=tiny_bundle, batch_size=1, rounds=1)
+    monkeypatch.setattr(bundle_model, "exported", fail)
+    trial = Trial(TuneConfig(bundle=tiny_bundle, batch_size=1, rounds=1), CPU)
     plain, odd = Tuning(threads=1), Tuning(threads=1, onnxruntime=True)
-    assert [one.tuning for one in measure(config, [plain, odd], torch.device("cpu"))] == [plain]
+    assert [one.tuning for one in trial.measure([plain, odd])] == [plain]
     with pytest.raises(ConfigError, match="not even the plain way"):
-        measure(config, [odd, plain], torch.device("cpu"))
+        trial.measure([odd, plain])
+
+
+def test_bundles_are_judged_by_the_users_own_images(tiny_bundle, photo, tmp_path):
+    for name, image in (("2.jpg", photo), ("10.png", photo[:100]), ("11.jpg", photo)):
+        cv2.imwrite(str(tmp_path / name), image)
+    (tmp_path / "1.jpg").write_bytes(b"no image")
+    frames = samples(tiny_bundle, tmp_path, most=2)
+    for mode in (Mode.SPLIT, Mode.IMAGE):
+        assert [one.letterbox.frame_height for one in frames[mode]] == [480, 100]
+    with pytest.raises(ConfigError, match="holds no image that can be read"):
+        samples(tiny_bundle, tmp_path / "nowhere", most=2)
 
 
 def test_the_command_writes_what_serve_reads(tiny_bundle, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tune, "is_installed", lambda: False)  # seconds to export, and tried above
+    monkeypatch.setattr(tune, "usable_cores", lambda: 1)
     out = tmp_path / "tuning.json"
     words = ["tune", "--bundle", str(tiny_bundle), "--out", str(out), "--device", "cpu"]
     assert main([*words, "--batch-size", "1", "--rounds", "1"]) == 0
     assert read_tuning(out).threads >= 1
     assert json.loads(out.read_text()).keys() >= {"choice", "measured", "commit", "machine"}
     printed = capsys.readouterr().out
-    assert f"serve --tuning {out}" in printed and "1 thread, plain" in printed
+    assert f"serve --tuning {out}" in printed and "1 thread, plain" in printed and "fidelity 100.00 %" in printed
 
 
-@pytest.mark.parametrize(("setting", "value"), [("batch_size", 0), ("rounds", 0), ("max_error", 1.1)])
+@pytest.mark.parametrize(("setting", "value"), SETTINGS_OUT_OF_RANGE)
 def test_a_setting_out_of_range_is_refused(setting, value):
     with pytest.raises(ConfigError):
         TuneConfig(**{setting: value})

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from cloud_server.compute.tuning import UNMEASURED, Tuning, in_words, read_tuning, write_tuning
-from cloud_server.config import ServeConfig
+from cloud_server.compute.tuning import Tuning, in_words, read_tuning, write_tuning
 from splitnet.errors import ConfigError
 
 
@@ -54,14 +53,6 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot be written"):
         write_tuning(tmp_path / "nowhere" / "tuning.json", Tuning(), {})
-
-
-def test_threads_on_the_command_line_win_over_the_file(tmp_path):
-    path = tmp_path / "tuning.json"
-    write_tuning(path, Tuning(threads=3, channels_last=True), {})
-    assert ServeConfig(tuning=path).chosen_tuning() == Tuning(threads=3, channels_last=True)
-    assert ServeConfig(tuning=path, threads=1).chosen_tuning() == Tuning(threads=1, channels_last=True)
-    assert ServeConfig().chosen_tuning() == UNMEASURED
 
 
 @pytest.mark.parametrize(

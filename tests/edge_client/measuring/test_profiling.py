@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from itertools import count
 
-import numpy as np
 import pytest
 
 from edge_client.adaptation.profile import DeviceProfile
@@ -21,7 +20,6 @@ from edge_client.measuring.profiling import (
     profile_of,
     profile_table,
     profile_to_json,
-    synthetic_images,
 )
 from splitnet.bundle import load_device
 from splitnet.errors import ConfigError
@@ -110,11 +108,3 @@ def test_the_table_has_a_row_for_each_point(measured):
     table = profile_table(measured).splitlines()
     assert len(table) == 1 + len(measured)
     assert len({len(line) for line in table}) == 1  # the columns line up
-
-
-def test_drawn_pictures_are_camera_sized_and_differ():
-    first, second = synthetic_images(2)
-    assert first.shape == (720, 1280, 3)
-    assert first.dtype == np.uint8
-    assert (first != second).any()
-    assert (first == synthetic_images(1)[0]).all()  # the same in every run

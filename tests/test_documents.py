@@ -181,6 +181,15 @@ def test_every_link_leads_somewhere(page):
             assert anchor in anchors(target), link
 
 
+def test_every_room_has_its_purpose_in_the_design():
+    table = (PROJECT / "docs" / "design.md").read_text("utf-8")
+    packages = [
+        path.parent.relative_to(PROJECT) for top in OURS.split("|") for path in PROJECT.glob(f"{top}/**/__init__.py")
+    ]
+    rooms = {f"`{package}/`" for package in packages if package.parts[0] != "tests"}
+    assert {room for room in rooms if room not in table} == set()
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", prose(page.read_text("utf-8")), re.MULTILINE)

@@ -20,6 +20,7 @@ from splitnet.errors import LinkError
 from splitnet.messages import Ack, Frame, FrameDetections, FrameError, OpenSession
 
 GOLDEN = 0.6180339887498949  # successive multiples of it, modulo 1, spread phases evenly for any number of devices
+OPENING_S = 1.0  # for sessions to be opened, beside 10 ms for each
 SETTLE_S = 2.0  # at the start, which is not counted
 
 
@@ -83,17 +84,26 @@ class Device:
         self._load = load
         self._due_at: dict[int, float] = {}
         self._left_at: dict[int, float] = {}
+        self._known = asyncio.Event()  # what became of another frame
 
     async def run(self, server: str, digest: str, start: float) -> None:
-        """Open a session, send until the load is over, and wait for the answers until the deadline."""
+        """Open a session, send until the load is over, and wait for the answers, twice the deadline at most."""
         async with open_session(server, OpenSession(f"device-{self._number}", digest), timeout_s=30.0) as session:
             listening = asyncio.create_task(self._listen(session))
             await self._send(session, start)
-            await asyncio.sleep(2 * self._load.deadline_ms / 1000)
+            await self._all_known()
             session.finish()
             listening.cancel()
             with suppress(asyncio.CancelledError, LinkError):
                 await listening
+
+    async def _all_known(self) -> None:
+        """Return when every frame is answered or refused, or when twice the deadline has passed."""
+        until = time.monotonic() + 2 * self._load.deadline_ms / 1000
+        while self._due_at and (left_s := until - time.monotonic()) > 0:
+            self._known.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._known.wait(), left_s)
 
     async def _send(self, session: Session, start: float) -> None:
         period_s = self._load.period_s
@@ -121,6 +131,7 @@ class Device:
 
     def _count(self, reply: FrameDetections | FrameError, now: float) -> None:
         due_at, left_at = self._due_at.pop(reply.frame_id), self._left_at.pop(reply.frame_id)
+        self._known.set()
         if isinstance(reply, FrameError):
             self.tally.refused[reply.status.name] += 1
             return
@@ -145,7 +156,7 @@ async def run_devices(server: str, digest: str, devices: Sequence[Device]) -> li
 
 def opening_s(devices: int) -> float:
     """Return how long it takes to open so many sessions, generously."""
-    return 1.0 + 0.01 * devices
+    return OPENING_S + 0.01 * devices
 
 
 async def one_at_a_time(server: str, requests: Sequence[bytes], seconds: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks.harness.processes import ServerProcess
+from benchmarks.harness.processes import ServerProcess, server_process
+from demo import run
 from demo.__main__ import INTERRUPTED, main
 from demo.answers import Answer, answer_from_record, frames_with, point_rows, read_answers
 from demo.chart import draw_chart
@@ -230,6 +232,12 @@ def test_the_chart_is_a_picture(tmp_path):
 # The whole.
 
 
+@pytest.fixture(scope="module")
+def running(tiny_bundle, tmp_path_factory):
+    with server_process(tiny_bundle, tmp_path_factory.mktemp("server") / "log", "--threads", "1") as server:
+        yield server
+
+
 def test_a_short_run_with_two_processes_leaves_its_results(tmp_path, tiny_bundle, capsys):
     code = main(["--bundle", str(tiny_bundle), "--frames", "12", "--out", str(tmp_path / "out"), "--json"])
     captured = capsys.readouterr()
@@ -244,7 +252,8 @@ def test_a_short_run_with_two_processes_leaves_its_results(tmp_path, tiny_bundle
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
 
 
-def test_ctrl_c_ends_the_run_but_keeps_what_was_found(tmp_path, tiny_bundle, photo, monkeypatch, capsys):
+def test_ctrl_c_ends_the_run_but_keeps_what_was_found(tmp_path, tiny_bundle, photo, running, monkeypatch, capsys):
+    monkeypatch.setattr(run, "server_process", lambda *_: nullcontext(running))
     for number in range(60):
         cv2.imwrite(str(tmp_path / f"{number:02d}.jpg"), photo)
     detections = tmp_path / "out" / "unfinished" / "detections.jsonl"

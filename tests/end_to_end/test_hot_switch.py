@@ -19,6 +19,7 @@ from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
 from cloud_server.engine import Engine
 from cloud_server.job import Answer
 from cloud_server.registry import Registry
+from cloud_server.scheduling import idle_work
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import BundleError, BundleMismatchError
 from splitnet.letterbox import Letterbox
@@ -110,8 +111,9 @@ class Session:
 
 
 @pytest.fixture
-async def site(tmp_path: Path, originals: list[Original]) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, originals: list[Original], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     """Serve the first bundle, one frame at a time, so that equal frames have equal answers."""
+    monkeypatch.setattr(idle_work, "PATIENCE_S", 0.0)  # there is no idle moment to wait for
     engine: Engine[DecodedFrame] = Engine(max_batch_size=1, max_queue=8)
     engine.start(asyncio.get_running_loop().call_soon_threadsafe)
     served = Site(tmp_path, engine)

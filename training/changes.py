@@ -15,6 +15,7 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.settings import count, option
 from training.change_tables import ChangeCounts
+from training.command import Command, written
 from training.data.clips import Image, pan, video_frames
 from training.data.images import find_images, read_image
 
@@ -74,3 +75,12 @@ def _frames(clip: tuple[Path, int], settings: ChangesSettings) -> list[Image]:
 
 def _canvas(frame: Image, side: int) -> Image:
     return Letterbox.fit(frame.shape[1], frame.shape[0], side).apply(frame)
+
+
+def _run(settings: ChangesSettings) -> str:
+    return written(settings.bundle, fit_changes(settings))
+
+
+COMMAND = Command(
+    "changes", "fit the tables that code a frame against an earlier one, on videos", ChangesSettings, _run
+)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from splitnet.errors import ConfigError
 from splitnet.settings import option
+from training.command import Command
 from training.data.class_names import read_class_names
 from training.data.hold_out import Halves, hold_out_blocks, hold_out_videos
 from training.data.label_folders import ConvertedImage, write_coco
@@ -90,3 +91,15 @@ def _halves(settings: ConvertSettings, images: Sequence[ConvertedImage], held: P
     if settings.hold_out == "videos":
         return hold_out_videos(images, settings.images, share)
     return hold_out_blocks(images, share)
+
+
+def _run(settings: ConvertSettings) -> str:
+    done, lines = convert(settings), []
+    for path, images in ((settings.out, done.kept), (settings.valid, done.held_out), (settings.test, done.tested)):
+        if path is not None:
+            objects = sum(len(image.objects) for image in images)
+            lines.append(f"wrote {path}: {len(images)} images, {objects} objects of {len(done.class_names)} classes")
+    return "\n".join(lines)
+
+
+COMMAND = Command("convert", "turn VOC XML or YOLO text labels into COCO files", ConvertSettings, _run)

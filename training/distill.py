@@ -14,6 +14,7 @@ from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.front import FrontSpec
+from training.command import Command, written
 from training.data.coco_file import class_names_of
 from training.data.crops import CropSpec, CropStream, on_grey_square
 from training.data.images import find_images
@@ -144,3 +145,11 @@ def _unsplit(settings: DistillSettings, teacher: Detector, names: Sequence[str])
     except RuntimeError as error:
         raise ConfigError(f"{settings.unsplit} trained another detector than {settings.detector}") from error
     return detector
+
+
+def _run(settings: DistillSettings) -> str:
+    manifest = train_split(settings)
+    return "" if manifest is None else written(settings.bundle, manifest)
+
+
+COMMAND = Command("distill", "train a split detector and write its bundle", DistillSettings, _run)

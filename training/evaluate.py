@@ -11,8 +11,9 @@ from typing import Any
 from splitnet.bundle import load_device, load_server
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
-from splitnet.manifest import MeasuredPoint
+from splitnet.manifest import MeasuredPoint, load_manifest
 from splitnet.settings import count, option
+from training.command import Command
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import detection_cache_of
 from training.evaluation.dominated import dominated, name_of, rows_of
@@ -104,3 +105,15 @@ def as_table(result: Evaluation) -> str:
         lines.append(f"{figures}  {name_of(beaten[p])}" if p in beaten else figures)
     in_short = conclusion(result.points)
     return "\n".join(lines if in_short is None else [*lines, in_short])
+
+
+def _run(settings: EvaluateSettings) -> str:
+    result = evaluate_bundle(settings)
+    table = as_table(result)
+    if not settings.prune:
+        return table
+    left_out = len(result.points) - len(load_manifest(settings.bundle).points)
+    return f"{table}\nleft out of the manifest: {left_out} of {len(result.points)} points, those beaten by others"
+
+
+COMMAND = Command("evaluate", "measure AP, bytes and encode time of a bundle", EvaluateSettings, _run)

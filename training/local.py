@@ -16,6 +16,7 @@ from splitnet.nn.architectures import INPUT_SIZES, architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.macs import count_macs
 from splitnet.settings import count, option
+from training.command import Command
 from training.data.coco_file import class_names_of
 from training.detectors.detector_file import read_note
 from training.detectors.family import family_of
@@ -90,3 +91,13 @@ def local_mmacs(detector: Detector, input_size: int) -> float:
     usual = Letterbox.fit(640, 480, input_size, architecture_of(detector.name).canvas_multiple(input_size))
     image = torch.zeros(1, 3, usual.canvas_height, usual.canvas_width)
     return count_macs(detector, lambda: detector(image)) / 1e6
+
+
+def _run(settings: LocalSettings) -> str:
+    local = add_local(settings).local
+    assert local is not None
+    said = f"{settings.bundle} has {local.detector} for its devices, {local.mmacs:.0f} MMACs a frame;"
+    return f"{said}\nnow measure it: python -m training evaluate --write-manifest"
+
+
+COMMAND = Command("local", "give a bundle another detector for its devices to run alone", LocalSettings, _run)

@@ -24,6 +24,7 @@ from splitnet.nn.encoder.projection import BackProjection, ProjectionEncoder, Pr
 from splitnet.nn.graph import nodes_of
 from splitnet.nn.split_detector import ServerHalf
 from splitnet.settings import count, option
+from training.command import Command, written
 from training.cuts.component_codec import LatentStatistics, gains_of, quantised
 from training.cuts.components import Basis, bases_of, canvases, fill_back_projection, fill_projection, spread
 from training.data.coco_file import class_names_of
@@ -148,3 +149,10 @@ def _take(encoder: ProjectionEncoder, detector: Detector) -> None:
         stage.load_state_dict(architecture_of(detector.name).stage_of(detector, name).state_dict())
     for tensor in encoder.state_dict().values():
         tensor.copy_(tensor.half().float())
+
+
+def _run(settings: PcaSettings) -> str:
+    return written(settings.bundle, make_bundle(settings))
+
+
+COMMAND = Command("pca", "split a detector in a minute, without training", PcaSettings, _run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from splitnet.settings import count, option
+from training.command import Command
 from training.data.coco_file import class_names_of
 from training.data.crops import CropSpec
 from training.data.images import find_images
@@ -36,3 +37,11 @@ def train_recompressed(settings: RecompressSettings) -> None:
     with joined(settings.device_kind) as processes:
         task = Recompression(config, teacher, processes)
         train_on_images(task, settings, images, crops, processes=processes)
+
+
+def _run(settings: RecompressSettings) -> str:
+    train_recompressed(settings)
+    return f"done: give --unsplit {settings.run} to `python -m training distill`"
+
+
+COMMAND = Command("recompress", "make an unsplit detector mind compression less", RecompressSettings, _run)

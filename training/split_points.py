@@ -19,9 +19,12 @@ from splitnet.manifest import Accuracy
 from splitnet.nn.architectures import CUTS, INPUT_SIZES
 from splitnet.nn.detector import Detector
 from splitnet.settings import count, option
+from training.command import Command
 from training.cuts.components import spread
 from training.cuts.figures import CutStudy, cut_from_json, cut_to_json
+from training.cuts.plot import can_draw, draw_study
 from training.cuts.study import StudyConfig, study_cuts, unsplit_accuracy
+from training.cuts.text import as_text
 from training.data.coco_file import class_names_of
 from training.data.images import find_images
 from training.detectors.family import family_of
@@ -167,3 +170,14 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
     whole = path.with_name(f"{path.name}.writing")
     whole.write_text(json.dumps(record, indent=1) + "\n")
     whole.replace(path)
+
+
+def _run(settings: SplitPointsSettings) -> str:
+    record = run_study(settings)
+    text = as_text(record, settings.device_mmacs, settings.bytes)
+    if not can_draw():
+        return f"{text}\nnot drawn: that needs matplotlib, of the extra [demo]"
+    return f"{text}\ndrawn to {' '.join(map(str, draw_study(settings.out, record)))}"
+
+
+COMMAND = Command("split-points", "measure where a detector is best cut", SplitPointsSettings, _run)

@@ -21,10 +21,10 @@ from tests.support.labelled_images import write_labelled
 from tests.training.detectors.tiny_family import TinyFamily
 from training import detector
 from training.__main__ import main
-from training.detector import PROBLEMS_FILE, train_detector
+from training.detector import PROBLEMS_FILE, DetectorSettings, train_detector
+from training.detectors import keeper
 from training.detectors.detector_file import DETECTOR_FILE, read_note
 from training.detectors.record import evaluations, write_record
-from training.detectors.settings import DetectorSettings
 from training.detectors.task import DetectorTraining
 from training.detectors.teacher import read_teacher
 from training.detectors.yolox.weights import read_yolox
@@ -112,7 +112,7 @@ def evaluating(labelled: Path, run: Path, **changes: object) -> DetectorSettings
 
 def test_the_best_of_all_evaluations_is_kept(tiny, labelled, tmp_path, monkeypatch):
     found = iter([10.0, 30.0, 20.0])
-    monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=next(found), ap50=50.0))
+    monkeypatch.setattr(keeper, "detector_accuracy", lambda *_: SimpleNamespace(ap=next(found), ap50=50.0))
     note = train_detector(evaluating(labelled, tmp_path / "run"))
     assert (note.step, note.ap) == (4, 30.0)
     assert [line["ap"] for line in journal(tmp_path / "run") if "ap" in line] == [10.0, 30.0, 20.0]
@@ -121,7 +121,7 @@ def test_the_best_of_all_evaluations_is_kept(tiny, labelled, tmp_path, monkeypat
 def test_a_result_is_never_worse_than_its_start(tiny, labelled, tmp_path, monkeypatch):
     (tmp_path / "tiny.pth").write_text("5")
     found = iter([25.0, 10.0, 20.0, 24.0])
-    monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=next(found), ap50=50.0))
+    monkeypatch.setattr(keeper, "detector_accuracy", lambda *_: SimpleNamespace(ap=next(found), ap50=50.0))
     note = train_detector(evaluating(labelled, tmp_path / "run", init=tmp_path / "tiny.pth"))
     assert (note.step, note.ap) == (0, 25.0)
     assert "tiny trained from tiny.pth" in note.origin
@@ -131,7 +131,7 @@ def test_a_result_is_never_worse_than_its_start(tiny, labelled, tmp_path, monkey
 def test_a_record_has_every_evaluation_and_what_is_kept(tiny, labelled, tmp_path, monkeypatch):
     (tmp_path / "tiny.pth").write_text("5")
     found = iter([25.0, 10.0, 30.0])
-    monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=next(found), ap50=50.0))
+    monkeypatch.setattr(keeper, "detector_accuracy", lambda *_: SimpleNamespace(ap=next(found), ap50=50.0))
     chosen = evaluating(labelled, tmp_path / "run", init=tmp_path / "tiny.pth", steps=4)
     write_record(tmp_path / "figures" / "record.json", chosen.run, train_detector(chosen))
     record = json.loads((tmp_path / "figures" / "record.json").read_text())
@@ -147,9 +147,9 @@ def test_of_steps_taken_twice_the_last_evaluation_counts(tmp_path):
 
 
 def test_a_run_that_goes_on_remembers_its_best(tiny, labelled, tmp_path, monkeypatch):
-    monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=30.0, ap50=50.0))
+    monkeypatch.setattr(keeper, "detector_accuracy", lambda *_: SimpleNamespace(ap=30.0, ap50=50.0))
     train_detector(evaluating(labelled, tmp_path / "run", steps=2))
-    monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=20.0, ap50=50.0))
+    monkeypatch.setattr(keeper, "detector_accuracy", lambda *_: SimpleNamespace(ap=20.0, ap50=50.0))
     assert train_detector(evaluating(labelled, tmp_path / "run", steps=4)).step == 2
 
 
@@ -166,11 +166,11 @@ def fail(*_: object) -> None:
 
 
 def test_an_evaluation_that_fails_costs_no_step_and_is_made_again(tiny, labelled, tmp_path, monkeypatch):
-    monkeypatch.setattr(detector, "detector_accuracy", fail)
+    monkeypatch.setattr(keeper, "detector_accuracy", fail)
     with pytest.raises(ConfigError, match="the disk is gone"):
         train_detector(evaluating(labelled, tmp_path / "run", steps=2))
     assert read_checkpoint(tmp_path / "run" / CHECKPOINT)["step"] == 2
-    monkeypatch.setattr(detector, "detector_accuracy", lambda *_: SimpleNamespace(ap=20.0, ap50=50.0))
+    monkeypatch.setattr(keeper, "detector_accuracy", lambda *_: SimpleNamespace(ap=20.0, ap50=50.0))
     note = train_detector(evaluating(labelled, tmp_path / "run", steps=2))
     assert (note.step, note.ap) == (2, 20.0)
     assert [one["step"] for one in evaluations(tmp_path / "run")] == [2]

@@ -210,7 +210,8 @@ def test_ctrl_c_ends_in_one_line_that_says_what_is_left(inputs, tmp_path, capsys
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, f"_{command}", interrupted)
+    commands = [replace(one, run=interrupted) if one.name == command else one for one in module.COMMANDS]
+    monkeypatch.setattr(module, "COMMANDS", commands)
     arguments = words(command, inputs, tmp_path) if hint else measuring(tmp_path, tmp_path)
     assert main(arguments) == 130
     assert ("goes on from the last checkpoint" in one_line(capsys)) == hint

@@ -261,7 +261,7 @@ def test_it_is_drawn_for_light_pages_and_dark_ones(study, tmp_path):
 
 
 def test_the_command_prints_and_draws(study, folder, capsys, monkeypatch):
-    monkeypatch.setattr("training.__main__.run_study", lambda _: json.loads(study.read_text()))
+    monkeypatch.setattr("training.split_points.run_study", lambda _: json.loads(study.read_text()))
     out = study.parent.parent / "command.json"
     assert main(["split-points", "--weights", "w", "--images", "i", "--out", str(out), "--bytes", "1"]) == 0
     shown = capsys.readouterr().out

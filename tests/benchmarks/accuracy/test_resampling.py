@@ -27,7 +27,7 @@ def test_an_unknown_figure_has_no_interval(values):
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-5, 5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_figure_lies_in_its_interval(seed, shift):
     rng = np.random.default_rng(seed)
     values = np.array([20.0, *(20.0 + shift + rng.normal(size=40))])

@@ -125,7 +125,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(EVENTS)
 def test_both_ends_hold_the_same_whatever_happens(device: DeviceBundle, server: ServerBundle, events: list[Event]):
     """Answers are late by one frame; frames get lost or refused, sessions end, servers restart, points change."""

@@ -118,7 +118,7 @@ def test_what_is_too_large_at_every_quality_still_keeps_to_the_cap(quality, code
     assert np.abs(symbols).max() < 2047
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     hnp.arrays(np.int16, SHAPE, elements=st.integers(-2047, 2047)),
     st.integers(0, QUALITIES - 1),

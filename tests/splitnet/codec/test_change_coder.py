@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -43,7 +43,6 @@ def frames(draw) -> tuple[np.ndarray, Reference]:
     return old + change, Reference(7, 1, QUALITY, old, before)
 
 
-@settings(deadline=None)
 @given(frames())
 def test_compiled_and_plain_coder_agree_and_round_trip(drawn):
     symbols, reference = drawn
@@ -53,7 +52,6 @@ def test_compiled_and_plain_coder_agree_and_round_trip(drawn):
     assert (change_coder_plain.decode_changes(payload, reference, CENTRE, QUALITY, MODEL) == symbols).all()
 
 
-@settings(deadline=None)
 @given(frames(), st.binary(max_size=30))
 def test_compiled_and_plain_decoder_judge_random_bytes_alike(drawn, payload):
     _, reference = drawn

@@ -59,7 +59,7 @@ def neighbours_of(distance: np.ndarray, row: int, column: int) -> tuple[int, int
     return west, north, at(row - 1, column - 1), at(row - 1, column + 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LATENTS, st.integers(-32768, 32767))
 def test_every_symbol_is_seen_between_its_neighbours(symbols, centre):
     found = contexts(symbols, np.full(len(symbols), centre, np.int16))
@@ -69,7 +69,7 @@ def test_every_symbol_is_seen_between_its_neighbours(symbols, centre):
         assert found[channel, row, column] == context_of(*neighbours_of(distance[channel], row, column))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(LATENTS, st.integers(-32768, 32767))
 def test_the_compiled_coder_takes_the_same_tables(symbols, centre):
     rows = np.arange(len(symbols) * CONTEXTS, dtype=np.uint16).reshape(-1, CONTEXTS)
@@ -77,7 +77,7 @@ def test_the_compiled_coder_takes_the_same_tables(symbols, centre):
     assert rans._indexes(symbols, choice.rows, choice.centre).tolist() == choice.indexes(symbols).tolist()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(LATENTS)
 def test_what_comes_later_changes_no_context(symbols):
     centre = np.zeros(len(symbols), np.int16)

@@ -20,7 +20,7 @@ def laplacian(scale: float, count: int, seed: int = 0) -> np.ndarray:
     return np.rint(np.random.default_rng(seed).laplace(0, scale, count)).astype(np.int64)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     hnp.arrays(
         np.int64,

@@ -37,7 +37,7 @@ LATENTS = hnp.arrays(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     LATENTS,
     st.integers(1, 2),
@@ -123,7 +123,7 @@ def decodes_within_bounds(bitstream: bytes, codec: FeatureCodec) -> bool:
     return True
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.sampled_from(NAMES), st.binary(max_size=200))
 def test_random_payloads_are_refused_or_decode_within_bounds(name, payload):
     decodes_within_bounds(with_payload(name, payload), golden_codec_of(name))

@@ -36,7 +36,7 @@ def test_a_higher_quality_takes_more_bytes(photo, codec):
     assert sizes == sorted(set(sizes))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(CODECS), st.integers(1, 80), st.integers(1, 80), st.integers(0, 100))
 def test_any_size_and_quality_round_trips(codec, height, width, quality):
     data = compress_image(picture(height, width), codec, quality)
@@ -171,7 +171,7 @@ def test_truncations_and_changed_bytes_are_refused_or_stay_within_bounds(codec):
         assert canvas.dtype == np.uint8 and max(canvas.shape) <= 32
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(CODECS), st.binary(max_size=80))
 def test_random_bytes_are_refused(codec, tail):
     for data in (tail, b"\xff\xd8" + tail, b"RIFF\0\0\0\0WEBPVP8 " + tail):

@@ -76,7 +76,7 @@ def test_rows_as_long_as_a_vector_choose_the_tables_that_the_definition_chooses(
     assert (rans._indexes(symbols, rows, choice.centre) == choice.indexes(symbols)).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(messages())
 def test_compiled_and_plain_coder_agree_and_round_trip(message):
     model, choice, symbols = message
@@ -87,7 +87,7 @@ def test_compiled_and_plain_coder_agree_and_round_trip(message):
     assert rans_reference.decode(payload, choice, size, model).tolist() == symbols.tolist()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(foreign_payloads())
 def test_compiled_and_plain_decoder_judge_random_bytes_alike(message):
     model, choice, size, payload = message
@@ -103,7 +103,7 @@ def test_compiled_and_plain_decoder_judge_random_bytes_alike(message):
     assert outcomes[0] == outcomes[1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, TOTAL - 2), st.lists(st.integers(1, 2**16), max_size=50))
 def test_the_reciprocal_divides_exactly_at_every_frequency(frequency, quotients):
     cdf = np.array([0, frequency, TOTAL - 1, TOTAL], np.uint16)

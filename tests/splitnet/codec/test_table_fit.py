@@ -42,7 +42,7 @@ def test_few_tables_code_many_histograms_nearly_as_well_as_their_own():
     assert cost(counts, shared) < 1.005 * cost(counts, counts)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.float32, (6, 9), elements=st.floats(0, 1e6, width=32)), st.integers(1, 8))
 def test_any_histograms_are_grouped_below_the_limit(counts, limit):
     counts[:, 4] += 1

@@ -26,7 +26,7 @@ def random_boxes(seed: int, n: int) -> torch.Tensor:
     return torch.cat((corners, corners + 1 + torch.rand(n, 2, generator=generator) * 30), dim=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), n=st.integers(0, 60), threshold=st.sampled_from([0.1, 0.45, 0.65, 0.9]))
 def test_suppression_equals_the_greedy_definition(seed: int, n: int, threshold: float) -> None:
     boxes = random_boxes(seed, n)

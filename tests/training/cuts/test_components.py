@@ -42,7 +42,7 @@ def basis(grey: float = -0.2) -> Basis:
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.sampled_from([0.0, 3.0, 1e4]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_moments_do_not_depend_on_how_the_rows_are_batched(sizes, mean):
     whole = rows(sum(sizes), mean=mean)
     moments = Moments(CHANNELS)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from training.distillation.rate import GainedQuantiser, logistic_bits, pad_to, uniform_operating_points
@@ -39,7 +39,6 @@ def test_a_symbol_at_the_centre_of_the_standard_logistic_costs_a_known_price():
     assert bits(0.0) == pytest.approx(-math.log2(math.tanh(0.25)), rel=1e-5)
 
 
-@settings(deadline=None)
 @given(location=st.floats(-3, 3), log_scale=st.floats(-4, 2))
 def test_the_probabilities_of_all_symbols_sum_to_one(location, log_scale):
     symbols = torch.arange(-400.0, 401.0)
@@ -47,7 +46,6 @@ def test_the_probabilities_of_all_symbols_sum_to_one(location, log_scale):
     assert mass.sum().item() == pytest.approx(1.0, abs=800 * FLOOR + 1e-4)
 
 
-@settings(deadline=None)
 @given(distance=st.floats(0, 30), location=st.floats(-3, 3))
 def test_both_sides_of_the_centre_cost_the_same(distance, location):
     assert bits(location + distance, location) == pytest.approx(bits(location - distance, location), abs=1e-2)

@@ -67,5 +67,5 @@ def test_the_wire_refuses_what_does_not_travel(point):
 
 @pytest.mark.parametrize("point", [LOCAL, SKIP])
 def test_no_payload_is_made_of_what_does_not_travel(point):
-    with pytest.raises(ConfigError, match="no pictures"):
+    with pytest.raises(ConfigError, match="codes no images"):
         compress_image(np.zeros((16, 16, 3), np.uint8), point.codec, 50)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
 from benchmarks.serving import serve, soak
 from benchmarks.video import video
+from splitnet.atomic_write import write_json
 from splitnet.environment import environment
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
@@ -65,7 +65,7 @@ def _measure(options: argparse.Namespace) -> None:
     print(as_text(result))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(options.out, result)
 
 
 def _plot(options: argparse.Namespace) -> None:

@@ -87,7 +87,8 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from cloud_server.bundle_table import as_text, describe, find_bundles
+    from cloud_server.bundle_table import as_text, describe
+    from splitnet.bundle_folders import find_bundles
 
     bundles = [describe(folder) for folder in find_bundles(arguments.folder)]
     print(json.dumps(bundles, indent=1) if arguments.json else as_text(bundles))

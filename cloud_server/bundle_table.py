@@ -7,23 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from splitnet.errors import BundleError
-from splitnet.manifest import FILE_NAME, Manifest, MeasuredPoint, load_manifest
-from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.dominated import dominated
+from splitnet.manifest import Manifest, load_manifest
+from splitnet.text_table import text_table
 
 POINT_COLUMNS = ("point", "AP", "AP50", "KB", "KB p90", "encode ms", "MMACs", "")
-
-
-def find_bundles(folder: Path) -> list[Path]:
-    """Return the folder itself if it is a bundle, else the bundles right inside it. Raises BundleError."""
-    if (folder / FILE_NAME).is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise BundleError(f"{folder} is not a folder: give a bundle, or a folder of bundles")
-    found = sorted(path.parent for path in folder.glob(f"*/{FILE_NAME}"))
-    if not found:
-        raise BundleError(f"{folder} holds no bundle: no {FILE_NAME} in it or in the folders inside it")
-    return found
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -32,6 +20,7 @@ def describe(folder: Path) -> dict[str, Any]:
     A file's bytes are those on disk, None if it is missing.
     """
     manifest = load_manifest(folder)
+    gone = dominated(manifest.points)
     return {
         "name": manifest.name,
         "path": str(folder),
@@ -47,21 +36,13 @@ def describe(folder: Path) -> dict[str, Any]:
         "origin": manifest.origin,
         "unsplit": None if manifest.unsplit is None else asdict(manifest.unsplit),
         "local": _local(manifest),
-        "points": [asdict(p) | {"dominated": _is_dominated(p, manifest.points)} for p in manifest.points],
+        "points": [asdict(p) | {"name": str(p.point), "dominated": p in gone} for p in manifest.points],
     }
 
 
 def as_text(bundles: Sequence[Mapping[str, Any]]) -> str:
     """Return descriptions as tables for people."""
     return "\n\n".join(_bundle_text(bundle) for bundle in bundles)
-
-
-def _is_dominated(point: MeasuredPoint, points: Sequence[MeasuredPoint]) -> bool:
-    """Return whether another point of the same mode finds as much with no more bytes and computation."""
-    rivals = (other for other in points if other.mode is point.mode and other != point)
-    return any(
-        other.ap >= point.ap and other.bytes_mean <= point.bytes_mean and other.mmacs <= point.mmacs for other in rivals
-    )
 
 
 def _own_local(manifest: Manifest) -> tuple[str, ...]:
@@ -108,13 +89,13 @@ def _local_text(local: Mapping[str, Any]) -> str:
 def _points_text(points: Sequence[Mapping[str, Any]]) -> list[str]:
     if not points:
         return ["  not measured yet: run `python -m training evaluate`"]
-    rows = [POINT_COLUMNS, *(_row(point) for point in points)]
-    return ["", *(f"  {row[0]:<10}" + "".join(f"{cell:>11}" for cell in row[1:]).rstrip() for row in rows)]
+    table = text_table(POINT_COLUMNS, [_row(point) for point in points], left=("point", ""))
+    return ["", *(f"  {line}" for line in table.splitlines())]
 
 
 def _row(point: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        str(OperatingPoint(Codec(point["codec"]), point["width"], point["quality"])),
+        point["name"],
         f"{point['ap']:.1f}",
         f"{point['ap50']:.1f}",
         f"{point['bytes_mean'] / 1000:.2f}",

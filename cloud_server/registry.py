@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from cloud_server.engine import Engine
 from cloud_server.job import Model
+from splitnet.bundle_folders import bundles_in
 from splitnet.errors import BundleError, BundleMismatchError
 from splitnet.manifest import FILE_NAME, load_manifest
 from splitnet.messages import BundleDescription
@@ -104,8 +105,7 @@ class Registry(Generic[D]):
 
     def _folders(self) -> Iterator[Path]:
         for source in self._sources:
-            inside = sorted(path.parent for path in source.glob(f"*/{FILE_NAME}"))
-            yield from [source] if (source / FILE_NAME).is_file() or not inside else inside
+            yield from bundles_in(source) or [source]
 
     def _current(self, folder: Path, refused: list[str]) -> BundleModelOf[D] | None:
         """Return what a folder holds now: the model that it had if it is the same, or if it is broken now."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from demo.results import replacing
 from demo.schedule import FPS, ROUNDS, STILL_FRAMES, operating_points
 from demo.stills import write_stills
 from demo.summary import summarise
+from splitnet.atomic_write import write_json
 from splitnet.manifest import load_manifest
 
 Json = dict[str, Any]
@@ -60,7 +60,7 @@ class Run:
             if not (answers or complete):
                 raise KeyboardInterrupt
             summary = {**summarise(self._manifest, answers, self._names, files.counts()), **adapting}
-            (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+            write_json(folder / "summary.json", summary)
             self._draw(answers, files)
         return complete, summary
 

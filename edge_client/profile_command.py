@@ -27,7 +27,7 @@ from edge_client.measuring.profiling import (
 from edge_client.output.advice import advice
 from edge_client.output.mode_scores import RunConditions
 from edge_client.policy_choice import mode_tables
-from edge_client.run_command import what_runs, write_json
+from edge_client.run_command import what_runs, write_result
 from splitnet.messages import OpenSession
 from splitnet.synthetic_images import synthetic_images
 
@@ -52,7 +52,7 @@ def profile(config: ProfileConfig, console: Console) -> None:
         console.say(f"kept in {path}")
     if config.out is not None:
         size = images[0].shape[1], images[0].shape[0]
-        write_json(config.out, profile_to_json(found, manifest.name, size, measured, encoder.backend))
+        write_result(config.out, profile_to_json(found, manifest.name, size, measured, encoder.backend))
         console.say(f"written to {config.out}")
     if config.server:
         console.say("\n".join(_advice(config, encoder, images[0], found)))

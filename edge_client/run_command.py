@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from edge_client.output.status_line import status_line
 from edge_client.pipeline import Pipeline
 from edge_client.policy_choice import limits_of
 from edge_client.signals import at_first_signal
+from splitnet.atomic_write import write_json
 from splitnet.errors import OutputError
 
 STATUS_INTERVAL_S = 0.5
@@ -76,12 +76,12 @@ def _report(built: Run, config: RunConfig, console: Console) -> None:
         lines = advice(as_seen(built.tables, run), conditions)
         console.say("\n".join(lines))
     if config.json_summary is not None:
-        write_json(config.json_summary, {**to_json(run, now, backend), "advice": lines})
+        write_result(config.json_summary, {**to_json(run, now, backend), "advice": lines})
 
 
-def write_json(path: Path, content: object) -> None:
+def write_result(path: Path, content: object) -> None:
     """Write a JSON file. Raises OutputError."""
     try:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(path, content)
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from splitnet.atomic_write import write_atomically
+from splitnet.atomic_write import write_json
 from splitnet.detections import MAX_CLASSES
 from splitnet.errors import BundleError, ConfigError
 from splitnet.json_values import integer, integers, number, text
@@ -19,7 +19,7 @@ from splitnet.nn.architectures import INPUT_SIZES, architecture_of
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder.spec import EncoderSpec
 from splitnet.nn.encoder_kinds import encoder_from_json
-from splitnet.operating_point import Codec, Mode
+from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 FORMAT_VERSION = 2  # 1: other activations; such bundles were never published
 FILE_NAME = "manifest.json"
@@ -47,6 +47,11 @@ class MeasuredPoint:
     bytes_p90: float
     encode_ms_p50: float  # letterbox to bitstream on one thread of the machine that measured
     mmacs: float  # millions of multiply-accumulates on the device, a 4:3 frame
+
+    @property
+    def point(self) -> OperatingPoint:
+        """The operating point that was measured."""
+        return OperatingPoint(self.codec, self.width, self.quality)
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write manifest.json; the old one stays until the new one is whole."""
         values = {**self.to_json(), "digest": self.digest}
-        write_atomically(folder / FILE_NAME, json.dumps(values, indent=1) + "\n")
+        write_json(folder / FILE_NAME, values)
 
 
 def check_same_classes(local: Sequence[str], names: Sequence[str]) -> None:

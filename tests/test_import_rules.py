@@ -109,6 +109,7 @@ ROOMS = {
 }
 # Pure modules of rooms that are not.
 PURE_MODULES = {
+    "splitnet.dominated",
     "splitnet.image_header",
     "splitnet.json_values",
     "splitnet.text",
@@ -124,7 +125,6 @@ PURE_MODULES = {
     "training.detectors.yolox.batch_norm",
     "training.detectors.yolox.losses",
     "training.detectors.yolox.simota",
-    "training.evaluation.dominated",
     "training.evaluation.equal_accuracy",
     "benchmarks.accuracy.kinds_figures",
     "benchmarks.accuracy.kinds_tables",

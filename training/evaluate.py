@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from splitnet.atomic_write import write_json
 from splitnet.bundle import load_device, load_server
+from splitnet.dominated import dominated
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
 from splitnet.manifest import MeasuredPoint, load_manifest
 from splitnet.settings import count, option
+from splitnet.text_table import text_table
 from training.command import Command
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import detection_cache_of
-from training.evaluation.dominated import dominated, name_of, rows_of
 from training.evaluation.equal_accuracy import conclusion
 from training.evaluation.measure import Evaluation, evaluate, operating_points
+
+COLUMNS = ("point", "KB", "KB p90", "AP", "AP50", "encode ms", "MMACs", "dominated by")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class EvaluateSettings:
     no_images: bool = option("leave the image codecs out", default=False)
     write_manifest: bool = option("store the figures in the bundle's manifest; not with --limit", default=False)
     prune: bool = option(
-        "with --write-manifest: leave points out that another one beats in MMACs, bytes and AP at once", default=False
+        "with --write-manifest: leave dominated points out, which another beats in MMACs, bytes and AP", default=False
     )
     choose_on: Path | None = option(
         "with --prune: COCO annotations of other images, by which points are left out; what is stored is then measured "
@@ -70,41 +73,42 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     with detection_cache_of(device.manifest.digest) as cache:
         result = evaluate(device, server, labelled, points, cache)
         chosen = result if choice is None else evaluate(device, server, choice, points, cache)
-    beaten = _beaten(result.points, chosen.points) if settings.prune else {}
-    notes: dict[str, Any] = {"pruned": rows_of(beaten)} if settings.prune else {}
+    gone = _gone(result.points, chosen.points) if settings.prune else {}
+    rows = [{"point": str(one.point), "dominated_by": str(by.point)} for one, by in gone.items()]
+    notes: dict[str, Any] = {"pruned": rows} if settings.prune else {}
     if choice is not None:
         notes["chosen_on"] = len(choice.images)
     if labelled.problems.counts:
         notes["left_out"] = labelled.problems.counts
     record = {**result.to_json(), **notes, "images": len(labelled.images), **environment()}
-    settings.out.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(settings.out, record)
     if settings.write_manifest:
-        kept = tuple(point for point in result.points if point not in beaten)
+        kept = tuple(point for point in result.points if point not in gone)
         device.manifest.with_measurements(result.unsplit, kept, result.local).write(settings.bundle)
     return result
 
 
-def _beaten(points: Sequence[MeasuredPoint], chosen: Sequence[MeasuredPoint]) -> dict[MeasuredPoint, MeasuredPoint]:
-    """Return which points others beat, and which do, as other images have it: the same points, measured on those."""
-    ours = {name_of(point): point for point in points}
-    return {ours[name_of(point)]: ours[name_of(by)] for point, by in dominated(chosen).items()}
+def _gone(points: Sequence[MeasuredPoint], chosen: Sequence[MeasuredPoint]) -> dict[MeasuredPoint, MeasuredPoint]:
+    """Return the dominated points, and what dominates them, as other images have it: the same, measured on those."""
+    ours = {one.point: one for one in points}
+    return {ours[one.point]: ours[by.point] for one, by in dominated(chosen).items()}
 
 
 def as_table(result: Evaluation) -> str:
-    """Return what was measured as lines, with the point that beats each, if one does."""
-    lines = []
-    if result.unsplit is not None:
-        lines.append(f"unsplit, uncompressed: AP {result.unsplit.ap:.1f}, AP50 {result.unsplit.ap50:.1f}")
-    if result.local is not None:
-        lines.append(f"the device alone: AP {result.local.ap:.1f}, AP50 {result.local.ap50:.1f}")
-    lines.append(f"{'point':>12} {'KB':>7} {'p90':>7} {'AP':>6} {'AP50':>6} {'encode ms':>10} {'MMACs':>7}  beaten by")
-    beaten = dominated(result.points)
-    for p in result.points:
-        sizes = f"{p.bytes_mean / 1e3:7.2f} {p.bytes_p90 / 1e3:7.2f}"
-        figures = f"{name_of(p):>12} {sizes} {p.ap:6.1f} {p.ap50:6.1f} {p.encode_ms_p50:10.2f} {p.mmacs:7.1f}"
-        lines.append(f"{figures}  {name_of(beaten[p])}" if p in beaten else figures)
+    """Return what was measured as a table, with the point that dominates each, if one does."""
+    alone = {"unsplit, uncompressed": result.unsplit, "the device alone": result.local}
+    lines = [f"{name}: AP {one.ap:.1f}, AP50 {one.ap50:.1f}" for name, one in alone.items() if one is not None]
+    by = dominated(result.points)
+    rows = [(*_figures(one), str(by[one].point) if one in by else "") for one in result.points]
+    lines.append(text_table(COLUMNS, rows, left=("point", "dominated by")))
     in_short = conclusion(result.points)
     return "\n".join(lines if in_short is None else [*lines, in_short])
+
+
+def _figures(one: MeasuredPoint) -> tuple[str, ...]:
+    sizes = (f"{one.bytes_mean / 1e3:.2f}", f"{one.bytes_p90 / 1e3:.2f}")
+    costs = (f"{one.encode_ms_p50:.2f}", f"{one.mmacs:.1f}")
+    return (str(one.point), *sizes, f"{one.ap:.1f}", f"{one.ap50:.1f}", *costs)
 
 
 def _run(settings: EvaluateSettings) -> str:
@@ -113,7 +117,7 @@ def _run(settings: EvaluateSettings) -> str:
     if not settings.prune:
         return table
     left_out = len(result.points) - len(load_manifest(settings.bundle).points)
-    return f"{table}\nleft out of the manifest: {left_out} of {len(result.points)} points, those beaten by others"
+    return f"{table}\nleft out of the manifest: {left_out} of {len(result.points)} points, the dominated ones"
 
 
 COMMAND = Command("evaluate", "measure AP, bytes and encode time of a bundle", EvaluateSettings, _run)

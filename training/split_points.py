@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from splitnet.atomic_write import write_json
 from splitnet.codec.bitstream import NEIGHBOURS
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
@@ -105,9 +106,9 @@ def run_study(settings: SplitPointsSettings) -> dict[str, Any]:
     cuts: list[CutStudy] = []
     for cut in study_cuts(detector, labelled, images, config, known):
         cuts.append(cut)
-        _write(partial, {**head, "unsplit": asdict(unsplit), "cuts": [cut_to_json(one) for one in cuts]})
+        write_json(partial, {**head, "unsplit": asdict(unsplit), "cuts": [cut_to_json(one) for one in cuts]})
     record = {**head, "unsplit": asdict(unsplit), "cuts": [cut_to_json(one) for one in cuts], **environment()}
-    _write(settings.out, record)
+    write_json(settings.out, record)
     partial.unlink(missing_ok=True)
     return record
 
@@ -164,12 +165,6 @@ def _known(partial: Path, head: Mapping[str, Any]) -> tuple[list[CutStudy], Accu
         return [cut_from_json(cut) for cut in left["cuts"]], Accuracy(**left["unsplit"])
     except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return [], None  # none, damaged, or of another study: it is measured anew
-
-
-def _write(path: Path, record: Mapping[str, Any]) -> None:
-    whole = path.with_name(f"{path.name}.writing")
-    whole.write_text(json.dumps(record, indent=1) + "\n")
-    whole.replace(path)
 
 
 def _run(settings: SplitPointsSettings) -> str:

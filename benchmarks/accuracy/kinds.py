@@ -21,11 +21,11 @@ from benchmarks.accuracy.kinds_plot import draw_kinds
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.labelled_options import add_labelled, check_drawn
 from splitnet.bundle import load_device, load_server
+from splitnet.dominated import dominated
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy, Manifest, load_manifest
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import detection_cache_of
-from training.evaluation.dominated import dominated
 from training.evaluation.measure import evaluate, operating_points
 
 SIZES_BYTES = (500, 1000, 2000, 3000, 4000)

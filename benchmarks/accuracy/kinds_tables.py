@@ -22,7 +22,7 @@ def kinds(result: Result) -> str:
 
 
 def _ranges(result: Result) -> str:
-    header = "| bundle | device MMACs | KB a frame | points that another one beats |\n|---|---|---|---|\n"
+    header = "| bundle | device MMACs | KB a frame | dominated points |\n|---|---|---|---|\n"
     return header + "".join(
         f"| {row['kind']} (`{row['bundle']}`) | {row['mmacs_from']:.0f} to {row['mmacs_to']:.0f} "
         f"({row['mmacs_ratio']:.1f} times) | {row['bytes_from'] / 1000:.2f} to {row['bytes_to'] / 1000:.2f} "

@@ -9,6 +9,7 @@ frames too.
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_client.config import parse_point
+from splitnet.atomic_write import write_atomically
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
 from splitnet.operating_point import LOCAL, OperatingPoint
@@ -83,9 +85,9 @@ class FrameBank:
             "objects": np.stack([one.objects for one in classes]),
             **{name: np.concatenate([getattr(one, name) for one in classes], axis=-1) for name in DETECTIONS},
         }
-        unfinished = path.with_suffix(".unfinished.npz")
-        np.savez_compressed(unfinished, **arrays)
-        unfinished.replace(path)
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)
+        write_atomically(path, content.getbuffer())
 
 
 def load_bank(path: Path) -> FrameBank:

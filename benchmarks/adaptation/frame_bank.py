@@ -38,7 +38,7 @@ def frame_bank(
     """
     device = load_device(bundle)
     manifest = device.manifest
-    measured = [OperatingPoint(p.codec, p.width, p.quality) for p in manifest.points]
+    measured = [p.point for p in manifest.points]
     points = list(dict.fromkeys([*measured, *named]))
     if not measured:
         raise ConfigError(f"bundle {manifest.name} has no measured points: run `python -m training evaluate` on it")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from splitnet.text_table import text_table
+
 
 def as_text(result: Mapping[str, object]) -> str:
     """Return the figures of a result as lines, and each list of rows in it as a table."""
@@ -18,16 +20,8 @@ def as_text(result: Mapping[str, object]) -> str:
 def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows with the same keys as a table, one column a key, numbers to the right."""
     keys = list(rows[0])
-    lines = [keys, *([_cell(row.get(key)) for key in keys] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(keys))]
-    left = [isinstance(rows[0][key], str) for key in keys]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if is_left else cell.rjust(width)
-            for cell, width, is_left in zip(line, widths, left, strict=True)
-        ).rstrip()
-        for line in lines
-    )
+    cells = [[_cell(row.get(key)) for key in keys] for row in rows]
+    return text_table(keys, cells, left=[key for key in keys if isinstance(rows[0][key], str)])
 
 
 def _is_rows(value: object) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from splitnet.atomic_write import write_json
 from splitnet.errors import ConfigError
 from splitnet.settings import DEFAULT_BUNDLE, option
 
@@ -86,7 +87,7 @@ def write_tuning(path: Path, tuning: Tuning, facts: dict[str, Any]) -> None:
     """Write a choice, and beside it what it was made from."""
     values = {"format_version": FORMAT_VERSION, "choice": asdict(tuning), **facts}
     try:
-        path.write_text(json.dumps(values, indent=1) + "\n")
+        write_json(path, values)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error}") from error
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.percentiles import percentile
+from splitnet.dominated import dominators_of, without_dominated
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Mode, OperatingPoint
 
@@ -69,31 +70,23 @@ def build_table(manifest: Manifest, profile: DeviceProfile, mode: Choice = "auto
     Raises ConfigError if nothing is left.
     """
     wanted = {"auto": (Mode.SPLIT, Mode.IMAGE), "split": (Mode.SPLIT,), "image": (Mode.IMAGE,), "local": ()}[mode]
-    rows = [_row(point, manifest, profile) for point in manifest.points if point.mode in wanted]
+    rows = [_row(point, manifest, profile) for point in without_dominated(manifest.points) if point.mode in wanted]
     local = manifest.local_detector if mode in ("auto", "local") else None
     if local is None or local.accuracy is None or profile.local_ms is None:
-        return PointTable(without_dominated(rows))
-    return PointTable(without_dominated(rows), local.accuracy.ap, profile.local_ms)
+        return PointTable(left_of(rows))
+    return PointTable(left_of(rows), local.accuracy.ap, profile.local_ms)
 
 
-def without_dominated(rows: Sequence[PointCosts]) -> tuple[PointCosts, ...]:
-    """Return the rows that no other row beats or equals in everything, the smallest first."""
-    kept: list[PointCosts] = []
-    for row in sorted(rows, key=lambda r: (-r.ap, r.bytes_p50, r.encode_ms)):
-        if not any(_at_most(other, row) for other in kept):
-            kept.append(row)
-    return tuple(sorted(kept, key=lambda r: (r.bytes_p50, r.encode_ms)))
-
-
-def _at_most(other: PointCosts, row: PointCosts) -> bool:
-    """Return whether another row, of at least the same accuracy, costs no more of anything."""
-    return other.bytes_p50 <= row.bytes_p50 and other.bytes_p90 <= row.bytes_p90 and other.encode_ms <= row.encode_ms
+def left_of(rows: Sequence[PointCosts]) -> tuple[PointCosts, ...]:
+    """Return the rows that no other one dominates by this device's times, the smallest first."""
+    gone = dominators_of([(row.encode_ms, row.bytes_p50, row.bytes_p90, -row.ap) for row in rows])
+    left = (row for i, row in enumerate(rows) if i not in gone)
+    return tuple(sorted(left, key=lambda row: (row.bytes_p50, row.encode_ms)))
 
 
 def _row(point: MeasuredPoint, manifest: Manifest, profile: DeviceProfile) -> PointCosts:
-    chosen = OperatingPoint(point.codec, point.width, point.quality)
-    encode_ms = _encode_ms(chosen, point.encode_ms_p50, manifest, profile)
-    return PointCosts(chosen, point.ap, point.bytes_mean, point.bytes_p90, encode_ms)
+    encode_ms = _encode_ms(point.point, point.encode_ms_p50, manifest, profile)
+    return PointCosts(point.point, point.ap, point.bytes_mean, point.bytes_p90, encode_ms)
 
 
 def _encode_ms(point: OperatingPoint, elsewhere_ms: float, manifest: Manifest, profile: DeviceProfile) -> float:
@@ -102,10 +95,9 @@ def _encode_ms(point: OperatingPoint, elsewhere_ms: float, manifest: Manifest, p
     if str(point) in measured:
         return measured[str(point)]
     alike = [
-        measured[str(other)] * elsewhere_ms / known.encode_ms_p50
+        measured[str(known.point)] * elsewhere_ms / known.encode_ms_p50
         for known in manifest.points
-        if str(other := OperatingPoint(known.codec, known.width, known.quality)) in measured
-        and work_kind(other) == work_kind(point)
+        if str(known.point) in measured and work_kind(known.point) == work_kind(point)
     ]
     return percentile(alike, 50) or elsewhere_ms * _slowdown(manifest, profile)
 
@@ -113,8 +105,8 @@ def _encode_ms(point: OperatingPoint, elsewhere_ms: float, manifest: Manifest, p
 def _slowdown(manifest: Manifest, profile: DeviceProfile) -> float:
     """Return how many times slower than the bundle's machine the device is; 1 if nothing compares."""
     ratios = [
-        profile.encode_ms[name] / known.encode_ms_p50
+        profile.encode_ms[str(known.point)] / known.encode_ms_p50
         for known in manifest.points
-        if (name := str(OperatingPoint(known.codec, known.width, known.quality))) in profile.encode_ms
+        if str(known.point) in profile.encode_ms
     ]
     return percentile(ratios, 50) or 1.0

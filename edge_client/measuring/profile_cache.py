@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.encoding.backends import TORCH
-from splitnet.atomic_write import write_atomically
+from splitnet.atomic_write import write_json
 from splitnet.environment import processor
 from splitnet.errors import ProfileError
 from splitnet.home import cache_folder
@@ -74,7 +74,7 @@ def keep_profile(profile: DeviceProfile) -> Path | None:
     path = profile_path(profile.device, profile.bundle_digest)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(profile.to_json(), indent=1) + "\n")
+        write_json(path, profile.to_json())
     except OSError as error:
         logger.warning("the profile cannot be kept (%s); it will be measured again next time", error)
         return None

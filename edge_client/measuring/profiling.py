@@ -16,12 +16,14 @@ from edge_client.frames import EncodedFrame, Image
 from edge_client.percentiles import percentile
 from splitnet.environment import environment
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
+from splitnet.text_table import text_table
 
 if TYPE_CHECKING:
     from splitnet.manifest import Manifest
 
 WARM_UP_ROUNDS = 2
 LEAST_ROUNDS = 3
+COLUMNS = ("point", "MMACs", "KB", "KB p90", "KB at most", "encode ms p50", "p90", "letterbox", "network", "entropy")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class PointProfile:
 def points_to_measure(manifest: Manifest, quality: int, has_local: bool) -> list[OperatingPoint]:
     """Return every width at one quality, the image points that the bundle has measured, and LOCAL if it is there."""
     widths = [OperatingPoint(Codec.RANS, width, quality) for width in range(1, manifest.widths + 1)]
-    known = [OperatingPoint(p.codec, p.width, p.quality) for p in manifest.points if p.mode is Mode.IMAGE]
+    known = [p.point for p in manifest.points if p.mode is Mode.IMAGE]
     return [*widths, *dict.fromkeys(known), *([LOCAL] if has_local else [])]
 
 
@@ -161,20 +163,13 @@ def profile_to_json(
 
 def profile_table(measured: Sequence[PointProfile]) -> str:
     """Return the profile as a table."""
-    header = (
-        f"{'point':<8} {'MMACs':>7} {'KB':>7} {'p90':>7} {'at most':>8} {'encode ms p50':>14} {'p90':>8} "
-        f"{'letterbox':>10} {'network':>8} {'entropy':>8}"
-    )
-    return "\n".join([header, *map(_row, measured)])
+    return text_table(COLUMNS, [_row(found) for found in measured], left=("point",))
 
 
-def _row(found: PointProfile) -> str:
+def _row(found: PointProfile) -> tuple[str, ...]:
+    sizes = (found.kilobytes_mean, found.kilobytes_p90) if found.point.is_sent else (None, None)
+    times = (found.encode_ms_p50, found.encode_ms_p90)
+    parts = (found.letterbox_ms_p50, found.network_ms_p50, found.entropy_ms_p50)
+    figures = (*sizes, found.kilobytes_cap, *times, *parts)
     mmacs = "" if found.mmacs is None else f"{found.mmacs:.1f}"
-    sizes = (found.kilobytes_mean, found.kilobytes_p90) if found.point.is_sent else ()
-    kilobytes, most = [f"{size:.2f}" for size in sizes] or ["", ""]
-    cap = "" if found.kilobytes_cap is None else f"{found.kilobytes_cap:.2f}"
-    return (
-        f"{found.point!s:<8} {mmacs:>7} {kilobytes:>7} {most:>7} {cap:>8} "
-        f"{found.encode_ms_p50:>14.2f} {found.encode_ms_p90:>8.2f} "
-        f"{found.letterbox_ms_p50:>10.2f} {found.network_ms_p50:>8.2f} {found.entropy_ms_p50:>8.2f}"
-    )
+    return (str(found.point), mmacs, *("" if one is None else f"{one:.2f}" for one in figures))

@@ -7,6 +7,7 @@ from typing import Any
 from edge_client.output.statistics import PointStatistics, PredictionStatistics, RunStatistics
 from edge_client.percentiles import LatencyHistogram
 from splitnet.operating_point import OperatingPoint
+from splitnet.text_table import text_table
 
 # How a server's refusals are called, by their status.
 _REFUSED = {
@@ -15,7 +16,7 @@ _REFUSED = {
     "invalid_argument": "as damaged",
     "unavailable": "because it was shutting down",
 }
-TABLE_HEADER = f"{'point':<12} {'frames':>7} {'KB/frame':>9} {'encode ms':>10} {'latency ms p50':>15} {'p95':>7}"
+COLUMNS = ("point", "frames", "KB/frame", "encode ms", "latency ms p50", "p95")
 
 
 def summary(run: RunStatistics, now: float, backend: str) -> str:
@@ -94,19 +95,16 @@ def _predictions(prediction: PredictionStatistics) -> str:
 
 def _table(run: RunStatistics, backend: str) -> list[str]:
     rows = [_row(point, found) for point, found in _ordered_points(run)]
-    return [f"encode times by {backend}", TABLE_HEADER, *rows] if rows else []
+    return [f"encode times by {backend}", *text_table(COLUMNS, rows, left=("point",)).splitlines()] if rows else []
 
 
 def _ordered_points(run: RunStatistics) -> list[tuple[OperatingPoint, PointStatistics]]:
     return sorted(run.points.items(), key=lambda item: (item[0].codec.value, item[0].width, item[0].quality))
 
 
-def _row(point: OperatingPoint, found: PointStatistics) -> str:
-    encode_ms, latency = found.encode.percentile_ms(50), found.end_to_end
-    return (
-        f"{point!s:<12} {found.frames:>7} {found.kilobytes_mean:>9.2f} {encode_ms:>10.1f} "
-        f"{latency.percentile_ms(50):>15.1f} {latency.percentile_ms(95):>7.1f}"
-    )
+def _row(point: OperatingPoint, found: PointStatistics) -> tuple[str, ...]:
+    times = (found.encode.percentile_ms(50), *(found.end_to_end.percentile_ms(share) for share in (50, 95)))
+    return (str(point), str(found.frames), f"{found.kilobytes_mean:.2f}", *(f"{one:.1f}" for one in times))
 
 
 def _prediction_to_json(prediction: PredictionStatistics) -> dict[str, Any]:

@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from cloud_server.__main__ import main
-from cloud_server.bundle_table import as_text, describe, find_bundles
+from cloud_server.bundle_table import as_text, describe
 from splitnet.bundle import add_local_detector
-from splitnet.errors import BundleError
 from splitnet.manifest import Accuracy, FileEntry, LocalDetector, MeasuredPoint, load_manifest
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.operating_point import Codec, Mode
-from tests.support.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture
@@ -29,23 +27,6 @@ def measured(tiny_bundle: Path, tmp_path: Path) -> Path:
     )
     load_manifest(folder).with_measurements(Accuracy(29.3, 45.1), points).write(folder)
     return folder
-
-
-def test_a_bundle_is_found_as_itself(tiny_bundle):
-    assert find_bundles(tiny_bundle) == [tiny_bundle]
-
-
-def test_bundles_are_found_inside_a_folder_in_order(tmp_path):
-    for number, name in enumerate(["b", "a"]):
-        write_tiny_bundle(tmp_path / name, seed=number)
-    (tmp_path / "notes").mkdir()
-    assert find_bundles(tmp_path) == [tmp_path / "a", tmp_path / "b"]
-
-
-@pytest.mark.parametrize("name", ["nowhere", "."])
-def test_a_folder_without_bundles_is_refused(tmp_path, name):
-    with pytest.raises(BundleError):
-        find_bundles(tmp_path / name)
 
 
 def test_a_description_has_the_size_of_each_half_on_disk(tiny_bundle):
@@ -68,7 +49,7 @@ def test_the_table_shows_the_measured_operating_points(measured):
     assert ["jpeg", "50", "27.5", "43.0", "14.00", "19.00", "2.0", "0.0"] in rows
 
 
-def test_points_that_another_one_beats_are_marked(measured):
+def test_dominated_points_are_marked(measured):
     manifest = load_manifest(measured)
     good, picture = manifest.points
     costly = replace(good, width=3, ap=26.0, bytes_mean=3600.0)  # finds less with more bytes

@@ -22,7 +22,6 @@ from tests.support.tiny_student import CLASSES, make_teacher, random_images
 from training import __main__ as module
 from training import evaluate as evaluate_run
 from training.__main__ import main
-from training.evaluation.dominated import name_of
 from training.evaluation.measure import Evaluation
 from training.loop.run import CHECKPOINT, JOURNAL
 
@@ -254,16 +253,16 @@ def test_figures_go_to_a_file_a_table_and_the_manifest(bundle, labelled, capsys)
     assert manifest.digest == digest
 
 
-def test_points_that_others_beat_are_marked_and_left_out_of_the_manifest(bundle, labelled, capsys):
+def test_dominated_points_are_marked_and_left_out_of_the_manifest(bundle, labelled, capsys):
     assert main(measuring(bundle, labelled, "--write-manifest", "--prune")) == 0
     record = json.loads((bundle.parent / "out" / "figures.json").read_text())
     table, kept = capsys.readouterr().out, load_manifest(bundle).points
-    beaten = {row["point"]: row["beaten_by"] for row in record["pruned"]}
-    assert 0 < len(beaten) == len(record["points"]) - len(kept)  # of random weights nearly all find nothing
-    assert not beaten.keys() & {name_of(point) for point in kept}
+    gone = {row["point"]: row["dominated_by"] for row in record["pruned"]}
+    assert 0 < len(gone) == len(record["points"]) - len(kept)  # of random weights nearly all find nothing
+    assert not gone.keys() & {str(point.point) for point in kept}
     marked = {" ".join(line.split()[:2]): " ".join(line.split()[-2:]) for line in table.splitlines()}
-    assert all(marked[name] == by for name, by in beaten.items())
-    assert f"left out of the manifest: {len(beaten)} of {len(record['points'])} points" in table
+    assert all(marked[name] == by for name, by in gone.items())
+    assert f"left out of the manifest: {len(gone)} of {len(record['points'])} points" in table
 
 
 def test_other_images_may_choose_what_is_left_out(bundle, labelled, tmp_path, capsys, monkeypatch):
@@ -283,7 +282,7 @@ def test_other_images_may_choose_what_is_left_out(bundle, labelled, tmp_path, ca
     assert main(measuring(bundle, labelled, "--write-manifest", "--prune", *choosing)) == 0
     record = json.loads((bundle.parent / "out" / "figures.json").read_text())
     assert seen == [labelled, other]
-    assert (record["pruned"], record["chosen_on"]) == ([{"point": "w1 q0", "beaten_by": "w1 q1"}], 3)
+    assert (record["pruned"], record["chosen_on"]) == ([{"point": "w1 q0", "dominated_by": "w1 q1"}], 3)
     (kept,) = load_manifest(bundle).points
     assert (kept.quality, kept.ap) == (1, 1.0)  # as measured on the images that chose nothing
     assert "left out of the manifest: 1 of 2 points" in capsys.readouterr().out

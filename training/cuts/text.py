@@ -5,30 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.cuts.figures import CutStudy, cut_from_json, recommend
+from splitnet.text_table import text_table
+from training.cuts.figures import CutPoint, CutStudy, cut_from_json, recommend
+
+CUT_COLUMNS = ("cut", "sent", "shape", "MMACs before", "after", "components for 90/95/99 %")
+POINT_COLUMNS = ("cut", "energy", "step", "KB", "p90", "AP", "AP50")
 
 
 def as_text(record: Mapping[str, Any], device_mmacs: float = 0.0, size_bytes: float = 0.0) -> str:
     """Return figures as a table, and a recommendation for a device's MMACs and bytes a frame; 0: any."""
     cuts = [cut_from_json(cut) for cut in record["cuts"]]
     unsplit = record["unsplit"]
-    lines = [f"unsplit, uncompressed: AP {unsplit['ap']:.1f}, AP50 {unsplit['ap50']:.1f}", "", *_cut_lines(cuts)]
-    lines += ["", f"{'cut':<6} {'energy':>7} {'step':>5} {'KB':>7} {'p90':>7} {'AP':>6} {'AP50':>6}"]
-    for cut in cuts:
-        for p in sorted(cut.points, key=lambda point: point.bytes_mean):
-            sizes = f"{p.bytes_mean / 1e3:7.2f} {p.bytes_p90 / 1e3:7.2f}"
-            lines.append(f"{cut.cut:<6} {p.energy:7.0%} {p.step:5g} {sizes} {p.ap:6.1f} {p.ap50:6.1f}")
-    return "\n".join([*lines, "", recommendation(cuts, device_mmacs, size_bytes)])
+    blocks = [
+        f"unsplit, uncompressed: AP {unsplit['ap']:.1f}, AP50 {unsplit['ap50']:.1f}",
+        text_table(CUT_COLUMNS, _cut_rows(cuts), left=("cut", "sent", "shape", CUT_COLUMNS[-1])),
+        text_table(POINT_COLUMNS, _point_rows(cuts), left=("cut",)),
+        recommendation(cuts, device_mmacs, size_bytes),
+    ]
+    return "\n\n".join(blocks)
 
 
-def _cut_lines(cuts: Sequence[CutStudy]) -> list[str]:
-    lines = [f"{'cut':<6} {'sent':<8} {'shape':<13} {'MMACs before':>12} {'after':>8}   components for 90/95/99 %"]
+def _cut_rows(cuts: Sequence[CutStudy]) -> list[tuple[str, ...]]:
+    """Return a row for each tensor; what is said of a cut as a whole stands in its first one."""
+    rows: list[tuple[str, ...]] = []
     for cut in cuts:
-        for i, tensor in enumerate(cut.tensors):
-            name, macs = (cut.cut, f"{cut.mmacs_before:12.1f} {cut.mmacs_after:8.1f}") if i == 0 else ("", " " * 21)
+        name, before, after = cut.cut, f"{cut.mmacs_before:.1f}", f"{cut.mmacs_after:.1f}"
+        for tensor in cut.tensors:
             shape = "x".join(map(str, tensor.shape))
-            lines.append(f"{name:<6} {tensor.name:<8} {shape:<13} {macs}   {_components(tensor.components)}")
-    return lines
+            rows.append((name, tensor.name, shape, before, after, _components(tensor.components)))
+            name = before = after = ""
+    return rows
+
+
+def _point_rows(cuts: Sequence[CutStudy]) -> list[tuple[str, ...]]:
+    """Return a row for each measured point, those of a cut by their bytes."""
+    return [_point_row(cut.cut, p) for cut in cuts for p in sorted(cut.points, key=lambda point: point.bytes_mean)]
+
+
+def _point_row(cut: str, p: CutPoint) -> tuple[str, ...]:
+    sizes = (f"{size / 1e3:.2f}" for size in (p.bytes_mean, p.bytes_p90))
+    return (cut, f"{p.energy:.0%}", f"{p.step:g}", *sizes, f"{p.ap:.1f}", f"{p.ap50:.1f}")
 
 
 def _components(components: Mapping[str, int]) -> str:

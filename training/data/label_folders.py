@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from splitnet.atomic_write import write_atomically
 from splitnet.errors import ConfigError
 from training.data.data_problems import DataProblems
 from training.data.folders import files_below, is_image, is_other_image
@@ -117,4 +118,4 @@ def to_coco(converted: Converted, images: Sequence[ConvertedImage]) -> dict[str,
 def write_coco(path: Path, converted: Converted, images: Sequence[ConvertedImage]) -> None:
     """Write some of the images as a COCO annotation file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(to_coco(converted, images)) + "\n")
+    write_atomically(path, json.dumps(to_coco(converted, images)) + "\n")

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from splitnet.atomic_write import write_atomically
 from splitnet.errors import ConfigError
 
 DETECTOR_FILE = "detector.safetensors"
@@ -33,9 +34,7 @@ class DetectorNote:
 def write_detector(folder: Path, weights: Mapping[str, Tensor], note: DetectorNote) -> None:
     """Write DETECTOR_FILE; the old one stays until this one is whole. OSError if that fails."""
     plain = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    partial = folder / f"{DETECTOR_FILE}.partial"
-    partial.write_bytes(save(plain, {_KEY: json.dumps(asdict(note))}))
-    partial.replace(folder / DETECTOR_FILE)
+    write_atomically(folder / DETECTOR_FILE, save(plain, {_KEY: json.dumps(asdict(note))}))
 
 
 def read_note(path: Path) -> DetectorNote | None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from splitnet.atomic_write import write_json
 from splitnet.environment import environment
 from training.detectors.detector_file import DetectorNote
 from training.loop.run import JOURNAL, writing_to
@@ -16,7 +17,7 @@ def write_record(out: Path, run: Path, note: DetectorNote) -> None:
     record = {**asdict(note), "evaluations": evaluations(run), **environment()}
     with writing_to(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record, indent=1) + "\n")
+        write_json(out, record)
 
 
 def evaluations(run: Path) -> list[dict[str, float]]:

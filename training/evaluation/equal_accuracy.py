@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from splitnet.manifest import MeasuredPoint
 from splitnet.operating_point import Mode
-from training.evaluation.dominated import name_of
 
 
 def conclusion(points: Sequence[MeasuredPoint]) -> str | None:
@@ -22,7 +21,7 @@ def conclusion(points: Sequence[MeasuredPoint]) -> str | None:
         needed = bytes_for(best.ap, [point for point in points if point.codec is codec])
         name = "JPEG" if codec.name == "JPEG" else "WebP"
         needs.append(f"{name} does not reach it" if needed is None else f"{name} needs {needed / 1e3:.1f} KB for it")
-    return f"{name_of(best)} gives AP {best.ap:.1f} with {best.bytes_mean / 1e3:.1f} KB a frame; {', '.join(needs)}."
+    return f"{best.point} gives AP {best.ap:.1f} with {best.bytes_mean / 1e3:.1f} KB a frame; {', '.join(needs)}."
 
 
 def bytes_for(ap: float, points: Sequence[MeasuredPoint]) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from splitnet.atomic_write import write_atomically
 from splitnet.errors import ConfigError
 from splitnet.extras import progress_bar
 
@@ -143,10 +144,8 @@ class Run(Generic[B]):
         """Write a checkpoint; the previous one stays until this one is whole."""
         content = io.BytesIO()  # torch's own writer hides the reason if the disk is full
         torch.save({"step": self.step, **self.task.state()}, content)
-        partial = self.folder / f"{CHECKPOINT}.partial"
         with writing_to(self.folder):
-            partial.write_bytes(content.getbuffer())
-            partial.replace(self.folder / CHECKPOINT)
+            write_atomically(self.folder / CHECKPOINT, content.getbuffer())
 
 
 @contextmanager

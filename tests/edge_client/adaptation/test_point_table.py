@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_client.adaptation.point_table import PointCosts, PointTable, build_table, without_dominated, work_kind
+from edge_client.adaptation.point_table import PointCosts, PointTable, build_table, left_of, work_kind
 from edge_client.adaptation.profile import DeviceProfile
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy, FileEntry, LocalDetector, MeasuredPoint, load_manifest
@@ -119,8 +119,8 @@ ROWS = st.lists(
 
 
 @given(ROWS)
-def test_every_row_is_beaten_or_equalled_by_one_that_is_kept(rows):
-    kept = without_dominated(rows)
+def test_every_row_is_kept_or_dominated_by_one_that_is(rows):
+    kept = left_of(rows)
     for row in rows:
         assert any(
             k.ap >= row.ap

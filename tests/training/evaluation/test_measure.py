@@ -66,7 +66,7 @@ def test_bytes_are_the_lengths_of_real_payloads(measured, device, labelled):
 
 
 def test_figures_name_their_operating_point(measured):
-    named = [OperatingPoint(f.codec, f.width, f.quality) for f in measured.points]
+    named = [f.point for f in measured.points]
     assert named == POINTS
     assert [f.mode for f in measured.points] == [Mode.SPLIT, Mode.SPLIT, Mode.IMAGE, Mode.IMAGE]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from splitnet.dominated import dominated, dominators_of, without_dominated
 from splitnet.manifest import MeasuredPoint
 from splitnet.operating_point import Codec, Mode
-from training.evaluation.dominated import dominated, name_of, rows_of, without_dominated
 
 BASE = MeasuredPoint(Mode.SPLIT, Codec.RANS, 1, 0, 20.0, 30.0, 1000.0, 1200.0, 5.0, 50.0)
 
@@ -24,10 +24,10 @@ def jpeg(quality: int, **figures: float) -> MeasuredPoint:
 
 
 def names(points: list[MeasuredPoint]) -> dict[str, str]:
-    return {row["point"]: row["beaten_by"] for row in rows_of(dominated(points))}
+    return {str(worse.point): str(better.point) for worse, better in dominated(points).items()}
 
 
-def test_a_point_that_is_beaten_in_everything_is_named_with_the_one_that_beats_it():
+def test_a_point_that_is_worse_in_everything_is_named_with_the_one_that_dominates_it():
     points = [point(2, 0, ap=19.0, bytes_mean=1100.0, bytes_p90=1300.0, mmacs=90.0), BASE]
     assert names(points) == {"w2 q0": "w1 q0"}
     assert without_dominated(points) == (BASE,)
@@ -38,7 +38,7 @@ def test_a_point_that_is_beaten_in_everything_is_named_with_the_one_that_beats_i
     [{"ap": 20.1}, {"bytes_mean": 999.9}, {"bytes_p90": 1199.9}, {"mmacs": 49.99}],
     ids=lambda d: next(iter(d)),
 )
-def test_being_better_in_one_thing_alone_is_enough_to_stay_and_to_beat_an_equal(better):
+def test_being_better_in_one_thing_alone_is_enough_to_stay_and_to_dominate_an_equal(better):
     worse = {"ap": 19.0, "bytes_mean": 1100.0, "bytes_p90": 1300.0, "mmacs": 60.0}
     assert names([BASE, point(2, 0, **{**worse, **better})]) == {}
     assert names([BASE, point(2, 0, **better)]) == {"w1 q0": "w2 q0"}
@@ -59,7 +59,7 @@ def test_images_are_compared_by_their_encode_time_and_with_images_only():
     assert names([BASE, jpeg(30, ap=10.0, bytes_mean=5000.0, bytes_p90=6000.0)]) == {}
 
 
-def test_the_most_accurate_of_those_that_beat_it_is_named_and_never_a_beaten_one():
+def test_the_most_accurate_that_dominates_is_named_and_never_a_dominated_one():
     chain = [point(1, 0), point(1, 1, ap=21.0), point(1, 2, ap=22.0)]
     assert names(chain) == {"w1 q0": "w1 q2", "w1 q1": "w1 q2"}
     either = [point(1, 0), point(1, 1, ap=21.0, bytes_mean=900.0), point(1, 2, ap=22.0, bytes_mean=950.0)]
@@ -85,16 +85,21 @@ figures = st.builds(
 )
 
 
-def test_names_are_those_of_tables():
-    assert [name_of(BASE), name_of(jpeg(30))] == ["w1 q0", "jpeg 30"]
+def test_a_measured_point_knows_what_it_is_called():
+    assert [str(BASE.point), str(jpeg(30).point)] == ["w1 q0", "jpeg 30"]
+
+
+def test_costs_of_any_kind_are_compared_by_the_same_rule():
+    assert dominators_of([(2.0, 5.0), (1.0, 5.0), (3.0, 1.0), (3.0, 1.0), (4.0, 6.0)]) == {0: 1, 3: 2, 4: 2}
+    assert dominators_of([]) == {}
 
 
 @given(st.lists(figures, max_size=12, unique_by=lambda p: (p.width, p.quality)))
 def test_for_everything_that_goes_something_better_stays(points):
-    kept, beaten = without_dominated(points), dominated(points)
-    assert len(kept) + len(beaten) == len(points)
-    assert all(by in kept for by in beaten.values())
-    for worse, by in beaten.items():
+    kept, gone = without_dominated(points), dominated(points)
+    assert len(kept) + len(gone) == len(points)
+    assert all(by in kept for by in gone.values())
+    for worse, by in gone.items():
         assert by.ap >= worse.ap
         assert (by.mmacs, by.bytes_mean) <= (worse.mmacs, max(by.bytes_mean, worse.bytes_mean))
         assert by.bytes_mean <= worse.bytes_mean

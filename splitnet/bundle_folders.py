@@ -1,0 +1,25 @@
+"""Where bundles are found: a folder may be one, or hold some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from splitnet.errors import BundleError
+from splitnet.manifest import FILE_NAME
+
+
+def bundles_in(folder: Path) -> list[Path]:
+    """Return the folder itself if it is a bundle, else the bundles right inside it, by name; [] if there are none."""
+    if (folder / FILE_NAME).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{FILE_NAME}"))
+
+
+def find_bundles(folder: Path) -> list[Path]:
+    """Return the same; BundleError, which says what to give, if there are none."""
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a folder: give a bundle, or a folder of bundles")
+    found = bundles_in(folder)
+    if not found:
+        raise BundleError(f"{folder} holds no bundle: no {FILE_NAME} in it or in the folders inside it")
+    return found

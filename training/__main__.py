@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ import torch
 
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
+from splitnet.home import ensure_home
 from splitnet.settings import add_command, add_commands, add_settings, read_settings
 from training import changes, convert, detector, distill, evaluate, local, pca, recompress, split_points
 from training.command import Command
@@ -26,6 +28,8 @@ COMMANDS = tuple(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     options = _parser().parse_args(arguments)
     options.words = sys.argv[1:] if arguments is None else arguments
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that train together, one talks
@@ -33,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cv2.setNumThreads(1)
     torch.set_num_threads(getattr(options, "threads", 1) or torch.get_num_threads())
     try:
+        ensure_home()
         return options.command(options) or 0
     except (SplitError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)

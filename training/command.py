@@ -1,4 +1,4 @@
-"""What a command of `python -m training` offers: each is a module of its name with one of these."""
+"""A command of `python -m training`: each is a module of its name with one of these."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.errors import ConfigError
+from splitnet.plain_name import plain_name
 
 Image = NDArray[np.uint8]  # (H, W, 3) BGR
 
@@ -21,7 +22,8 @@ PAN_NOISE = 2.0  # standard deviation of the sensor's noise, of 255
 
 def video_frames(path: Path, fps: float, limit: int) -> list[Image]:
     """Return frames (H, W, 3) uint8 BGR of a video at about a rate, `limit` at most. ConfigError if there are none."""
-    capture = cv2.VideoCapture(str(path))
+    with plain_name(path) as name:
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     every = max(1, round((capture.get(cv2.CAP_PROP_FPS) or fps) / fps))
     frames: list[Image] = []
     number = 0

@@ -1,4 +1,4 @@
-"""What the image codecs need for the accuracy of a split point, in one sentence. Pure."""
+"""The bytes that image codecs need for the accuracy of a split point, in one sentence. Pure."""
 
 from __future__ import annotations
 

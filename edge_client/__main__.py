@@ -71,7 +71,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(console: Console) -> argparse.ArgumentParser:
-    from edge_client.config import ProfileConfig, RunConfig
+    from edge_client.config import RunConfig
+    from edge_client.profile_config import ProfileConfig
     from splitnet.settings import add_command, add_commands, add_settings, read_settings
 
     def run(parsed: argparse.Namespace) -> int:

@@ -1,10 +1,9 @@
-"""The settings of `edge-client run` and `edge-client profile`."""
+"""The settings of `edge-client run`."""
 
 from __future__ import annotations
 
 import math
 import platform
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from edge_client.encoding.backends import AUTO, BACKENDS
 from edge_client.transport.servers import server_list
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
-from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint
+from splitnet.operating_point import Codec, Mode, OperatingPoint, parse_points
 from splitnet.settings import DEFAULT_BUNDLE, option
 from splitnet.text import printable
 
@@ -24,29 +23,9 @@ BACKEND_HELP = (
 )
 MODES = ("auto", Mode.SPLIT.value, Mode.IMAGE.value, Mode.LOCAL.value)
 
-_SPLIT_POINT = re.compile("w([0-9]{1,3}) q([0-9]{1,3})( zstd)?")
-_IMAGE_POINT = re.compile("(jpeg|webp) ([0-9]{1,3})")
-_PROXY_HELP = "reach the servers through the proxy that the environment (http_proxy, no_proxy) names"
+PROXY_HELP = "reach the servers through the proxy that the environment (http_proxy, no_proxy) names"
 # Headings of the help.
 _SOURCE, _SERVERS, _CHOICE, _DEVICE, _OUTPUT = "source", "servers", "what is sent", "this device", "output"
-
-
-def parse_point(text: str) -> OperatingPoint:
-    """Return the operating point written as in the tables: "w4 q2", "w4 q2 zstd", "jpeg 30", "local"."""
-    if match := _SPLIT_POINT.fullmatch(text.strip()):
-        codec = Codec.ZSTD if match[3] else Codec.RANS
-        return OperatingPoint(codec, int(match[1]), int(match[2]))
-    if match := _IMAGE_POINT.fullmatch(text.strip()):
-        return OperatingPoint(Codec(match[1]), 0, int(match[2]))
-    for point in (LOCAL, SKIP):
-        if text.strip() == str(point):
-            return point
-    raise ConfigError(f'{text!r} is not an operating point; write "w4 q2", "w4 q2 zstd", "jpeg 30" or "local"')
-
-
-def parse_schedule(text: str) -> tuple[OperatingPoint, ...]:
-    """Return the operating points of a comma-separated list."""
-    return tuple(parse_point(part) for part in text.split(","))
 
 
 def default_device_id() -> str:
@@ -81,7 +60,7 @@ class RunConfig:
         group=_SERVERS,
     )
     use_proxy: bool = option(
-        _PROXY_HELP,
+        PROXY_HELP,
         default=False,
         group=_SERVERS,
     )
@@ -117,7 +96,7 @@ class RunConfig:
     schedule: tuple[OperatingPoint, ...] = option(
         'go through a list of operating points instead: "w4 q2, w1 q0, jpeg 30"',
         default=(),
-        type=parse_schedule,
+        type=parse_points,
         metavar="POINTS",
         group=_CHOICE,
     )
@@ -192,36 +171,3 @@ class RunConfig:
             return OperatingPoint(codec, 0, DEFAULT_IMAGE_QUALITY if self.quality is None else self.quality)
         width = widths if self.width is None else self.width
         return OperatingPoint(codec, width, qualities // 2 if self.quality is None else self.quality)
-
-
-@dataclass(frozen=True)
-class ProfileConfig:
-    """Settings of `edge-client profile`."""
-
-    bundle: Path = option("bundle to measure", default=DEFAULT_BUNDLE, metavar="DIR")
-    source: str = option(
-        "video file or folder to take frames from; synthetic ones if not given", default="", metavar="SRC"
-    )
-    frames: int = option("frames measured at each operating point", default=50)
-    seconds: float = option("measure no longer than this", default=20.0)
-    quality: int | None = option("quality measured; the middle one if not given", default=None)
-    device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"))
-    threads: int = option("CPU threads of the encoder", default=1)
-    backend: str = option(
-        BACKEND_HELP,
-        default=AUTO,
-        choices=BACKENDS,
-    )
-    server: str = option(
-        "measure the way to it as well, and say which mode serves best", default="", metavar="HOST:PORT"
-    )
-    use_proxy: bool = option(_PROXY_HELP, default=False)
-    deadline_ms: float = option("from capture to detections, for the advice", default=200.0)
-    fps: float = option("frames a second, for the advice", default=10.0)
-    out: Path | None = option("write all that was measured here as well", default=None, metavar="FILE.json")
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError if a setting is out of range."""
-        if not all(0 < one < math.inf for one in (self.frames, self.threads, self.seconds, self.deadline_ms, self.fps)):
-            raise ConfigError("--frames, --seconds, --threads, --deadline-ms and --fps must be positive")
-        server_list(self.server)

@@ -9,7 +9,7 @@ from threading import Event
 from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.capture.address import open_source
-from edge_client.config import ProfileConfig, default_device_id
+from edge_client.config import default_device_id
 from edge_client.console import Console
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.local_detector import load_local
@@ -27,6 +27,7 @@ from edge_client.measuring.profiling import (
 from edge_client.output.advice import advice
 from edge_client.output.mode_scores import RunConditions
 from edge_client.policy_choice import mode_tables
+from edge_client.profile_config import ProfileConfig
 from edge_client.run_command import what_runs, write_result
 from splitnet.messages import OpenSession
 from splitnet.synthetic_images import synthetic_images

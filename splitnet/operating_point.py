@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -91,3 +92,24 @@ class OperatingPoint:
 
 LOCAL = OperatingPoint(Codec.LOCAL, 0, 0)
 SKIP = OperatingPoint(Codec.SKIP, 0, 0)
+
+_SPLIT_POINT = re.compile("w([0-9]{1,3}) q([0-9]{1,3})( zstd)?")
+_IMAGE_POINT = re.compile("(jpeg|webp) ([0-9]{1,3})")
+
+
+def parse_point(text: str) -> OperatingPoint:
+    """Return the operating point written as in the tables: "w4 q2", "w4 q2 zstd", "jpeg 30", "local"."""
+    if match := _SPLIT_POINT.fullmatch(text.strip()):
+        codec = Codec.ZSTD if match[3] else Codec.RANS
+        return OperatingPoint(codec, int(match[1]), int(match[2]))
+    if match := _IMAGE_POINT.fullmatch(text.strip()):
+        return OperatingPoint(Codec(match[1]), 0, int(match[2]))
+    for point in (LOCAL, SKIP):
+        if text.strip() == str(point):
+            return point
+    raise ConfigError(f'{text!r} is not an operating point; write "w4 q2", "w4 q2 zstd", "jpeg 30" or "local"')
+
+
+def parse_points(text: str) -> tuple[OperatingPoint, ...]:
+    """Return the operating points of a comma-separated list."""
+    return tuple(parse_point(part) for part in text.split(","))

@@ -27,11 +27,10 @@ from benchmarks.adaptation.summary import GREEDY_ORACLE, OURS, against_rivals, w
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.drawing import require_matplotlib
 from benchmarks.harness.traces import Trace
-from edge_client.config import parse_point
 from splitnet.errors import ConfigError
 from splitnet.extras import progress
 from splitnet.manifest import load_manifest
-from splitnet.operating_point import OperatingPoint
+from splitnet.operating_point import OperatingPoint, parse_point
 from splitnet.settings import DEFAULT_BUNDLE
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -22,11 +22,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_client.config import parse_point
 from splitnet.atomic_write import write_atomically
 from splitnet.errors import ConfigError
 from splitnet.manifest import Accuracy
-from splitnet.operating_point import LOCAL, OperatingPoint
+from splitnet.operating_point import LOCAL, OperatingPoint, parse_point
 from training.evaluation.matches import THRESHOLDS, ClassMatches, Evaluated, Floats, Matches, matches_from_coco
 
 FORMAT_VERSION = 3  # 1: detections of all classes in one list; 2: other names

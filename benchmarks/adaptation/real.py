@@ -29,10 +29,10 @@ from benchmarks.adaptation.simulated_trace import simulated
 from benchmarks.harness.processes import Process, address_of, child_process, last_line, server_process
 from benchmarks.harness.run_trace import FrameRecord, link_beside, parse_run, read_run
 from benchmarks.harness.traces import Trace, part, read_trace
-from edge_client.config import parse_point
 from splitnet.errors import ConfigError, LinkError, SplitError
 from splitnet.image_file import images_in
 from splitnet.manifest import load_manifest
+from splitnet.operating_point import parse_point
 
 CLIENT_MODES = {"adaptive": "auto", "split": "split", "image": "image", "local": "local"}  # by names of policies
 WARM_UP_S = 3.0

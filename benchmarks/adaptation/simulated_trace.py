@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.adaptation.simulation import FrameLog, Outcome
 from benchmarks.harness.run_trace import FrameRecord
 from edge_client.adaptation.policy import Decision, FrameContext, Policy, PolicyState
-from edge_client.config import parse_point
-from splitnet.operating_point import LOCAL
+from splitnet.operating_point import LOCAL, parse_point
 
 OUTCOMES = {
     Outcome.MET: "answered",

@@ -17,9 +17,8 @@ from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.point_table import Choice, PointTable, build_table
 from edge_client.adaptation.policy import FixedPolicy, Policy
 from edge_client.adaptation.profile import DeviceProfile
-from edge_client.config import parse_point
 from splitnet.manifest import Manifest
-from splitnet.operating_point import LOCAL, Mode
+from splitnet.operating_point import LOCAL, Mode, parse_point
 
 ADAPTING = ("adaptive", "image", "see", "local", GREEDY_ORACLE, ORACLE)
 FIXED = "fixed"  # stands for every fixed point

@@ -13,9 +13,10 @@ import cv2
 import pytest
 
 from edge_client.__main__ import main
-from edge_client.config import ProfileConfig, RunConfig, parse_point, parse_schedule
+from edge_client.config import RunConfig
+from edge_client.profile_config import ProfileConfig
 from splitnet.errors import ConfigError
-from splitnet.operating_point import LOCAL, SKIP, Codec, OperatingPoint
+from splitnet.operating_point import Codec, OperatingPoint
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOWHERE = ["--server", "127.0.0.1:1"]
@@ -114,22 +115,6 @@ def test_several_servers_are_given_one_by_one(pictures, capsys):
 )
 def test_options_choose_the_point(given, point):
     assert RunConfig(server="h:1", source="0", **given).point(4, 5) == point
-
-
-@pytest.mark.parametrize("point", ["w4 q2", "w1 q0 zstd", "jpeg 30", "webp 0", "local", "skip"])
-def test_points_are_written_as_they_are_read(point):
-    assert str(parse_point(point)) == point
-
-
-@pytest.mark.parametrize("text", ["", "w4", "w0 q0", "q2 w4", "jpeg", "jpeg 101", "png 5", "w4 q2 brotli"])
-def test_what_is_no_point_is_refused(text):
-    with pytest.raises(ConfigError):
-        parse_point(text)
-
-
-def test_a_schedule_is_a_list_of_points():
-    points = (OperatingPoint(Codec.RANS, 4, 2), OperatingPoint(Codec.JPEG, 0, 30), LOCAL, SKIP)
-    assert parse_schedule("w4 q2, jpeg 30, local, skip") == points
 
 
 @pytest.mark.parametrize("wrong", [{"frames": 0}, {"seconds": 0.0}, {"threads": 0}, {"fps": -1.0}])

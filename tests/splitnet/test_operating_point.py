@@ -8,7 +8,7 @@ import pytest
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
 from splitnet.messages import Frame
-from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint
+from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint, parse_point, parse_points
 from splitnet.wire import frame_to_proto
 
 
@@ -69,3 +69,19 @@ def test_the_wire_refuses_what_does_not_travel(point):
 def test_no_payload_is_made_of_what_does_not_travel(point):
     with pytest.raises(ConfigError, match="codes no images"):
         compress_image(np.zeros((16, 16, 3), np.uint8), point.codec, 50)
+
+
+@pytest.mark.parametrize("point", ["w4 q2", "w1 q0 zstd", "jpeg 30", "webp 0", "local", "skip"])
+def test_points_are_written_as_they_are_read(point):
+    assert str(parse_point(point)) == point
+
+
+@pytest.mark.parametrize("text", ["", "w4", "w0 q0", "q2 w4", "jpeg", "jpeg 101", "png 5", "w4 q2 brotli"])
+def test_what_is_no_point_is_refused(text):
+    with pytest.raises(ConfigError):
+        parse_point(text)
+
+
+def test_a_schedule_is_a_list_of_points():
+    points = (OperatingPoint(Codec.RANS, 4, 2), OperatingPoint(Codec.JPEG, 0, 30), LOCAL, SKIP)
+    assert parse_points("w4 q2, jpeg 30, local, skip") == points

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +22,7 @@ from splitnet.nn.efficientdet.architecture import EfficientDetArchitecture
 from splitnet.nn.efficientdet.network import EfficientDet
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Codec, Mode, OperatingPoint
-from tests.end_to_end.test_end_to_end import serve, start  # noqa: F401
+from tests.support.commands import detected
 from tests.support.labelled_images import annotations, write_labelled
 from tests.support.named_weights import named_weights
 from tests.support.tiny_student import DECODER, ENCODER, FRONT, random_images
@@ -116,18 +114,9 @@ def test_server_and_device_find_the_same_in_a_image(bundle, monkeypatch):
     assert set(found.labels.tolist()) <= {0, 1, 2}
 
 
-def test_the_same_server_and_client_run_it(start, bundle, folder, tmp_path):  # noqa: F811
-    server, address = serve(start, bundle)
-    out = tmp_path / "out.jsonl"
-    options = ["--schedule", "w1 q0, w1 q5 zstd, jpeg 40", "--schedule-frames", "1", "--as-fast-as-possible"]
-    where = ["--server", address, "--bundle", str(bundle), "--source", str(folder / "images"), "--out", str(out)]
-    command = [sys.executable, "-m", "edge_client", "run", *where, *options]
-    client = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert client.returncode == 0, client.stderr
-    records = [json.loads(line) for line in out.read_text().splitlines()]
+def test_the_same_server_and_client_run_it(bundle, folder, tmp_path):
+    records = detected(bundle, folder / "images", tmp_path, "w1 q0, w1 q5 zstd, jpeg 40")
     assert {record["codec"] for record in records} == {"rans", "zstd", "jpeg"}
-    server.terminate()
-    assert server.wait(20) == 0
 
 
 @pytest.mark.skipif(not is_installed(), reason="needs ONNX Runtime")

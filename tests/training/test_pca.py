@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -21,7 +19,7 @@ from splitnet.nn.encoder.projection import ProjectionEncoder, ProjectionSpec
 from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.operating_point import Codec, OperatingPoint
-from tests.end_to_end.test_end_to_end import serve, start  # noqa: F401
+from tests.support.commands import detected
 from tests.support.labelled_images import annotations
 from tests.support.tiny_bundle import DECODER, ENCODER
 from tests.support.tiny_student import CLASSES, make_teacher, random_images
@@ -192,18 +190,9 @@ def test_numbers_that_cannot_be_are_refused(given, changes):
         PcaSettings(**(given | changes))
 
 
-def test_the_same_server_and_client_run_it(start, bundle, image_paths, tmp_path):  # noqa: F811
-    server, address = serve(start, bundle)
-    out = tmp_path / "out.jsonl"
-    options = ["--schedule", "w1 q0, w1 q1, w1 q1 zstd", "--schedule-frames", "1", "--as-fast-as-possible"]
-    where = ["--server", address, "--bundle", str(bundle), "--source", str(image_paths[0].parent), "--out", str(out)]
-    command = [sys.executable, "-m", "edge_client", "run", *where, *options]
-    client = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert client.returncode == 0, client.stderr
-    assert client.stderr == ""
-    records = [json.loads(line) for line in out.read_text().splitlines()]
+def test_the_same_server_and_client_run_it(bundle, image_paths, tmp_path, capsys):
+    records = detected(bundle, image_paths[0].parent, tmp_path, "w1 q0, w1 q1, w1 q1 zstd")
+    assert capsys.readouterr().err == ""
     # In whatever order: under load an answer may overtake another.
     assert sorted(record["frame_id"] for record in records) == list(range(1, len(image_paths) + 1))
     assert {(record["codec"], record["quality"]) for record in records} == {("rans", 0), ("rans", 1), ("zstd", 1)}
-    server.terminate()
-    assert server.wait(20) == 0

@@ -21,7 +21,7 @@ from splitnet.errors import ConfigError
 from splitnet.home import cache_folder
 from splitnet.manifest import load_manifest
 
-BATCH_SIZE, ROUNDS = 4, 3  # of a measurement that devices wait for
+QUICK = TuneConfig(batch_size=4, rounds=3, max_seconds=4.0, max_images=4)  # devices wait for it
 KEY_CHARS = 24
 
 logger = logging.getLogger(__name__)
@@ -64,8 +64,7 @@ class Tunings:
 
     def _measured(self, bundle: Path, path: Path) -> Tuning:
         start = time.monotonic()
-        threads, device = self._config.threads, self._device.type
-        tuning, facts = tune(TuneConfig(bundle, device=device, threads=threads, batch_size=BATCH_SIZE, rounds=ROUNDS))
+        tuning, facts = tune(replace(QUICK, bundle=bundle, device=self._device.type, threads=self._config.threads))
         found = {"tuning": in_words(tuning), "seconds": round(time.monotonic() - start, 1)}
         logger.info("tuned", extra={"bundle": facts["bundle_name"], **found})
         self._keep(path, tuning, facts)

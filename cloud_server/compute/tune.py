@@ -88,7 +88,7 @@ def tune(config: TuneConfig) -> tuple[Tuning, dict[str, Any]]:
         chosen = choose(measured, config)
         if device.type == "cpu" and not config.threads:
             counts = trial.vary_threads(chosen, thread_counts(usable_cores()))
-            measured += [one for one in counts if one.tuning != chosen.tuning]
+            measured += [one for one in counts if one.tuning.threads != chosen.tuning.threads]
             chosen = min(counts, key=lambda one: one.ms_per_frame)
     finally:
         torch.set_num_threads(threads)
@@ -139,9 +139,12 @@ class Trial:
     def _times_ms(self, models: Sequence[BundleModel]) -> list[float]:
         """Return how long each takes for a frame, in its fastest round."""
         best_s = [float("inf")] * len(models)
+        until = time.perf_counter() + self._config.max_seconds / 2  # ways, then numbers of threads
         for _ in range(self._config.rounds):
             for index, model in enumerate(models):
                 best_s[index] = min(best_s[index], _seconds(model, self._batch))
+            if time.perf_counter() > until:
+                break
         return [1000 * seconds / len(self._batch) for seconds in best_s]
 
     def _prepared(self, tunings: Sequence[Tuning]) -> list[BundleModel]:
@@ -188,7 +191,8 @@ def _ways(config: TuneConfig, device: torch.device) -> list[Tuning]:
     if device.type == "cuda":
         return cuda_ways()
     flags = CPU_FLAGS.read_text() if CPU_FLAGS.exists() else ""
-    return cpu_ways(config.threads or usable_cores(), is_installed(), has_bfloat16(flags))
+    # One thread, if any number will do: several wait for one another where the machine has other work.
+    return cpu_ways(config.threads or 1, is_installed(), has_bfloat16(flags))
 
 
 def _copied(bundle: ServerBundle) -> ServerBundle:

@@ -51,6 +51,7 @@ class TuneConfig:
     threads: int = option("CPU threads of a batch; 0 tries several numbers", default=0)
     batch_size: int = option("frames of a batch", default=8)
     rounds: int = option("how often each candidate has its turn", default=10)
+    max_seconds: float = option("end the rounds when they have taken so long, whatever their number", default=60.0)
     images: Path | None = option(
         "images to judge by, best those of your cameras; synthetic ones if not given", default=None, metavar="DIR"
     )
@@ -66,8 +67,8 @@ class TuneConfig:
         """Raise ConfigError if a setting is out of range."""
         if not (1 <= self.batch_size <= 1024 and 1 <= self.rounds <= 1000):
             raise ConfigError("--batch-size takes 1 to 1024, --rounds 1 to 1000")
-        if not (0 <= self.threads <= 1024 and 1 <= self.max_images <= 10_000):
-            raise ConfigError("--threads takes 0 to 1024, --max-images 1 to 10000")
+        if not (0 <= self.threads <= 1024 and 1 <= self.max_images <= 10_000 and 0 <= self.max_seconds <= 86_400):
+            raise ConfigError("--threads takes 0 to 1024, --max-images 1 to 10000, --max-seconds 0 to 86400")
         for name, value in (("max-error", self.max_error), ("min-fidelity", self.min_fidelity)):
             if not 0 <= value <= 1:
                 raise ConfigError(f"--{name} takes 0 to 1, not {value}")

@@ -33,6 +33,7 @@ SETTINGS_OUT_OF_RANGE = [
     ("min_fidelity", -0.1),
     ("max_images", 0),
     ("threads", -1),
+    ("max_seconds", -1.0),
 ]
 PLAIN, OTHER = Tuning(threads=2), Tuning(threads=2, channels_last=True)
 
@@ -99,6 +100,14 @@ def test_all_exact_candidates_find_the_same(tiny_bundle, keep_threads):
     assert all(one.fidelity == 1.0 and one.error < 1e-3 and one.ms_per_frame > 0 for one in measured)
     varied = trial.vary_threads(measured[1], [2, 1])
     assert [one.tuning for one in varied] == [Tuning(threads=count, channels_last=True) for count in (2, 1)]
+
+
+def test_one_round_is_enough_where_time_is_up(tiny_bundle, monkeypatch, keep_threads):
+    runs = []
+    monkeypatch.setattr(tune, "_seconds", lambda model, batch: runs.append(model.tuning) or 1.0)
+    trial = Trial(TuneConfig(bundle=tiny_bundle, batch_size=2, rounds=1000, max_seconds=0.0), CPU)
+    measured = trial.measure(cpu_ways(1, False, False))
+    assert runs == [one.tuning for one in measured] and [one.ms_per_frame for one in measured] == [500.0, 500.0]
 
 
 def test_what_cannot_run_here_is_left_out(tiny_bundle, monkeypatch, keep_threads):

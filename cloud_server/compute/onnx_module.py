@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -71,10 +73,21 @@ def exported(network: nn.Module, example: Tensor) -> bytes:
         names["dynamo"] = False  # the newer exporter needs a package more
     file: Any = io.BytesIO()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _one_thread():
             warnings.simplefilter("ignore")  # the tracer's, and that this exporter is the older one
             torch.onnx.export(network, (torch.cat((example, example)),), file, opset_version=OPSET, **names)
     except Exception as error:  # torch raises all kinds here
         raise ConfigError(f"this torch cannot write the network as ONNX ({error}): tune again without it") from error
     model: bytes = file.getvalue()
     return model
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: several wait for one another where the machine has other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

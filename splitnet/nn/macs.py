@@ -1,4 +1,8 @@
-"""Count parameters and multiply-accumulates."""
+"""Count parameters and multiply-accumulates.
+
+torch's own `FlopCounterMode` gives the same (a test holds the two together), but loads 75 MB of a compiler, which a
+device does not have to spare for a figure.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,14 @@ def count_macs(module: nn.Module, run: Callable[[], Any]) -> int:
     """
     total = 0
 
-    def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        per_element = layer.weight[0].numel() if isinstance(layer, nn.Conv2d) else 2
-        total += output.numel() * per_element
+        if isinstance(layer, nn.ConvTranspose2d):  # each element that goes in is spread by a kernel
+            total += inputs[0].numel() * layer.weight[0].numel()
+        else:
+            total += output.numel() * (layer.weight[0].numel() if isinstance(layer, nn.Conv2d) else 2)
 
-    counted = (nn.Conv2d, nn.BatchNorm2d)
+    counted = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
     hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, counted)]
     try:
         run()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
 from splitnet.home import ensure_home
 from splitnet.settings import add_command, add_commands, add_settings, read_settings
+from splitnet.streams import open_closed_streams, whole_output
 from training import changes, convert, detector, distill, evaluate, local, pca, recompress, split_points
 from training.command import Command
 from training.launch import is_launcher, launch
@@ -28,16 +28,18 @@ COMMANDS = tuple(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
-    options = _parser().parse_args(arguments)
-    options.words = sys.argv[1:] if arguments is None else arguments
-    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that train together, one talks
-    logging.basicConfig(level=logging.INFO if is_first else logging.WARNING, format="%(levelname)s %(message)s")
-    cv2.setNumThreads(1)
-    torch.set_num_threads(getattr(options, "threads", 1) or torch.get_num_threads())
+    open_closed_streams()
+    options: argparse.Namespace | None = None
+    hint = ""
     try:
         ensure_home()
+        with whole_output():
+            options = _parser().parse_args(arguments)
+        if options is None:  # the reader of the help has gone
+            return 0
+        options.words = sys.argv[1:] if arguments is None else arguments
+        hint = "; the same command goes on from the last checkpoint" if "run" in options else ""
+        _set_up(options)
         return options.command(options) or 0
     except (SplitError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
@@ -46,9 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"training: {missing_extra(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        hint = "; the same command goes on from the last checkpoint" if "run" in options else ""
         print(f"interrupted{hint}", file=sys.stderr)
         return 130
+
+
+def _set_up(options: argparse.Namespace) -> None:
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that train together, one talks
+    logging.basicConfig(level=logging.INFO if is_first else logging.WARNING, format="%(levelname)s %(message)s")
+    cv2.setNumThreads(1)
+    torch.set_num_threads(getattr(options, "threads", 1) or torch.get_num_threads())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +76,8 @@ def _run(options: argparse.Namespace) -> None:
         launch(settings.gpus, options.words)
     said = command.run(settings)
     if processes_of(os.environ).is_first:
-        print(said)
+        with whole_output():
+            print(said)
 
 
 if __name__ == "__main__":

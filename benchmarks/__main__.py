@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from benchmarks import document
 from benchmarks.accuracy import backends, failures, kinds, rate, split_points_verify
@@ -18,7 +19,7 @@ from benchmarks.serving import serve, soak
 from benchmarks.video import video
 from splitnet.atomic_write import write_json
 from splitnet.environment import environment
-from splitnet.errors import SplitError
+from splitnet.errors import ConfigError, SplitError
 from splitnet.extras import missing_extra
 from splitnet.home import ensure_home
 from splitnet.settings import add_commands
@@ -61,11 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace) -> None:
     benchmark: Benchmark = options.benchmark
+    if options.out is not None:
+        _check_writable(options.out)
     result = {"benchmark": benchmark.name, **benchmark.run(options), **environment()}
     print(as_text(result))
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.out, result)
+
+
+def _check_writable(out: Path) -> None:
+    """Make the folder of a result, and raise ConfigError now if it could not be written later."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be written ({error.strerror}); choose another folder") from error
 
 
 def _plot(options: argparse.Namespace) -> None:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from benchmarks.harness.processes import Process, ServerProcess, address_of, child_process
 from benchmarks.harness.run_trace import DETECTED, FrameRecord, link_beside, read_run
-from demo.client import POLL_S, ClientFiles, end_client
+from demo.client import POLL_S, ClientFiles, end_client, wait_for_frames
 from demo.ordeal import FREE_MBPS, Ordeal, Phase
 from splitnet.errors import LinkError, SplitError
 
 FPS = 10.0
 DELAY_MS = 5.0  # of the emulated link in each direction
-START_PATIENCE_S = 120.0  # until the client's first frame
 RELAY_PATIENCE_S = 30.0
 
 
@@ -73,7 +72,7 @@ def run_ordeal(server: ServerProcess, source: str, bundle: Path, ordeal: Ordeal,
         command = adapting_command(relay.address, source, bundle, ordeal, files)
         with child_process(command, stdout=subprocess.DEVNULL) as client:
             try:
-                _wait_for_frames(client, files.trace)
+                wait_for_frames(client, files.trace)
                 for phase in ordeal.phases:
                     _hold(phase, relay, client, server)
             except KeyboardInterrupt:
@@ -118,15 +117,6 @@ def _span(values: Sequence[int]) -> str:
     if not values:
         return "-"
     return str(values[0]) if len(set(values)) == 1 else f"{min(values)}-{max(values)}"
-
-
-def _wait_for_frames(client: Process, trace: Path) -> None:
-    """Wait until the client has told the fate of its first frame."""
-    until = time.monotonic() + START_PATIENCE_S
-    while not (trace.exists() and trace.stat().st_size):
-        if client.poll() is not None or time.monotonic() > until:
-            raise SplitError(f"the client did not start (exit code {client.poll()}); what it said stands above")
-        time.sleep(POLL_S)
 
 
 def _hold(phase: Phase, relay: Relay, client: Process, server: ServerProcess) -> None:

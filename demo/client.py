@@ -18,6 +18,7 @@ from splitnet.errors import LinkError, SourceError, SplitError
 from splitnet.operating_point import OperatingPoint
 
 POLL_S = 0.1
+START_PATIENCE_S = 120.0  # until the first frame
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,15 @@ def _finished(client: Process, server: ServerProcess) -> bool:
         end_client(client)
         return False
     return True
+
+
+def wait_for_frames(client: Process, trace: Path) -> None:
+    """Wait until the client has told the fate of its first frame. Raises SplitError if it does not."""
+    until = time.monotonic() + START_PATIENCE_S
+    while not (trace.exists() and trace.stat().st_size):
+        if client.poll() is not None or time.monotonic() > until:
+            raise SplitError(f"the client did not start (exit code {client.poll()}); what it said stands above")
+        time.sleep(POLL_S)
 
 
 def end_client(client: Process) -> None:

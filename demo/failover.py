@@ -13,9 +13,8 @@ import numpy as np
 
 from benchmarks.harness.cores import available_cores, on_cores
 from benchmarks.harness.images import Image, sample_images
-from benchmarks.harness.processes import Process, child_process, server_process
-from demo.client import POLL_S, end_client
-from splitnet.errors import SplitError
+from benchmarks.harness.processes import child_process, server_process
+from demo.client import end_client, wait_for_frames
 
 FPS = 8
 SOURCE_S = 20.0  # then it starts over
@@ -24,7 +23,6 @@ FRAME_SIZE = (480, 360)  # width, height
 SHARE = 0.8  # of a photograph's shorter side that is seen at once
 DEADLINE_MS = 250
 MAX_KBPS = 500  # so that features pay
-START_PATIENCE_S = 120.0
 BUSY = ["benchmarks.harness.cpu_load", "--processes", "1"]
 BUSY_PROCESSES = 6  # on the device's core, which makes it as slow as a small board's
 
@@ -64,7 +62,7 @@ def recorded(bundle: Path, folder: Path) -> Recording:
             for _ in range(BUSY_PROCESSES):
                 stack.enter_context(child_process(BUSY))
             client = stack.enter_context(child_process(client_command(server.address, bundle, source, files)))
-        _wait_for_frames(client, files.trace)
+        wait_for_frames(client, files.trace)
         begun = time.monotonic()
         time.sleep(WITH_SERVER_S)
         server.process.kill()
@@ -93,11 +91,3 @@ def client_command(server: str, bundle: Path, source: Path, recording: Recording
         ),
         *("--annotate", str(recording.clip), "--trace-out", str(recording.trace)),
     ]
-
-
-def _wait_for_frames(client: Process, trace: Path) -> None:
-    until = time.monotonic() + START_PATIENCE_S
-    while not (trace.exists() and trace.stat().st_size):
-        if client.poll() is not None or time.monotonic() > until:
-            raise SplitError(f"the client did not start (exit code {client.poll()}); what it said stands above")
-        time.sleep(POLL_S)

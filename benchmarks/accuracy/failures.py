@@ -64,7 +64,6 @@ def run(options: Namespace) -> dict[str, object]:
         (side, way): missed(scene, find(scene.image)) for side, scene in scenes.items() for way, find in finders.items()
     }
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         for side in SHOWN_SIDES:
             panels = [drawn(scenes[side], gone[side, way], way) for way in finders]
             options.out.with_name(f"{options.out.stem}-{side}.jpg").write_bytes(compressed(np.hstack(panels)))

@@ -84,7 +84,6 @@ def run(options: Namespace) -> dict[str, object]:
         options = Namespace(**{**vars(options), **QUICK})
     if options.out is not None:
         require_matplotlib()
-        options.out.parent.mkdir(parents=True, exist_ok=True)
     paths = [DATA / "traces"] if options.traces is None else options.traces
     links = chosen_links(paths, options.start, options.seconds, options.synthetic)
     line = _line(options, links)

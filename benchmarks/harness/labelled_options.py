@@ -18,14 +18,10 @@ def add_labelled(parser: ArgumentParser) -> None:
 
 
 def check_drawn(options: Namespace, *counts: str) -> None:
-    """Raise ConfigError if an option that counts is below 1, or if what --out asks for cannot be drawn or written."""
+    """Raise ConfigError if an option that counts is below 1, or if what --out asks for cannot be drawn."""
     for name in counts:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} must be at least 1, not {value}")
     if options.out is not None:
         require_matplotlib()
-        try:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--out {options.out}: {error}") from error

@@ -58,7 +58,6 @@ def run(options: Namespace) -> dict[str, object]:
         result = _measured(bench_from(options, cores), options, loads, _saying(bar))
         bar.update()
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         draw_serve(options.out, result)
     return result
 

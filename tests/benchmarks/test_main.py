@@ -4,6 +4,7 @@ import cv2
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.costs import codec
 from benchmarks.harness.benchmark import milliseconds_p50
 from benchmarks.harness.report import as_text, table
 
@@ -45,6 +46,14 @@ def test_a_bundle_without_images_is_an_error_on_one_line(tmp_path, tiny_bundle, 
     first, second = capsys.readouterr().err.splitlines()
     assert "give both" in first
     assert "holds no images" in second
+
+
+def test_a_result_that_could_not_be_written_is_refused_before_anything_is_measured(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(codec, "_synthetic", lambda *_: pytest.fail("measured"))
+    assert main(["codec", "--out", str(tmp_path / "file" / "codec.json")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"benchmarks codec: --out {tmp_path}/file/codec.json cannot be written")
 
 
 def test_help_names_every_benchmark(capsys):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_client.adaptation.controller import BYTE_PRICE_AP
 from edge_client.encoding.backends import AUTO, BACKENDS
 from edge_client.transport.servers import server_list
 from splitnet.errors import ConfigError
@@ -81,6 +82,11 @@ class RunConfig:
     max_kbps: float = option(
         "what the uplink may carry, in 1000 bits a second; 0: no limit", default=0.0, group=_CHOICE
     )
+    byte_price_ap: float = option(
+        "accuracy (AP) that a doubling of a frame's bytes must gain; 0: bytes cost nothing",
+        default=BYTE_PRICE_AP,
+        group=_CHOICE,
+    )
     codec: str | None = option(
         "rans if not given, or jpeg in image mode",
         default=None,
@@ -145,7 +151,14 @@ class RunConfig:
             raise ConfigError(f"--device-id is printable text of at most {MAX_DEVICE_ID_CHARS} characters")
         if self.threads < 1 or not 0 < self.fps < math.inf or self.schedule_frames < 1:
             raise ConfigError("--threads, --fps and --schedule-frames must be positive")
-        limits = self.deadline_ms, self.min_fps, self.max_kbps, self.max_frames, self.camera_patience_s
+        limits = (
+            self.deadline_ms,
+            self.min_fps,
+            self.max_kbps,
+            self.max_frames,
+            self.camera_patience_s,
+            self.byte_price_ap,
+        )
         if not all(0 <= limit < math.inf for limit in limits):
             raise ConfigError("--deadline-ms, --min-fps and all other times, rates and numbers cannot be negative")
         if not (0 <= self.min_score <= 1 and 0 <= self.view_port < 65536):

@@ -72,7 +72,7 @@ def make_policy(
 
 def limits_of(config: RunConfig, has_local: bool = False) -> ControlSettings:
     """Return what the user asks of the choice."""
-    return ControlSettings(config.deadline_ms, config.min_fps, config.max_kbps, has_local)
+    return ControlSettings(config.deadline_ms, config.min_fps, config.max_kbps, has_local, config.byte_price_ap)
 
 
 def _fixed_points(config: RunConfig) -> tuple[OperatingPoint, ...]:

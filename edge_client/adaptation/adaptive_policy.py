@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from edge_client.adaptation.load import CpuSample
 
 
+MAX_EXPECTED = 64  # frames remembered, should answers never come
+
+
 class AdaptivePolicy(Policy):
     """Chooses each frame's operating point from what became of the frames before it. Thread-safe."""
 
@@ -36,6 +40,7 @@ class AdaptivePolicy(Policy):
         self._sizes: defaultdict[str, RecentValues]  # by codec, over the table's median: this camera's own
         self._sizes = defaultdict(lambda: RecentValues(enough=1))
         self._server_ms = RecentValues(rises=True)
+        self._expected: dict[int, tuple[float, Decision]] = {}  # by frame id: capture time, and what was predicted
 
     @property
     def works_offline(self) -> bool:
@@ -46,7 +51,23 @@ class AdaptivePolicy(Policy):
         """Return the decision for the frame that is encoded next."""
         with self._lock:
             self._pace.add(context.frame_id, context.capture_time)
-            return self._controller.choose(now, context, self._system_state(now))
+            decision = self._controller.choose(now, context, self._system_state(now))
+            if decision.deviation_ms:
+                self._expect(context, decision)
+            return decision
+
+    def _expect(self, context: FrameContext, decision: Decision) -> None:
+        if len(self._expected) == MAX_EXPECTED:
+            del self._expected[next(iter(self._expected))]
+        self._expected[context.frame_id] = context.capture_time, decision
+
+    def _compare(self, now: float, frame_id: int) -> None:
+        """Learn how far a frame came behind its prediction. now: infinity if it never came."""
+        capture_time, decision = self._expected.pop(frame_id, (0.0, None))
+        if decision is not None and decision.predicted is not None:
+            behind_ms = (now - capture_time) * 1000 - decision.predicted.total_ms
+            errors = self._controller.errors if decision.point.is_sent else self._controller.local_errors
+            errors.add(behind_ms / decision.deviation_ms)
 
     def encoded(self, now: float, frame_id: int, point: OperatingPoint, encode_ms: float, payload_bytes: int) -> None:
         """Learn what encoding has cost."""
@@ -72,11 +93,13 @@ class AdaptivePolicy(Policy):
         with self._lock:
             self._link.forget(now, frame_id)
             self._server_ms.add(timing.total_ms)
+            self._compare(now, frame_id)
 
     def failed(self, now: float, frame_id: int) -> None:
         """Learn that a frame was refused, or lost."""
         with self._lock:
             self._link.forget(now, frame_id)
+            self._compare(math.inf, frame_id)
 
     def link_up(self, now: float) -> None:
         """Learn that a session is open: its link may be another one."""
@@ -93,6 +116,7 @@ class AdaptivePolicy(Policy):
         if self._table.local_ms:
             with self._lock:
                 self._load.measured(now, work_kind(LOCAL), duration_ms / self._table.local_ms)
+                self._compare(now, frame_id)
 
     def sampled(self, now: float, sample: CpuSample) -> None:
         """Learn how busy the device is."""

@@ -1,25 +1,36 @@
 """The table controller: from what is known at one moment, the operating point for the next frame.
 
-Of the rows whose cautious total meets the deadline, it takes the one with the most accuracy per frame of the source.
-It steps down at once. It steps up after a dwell, if the gain is worth it, and to no more than GROWTH times the bytes
-that the link has carried within the last second. After a pause, a link delivers in bursts and looks rich. Pure; of its
-past it knows only its last choice.
+It takes the point with the highest expected accuracy: accuracy times the chance to be in time, times the share of the
+source's frames that it keeps up with, less the price of its bytes. The device's own detector, where it is free, is one
+of the points. Pure; of its past it knows its last choice and the errors of its predictions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edge_client.adaptation.point_table import PointCosts, PointTable, work_kind
-from edge_client.adaptation.policy import Decision, FrameContext, LatencyBreakdown
-from edge_client.adaptation.prediction import NOMINAL, Prediction, Spread, SystemState, predict
-from splitnet.errors import ConfigError
-from splitnet.operating_point import LOCAL, SKIP
+import numpy as np
+from numpy.typing import NDArray
 
-DWELL_S = 0.3  # between a step down and the next step up
-UP_MARGIN = 0.02  # of the accuracy: less is not worth a change
-GROWTH = 2.0  # times the bytes carried within the last second
+from edge_client.adaptation.point_table import PointTable, work_kind
+from edge_client.adaptation.policy import Decision, FrameContext, LatencyBreakdown
+from edge_client.adaptation.prediction import (
+    LEAST_DEVIATION_MS,
+    NOMINAL,
+    NORMAL_P90,
+    Figures,
+    Predictions,
+    Predictor,
+    SystemState,
+)
+from edge_client.adaptation.prediction_errors import PredictionErrors
+from splitnet.errors import ConfigError
+from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
+
+BYTE_PRICE_AP = 0.4  # that twice the bytes must gain: half an AP is not worth ten times as many, 1.4 AP are
+CHEAP_BYTES = 500.0  # about what a message costs anyway: the price counts doublings from here on
+MARGIN_AP = 0.1  # less is not worth a change
+LEAST_CHANCE = 0.15  # to be in time; a frame that has less is not sent for its own sake
 SILENT_MS = 200.0  # an ack overdue by more: the link counts as dead
 UNATTAINABLE = "no operating point meets the deadline, whatever the link"
 
@@ -32,11 +43,19 @@ class ControlSettings:
     min_fps: float = 0.0  # frames a second that encoding must keep up with
     max_kbps: float = 0.0  # of the uplink, in 1000 bits a second
     has_local: bool = False  # the device holds the detector's weights
+    byte_price_ap: float = BYTE_PRICE_AP  # AP that a doubling of a frame's bytes must gain
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a limit is negative."""
         if not all(limit >= 0 for limit in (self.deadline_ms, self.min_fps, self.max_kbps)):
             raise ConfigError("the deadline, --min-fps and --max-kbps cannot be negative; leave them out for no limit")
+        if not self.byte_price_ap >= 0:
+            raise ConfigError("--byte-price-ap cannot be negative; 0 lets bytes cost nothing")
+
+    def price_ap(self, wire_bytes: Figures) -> Figures:
+        """Return what frames of these sizes, messages included, must gain in AP."""
+        doublings: Figures = np.log2(1 + wire_bytes / CHEAP_BYTES)
+        return self.byte_price_ap * doublings
 
 
 class Controller:
@@ -45,8 +64,12 @@ class Controller:
     def __init__(self, table: PointTable, settings: ControlSettings) -> None:
         self._table = table
         self._settings = settings
-        self._current: PointCosts | None = None
-        self._stepped_down = float("-inf")
+        self._predictor = Predictor(table.rows)
+        self._ap = np.array([row.ap for row in table.rows])
+        self._bytes_p50 = np.array([row.bytes_p50 for row in table.rows])
+        self._current: int | None = None  # row of the last choice
+        self.errors = PredictionErrors()  # of frames that were sent
+        self.local_errors = PredictionErrors()  # of the device's own detector
 
     def choose(self, now: float, context: FrameContext, state: SystemState) -> Decision:
         """Return the decision for a frame, with its reason and the expected latency."""
@@ -57,91 +80,68 @@ class Controller:
         if not self._table.rows:
             return replace(local, reason="only mode") if local else Decision(SKIP, "the detector is busy")
         budget_ms = context.deadline_ms or float("inf")
-        allowed = self._within_limits(predict(self._table.rows, wait_ms, budget_ms, state), state)
-        fitting = [p for p in allowed if p.cautious_ms <= budget_ms]
-        best = max(fitting, key=lambda p: (p.score, -p.cautious_ms), default=None)
-        if local is not None and self._local_is_better(local, best, budget_ms, state):
-            return replace(local, reason="the device is faster than the link")
-        if best is None:
-            return self._late(allowed, budget_ms)
+        predictions = self._predictor.predict(wait_ms, state)
+        allowed = self._within_limits(predictions, state)
         if state.link.capacity_bps is None:
-            return self._taken(
-                min(fitting, key=lambda p: p.wire_bytes * p.encode_ms), "start"
-            )  # soon here, and telling
-        current = next((p for p in fitting if p.row is self._current), None)
-        return self._settled(now, best, _step_towards(best, current, fitting, state.link.carried_bytes), current)
+            soonest = allowed[np.argmin((predictions.wire_bytes * predictions.encode_ms)[allowed])]  # and telling
+            return self._taken(int(soonest), "start", predictions)
+        chances = self.errors.chances((budget_ms - predictions.total_ms) / predictions.deviation_ms)
+        scores = self._scores(predictions, chances, state)
+        best = int(allowed[np.argmax(scores[allowed])])
+        if local is not None and self._local_score(local, budget_ms) > scores[best]:
+            return replace(local, reason="the device's own detector is worth more")
+        if chances[best] < LEAST_CHANCE:
+            return self._late(allowed, budget_ms, predictions)
+        current = self._current
+        if current is not None and current in allowed and scores[best] < scores[current] + MARGIN_AP:
+            return self._taken(current, "steady", predictions)
+        return self._taken(best, "start" if current is None else "better", predictions)
+
+    def _scores(self, predictions: Predictions, chances: Figures, state: SystemState) -> Figures:
+        """Return the expected accuracy of each row for a frame of the source, less the price of its bytes."""
+        worth: Figures = self._ap * predictions.frame_share(state.frame_interval_ms) * chances
+        return worth - self._settings.price_ap(predictions.wire_bytes)
 
     def _local(self, wait_ms: float, context: FrameContext, state: SystemState) -> Decision | None:
         """Return the decision to detect on the device, if it can and is free to."""
         local_ms = self._table.local_ms
         if local_ms is None or not self._settings.has_local or context.local_pending:
             return None
-        return Decision(LOCAL, "link silent", LatencyBreakdown(wait_ms, local_ms * _local_load(state).expected))
+        load = state.encode_load.get(work_kind(LOCAL), NOMINAL)
+        deviation_ms = max(LEAST_DEVIATION_MS, local_ms * (load.p90 - load.expected) / NORMAL_P90)
+        predicted = LatencyBreakdown(wait_ms, local_ms * load.expected)
+        return Decision(LOCAL, "link silent", predicted, deviation_ms)
 
-    def _local_is_better(self, local: Decision, best: Prediction | None, budget_ms: float, state: SystemState) -> bool:
+    def _local_score(self, local: Decision, budget_ms: float) -> float:
+        """Return its expected accuracy for this frame. Others can be sent meanwhile, so its pace does not matter."""
         assert local.predicted is not None
-        load, local_ms = _local_load(state), local.predicted.encode_ms
-        if local.predicted.wait_ms + local_ms * load.p90 / load.expected > budget_ms:
-            return False
-        if best is None:
-            return True
-        if state.link.capacity_bps is None:
-            return False  # ask the link first
-        share = min(1.0, (state.frame_interval_ms or local_ms) / local_ms)
-        return (self._table.local_ap or 0.0) * share > best.score
+        chance = self.local_errors.chance((budget_ms - local.predicted.total_ms) / local.deviation_ms)
+        return -np.inf if chance < LEAST_CHANCE else (self._table.local_ap or 0.0) * chance
 
-    def _within_limits(self, predictions: Sequence[Prediction], state: SystemState) -> Sequence[Prediction]:
-        """Return what the user's limits allow; if that is nothing, what comes closest to it."""
-        if not (self._settings.min_fps or self._settings.max_kbps):
-            return predictions
-        most_ms = 1000 / self._settings.min_fps if self._settings.min_fps else float("inf")
-        most_bytes = float("inf")
-        if self._settings.max_kbps and state.frame_interval_ms is not None:
-            most_bytes = self._settings.max_kbps * state.frame_interval_ms / 8
-        allowed = [p for p in predictions if p.encode_ms <= most_ms and p.row.bytes_p50 <= most_bytes]
-        return allowed or [min(predictions, key=lambda p: p.encode_ms / most_ms + p.row.bytes_p50 / most_bytes)]
+    def _within_limits(self, predictions: Predictions, state: SystemState) -> NDArray[np.intp]:
+        """Return the rows that the user's limits allow; if that is none, the one that comes closest to them."""
+        limits = self._settings
+        most_ms = 1000 / limits.min_fps if limits.min_fps else np.inf
+        most_bytes = np.inf
+        if limits.max_kbps and state.frame_interval_ms is not None:
+            most_bytes = limits.max_kbps * state.frame_interval_ms / 8
+        allowed = np.flatnonzero((predictions.encode_ms <= most_ms) & (self._bytes_p50 <= most_bytes))
+        excess = predictions.encode_ms / most_ms + self._bytes_p50 / most_bytes
+        return allowed if len(allowed) else np.array([np.argmin(excess)])
 
-    def _settled(self, now: float, best: Prediction, step: Prediction, current: Prediction | None) -> Decision:
-        """Return the step, unless the best is hardly better, or it is a step up too soon after one down."""
-        if self._current is None:
-            return self._taken(step, "start")
-        if current is None:
-            self._stepped_down = now
-            return self._taken(step, "down")
-        too_soon = step.wire_bytes > current.wire_bytes and now - self._stepped_down < DWELL_S
-        too_little = best.score < (1 + UP_MARGIN) * current.score
-        return self._taken(current, "steady") if too_soon or too_little else self._taken(step, "better")
+    def _taken(self, row: int, reason: str, predictions: Predictions) -> Decision:
+        self._current = row
+        return Decision(self._point(row), reason, predictions.breakdown(row), float(predictions.deviation_ms[row]))
 
-    def _taken(self, chosen: Prediction, reason: str) -> Decision:
-        self._current = chosen.row
-        return Decision(chosen.row.point, reason, chosen.breakdown)
-
-    def _late(self, predictions: Sequence[Prediction], budget_ms: float) -> Decision:
+    def _late(self, allowed: NDArray[np.intp], budget_ms: float, predictions: Predictions) -> Decision:
         """Return the quickest, or SKIP if this frame's age or the queue is to blame: the next one will be better."""
-        quickest = min(predictions, key=lambda p: p.total_ms)
-        self._current = quickest.row
-        if quickest.total_ms <= budget_ms:
-            return Decision(quickest.row.point, "tight", quickest.breakdown)
-        if quickest.fresh_ms <= budget_ms:
-            return Decision(SKIP, "the next frame can be in time", quickest.breakdown)
-        attainable = min(p.fresh_ms - p.own_ms for p in predictions) <= budget_ms
-        return Decision(quickest.row.point, "the link is too slow" if attainable else UNATTAINABLE, quickest.breakdown)
+        row = int(allowed[np.argmin(predictions.total_ms[allowed])])
+        if predictions.total_ms[row] <= budget_ms:
+            return self._taken(row, "tight", predictions)
+        if predictions.fresh_ms[row] <= budget_ms:
+            return Decision(SKIP, "the next frame can be in time", predictions.breakdown(row))
+        attainable = np.min((predictions.fresh_ms - predictions.own_ms)[allowed]) <= budget_ms
+        return self._taken(row, "the link is too slow" if attainable else UNATTAINABLE, predictions)
 
-
-def _step_towards(
-    best: Prediction, current: Prediction | None, fitting: Sequence[Prediction], carried_bytes: float
-) -> Prediction:
-    """Return the best, or a step towards it if that is too far from what the link has been seen to carry.
-
-    A step always leads further than the current row. Else a camera with small frames would stay there for ever.
-    """
-    reached = max(carried_bytes, 0.0 if current is None else current.wire_bytes)
-    if best.wire_bytes <= max(GROWTH * carried_bytes, reached):
-        return best
-    further = sorted((p for p in fitting if p.wire_bytes > reached), key=lambda p: p.wire_bytes)
-    within = [p for p in further if p.wire_bytes <= GROWTH * carried_bytes]
-    return within[-1] if within else further[0]
-
-
-def _local_load(state: SystemState) -> Spread:
-    return state.encode_load.get(work_kind(LOCAL), NOMINAL)
+    def _point(self, row: int) -> OperatingPoint:
+        return self._table.rows[row].point

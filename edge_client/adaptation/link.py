@@ -10,7 +10,6 @@ at once, before any ack.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from edge_client.adaptation.capacity import MAX_BPS, Capacity
@@ -21,7 +20,6 @@ MESSAGE_OVERHEAD_BYTES = 100  # of Protobuf, gRPC, HTTP/2, TCP and IP around a p
 RESOLUTION_S = 0.002  # transmission times below this, or within the jitter, say only "at least"
 MAX_JITTER_S = 0.5  # two clocks that differ by more over the time between two acks: one of them has jumped
 OVERDUE = 1.5  # times the expected transmission
-CARRIED_S = 1.0  # a size that the link has carried counts for this long
 MAX_UNDER_WAY = 64  # frames remembered, should acks never come
 
 
@@ -36,7 +34,6 @@ class LinkEstimate:
     rtt_ms: float | None = None  # smoothed latency of acks, transmission included
     in_flight_bytes: int = 0  # not acknowledged
     queued_bytes: float = 0.0  # of these, presumably not yet taken by the link
-    carried_bytes: int = 0  # the largest frame acknowledged within the last second
     overusing: bool = False  # frames come later and later, or one is overdue
     app_limited: bool = True  # the capacity is at least this: the last frame did not fill the link
     silent_ms: float = 0.0  # how long the next ack is overdue and nothing else was heard
@@ -64,7 +61,6 @@ class LinkEstimator:
         self._capacity = Capacity()
         self._round_trip = RoundTrip()
         self._last: _Delivery | None = None
-        self._carried: deque[tuple[float, int]] = deque(maxlen=MAX_UNDER_WAY)  # time, wire bytes
         self._heard = now
         self._app_limited = True
         self._late_in_a_row = 0
@@ -87,7 +83,6 @@ class LinkEstimator:
         if not wire_bytes:
             return
         self._heard = max(self._heard, now)
-        self._carried.append((now, wire_bytes))
         if ack.frame_id == oldest and now > sent:
             self._learn(now, sent, wire_bytes, ack.server_receive_time_us / 1e6)
 
@@ -139,7 +134,6 @@ class LinkEstimator:
             rtt_ms=self._round_trip.smoothed_ms,
             in_flight_bytes=in_flight_bytes,
             queued_bytes=self._queued(now, in_flight_bytes, capacity_bps),
-            carried_bytes=max((size for time, size in self._carried if time >= now - CARRIED_S), default=0),
             overusing=overdue or self._late_in_a_row >= 2,
             app_limited=self._app_limited and not overdue,
             silent_ms=self._silent_ms(now, mean_bps),

@@ -51,6 +51,7 @@ class Decision:
     point: OperatingPoint
     reason: str = "fixed"
     predicted: LatencyBreakdown | None = None
+    deviation_ms: float = 0.0  # the standard deviation of the predicted total
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,26 @@
-"""Predictions of a frame at each operating point, from what is known at one moment. Pure."""
+"""Predictions of a frame at every operating point of a table at once, from what is known at one moment. Pure."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES, LinkEstimate
 from edge_client.adaptation.point_table import PointCosts
 from edge_client.adaptation.policy import MAX_IN_FLIGHT, LatencyBreakdown
 
-CAUTION = 1.25  # times the deviation that nine of ten frames stay below: room for what is not foreseen
+NORMAL_P90 = 1.2816  # the p90 of a normal distribution, in standard deviations
+LEAST_DEVIATION_MS = 1.0
+
+Figures = NDArray[np.float64]  # (rows of the table,)
 
 
 class Spread(NamedTuple):
-    """A figure that varies: what to expect, and what nine of ten stay below."""
+    """A figure that varies: the expected value, and the p90."""
 
     expected: float = 1.0
     p90: float = 1.0
@@ -27,7 +32,7 @@ UNKNOWN_SERVER_MS = Spread(15.0, 25.0)  # until the first answer
 
 @dataclass(frozen=True)
 class SystemState:
-    """All that a decision rests on. Kinds of work are those of `table.work_kind`."""
+    """All that a decision rests on. Kinds of work are those of `point_table.work_kind`."""
 
     link: LinkEstimate = field(default_factory=LinkEstimate)
     encode_load: Mapping[str, Spread] = field(default_factory=dict)  # time over nominal time, by kind of work
@@ -36,73 +41,83 @@ class SystemState:
     frame_interval_ms: float | None = None  # of the source
 
 
-class Prediction(NamedTuple):
-    """The prediction for one row. Times in milliseconds. (A tuple: there is one for each row and frame.)"""
+@dataclass(frozen=True)
+class Predictions:
+    """What is expected of a frame at each row of the table. Times in milliseconds."""
 
-    row: PointCosts
-    wire_bytes: float  # usual for this camera, with the message around the payload
+    wire_bytes: Figures  # usual for this camera, with the message around the payload
+    encode_ms: Figures
+    queue_ms: Figures  # what frames sent before still take of the link
+    own_ms: Figures  # what this one takes of it
+    fresh_ms: Figures  # the total of a frame captured just now, with nothing in its way
+    total_ms: Figures
+    deviation_ms: Figures  # the standard deviation of the total
     wait_ms: float
-    encode_ms: float
-    queue_ms: float  # what frames sent before still take of the link
-    own_ms: float  # what this one takes
     propagate_ms: float
     server_ms: float
-    cautious_ms: float  # the total that is rarely exceeded
-    score: float  # accuracy per frame of the source
 
-    @property
-    def fresh_ms(self) -> float:
-        """The expected total of a frame captured just now, with nothing in its way."""
-        return self.encode_ms + self.own_ms + self.propagate_ms + self.server_ms
-
-    @property
-    def total_ms(self) -> float:
-        """The expected total."""
-        return self.wait_ms + self.queue_ms + self.fresh_ms
-
-    @property
-    def breakdown(self) -> LatencyBreakdown:
-        """Where that time is expected to go."""
-        transmit_ms = self.queue_ms + self.own_ms
-        return LatencyBreakdown(self.wait_ms, self.encode_ms, transmit_ms, self.propagate_ms, self.server_ms)
-
-
-def predict(rows: Sequence[PointCosts], wait_ms: float, budget_ms: float, state: SystemState) -> list[Prediction]:
-    """Return the prediction for a frame that is wait_ms old, for each row.
-
-    Encoding, size, link and server vary independently, so their p90s do not coincide: the cautious total adds the root
-    of the sum of their squares to the expected one. A frame that takes longer delays the next one: what budget_ms, the
-    time from capture to deadline, does not leave for this counts against the pace.
-    """
-    link, server, interval_ms = state.link, state.server_ms, state.frame_interval_ms
-    byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0
-    queued_ms, propagate_ms = link.queued_bytes * byte_ms, link.rtt_min_ms or 0.0
-    server_ms = server.expected
-    back_ms = propagate_ms + server_ms
-    common_square = link.late_ms**2 + (server.p90 - server_ms) ** 2
-    # This loop is most of what a decision costs: no calls in it that a comparison can do.
-    predictions = []
-    for row in rows:
-        load, size = state.encode_load.get(row.kind, NOMINAL), state.size_load.get(row.codec)
-        usual_bytes = row.bytes_p50 * size.expected if size else row.bytes_p50
-        most_bytes = row.bytes_p50 * size.p90 if size else row.bytes_p90
-        encode_ms = row.encode_ms * load.expected
-        queue_ms = queued_ms - encode_ms if queued_ms > encode_ms else 0.0  # it goes on draining
-        wire_bytes = usual_bytes + MESSAGE_OVERHEAD_BYTES
-        own_ms = wire_bytes * byte_ms
-        encode_deviation_ms = row.encode_ms * load.p90 - encode_ms
-        own_deviation_ms = (most_bytes - usual_bytes) * byte_ms
-        deviation_ms = CAUTION * math.sqrt(encode_deviation_ms**2 + own_deviation_ms**2 + common_square)
-        alone_ms = encode_ms + own_ms + back_ms
-        cautious_ms = wait_ms + queue_ms + alone_ms + deviation_ms
-        cycle_ms = max(encode_ms, own_ms, alone_ms / MAX_IN_FLIGHT)
-        if cautious_ms + deviation_ms > budget_ms:
-            cycle_ms += min(deviation_ms, cautious_ms + deviation_ms - budget_ms)
-        share = 1.0 if interval_ms is None or cycle_ms <= interval_ms else interval_ms / cycle_ms
-        score = row.ap * share
-        predictions.append(
-            Prediction(
-                row, wire_bytes, wait_ms, encode_ms, queue_ms, own_ms, propagate_ms, server_ms, cautious_ms, score
-            )
+    def breakdown(self, row: int) -> LatencyBreakdown:
+        """Return where the time is expected to go at one row."""
+        transmit_ms = float(self.queue_ms[row] + self.own_ms[row])
+        return LatencyBreakdown(
+            self.wait_ms, float(self.encode_ms[row]), transmit_ms, self.propagate_ms, self.server_ms
         )
-    return predictions
+
+    def frame_share(self, interval_ms: float | None) -> Figures:
+        """Return the share of the source's frames that each row keeps up with, where encoder and link take turns."""
+        cycle_ms = np.maximum(np.maximum(self.encode_ms, self.own_ms), self.fresh_ms / MAX_IN_FLIGHT)
+        return np.minimum(1.0, (interval_ms or np.inf) / cycle_ms)
+
+
+class Predictor:
+    """Predicts for the rows of one table. With arrays: a decision is made for every frame, on a slow processor."""
+
+    def __init__(self, rows: Sequence[PointCosts]) -> None:
+        self._kinds, self._kind_of = _numbered([row.kind for row in rows])
+        self._codecs, self._codec_of = _numbered([row.codec for row in rows])
+        self._encode_ms = np.array([row.encode_ms for row in rows])
+        self._bytes_p50 = np.array([row.bytes_p50 for row in rows])
+        self._table_p90 = np.array([row.bytes_p90 / row.bytes_p50 for row in rows])
+
+    def predict(self, wait_ms: float, state: SystemState) -> Predictions:
+        """Return the predictions for a frame that is wait_ms old.
+
+        Encoding, size, link and server vary independently, so the variance of the total is the sum of theirs.
+        """
+        link, server = state.link, state.server_ms
+        byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0
+        load = np.array([state.encode_load.get(kind, NOMINAL) for kind in self._kinds])[self._kind_of]
+        size, size_p90 = self._sizes(state)
+        propagate_ms, usual_bytes = link.rtt_min_ms or 0.0, self._bytes_p50 * size
+        encode_ms, wire_bytes = self._encode_ms * load[:, 0], usual_bytes + MESSAGE_OVERHEAD_BYTES
+        own_ms = wire_bytes * byte_ms
+        queue_ms = np.maximum(0.0, link.queued_bytes * byte_ms - encode_ms)  # it goes on draining meanwhile
+        square = (
+            (self._encode_ms * load[:, 1] - encode_ms) ** 2
+            + ((size_p90 - size) * self._bytes_p50 * byte_ms) ** 2
+            + (link.late_ms**2 + (server.p90 - server.expected) ** 2)
+        )
+        fresh_ms = encode_ms + own_ms + (propagate_ms + server.expected)
+        return Predictions(
+            wire_bytes=wire_bytes,
+            encode_ms=encode_ms,
+            queue_ms=queue_ms,
+            own_ms=own_ms,
+            fresh_ms=fresh_ms,
+            total_ms=wait_ms + queue_ms + fresh_ms,
+            deviation_ms=np.maximum(LEAST_DEVIATION_MS, np.sqrt(square) / NORMAL_P90),
+            wait_ms=wait_ms,
+            propagate_ms=propagate_ms,
+            server_ms=server.expected,
+        )
+
+    def _sizes(self, state: SystemState) -> tuple[Figures, Figures]:
+        """Return the usual size and the p90 of each row, over the table's median."""
+        known = np.array([state.size_load.get(codec, (1.0, np.nan)) for codec in self._codecs])[self._codec_of]
+        return known[:, 0], np.where(np.isnan(known[:, 1]), self._table_p90, known[:, 1])
+
+
+def _numbered(names: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+    """Return the different names, and for each name its place among them."""
+    different = list(dict.fromkeys(names))
+    return different, np.array([different.index(name) for name in names], np.intp)

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
 from edge_client.adaptation.point_table import PointCosts, PointTable
@@ -112,8 +114,15 @@ def mode_scores(tables: Mapping[Mode, PointTable], conditions: RunConditions) ->
             allowed = [row for row in table.rows if mode in conditions.server_ms and conditions.allow(row)]
             candidates = [_remote(row, conditions.server_ms[mode], conditions) for row in allowed]
         if candidates:
-            found.append(max(candidates, key=lambda score: (score.effective_ap, -score.total_ms)))
-    return sorted(found, key=lambda score: (-score.effective_ap, score.total_ms))
+            found.append(max(candidates, key=lambda score: (_worth_ap(score, conditions), -score.total_ms)))
+    return sorted(found, key=lambda score: (-_worth_ap(score, conditions), score.total_ms))
+
+
+def _worth_ap(score: ModeScore, conditions: RunConditions) -> float:
+    """Return the accuracy over all frames, less the price of the bytes, as the controller counts it."""
+    wire_bytes = 1000 * score.kilobytes + MESSAGE_OVERHEAD_BYTES if score.point.is_sent else 0.0
+    price_ap = float(conditions.limits.price_ap(np.float64(wire_bytes)))
+    return score.effective_ap - price_ap if score.in_time else -np.inf
 
 
 def _local(table: PointTable, conditions: RunConditions) -> list[ModeScore]:

@@ -30,7 +30,6 @@ def state(mbps: float | None = 10.0, **other: Any) -> SystemState:
         "capacity_bps": None if mbps is None else mbps * 1e6,
         "rtt_min_ms": None if mbps is None else 30.0,
         "app_limited": False,
-        "carried_bytes": 50_000,
     }
     link.update({key: other.pop(key) for key in list(other) if key in LinkEstimate.__dataclass_fields__})
     defaults: dict[str, Any] = {"server_ms": Spread(10.0, 10.0), "frame_interval_ms": 100.0}

@@ -176,12 +176,6 @@ def test_a_new_session_begins_with_nothing():
     assert link.estimator.estimate(10.0) == LinkEstimate()
 
 
-def test_what_was_lately_carried_is_remembered_for_a_while():
-    link = after_frames(1e6)
-    assert link.estimator.estimate(4.5).carried_bytes == 9000
-    assert link.estimator.estimate(9.0).carried_bytes == 0
-
-
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["send", "ack", "late ack", "forget", "wild ack"]),

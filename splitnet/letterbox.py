@@ -52,12 +52,25 @@ class Letterbox:
         cv2.resize(frame, (self.picture_width, self.picture_height), dst=picture, interpolation=cv2.INTER_LINEAR)
         return canvas
 
-    def boxes_to_frame(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map boxes (n, 4) xyxy from the square's pixels to the frame's, clipped to the frame."""
+    def boxes_to_frame(self, boxes: NDArray[np.float32], filled: int | None = None) -> NDArray[np.float32]:
+        """Map boxes (n, 4) xyxy from the square's pixels to the frame's, clipped to the frame.
+
+        filled: side of the square, if the canvas was stretched to all of it.
+        """
         mapped: NDArray[np.float32] = boxes / np.float32(self.scale)
+        if filled is not None:
+            mapped = mapped * (np.array([self.canvas_width, self.canvas_height] * 2, np.float32) / np.float32(filled))
         mapped[:, 0::2] = mapped[:, 0::2].clip(0, self.frame_width)
         mapped[:, 1::2] = mapped[:, 1::2].clip(0, self.frame_height)
         return mapped
+
+
+def stretched_canvas(canvas: NDArray[np.uint8], input_size: int) -> NDArray[np.uint8]:
+    """Return a BGR canvas (H, W, 3), or the picture on it alone, stretched to the square (S, S, 3)."""
+    below, right = (-side % LATENT_STRIDE for side in canvas.shape[:2])
+    if below or right:
+        canvas = np.pad(canvas, ((0, below), (0, right), (0, 0)), constant_values=PADDING_VALUE)
+    return np.asarray(cv2.resize(canvas, (input_size, input_size), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _round_up(pixels: int, multiple: int) -> int:

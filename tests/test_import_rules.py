@@ -143,6 +143,7 @@ IMPURE = {
 EXEMPT = {
     "edge_client.adaptation.adaptive_policy": {"threading"},  # a lock
     "splitnet.codec.references": {"threading"},  # a lock
+    "splitnet.nn.nanodet.onnx_reader": {"pathlib"},  # reads a file
     "splitnet.nn.yolox.onnx_reader": {"pathlib"},  # reads a file
 }
 # What puts the client together: none of these knows one that comes after it.

@@ -24,7 +24,7 @@ from training.detectors.teacher import origin_of, read_teacher
 from training.distillation.export import export_bundle
 from training.distillation.front_start import start_front
 from training.distillation.image_run import train_on_images
-from training.distillation.plan import crop_scales, full_side, recipe_of, student_spec
+from training.distillation.plan import crop_spec, full_side, recipe_of, student_spec
 from training.distillation.recompression import Recompression
 from training.distillation.settings import DistillSettings
 from training.distillation.slimmable import SlimmableEncoder, measure_statistics
@@ -55,8 +55,7 @@ def train_split(settings: DistillSettings) -> Manifest | None:
     beginning = _beginning(settings, spec, images, learnt)
     manifest = _manifest(settings, spec, names)
     unsplit = _unsplit(settings, teacher, names)
-    low, high = crop_scales(settings)
-    crops = CropSpec(settings.square, full_side(settings), low, high)
+    crops = crop_spec(settings)
     with joined(settings.device_kind) as processes:
         task = Distillation(_config(settings), spec, teacher, beginning, names, processes)
         train_on_images(task, settings, images, crops, learnt is not None, processes)
@@ -105,7 +104,8 @@ def _beginning(
         return lambda student, _: learnt.give(student, images, full_side(settings))
     if not isinstance(spec.encoder, FrontSpec) or settings.start_from or (settings.run / CHECKPOINT).exists():
         return None
-    return lambda student, teacher: start_front(student, teacher, images, full_side(settings))
+    steps = recipe_of(settings).first_steps
+    return lambda student, teacher: start_front(student, teacher, images, full_side(settings), steps)
 
 
 def _origin(settings: DistillSettings) -> str:

@@ -88,12 +88,13 @@ def _finders(folder: Path) -> dict[str, Finder]:
     """Return the unsplit detector, the bundle at its best and at its cheapest, by name."""
     device, server = load_device(folder), load_server(folder)
     size, detector = device.manifest.input_size, server.detector
+    architecture = architecture_of(device.manifest.detector)
     if detector is None:
         raise ConfigError(f"{folder} has no whole detector to say what should be found")
 
     def unsplit(image: Image) -> Detections:
         box = Letterbox.fit(image.shape[1], image.shape[0], size)
-        return _finished(detector(image_input(box.apply(image), size)[None]), box)
+        return _finished(detector(image_input(box.apply(image), size, architecture.fills)[None]), box)
 
     def split(width: int, quality: int) -> Finder:
         def find(image: Image) -> Detections:
@@ -105,8 +106,9 @@ def _finders(folder: Path) -> dict[str, Finder]:
         return find
 
     def _finished(raw: torch.Tensor, box: Letterbox) -> Detections:
-        (found,) = architecture_of(device.manifest.detector).detections(raw, size, SEEN)
-        return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
+        (found,) = architecture.detections(raw, size, SEEN)
+        boxes = box.boxes_to_frame(found.boxes, size if architecture.fills else None)
+        return Detections(boxes, found.scores, found.labels)
 
     best = device.manifest.widths, device.manifest.qualities - 1
     return {UNSPLIT: unsplit, f"w{best[0]} q{best[1]}": split(*best), "w1 q0": split(1, 0)}

@@ -21,6 +21,7 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.nn.detector import Detector, Size
 from splitnet.nn.split_detector import image_input
+from training.evaluation.systems import fills
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class ImageRival:
         size = box.picture_width, box.picture_height
         if size != (image.shape[1], image.shape[0]):
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-        raw: Tensor = self.detector(image_input(image, self.input_size)[None])
+        raw: Tensor = self.detector(image_input(image, self.input_size, fills(self.detector))[None])
         return raw
 
 

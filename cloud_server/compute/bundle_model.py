@@ -19,7 +19,7 @@ from splitnet.codec.image_codec import decompress_image, decompress_whole_image
 from splitnet.codec.references import ReferenceStore
 from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import BitstreamError, ConfigError
-from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox
+from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox, stretched_canvas
 from splitnet.messages import MAX_FRAME_SIDE, MAX_IMAGE_PIXELS, BundleDescription, Frame
 from splitnet.nn.architectures import architecture_of
 from splitnet.operating_point import Codec, Mode, OperatingPoint
@@ -53,6 +53,7 @@ class BundleModel:
         self._device = device
         self._tuning = tuning
         self._input_size = bundle.manifest.input_size
+        self._fills = architecture_of(bundle.manifest.detector).fills
         self._dtype = _dtype(tuning, device)
         self._gains = bundle.half.inverse_gains
         self._modules: dict[Mode, nn.Module] = {Mode.SPLIT: bundle.half}
@@ -153,7 +154,8 @@ class BundleModel:
         """Return the detections of each frame of one mode."""
         raw = self.raw(mode, batch)
         found = architecture_of(self._bundle.manifest.detector).detections(raw, self._input_size, score_threshold)
-        return [_to_frame(one, frame.letterbox) for one, frame in zip(found, batch, strict=True)]
+        filled = self._input_size if self._fills else None
+        return [_to_frame(one, frame.letterbox, filled) for one, frame in zip(found, batch, strict=True)]
 
     def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
         """Return a batch as the network takes it, on the device: one transfer, of integers."""
@@ -169,14 +171,24 @@ class BundleModel:
             one[:, : frame.data.shape[1], : frame.data.shape[2]] = frame.data
         widths = [frame.point.width - 1 for frame in batch]
         gains = self._gains[widths, [frame.point.quality for frame in batch]]
-        return self._transfer(symbols).float() * gains[:, :, None, None]
+        latents = self._transfer(symbols).float() * gains[:, :, None, None]
+        return torch.cat((latents, self._masks(batch)), dim=1) if self._fills else latents
+
+    def _masks(self, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Say where the canvases are in the squares, (N, 1, S/16, S/16)."""
+        cells = self._input_size // LATENT_STRIDE
+        masks = np.zeros((len(batch), 1, cells, cells), np.float32)
+        for one, frame in zip(masks, batch, strict=True):
+            one[:, : frame.data.shape[1], : frame.data.shape[2]] = 1.0
+        return self._transfer(masks)
 
     def _squares(self, batch: Sequence[DecodedFrame]) -> Tensor:
-        """Pad canvases with grey."""
+        """Pad canvases with grey, or stretch them."""
         size = self._input_size
         images = np.full((len(batch), size, size, 3), PADDING_VALUE, np.uint8)
         for one, frame in zip(images, batch, strict=True):
-            one[: frame.data.shape[0], : frame.data.shape[1]] = frame.data
+            canvas = stretched_canvas(frame.data, size) if self._fills else frame.data
+            one[: canvas.shape[0], : canvas.shape[1]] = canvas
         return self._transfer(images).permute(0, 3, 1, 2).float().contiguous()
 
     def _transfer(self, array: NDArray[Any]) -> Tensor:
@@ -266,6 +278,6 @@ def _check_shape(frame: Frame, actual: tuple[int, ...], expected: tuple[int, ...
         )
 
 
-def _to_frame(detections: Detections, letterbox: Letterbox) -> Detections:
-    boxes = letterbox.boxes_to_frame(detections.boxes)
+def _to_frame(detections: Detections, letterbox: Letterbox, filled: int | None) -> Detections:
+    boxes = letterbox.boxes_to_frame(detections.boxes, filled)
     return Detections(boxes, detections.scores, detections.labels)

@@ -15,7 +15,7 @@ from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.frames import ChosenFrame, EncodedFrame, Image
 from edge_client.threads import lower_priority
 from splitnet.detections import Detections
-from splitnet.letterbox import Letterbox
+from splitnet.letterbox import LATENT_STRIDE, Letterbox, stretched_canvas
 from splitnet.operating_point import LOCAL
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class LocalRuntime:
         self._network = network
         self._architecture = architecture
         self._input_size = input_size
-        self._multiple = architecture.canvas_multiple(input_size)
+        self._fills = architecture.fills
+        self._multiple = LATENT_STRIDE if self._fills else architecture.canvas_multiple(input_size)
         self._clock = clock
 
     def detect(self, image: Image) -> LocalResult:
@@ -69,8 +70,11 @@ class LocalRuntime:
         letterbox = Letterbox.fit(image.shape[1], image.shape[0], self._input_size, self._multiple)
         canvas = letterbox.apply(image)
         fitted = self._clock()
+        if self._fills:
+            canvas = stretched_canvas(canvas, self._input_size)
         (found,) = self._architecture.detections(self._network(canvas)[None], canvas.shape[:2])
-        detections = Detections(letterbox.boxes_to_frame(found.boxes), found.scores, found.labels)
+        boxes = letterbox.boxes_to_frame(found.boxes, self._input_size if self._fills else None)
+        detections = Detections(boxes, found.scores, found.labels)
         done = self._clock()
         return EncodedFrame(LOCAL, b"", (fitted - begin) * 1000, (done - fitted) * 1000, 0.0), detections
 

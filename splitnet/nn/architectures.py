@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from splitnet.errors import ConfigError
 from splitnet.nn.detector import Architecture
 from splitnet.nn.efficientdet.architecture import EfficientDetArchitecture
+from splitnet.nn.nanodet.architecture import NanoDetArchitecture
 from splitnet.nn.yolox.architecture import YOLOXArchitecture
 
-ARCHITECTURES: tuple[Architecture, ...] = (YOLOXArchitecture(), EfficientDetArchitecture())
+ARCHITECTURES: tuple[Architecture, ...] = (YOLOXArchitecture(), EfficientDetArchitecture(), NanoDetArchitecture())
 INPUT_SIZES: Mapping[str, int] = {name: size for one in ARCHITECTURES for name, size in one.input_sizes.items()}
 # Stages are named differently in every architecture, so that a name says where it belongs.
 SPLIT_POINTS: tuple[str, ...] = tuple(stage for one in ARCHITECTURES for stage in one.split_points)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from splitnet.errors import ConfigError
+from splitnet.nn.normalise import Normalise
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -62,6 +63,11 @@ class OnnxGraph:
         """Add what makes a plane (1, 3, H, W) of each colour."""
         image = self.add("Reshape", pixels, self.constant(np.array([0, 0, -1, _COLOURS], np.int64)))
         return self.add("Transpose", image, perm=[0, 3, 1, 2])
+
+    def normalised(self, planes: str, norm: Normalise) -> str:
+        """Add what brings planes (1, 3, H, W) to a mean and a deviation."""
+        mean, deviation = (np.array(values, np.float32)[:, None, None] for values in (norm.mean, norm.deviation))
+        return self.add("Div", self.add("Sub", planes, self.constant(mean)), self.constant(deviation))
 
     def stem(self, pixels: str, conv: nn.Conv2d) -> str:
         """Add a convolution of the picture on pixels as they lie in memory: colours are columns of a single plane.

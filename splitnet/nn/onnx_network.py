@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splitnet.errors import BackendError, ConfigError
+from splitnet.nn.normalise import Normalise
 from splitnet.nn.onnx_graph import FIRST_AXIS, OnnxGraph
 from splitnet.onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
+M = TypeVar("M", bound=nn.Module)
 OPSET, IR_VERSION = 17, 8  # of 2022: what every runtime in use can read
 INPUT = "canvas"  # of a model: (1, H, 3 * W) uint8
 
@@ -92,11 +94,15 @@ def onnx_model(network: nn.Module, latent_channels: int | None) -> bytes:
 
 
 def _traced(network: nn.Module) -> GraphModule:
-    from torch.fx import symbolic_trace  # here: a device without ONNX Runtime need not load it
+    from torch.fx import GraphModule, Tracer  # here: a device without ONNX Runtime need not load it
     from torch.fx.proxy import TraceError
 
+    class Steps(Tracer):
+        def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+            return isinstance(m, Normalise) or super().is_leaf_module(m, module_qualified_name)
+
     try:
-        return symbolic_trace(network)
+        return GraphModule(network, Steps().trace(network))
     except TraceError as error:
         message = "ONNX Runtime cannot run a network that pads by the canvas's size: run this bundle with PyTorch"
         raise ConfigError(message) from error
@@ -107,8 +113,7 @@ def _translate(traced: GraphModule, pixels: str, graph: OnnxGraph) -> str:
     names: dict[Node, str] = {}
     for node in traced.graph.nodes:
         if node.op == "placeholder":
-            stem = _stem_of(node, traced)
-            names |= {stem[0]: graph.stem(pixels, stem[1])} if stem else {node: graph.planes(pixels)}
+            names |= _beginning(node, traced, pixels, graph)
         elif node in names:
             continue
         elif node.op == "output":
@@ -122,13 +127,21 @@ def _translate(traced: GraphModule, pixels: str, graph: OnnxGraph) -> str:
     raise AssertionError("a traced network has an output")
 
 
-def _stem_of(image: Node, traced: GraphModule) -> tuple[Node, nn.Conv2d] | None:
-    """Return the one plain convolution that reads the image, if that is how the network begins."""
-    users = [*image.users]
+def _beginning(image: Node, traced: GraphModule, pixels: str, graph: OnnxGraph) -> dict[Node, str]:
+    """Add what reads the image, if that is normalisation or one plain convolution; returns the names of the results."""
+    norm, stem = _only_user(image, traced, Normalise), _only_user(image, traced, nn.Conv2d)
+    if norm is not None:  # on planes: three columns a pixel would be three times as slow
+        return {image: pixels, norm[0]: graph.normalised(graph.planes(pixels), norm[1])}
+    if stem is not None and (stem[1].groups, stem[1].dilation) == (1, (1, 1)):
+        return {stem[0]: graph.stem(pixels, stem[1])}
+    return {image: graph.planes(pixels)}
+
+
+def _only_user(node: Node, traced: GraphModule, kind: type[M]) -> tuple[Node, M] | None:
+    """Return the layer that alone reads a value, if it is one of a kind."""
+    users = [*node.users]
     module = traced.get_submodule(str(users[0].target)) if len(users) == 1 and users[0].op == "call_module" else None
-    if isinstance(module, nn.Conv2d) and (module.groups, module.dilation) == (1, (1, 1)):
-        return users[0], module
-    return None
+    return (users[0], module) if isinstance(module, kind) else None
 
 
 def _attribute(traced: GraphModule, path: str) -> Tensor:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
-from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE
+from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, stretched_canvas
+from splitnet.nn.architectures import architecture_of
 from splitnet.nn.blocks import place
+from splitnet.nn.decoder import Decoder
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.spec import Encoder
+from splitnet.nn.filling import extent, stretched, with_mask
 from splitnet.nn.macs import count_macs
 from splitnet.nn.onnx_network import OnnxNetwork
 
@@ -133,26 +136,38 @@ class ServerHalf(nn.Module):
         self.detector = detector
         self.register_buffer("inverse_gains", inverse_gains)
         self.cells = input_size // LATENT_STRIDE
+        self.fills = architecture_of(detector.name).fills
 
     @torch.inference_mode()
     def dequantise(self, symbols: NDArray[np.int16], width: int, quality: int) -> Tensor:
         """Turn symbols (C, h, w) into the latent of the whole square (C, S/16, S/16) float32.
 
-        What lies outside the canvas was never sent and is zero.
+        What lies outside the canvas was never sent and is zero. If the detector's square is to be filled, a channel
+        more says where the canvas is (`filling.with_mask`).
         """
         device = self.inverse_gains.device
-        latent = torch.zeros(symbols.shape[0], self.cells, self.cells, device=device)
         gains = self.inverse_gains[width - 1, quality][:, None, None]
-        latent[:, : symbols.shape[1], : symbols.shape[2]] = torch.from_numpy(symbols).to(device) * gains
-        return latent
+        latent = with_mask(torch.from_numpy(symbols).to(device) * gains, self.cells, self.cells)
+        return latent if self.fills else latent[:-1]
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Map latents (N, C, S/16, S/16) to raw predictions (N, A, ...)."""
-        return self.detector.from_features(self.decoder(latent))
+        """Map latents (N, C, S/16, S/16), as `dequantise` makes them, to raw predictions (N, A, ...)."""
+        if not self.fills or isinstance(self.decoder, Decoder):
+            return self.detector.from_features(self.decoder(latent))
+        rows, columns = extent(latent[:, -1])
+        features = {name: (x, x.shape[2] // self.cells) for name, x in self.decoder(latent[:, :-1]).items()}
+        return self.detector.from_features(
+            {name: stretched(x, k * rows, k * columns, k * self.cells) for name, (x, k) in features.items()}
+        )
 
 
-def image_input(canvas: NDArray[np.uint8], input_size: int) -> Tensor:
-    """Pad a BGR canvas (H, W, 3) with grey to the square; returns (3, S, S) float32 0..255."""
+def image_input(canvas: NDArray[np.uint8], input_size: int, fills: bool = False) -> Tensor:
+    """Pad a BGR canvas (H, W, 3) with grey to the square; returns (3, S, S) float32 0..255.
+
+    fills: pad it to whole positions of the latent only, and stretch it to the square (`Architecture.fills`).
+    """
+    if fills:
+        return torch.from_numpy(stretched_canvas(canvas, input_size)).permute(2, 0, 1).float()
     image = torch.full((3, input_size, input_size), float(PADDING_VALUE))
     image[:, : canvas.shape[0], : canvas.shape[1]] = torch.from_numpy(canvas).permute(2, 0, 1)
     return image

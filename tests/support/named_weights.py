@@ -29,4 +29,4 @@ def _entry(name: str, value: Tensor) -> Tensor:
         uniform = 1.2 * uniform - 0.2  # some below zero: they count for nothing
     else:
         uniform = uniform + 0.5
-    return torch.from_numpy(uniform)
+    return torch.from_numpy(np.asarray(uniform))

@@ -93,6 +93,15 @@ def letterboxed(sample: Sample, square: int) -> Sample:
     return Sample(canvas, fitted.boxes[keep], fitted.labels[keep])
 
 
+def filling(sample: Sample, square: int) -> Sample:
+    """Return a picture stretched to a square, as frames come later to a detector that wants them so."""
+    height, width = sample.image.shape[:2]
+    picture = np.asarray(cv2.resize(sample.image, (square, square), interpolation=cv2.INTER_LINEAR), np.uint8)
+    boxes = sample.boxes * np.array((square / width, square / height) * 2, np.float32)
+    keep = visible(boxes, boxes)
+    return Sample(picture, boxes[keep], sample.labels[keep])
+
+
 def varied(sample: Sample, rng: np.random.Generator) -> Sample:
     """Return a sample recoloured, and mirrored half of the times."""
     changed = replace(sample, image=recoloured(sample.image, rng))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from splitnet.errors import ConfigError
@@ -32,6 +33,8 @@ class CropSpec:
     min_scale: float = 0.6
     max_scale: float = 1.5
     max_enlargement: float = 1.25  # of an image's own pixels: small ones are not blown up
+    # Sizes of canvases as shares of the square, each as often as it stands here. Images on them are as much smaller.
+    shares: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         """Raise ConfigError on sizes that no crop can have."""
@@ -75,14 +78,17 @@ def _jitter(image: Image, rng: np.random.Generator) -> Image:
     return np.asarray(shifted.clip(0, 255), np.uint8)
 
 
-def canvas_shape(spec: CropSpec, rng: np.random.Generator) -> tuple[int, int]:
+def canvas_shape(spec: CropSpec, rng: np.random.Generator, share: float = 1.0) -> tuple[int, int]:
     """Draw the part of the square that holds image, as frames of usual shapes leave it: (height, width).
 
-    A few shapes only: a compiled network is compiled again for each.
+    share: of the square's side that the longer side has. A few shapes only: a compiled network is compiled again for
+    each.
     """
     upright, short_side = CANVASES[int(rng.integers(len(CANVASES)))]
-    short = round(spec.square * short_side / LATENT_STRIDE) * LATENT_STRIDE
-    return (spec.square, short) if upright else (short, spec.square)
+    long, short = (
+        max(1, round(spec.square * share * each / LATENT_STRIDE)) * LATENT_STRIDE for each in (1.0, short_side)
+    )
+    return (long, short) if upright else (short, long)
 
 
 def on_grey_square(batch: Image, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -92,6 +98,13 @@ def on_grey_square(batch: Image, side: int, device: torch.device) -> tuple[Tenso
     square = square.to(memory_format=torch.channels_last)
     square[:, :, : canvas.shape[2], : canvas.shape[3]] = canvas
     return canvas, square
+
+
+def on_whole_square(batch: Image, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return crops (N, h, w, 3) as the canvas (N, 3, h, w) and stretched to the square (N, 3, side, side), float32."""
+    canvas = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float()
+    square = F.interpolate(canvas, size=(side, side), mode="bilinear", align_corners=False)
+    return canvas, square.contiguous(memory_format=torch.channels_last)
 
 
 class CropStream(BatchStream[Image]):
@@ -117,8 +130,11 @@ class CropStream(BatchStream[Image]):
     def batch(self, step: int) -> Image:
         """Return the crops of a step. ConfigError if next to no image is of use."""
         rng = np.random.default_rng((*self._seed, step))
-        canvas = canvas_shape(self._spec, rng)
-        return np.stack([crop(self._draw(rng), self._spec, canvas, rng) for _ in range(self._batch_size)])
+        share = self._spec.shares[int(rng.integers(len(self._spec.shares)))] if len(self._spec.shares) > 1 else 1.0
+        low, high = self._spec.min_scale * share, self._spec.max_scale * share
+        spec = replace(self._spec, min_scale=low, max_scale=high)
+        canvas = canvas_shape(spec, rng, share)
+        return np.stack([crop(self._draw(rng), spec, canvas, rng) for _ in range(self._batch_size)])
 
     def _draw(self, rng: np.random.Generator) -> Image:
         for _ in range(MAX_MISSES):

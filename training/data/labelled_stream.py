@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitnet.errors import ConfigError
-from training.data.augment import Image, Sample, letterboxed, varied
+from training.data.augment import Image, Sample, filling, letterboxed, varied
 from training.data.batch_stream import BatchStream
 from training.data.coco import LabelledImage, LabelledImages
 from training.data.crops import check_square
@@ -34,6 +34,7 @@ class StreamSpec:
     seed: int = 0
     rank: int = 0  # of this process
     processes: int = 1
+    fills: bool = False  # pictures that come whole are stretched to the square
 
     def __post_init__(self) -> None:
         """Raise ConfigError on a square that no detector takes."""
@@ -79,7 +80,8 @@ class LabelledStream(BatchStream[LabelledBatch]):
         rng = np.random.default_rng((self._spec.seed, position, 1))
         first = self._read(self._index(position), rng)
         if is_plain:
-            return varied(letterboxed(first, square), rng)
+            fitted = filling(first, square) if self._spec.fills else letterboxed(first, square)
+            return varied(fitted, rng)
         if rng.random() >= self._spec.mosaic_share:
             return varied(single(first, square, rng), rng)
         others = [self._read(int(rng.integers(len(self._images))), rng) for _ in range(3)]

@@ -11,8 +11,9 @@ from torch import nn
 
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
-from splitnet.letterbox import Letterbox
+from splitnet.letterbox import Letterbox, stretched_canvas
 from splitnet.manifest import Accuracy
+from splitnet.nn.architectures import architecture_of
 from training.data.augment import Image, grey
 from training.data.images import read_image
 from training.detectors.family import DetectorFamily
@@ -25,7 +26,7 @@ BATCH = 8
 def detector_accuracy(
     family: DetectorFamily, network: nn.Module, labelled: LabelledSet, square: int, device: torch.device
 ) -> Accuracy:
-    """Return a network's accuracy on labelled images, letterboxed to the square. ConfigError if one is unreadable."""
+    """Return a network's accuracy on labelled images, fitted as frames are. ConfigError if one is unreadable."""
     paths = [image.path for image in labelled.images]
     return labelled.accuracy(list(_found(family, network, paths, square, device)))
 
@@ -35,19 +36,23 @@ def _found(
     family: DetectorFamily, network: nn.Module, paths: Sequence[Path], square: int, device: torch.device
 ) -> Iterator[Detections]:
     """Yield what is found in each image, in its own pixels."""
+    fills = architecture_of(next(iter(family.input_sizes))).fills
+    filled = square if fills else None
     for start in range(0, len(paths), BATCH):
-        fitted = [_fitted(path, square) for path in paths[start : start + BATCH]]
+        fitted = [_fitted(path, square, fills) for path in paths[start : start + BATCH]]
         raw = network(family.inputs(np.stack([image for image, _ in fitted]), device))
         for (_, box), one in zip(fitted, family.detections(raw, square, SCORE_THRESHOLD), strict=True):
-            yield Detections(box.boxes_to_frame(one.boxes), one.scores, one.labels)
+            yield Detections(box.boxes_to_frame(one.boxes, filled), one.scores, one.labels)
 
 
-def _fitted(path: Path, square: int) -> tuple[Image, Letterbox]:
+def _fitted(path: Path, square: int, fills: bool) -> tuple[Image, Letterbox]:
     frame = read_image(path)
     if frame is None:
         raise ConfigError(f"{path} is not a readable image")
     box = Letterbox.fit(frame.shape[1], frame.shape[0], square)
     canvas = box.apply(frame)
+    if fills:
+        return stretched_canvas(canvas, square), box
     image = grey(square, square)
     image[: canvas.shape[0], : canvas.shape[1]] = canvas
     return image, box

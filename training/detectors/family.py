@@ -17,6 +17,7 @@ from splitnet.errors import ConfigError
 from splitnet.nn.detector import Detector
 from training.data.augment import Image
 from training.detectors.efficientdet.family import EfficientDetFamily
+from training.detectors.nanodet.family import NanoDetFamily
 from training.detectors.reading import Reading
 from training.detectors.yolox.family import YOLOXFamily
 
@@ -68,7 +69,7 @@ class DetectorFamily(Protocol):
         """Return a copy as it will run, on the CPU, in evaluation mode."""
 
 
-FAMILIES: tuple[DetectorFamily, ...] = (YOLOXFamily(), EfficientDetFamily())
+FAMILIES: tuple[DetectorFamily, ...] = (YOLOXFamily(), EfficientDetFamily(), NanoDetFamily())
 MODELS: tuple[str, ...] = tuple(name for family in FAMILIES for name in family.input_sizes)
 
 

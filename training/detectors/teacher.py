@@ -10,6 +10,7 @@ from splitnet.nn.architectures import INPUT_SIZES
 from splitnet.nn.detector import Detector
 from training.detectors.detector_file import read_note
 from training.detectors.family import family_of
+from training.detectors.nanodet.unit_scale import at_unit_scale
 
 
 def read_teacher(path: Path, name: str, class_names: Sequence[str]) -> Detector:
@@ -25,7 +26,7 @@ def read_teacher(path: Path, name: str, class_names: Sequence[str]) -> Detector:
     if note is not None and note.class_names != tuple(class_names):
         names = ", ".join(note.class_names[:5])
         raise ConfigError(f"{path} knows {names} ..., but --classes names others, or in another order")
-    return detector.eval().fuse()
+    return at_unit_scale(detector.eval().fuse())
 
 
 def origin_of(path: Path) -> str | None:

@@ -25,13 +25,22 @@ from training.distillation.rate import GainedQuantiser
 from training.distillation.student import Student
 
 IMAGES = 150  # to find components on; half of them to find the strongest coefficients and the density of symbols
-FIRST_STEP, LAST_STEP = 8.0, 1.2  # of the coarsest and the finest quality, in standard deviations of a channel
+FIRST_STEP, LAST_STEP = 8.0, 1.2  # usual ones, of the coarsest and the finest quality, in deviations of a feature
 MIN_SPREAD = 0.05  # mean deviation of symbols that are next to always zero
 
 
 @torch.no_grad()
-def start_front(student: Student, teacher: Detector, images: Sequence[Path], input_size: int) -> None:
-    """Give a student with a `FrontEncoder` its first weights. ConfigError if no image can be read."""
+def start_front(
+    student: Student,
+    teacher: Detector,
+    images: Sequence[Path],
+    input_size: int,
+    ends: tuple[float, float] = (FIRST_STEP, LAST_STEP),
+) -> None:
+    """Give a student with a `FrontEncoder` its first weights. ConfigError if no image can be read.
+
+    ends: the steps of the coarsest and the finest quality, in standard deviations of a feature.
+    """
     encoder, stage = student.encoder, student.spec.split_point
     assert isinstance(encoder, FrontEncoder)
     encoder.take_stages(teacher)
@@ -47,17 +56,17 @@ def start_front(student: Student, teacher: Detector, images: Sequence[Path], inp
     kept = coefficients.std(dim=1).argsort(descending=True)[: encoder.spec.latent_channels]
     _set(encoder.analysis.linear, kernel[kept] / basis.deviation, bias[kept] / basis.deviation)
     _set(student.decoder.linear[stage], kernel[kept] * basis.deviation, grey)
-    _start_quantiser(student.quantiser, coefficients[kept] / basis.deviation)
+    _start_quantiser(student.quantiser, coefficients[kept] / basis.deviation, ends)
 
 
 def _set(conv: nn.Module, weight: Tensor, bias: Tensor) -> None:
     conv.load_state_dict({"weight": weight, "bias": bias})
 
 
-def _start_quantiser(quantiser: GainedQuantiser, latent: Tensor) -> None:
+def _start_quantiser(quantiser: GainedQuantiser, latent: Tensor, ends: tuple[float, float]) -> None:
     """Begin with one step for all channels of a quality, undone by regression, and the density of a latent (L, n)."""
     qualities = quantiser.log_gain.shape[1]
-    steps = torch.linspace(math.log(FIRST_STEP), math.log(LAST_STEP), qualities).exp()
+    steps = torch.linspace(math.log(ends[0]), math.log(ends[1]), qualities).exp()
     for quality, step in enumerate(steps.tolist()):
         symbols = (latent / step).round()
         slope = (latent * symbols).sum(dim=1) / symbols.square().sum(dim=1).clamp(min=1.0)

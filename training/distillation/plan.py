@@ -6,12 +6,14 @@ from dataclasses import replace
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
+from splitnet.nn.architectures import architecture_of
 from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import FrontSpec
 from splitnet.nn.encoder.slimmable import SlimmableSpec
 from splitnet.nn.encoder.spec import EncoderSpec
+from training.data.crops import CropSpec
 from training.distillation.image_run import input_size
-from training.distillation.recipe import RECIPES, Recipe
+from training.distillation.recipe import Recipe, recipe_for
 from training.distillation.settings import DistillSettings
 from training.distillation.student import StudentSpec
 
@@ -20,7 +22,7 @@ SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a fr
 
 def recipe_of(settings: DistillSettings) -> Recipe:
     """Return how it is trained. ConfigError if there is no such quality, or on a learning rate that is none."""
-    recipe = RECIPES[settings.encoder]
+    recipe = recipe_for(settings.encoder, settings.detector)
     if settings.tail_rate is not None:
         if not 0 < settings.tail_rate < 1:
             raise ConfigError(f"--tail-rate is {settings.tail_rate}, must be between 0 and 1")
@@ -33,11 +35,25 @@ def crop_scales(settings: DistillSettings) -> tuple[float, float]:
 
     A front's widths are sizes of the image: it sees crops from its smallest to its largest one.
     """
-    smallest, largest = settings.crop_scales or RECIPES[settings.encoder].scales
-    if settings.encoder != FrontSpec.kind or settings.crop_scales:
+    smallest, largest = settings.crop_scales or recipe_for(settings.encoder, settings.detector).scales
+    if settings.encoder != FrontSpec.kind or settings.crop_scales or architecture_of(settings.detector).fills:
         return smallest, largest
     sides = _sides(settings)
     return smallest * (sides[0] / sides[-1]), largest
+
+
+def crop_spec(settings: DistillSettings) -> CropSpec:
+    """Return how crops are cut: pictures of all the sizes that the encoder's widths see."""
+    low, high = crop_scales(settings)
+    return CropSpec(settings.square, full_side(settings), low, high, shares=_shares(settings))
+
+
+def _shares(settings: DistillSettings) -> tuple[float, ...]:
+    """Return the widths' sizes as shares of the square, where canvases have them; half of the crops are full ones."""
+    if settings.encoder != FrontSpec.kind or not architecture_of(settings.detector).fills:
+        return (1.0,)
+    *smaller, _ = (side / full_side(settings) for side in _sides(settings))
+    return (*smaller, *(1.0 for _ in range(max(1, len(smaller)))))
 
 
 def full_side(settings: DistillSettings) -> int:
@@ -67,6 +83,8 @@ def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec:
     if settings.shares:
         raise ConfigError(f"--shares is for slimmable encoders: give --encoder {SlimmableSpec.kind}, or leave it out")
     if settings.encoder == FrontSpec.kind:
+        if recipe_for(settings.encoder, settings.detector).is_light:
+            return FrontSpec(_sides(settings), channels=0, blocks=1)
         return FrontSpec(_sides(settings))
     if settings.only:
         raise ConfigError("--only is for encoders that share their weights: leave it out for an ensemble")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from splitnet.errors import ConfigError
 from splitnet.nn.decoder import DecoderSpec
+from splitnet.nn.nanodet.network import FAMILY as NANODETS
 
 PRICE_RAMP = 0.5  # share of the steps in which bytes get to their full price
 # Features first; necks and heads later. From random weights they stall from the start (measured; docs/training.md).
@@ -27,10 +28,14 @@ class Recipe:
     linear_rate: float = 5e-4  # of AdamW, for what begins as principal components
     front_rate: float = 5e-5  # of the pretrained stages on the device, if they are trained at all
     tail_rate: float = 2e-5  # of the pretrained rest of the detector; higher ones lose what it knew
+    tail_from: float = 0.0  # from here on the rest of the detector is trained, too, if its outputs are distilled
     joint_from: float = 0.0  # from here on the whole server half is trained and its outputs are distilled
     first_price: float = 1.0  # share of the price in the beginning, so that the latent learns to say something
     joint_weights: Mapping[str, float] = field(default_factory=lambda: FRONT_JOINT)
     decoder: DecoderSpec = field(default_factory=DecoderSpec)
+    # A front begins with: of the coarsest and the finest quality, in standard deviations of a feature.
+    first_steps: tuple[float, float] = (8.0, 1.2)
+    is_light: bool = False  # a front's residual network works on the latent itself
     # Of the crops; at 1 an image just fits the detector's square, or for the smallest, a front's smallest one.
     scales: tuple[float, float] = (0.6, 1.5)
 
@@ -46,8 +51,12 @@ class Recipe:
         return replace(self, prices=(self.prices[quality],))
 
     def is_joint(self, progress: float) -> bool:
-        """Return whether the rest of the detector is trained too."""
+        """Return whether what the rest of the detector says is distilled too."""
         return progress >= self.joint_from
+
+    def trains_tail(self, progress: float) -> bool:
+        """Return whether the weights of the rest of the detector are trained."""
+        return self.is_joint(progress) and progress >= self.tail_from
 
     def loss_weights(self, progress: float) -> Mapping[str, float]:
         """Return the weight of each distilled output."""
@@ -77,6 +86,20 @@ FRONT = Recipe(
     decoder=DecoderSpec(channels=128, blocks=3, branch_channels=64),  # half of the usual one's work
     scales=(0.96, 1.25),
 )
+# Behind it lies a heavier server half, so the decoder may be one, too.
+HEAVY_FRONT = replace(
+    FRONT,
+    decoder=DecoderSpec(channels=128, blocks=3, branch_channels=96),
+    first_steps=(16.0, 4.0),
+    is_light=True,
+    scales=(0.75, 1.3),
+    tail_from=0.3,
+)
 # Random weights as well. A wider range of bytes: more than eight times, which go with the root of the price.
 SLIMMABLE = replace(ENSEMBLE, prices=(40.0, 16.0, 6.3, 2.5, 1.0, 0.4))
 RECIPES: Mapping[str, Recipe] = {"ensemble": ENSEMBLE, "front": FRONT, "slimmable": SLIMMABLE}
+
+
+def recipe_for(encoder: str, detector: str) -> Recipe:
+    """Return how a kind of encoder is trained for a detector."""
+    return HEAVY_FRONT if encoder == "front" and detector in NANODETS else RECIPES[encoder]

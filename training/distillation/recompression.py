@@ -19,10 +19,11 @@ from torch import Tensor
 
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
+from splitnet.nn.architectures import architecture_of
 from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
 from splitnet.operating_point import Codec
-from training.data.crops import check_square, on_grey_square
+from training.data.crops import check_square, on_grey_square, on_whole_square
 from training.detectors.family import family_of
 from training.distillation.losses import distillation_loss
 from training.loop.moving_average import average_state, load_average, moving_average
@@ -69,8 +70,9 @@ class Recompression:
     def train(self, batch: NDArray[Any], progress: float) -> dict[str, list[float]]:
         """Do one step (`run.Task`)."""
         set_learning_rate(self.optimiser, learning_rate(progress))
-        _, clean = on_grey_square(batch, self.config.square, self.device)
-        _, compressed = on_grey_square(self._compress(batch), self.config.square, self.device)
+        place_on = on_whole_square if architecture_of(self.teacher.name).fills else on_grey_square
+        _, clean = place_on(batch, self.config.square, self.device)
+        _, compressed = place_on(self._compress(batch), self.config.square, self.device)
         with mixed_precision(self.device, self.is_mixed):
             with torch.no_grad():
                 teacher = self.teacher.trace({"image": clean})

@@ -17,9 +17,13 @@ from splitnet.nn.encoder.ensemble import EnsembleEncoder, EnsembleSpec
 from splitnet.nn.encoder.front import FrontEncoder, FrontSpec
 from splitnet.nn.encoder.slimmable import SlimmableSpec, leading
 from splitnet.nn.encoder.spec import EncoderSpec
+from splitnet.nn.filling import with_mask
+from training.distillation.depthwise import cheapen
 from training.distillation.rate import GainedQuantiser, Quantised, pad_to
 from training.distillation.slimmable import SlimmableEncoder
 from training.loop.precision import single_precision
+
+SEEN = 4  # cells beyond a picture's border that its decoder sees
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Student(nn.Module):
         self.quantiser = GainedQuantiser(spec.widths, spec.qualities, channels, sent)
         self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point, linear=is_front)
         self.tail = architecture_of(spec.detector).build(spec.detector, spec.classes, spec.split_point)
+        cheapen(self.tail)
 
     def forward(
         self, canvas: Tensor, square: int, widths: Tensor, qualities: Tensor, joint: bool
@@ -74,10 +79,21 @@ class Student(nn.Module):
         with single_precision(canvas.device):
             latents = encoder(canvas) if isinstance(encoder, FrontEncoder) else encoder.latents(canvas, widths)
             quantised = self.quantiser(latents, widths, qualities)
-        features = self.decoder(pad_to(quantised.y_hat, square // LATENT_STRIDE))
+        features = self._decoded(quantised.y_hat, square // LATENT_STRIDE)
         if joint:
             return self.tail.trace(features), quantised
         return self.tail.next_stage(features), quantised
+
+    def _decoded(self, y_hat: Tensor, cells: int) -> dict[str, Tensor]:
+        """Return the features that the server makes of a dequantised latent (N, C, h, w), of a square of so many cells.
+
+        Where a picture is stretched to the square, no more grey is decoded than the last cells of the picture see.
+        """
+        if not self.decoder.fills:
+            features: dict[str, Tensor] = self.decoder(pad_to(y_hat, cells))
+            return features
+        sides = (min(cells, side + SEEN) for side in y_hat.shape[2:])
+        return self.decoder.filling(with_mask(y_hat, *sides), cells)
 
     def take_tail(self, detector: Detector) -> None:
         """Start the tail from a whole, fused detector. ConfigError if it is another than the spec's."""

@@ -22,7 +22,7 @@ from splitnet.errors import ConfigError
 from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.slimmable import SlimmableSpec
-from training.data.crops import check_square, on_grey_square
+from training.data.crops import check_square, on_grey_square, on_whole_square
 from training.detectors.family import family_of
 from training.distillation.losses import distillation_loss
 from training.distillation.optimisers import load_optimiser, optimisers_of
@@ -105,7 +105,7 @@ class Distillation:
         """Do one step (`run.Task`)."""
         self.student.train()
         self.student.encoder.train(not self.config.frozen_norm)
-        self.student.tail.requires_grad_(self.config.recipe.is_joint(progress))
+        self.student.tail.requires_grad_(self.config.recipe.trains_tail(progress))
         for optimiser in (self.muon, self.adam):
             set_learning_rate(optimiser, learning_rate(progress))
         figures, loss = self._loss(batch, progress)
@@ -114,7 +114,8 @@ class Distillation:
         return figures
 
     def _loss(self, batch: NDArray[Any], progress: float) -> tuple[dict[str, list[float]], Tensor]:
-        canvas, square = on_grey_square(batch, self.config.square, self.device)
+        place_on = on_whole_square if self.student.decoder.fills else on_grey_square
+        canvas, square = place_on(batch, self.config.square, self.device)
         recipe = self.config.recipe
         widths, qualities = self._operating_points(len(canvas))
         with mixed_precision(self.device, self.is_mixed):

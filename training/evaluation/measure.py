@@ -20,13 +20,13 @@ from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy, MeasuredPoint
 from splitnet.nn.architectures import architecture_of
-from splitnet.nn.detector import Detector, Size
+from splitnet.nn.detector import Detector, Size, sides
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 from training.data.images import read_image
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.detection_cache import DetectionCache
-from training.evaluation.systems import Repeatable, System, UnsplitSystem, local_system, system_of
+from training.evaluation.systems import Repeatable, System, UnsplitSystem, fills, local_system, system_of
 
 # As COCO's average precision is usually taken: nearly every box counts, the score ranks them.
 SCORE_THRESHOLD = 0.01
@@ -166,7 +166,8 @@ def unsplit_detections(detector: Detector, path: Path, input_size: int) -> Detec
     """Return what the whole detector finds in an uncompressed image, in its pixels."""
     frame = _read(path)
     box = Letterbox.fit(frame.shape[1], frame.shape[0], input_size)
-    return found_in_frame(detector.name, detector(image_input(box.apply(frame), input_size)[None]), box, input_size)
+    raw = detector(image_input(box.apply(frame), input_size, fills(detector))[None])
+    return found_in_frame(detector.name, raw, box, input_size)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
@@ -183,8 +184,10 @@ def found_in_frame(
 
     seen: sides of what the detector saw.
     """
-    (found,) = architecture_of(detector).detections(raw, seen, score_threshold)
-    return Detections(box.boxes_to_frame(found.boxes), found.scores, found.labels)
+    architecture = architecture_of(detector)
+    (found,) = architecture.detections(raw, seen, score_threshold)
+    filled = max(sides(seen)) if architecture.fills else None
+    return Detections(box.boxes_to_frame(found.boxes, filled), found.scores, found.labels)
 
 
 def _point(device: DeviceBundle, labelled: LabelledSet, point: OperatingPoint, tally: Tally) -> MeasuredPoint:

@@ -114,7 +114,7 @@ class ImageSystem:
     def raw(self, payload: bytes, box: Letterbox) -> Tensor:
         """Decompress and run the whole detector."""
         canvas = decompress_image(payload, self.point.codec, self.input_size, self.input_size)
-        raw: Tensor = self.detector(image_input(canvas, self.input_size)[None])
+        raw: Tensor = self.detector(image_input(canvas, self.input_size, fills(self.detector))[None])
         return raw
 
 
@@ -141,7 +141,7 @@ class UnsplitSystem:
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and run the whole detector, up to raw predictions."""
-        self._raw = self.detector(image_input(box.apply(frame), self.input_size)[None])
+        self._raw = self.detector(image_input(box.apply(frame), self.input_size, fills(self.detector))[None])
         return b""
 
     def raw(self, payload: bytes, box: Letterbox) -> Tensor:
@@ -153,19 +153,30 @@ class LocalSystem(UnsplitSystem):
     """The detector that a device runs alone, on the canvas as the device does; nothing travels."""
 
     def fit(self, frame_width: int, frame_height: int) -> Letterbox:
-        """Fit a frame onto a canvas that the detector's coarsest level divides."""
+        """Fit a frame onto a canvas that the detector's coarsest level divides, or that is to be stretched."""
+        if fills(self.detector):
+            return Letterbox.fit(frame_width, frame_height, self.input_size)
         multiple = architecture_of(self.detector.name).canvas_multiple(self.input_size)
         return Letterbox.fit(frame_width, frame_height, self.input_size, multiple)
 
     def seen(self, box: Letterbox) -> Size:
-        """Return the sides of the canvas."""
-        return box.canvas_height, box.canvas_width
+        """Return the sides of the canvas, or of the square that it is stretched to."""
+        return self.input_size if fills(self.detector) else (box.canvas_height, box.canvas_width)
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and run the detector, up to raw predictions."""
-        canvas = torch.from_numpy(box.apply(frame)).permute(2, 0, 1)
-        self._raw = self.detector(canvas[None].float())
+        canvas = box.apply(frame)
+        if fills(self.detector):
+            image = image_input(canvas, self.input_size, fills=True)
+        else:
+            image = torch.from_numpy(canvas).permute(2, 0, 1).float()
+        self._raw = self.detector(image[None])
         return b""
+
+
+def fills(detector: Detector) -> bool:
+    """Return whether a detector wants images stretched to its square."""
+    return architecture_of(detector.name).fills
 
 
 def system_of(device: DeviceBundle, server: ServerBundle, point: OperatingPoint) -> System:

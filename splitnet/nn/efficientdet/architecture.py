@@ -41,6 +41,7 @@ class EfficientDetArchitecture(Architecture):
     cuts: tuple[str, ...] = STAGES
     strides: Mapping[str, int] = STAGE_STRIDES
     coarsest: int = 128
+    fills: bool = False
     floor: float = -math.inf  # stages end in a linear projection
 
     def build(self, name: str, classes: int, split_point: str | None = None, fused: bool = True) -> EfficientDet:

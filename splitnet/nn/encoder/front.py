@@ -32,14 +32,15 @@ class FrontSpec(EncoderSpec):
 
     sides: tuple[int, ...] = (208, 256, 320, 416)  # pixels, one for each width; the last is the detector's own
     latent_channels: int = 96
-    channels: int = 96  # of the residual network, at the latent's stride
+    # Of the residual network, at the latent's stride. 0: it works on the latent itself, for half of the computation.
+    channels: int = 96
     blocks: int = 2
 
     def __post_init__(self) -> None:
         """Raise ConfigError on a size that no encoder has."""
-        for name in ("latent_channels", "channels", "blocks"):
-            if not 1 <= getattr(self, name) <= 1024:
-                raise ConfigError(f"encoder: {name} is {getattr(self, name)}, must be 1..1024")
+        for name, least in (("latent_channels", 1), ("channels", 0), ("blocks", 1)):
+            if not least <= getattr(self, name) <= 1024:
+                raise ConfigError(f"encoder: {name} is {getattr(self, name)}, must be {least}..1024")
         if not self.sides or list(self.sides) != sorted(set(self.sides)):
             raise ConfigError(f"encoder: the sides {list(self.sides)} must rise")
         if any(side < LATENT_STRIDE or side % LATENT_STRIDE for side in self.sides):
@@ -83,6 +84,10 @@ class Analysis(nn.Module):
     def __init__(self, spec: FrontSpec, channels_in: int, side: int) -> None:
         super().__init__()
         self.linear = nn.Conv2d(channels_in, spec.latent_channels, side, stride=side)
+        self.is_light = not spec.channels
+        if self.is_light:
+            self.blocks = nn.Sequential(*(_still(AnalysisBlock(spec.latent_channels)) for _ in range(spec.blocks)))
+            return
         self.reduce = nn.Conv2d(channels_in, spec.channels, side, stride=side)
         self.blocks = nn.Sequential(*(AnalysisBlock(spec.channels) for _ in range(spec.blocks)))
         self.out = nn.Conv2d(spec.channels, spec.latent_channels, 1)
@@ -90,8 +95,18 @@ class Analysis(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (N, C, h, w) to the latent (N, L, h/side, w/side)."""
+        if self.is_light:
+            return cast(Tensor, self.blocks(self.linear(features)))
         x = self.blocks(self.reduce(features))
         return cast(Tensor, self.linear(features) + self.out(F.relu(x)))
+
+
+def _still(block: AnalysisBlock) -> AnalysisBlock:
+    """Return a block that begins by adding nothing."""
+    nn.init.zeros_(block.pointwise.weight)
+    assert block.pointwise.bias is not None
+    nn.init.zeros_(block.pointwise.bias)
+    return block
 
 
 class FrontEncoder(Encoder):

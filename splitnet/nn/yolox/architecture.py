@@ -26,6 +26,7 @@ class YOLOXArchitecture(Architecture):
     cuts: tuple[str, ...] = (*STAGES, "p3", "p5")
     strides: Mapping[str, int] = {**STAGE_STRIDES, "top": 32, "middle": 16, "p3": 8, "p4": 16, "p5": 32}
     coarsest: int = 32
+    fills: bool = False
     floor: float = SILU_MIN
 
     def build(self, name: str, classes: int, split_point: str | None = None, fused: bool = True) -> YOLOX:

@@ -22,7 +22,7 @@ def restore_batch_norm(folded: YOLOX, plain: YOLOX, images: Iterable[Tensor]) ->
     images: batches (N, 3, S, S) float32 0..255, some hundred in all.
     """
     blocks = {name: block for name, block in folded.named_modules() if isinstance(block, ConvBlock)}
-    statistics = _output_statistics(folded, {name: block.conv for name, block in blocks.items()}, images)
+    statistics = output_statistics(folded, {name: block.conv for name, block in blocks.items()}, images)
     targets = dict(plain.named_modules())
     for name, block in blocks.items():
         target = targets[name]
@@ -40,8 +40,8 @@ def restore_batch_norm(folded: YOLOX, plain: YOLOX, images: Iterable[Tensor]) ->
     return plain
 
 
-def _output_statistics(
-    folded: YOLOX, convolutions: dict[str, nn.Conv2d], images: Iterable[Tensor]
+def output_statistics(
+    folded: nn.Module, convolutions: dict[str, nn.Conv2d], images: Iterable[Tensor]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return mean and variance of each channel of each convolution's outputs."""
     sums = {name: torch.zeros(3, c.out_channels, dtype=torch.float64) for name, c in convolutions.items()}

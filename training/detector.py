@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
-from splitnet.nn.architectures import architecture_of
 from splitnet.settings import option
 from training.command import Command
 from training.data.coco import LabelledImages, read_coco
@@ -170,9 +169,8 @@ def _train(parts: _Parts, processes: Processes) -> None:
 def _stream_spec(parts: _Parts, processes: Processes) -> StreamSpec:
     settings = parts.settings
     share, place = processes.share(settings.batch_size), (processes.rank, processes.count)
-    fills = architecture_of(settings.model).fills
     plain_from, mosaics = parts.config.plain_from, settings.mosaic_share
-    return StreamSpec(parts.square, share, plain_from, mosaics, settings.seed, *place, fills=fills)
+    return StreamSpec(parts.square, share, plain_from, mosaics, settings.seed, *place, fills=parts.family.fills)
 
 
 def _network(parts: _Parts, is_new: bool) -> nn.Module:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
-from cloud_server.compute.onnx_module import OnnxModule, is_installed
+from cloud_server.compute.onnx_module import OnnxModule, exported, is_installed
 from edge_client.encoding.local_detector import load_local
 from splitnet.bundle import load_device, load_server
 from splitnet.letterbox import Letterbox
@@ -160,11 +160,11 @@ def test_a_bundle_is_stored_and_gives_the_same_again(bundle, student):
 @pytest.mark.skipif(not is_installed(), reason="needs ONNX Runtime")
 def test_device_and_server_may_run_it_by_onnx_runtime(bundle):
     server = load_server(bundle).half
-    exported = OnnxModule(server, with_mask(torch.zeros(1, 12, 4, 4), 4, 4), threads=1)
+    fast_server = OnnxModule(exported(server, with_mask(torch.zeros(1, 12, 4, 4), 4, 4)), threads=1)
     sizes = ((4, 4), (3, 4), (2, 1))  # another batch than the example
     latents = torch.stack([with_mask(torch.randn(12, *size), 4, 4) for size in sizes])
     with torch.inference_mode():
-        torch.testing.assert_close(exported(latents), server(latents), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(fast_server(latents), server(latents), rtol=1e-3, atol=1e-3)
     frame = random_images(1, 64, 48)[0]
     plain, fast = (load_device(bundle).encoder for _ in range(2))
     fast.use_onnxruntime(1)

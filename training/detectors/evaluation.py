@@ -13,7 +13,6 @@ from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox, stretched_canvas
 from splitnet.manifest import Accuracy
-from splitnet.nn.architectures import architecture_of
 from training.data.augment import Image, grey
 from training.data.images import read_image
 from training.detectors.family import DetectorFamily
@@ -36,10 +35,9 @@ def _found(
     family: DetectorFamily, network: nn.Module, paths: Sequence[Path], square: int, device: torch.device
 ) -> Iterator[Detections]:
     """Yield what is found in each image, in its own pixels."""
-    fills = architecture_of(next(iter(family.input_sizes))).fills
-    filled = square if fills else None
+    filled = square if family.fills else None
     for start in range(0, len(paths), BATCH):
-        fitted = [_fitted(path, square, fills) for path in paths[start : start + BATCH]]
+        fitted = [_fitted(path, square, family.fills) for path in paths[start : start + BATCH]]
         raw = network(family.inputs(np.stack([image for image, _ in fitted]), device))
         for (_, box), one in zip(fitted, family.detections(raw, square, SCORE_THRESHOLD), strict=True):
             yield Detections(box.boxes_to_frame(one.boxes, filled), one.scores, one.labels)

@@ -28,6 +28,7 @@ class DetectorFamily(Protocol):
     input_sizes: Mapping[str, int]  # pixels a side as published, by the names of its members
     source: str  # of its public weights, with their licence
     reading: Reading  # of its raw predictions, for distillation
+    fills: bool  # wants images stretched to the square; others are letterboxed, grey beside them
 
     def build(self, name: str, classes: int) -> nn.Module:
         """Return a network with random weights, ready to be trained."""

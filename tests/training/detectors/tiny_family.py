@@ -12,7 +12,9 @@ from splitnet.detections import Detections
 
 
 class TinyFamily:
-    """A `detector_family.DetectorFamily`."""
+    """A `family.DetectorFamily`."""
+
+    fills = False
 
     def __init__(self) -> None:
         self.input_sizes = {"tiny": 64}

@@ -12,7 +12,6 @@ import torch
 
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import ConfigError
-from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.nn.split_detector import image_input
 from splitnet.nn.yolox.network import YOLOX
@@ -190,7 +189,7 @@ def test_a_width_is_a_size_of_the_image_and_the_server_need_not_know(bundle, wid
     device, server = load_device(bundle), load_server(bundle)
     system = SplitSystem(device, server, OperatingPoint(Codec.RANS, width, 2))
     frame = random_images(1, 120, 160)[0]
-    box = Letterbox.fit(160, 120, system.input_size)
+    box = system.fit(160, 120)
     payload = system.compress(frame, box)
     _, symbols = server.codec.decompress(payload)
     assert symbols.shape == (FRONT.latent_channels, side * 3 // 64, side // 16)

@@ -29,6 +29,7 @@ class EfficientDetFamily:
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
     source: str = "Google's EfficientDet, in rwightman's port (Apache-2.0)"
     reading: Reading = READING
+    fills: bool = False
 
     def build(self, name: str, classes: int) -> EfficientDet:
         """Return a network with random weights (`DetectorFamily`)."""

@@ -31,6 +31,7 @@ class NanoDetFamily:
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
     source: str = "RangiLyu's NanoDet-Plus (Apache-2.0)"
     reading: Reading = READING
+    fills: bool = True
 
     def build(self, name: str, classes: int) -> TrainedNanoDet:
         """Return a network with random weights (`DetectorFamily`)."""

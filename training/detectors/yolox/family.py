@@ -30,6 +30,7 @@ class YOLOXFamily:
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
     source: str = "Megvii's YOLOX (Apache-2.0)"
     reading: Reading = READING
+    fills: bool = False
 
     def build(self, name: str, classes: int) -> YOLOX:
         """Return a network with random weights (`DetectorFamily`)."""

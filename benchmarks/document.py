@@ -18,6 +18,7 @@ from benchmarks.adaptation import tables as adapt_tables
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.processes import PROJECT
 from benchmarks.serving import endurance_tables
+from benchmarks.video.video_tables import video, video_ratios
 from splitnet.errors import ConfigError
 
 RESULTS = Path("docs/results")
@@ -32,6 +33,7 @@ DOCUMENTS = (
     Path("docs/split-points.md"),
     Path("docs/own-detector.md"),
     Path("docs/training.md"),
+    Path("docs/video.md"),
 )
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 ACCURACY_COLUMNS = ("operating point", "KB a frame (p90)", "AP", "AP50", "encode ms, PyTorch, one core", "device MMACs")
@@ -73,6 +75,8 @@ LATER = frozenset(
         *CUTS,
         "guide",
         "training-cost",
+        "video",
+        "video-ratios",
     ]
 )
 SERVE_FIGURE = (
@@ -257,6 +261,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "split-points-verified": ("split-points-distilled.json", split_points_tables.verified),
     "guide": ("guide.json", own_detector_tables.guide),
     "training-cost": ("training-cost.json", own_detector_tables.training_cost),
+    "video": ("video.json", video),
+    "video-ratios": ("video.json", video_ratios),
     "kinds": ("slimmable.json", kinds_tables.kinds),
     "kinds-alone": ("slimmable.json", kinds_tables.alone),
 }

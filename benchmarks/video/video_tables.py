@@ -1,0 +1,47 @@
+"""The tables of docs/video.md, from video.json. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.video.video_figures import THIRDS
+
+Result = Mapping[str, Any]
+
+
+def video(result: Result) -> str:
+    """Return bytes and fidelity of every system at every setting, a table for each clip."""
+    return "\n".join(_clip(clip) for clip in result["clips"])
+
+
+def _clip(clip: Result) -> str:
+    systems = dict.fromkeys(row["system"] for row in clip["rows"])
+    header = "| system | device ms | KB a frame -> fidelity |\n|---|---|---|\n"
+    title = f"`{clip['name']}`, {clip['frames']} frames, {clip['objects']} objects in those that were judged:\n\n"
+    return title + header + "".join(_system(name, [r for r in clip["rows"] if r["system"] == name]) for name in systems)
+
+
+def _system(name: str, rows: list[Result]) -> str:
+    ordered = sorted(rows, key=lambda row: float(row["bytes_mean"]))
+    pairs = ", ".join(f"{_kb(row['bytes_mean'])} -> {row['fidelity']:.1f}" for row in ordered)
+    times = [row["device_ms"] for row in ordered]
+    return f"| {name} | {min(times):.1f} to {max(times):.1f} | {pairs} |\n"
+
+
+def _kb(size_bytes: float) -> str:
+    return f"{size_bytes / 1000:.3f}" if size_bytes < 200 else f"{size_bytes / 1000:.2f}"
+
+
+def video_ratios(result: Result) -> str:
+    """Return our bytes over each rival's at equal fidelity, for each third of the range that both reach."""
+    header = f"| clip | rival | fidelity | {' | '.join(f'{third} third' for third in THIRDS)} |\n{'|---' * 6}|\n"
+    return header + "".join(
+        f"| `{row['clip']}` | {row['rival']} | {row['from']:.0f} to {row['to']:.0f} "
+        f"| {' | '.join(_share(row[third]) for third in THIRDS)} |\n"
+        for row in result["ratios"]
+    )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

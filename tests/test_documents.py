@@ -181,6 +181,11 @@ def test_every_link_leads_somewhere(page):
             assert anchor in anchors(target), link
 
 
+def test_every_page_is_in_the_index():
+    index = (PROJECT / "docs" / "README.md").read_text("utf-8")
+    assert {page.name for page in PROJECT.glob("docs/*.md")} - {"README.md"} <= set(LINK.findall(index))
+
+
 def test_every_room_has_its_purpose_in_the_design():
     table = (PROJECT / "docs" / "design.md").read_text("utf-8")
     packages = [

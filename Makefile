@@ -7,7 +7,7 @@
 # make soak         a server under load for ten minutes: is its memory flat?
 # make arm64-check  the client on an emulated Raspberry Pi 4; needs qemu, and root on other machines than ARM64
 #
-# They set up .venv first: about 6 GB with PyTorch's build for NVIDIA cards, 1.5 GB with its CPU build, which pip takes with
+# They set up .venv first: about 6 GB with PyTorch's build for NVIDIA cards, 2 GB with its CPU build, which pip takes with
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu in the environment. PYTHON=python3.12 takes another Python.
 PYTHON ?= python3
 VENV ?= .venv

@@ -7,23 +7,22 @@ neighbouring one. Any decoder takes either: what must be equal at both ends, the
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splitnet.errors import BackendError, ConfigError
+from splitnet.errors import ConfigError
 from splitnet.nn.normalise import Normalise
 from splitnet.nn.onnx_graph import FIRST_AXIS, OnnxGraph
-from splitnet.onnx_runtime import import_onnxruntime
+from splitnet.onnx_runtime import OPSET, require_onnxruntime, start_session
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 M = TypeVar("M", bound=nn.Module)
-OPSET, IR_VERSION = 17, 8  # of 2022: what every runtime in use can read
+IR_VERSION = 8  # of 2022, as the operators are
 INPUT = "canvas"  # of a model: (1, H, 3 * W) uint8
 
 
@@ -45,32 +44,13 @@ class OnnxNetwork:
         latent_channels: None for a whole detector. rewrite: what becomes of the ONNX model before it is loaded.
         BackendError if ONNX Runtime is missing or does not work, ConfigError if it cannot run such a network.
         """
-        runtime = _runtime()
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3  # errors
-        model = rewrite(onnx_model(network, latent_channels))
-        try:
-            self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its own classes have no root in common
-            message = f"ONNX Runtime {runtime.__version__} cannot load this network ({' '.join(str(error).split())})"
-            raise BackendError(f"{message}: choose PyTorch, or another release of it") from error
+        require_onnxruntime()
+        self._session = start_session(rewrite(onnx_model(network, latent_channels)), threads)
 
     def __call__(self, canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return what the network makes of a canvas whose sides are the multiples that it needs."""
         pixels = canvas.reshape(1, len(canvas), -1)
         return cast("NDArray[np.float32]", self._session.run(None, {INPUT: pixels})[0])
-
-
-def _runtime() -> Any:
-    try:
-        runtime = import_onnxruntime()  # first: where it is missing, nothing is loaded in vain
-        import_module("onnx")
-    except (ImportError, OSError) as error:  # OSError: a library of theirs that does not load
-        reason = " ".join(str(error).split())
-        message = f"ONNX Runtime is not installed ({reason}): pip install slimsplit[onnxruntime]"
-        raise BackendError(message) from error
-    return runtime
 
 
 def onnx_model(network: nn.Module, latent_channels: int | None) -> bytes:

@@ -44,7 +44,7 @@ def broken(request, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", failing)
-    monkeypatch.setattr("splitnet.nn.onnx_network.import_module", failing)
+    monkeypatch.setattr("splitnet.onnx_runtime.import_module", failing)
     return "libgomp.so.1: cannot open shared object file"
 
 

@@ -47,10 +47,13 @@ from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.spec import Encoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
+from splitnet.regular_file import read_regular
 
 _TABLES = "entropy."
 _CHANGE_TABLES = "changes."
 _UINT16 = {"quantized_cdf", "table_index", "flag_index", "change_index"}
+MAX_WEIGHTS_BYTES = 4_000_000_000
+MAX_HEADER_BYTES = 4_000_000  # of a file of weights: some tens of thousands of tensors
 _DTYPES = (torch.float16, torch.float32, torch.int32)  # what files hold: torch cannot compute with all there are
 
 
@@ -218,7 +221,7 @@ def _read_file(path: Path, entry: FileEntry) -> dict[str, Tensor]:
         size = path.stat().st_size
         if size != entry.bytes:
             raise BundleError(f"{path} has {size} bytes instead of {entry.bytes}: half copied? copy it again")
-        data = path.read_bytes()
+        data = read_regular(path, min(entry.bytes, MAX_WEIGHTS_BYTES))
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; copy the bundle again") from None
     except OSError as error:
@@ -227,6 +230,8 @@ def _read_file(path: Path, entry: FileEntry) -> dict[str, Tensor]:
     if digest != entry.sha256:
         message = f"{path} is not the manifest's: SHA-256 {digest[:12]}, expected {entry.sha256[:12]}"
         raise DigestMismatchError(f"{message}; copy the bundle again")
+    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:  # where safetensors says how long its header is
+        raise BundleError(f"{path} has a header of over {MAX_HEADER_BYTES} bytes, which no bundle needs")
     try:
         tensors = load_tensors(data)
     except SafetensorError as error:
@@ -234,6 +239,8 @@ def _read_file(path: Path, entry: FileEntry) -> dict[str, Tensor]:
     for key, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:
             raise BundleError(f"{path}: {key!r} is of type {tensor.dtype}, which bundles do not use")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise BundleError(f"{path}: {key!r} holds numbers that are not finite: the training has failed")
     return tensors
 
 

@@ -20,6 +20,7 @@ from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder.spec import EncoderSpec
 from splitnet.nn.encoder_kinds import encoder_from_json
 from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.regular_file import read_regular
 
 FORMAT_VERSION = 2  # 1: other activations; such bundles were never published
 FILE_NAME = "manifest.json"
@@ -30,7 +31,7 @@ LOCAL_FILE = "local.safetensors"
 MAX_FILE_BYTES = 4_000_000  # of manifest.json: a thousand classes and points fit many times
 MAX_INPUT_SIZE = 2048
 # Fields that describe rather than define: they may change without making it another bundle.
-_DESCRIPTIVE = ("digest", "origin", "licence", "unsplit", "points", "local")
+DESCRIPTIVE = ("digest", "origin", "licence", "unsplit", "points", "local")
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class Manifest:
     @cached_property  # takes milliseconds, and the server asks at every frame
     def digest(self) -> str:
         """SHA-256 (hexadecimal) of everything that both ends must agree on, the files' digests included."""
-        defining = {k: v for k, v in self.to_json().items() if k not in _DESCRIPTIVE}
+        defining = {k: v for k, v in self.to_json().items() if k not in DESCRIPTIVE}
         return hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()
 
     def with_measurements(
@@ -206,7 +207,7 @@ def load_manifest(folder: Path) -> Manifest:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BundleError(f"{path} is over {MAX_FILE_BYTES} bytes: not a manifest")
-        values = json.loads(path.read_text())
+        values = json.loads(read_regular(path, MAX_FILE_BYTES))
     except FileNotFoundError:
         raise BundleError(f"{folder} is not a bundle: it has no {FILE_NAME}") from None
     except (OSError, ValueError, RecursionError) as error:

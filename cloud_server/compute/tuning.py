@@ -9,6 +9,7 @@ from typing import Any
 
 from splitnet.atomic_write import write_json
 from splitnet.errors import ConfigError
+from splitnet.regular_file import read_regular
 from splitnet.settings import DEFAULT_BUNDLE, option
 
 FORMAT_VERSION = 1
@@ -96,9 +97,7 @@ def write_tuning(path: Path, tuning: Tuning, facts: dict[str, Any]) -> None:
 def read_tuning(path: Path) -> Tuning:
     """Read a choice. Raises ConfigError if the file is missing or is no such choice."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(f"{path} is too large to be a tuning: make one with `cloud-server tune`")
-        values = json.loads(path.read_text())
+        values = json.loads(read_regular(path, MAX_FILE_BYTES))
         if values["format_version"] != FORMAT_VERSION:
             raise ConfigError(f"{path} is of another version: make it again with `cloud-server tune`")
         return _parse(values["choice"])

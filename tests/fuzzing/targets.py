@@ -31,7 +31,7 @@ from splitnet.codec.feature_codec import FeatureCodec, decompress_zstd
 from splitnet.codec.image_codec import decompress_image, decompress_whole_image
 from splitnet.errors import BitstreamError, SplitError
 from splitnet.letterbox import Letterbox
-from splitnet.manifest import ENCODER_FILE, FILE_NAME, load_manifest
+from splitnet.manifest import DESCRIPTIVE, ENCODER_FILE, FILE_NAME, load_manifest
 from splitnet.messages import MAX_DETECTIONS, FrameDetections
 from splitnet.nn.yolox.boxes import anchor_grid, detections_from_raw
 from splitnet.operating_point import Codec, Mode, OperatingPoint
@@ -246,7 +246,7 @@ def _json(data: bytes) -> Any:
 
 
 def _manifest_digest(values: Mapping[str, Any]) -> str:
-    defining = {k: v for k, v in values.items() if k not in ("digest", "origin", "licence", "unsplit", "points")}
+    defining = {k: v for k, v in values.items() if k not in DESCRIPTIVE}
     return hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()
 
 

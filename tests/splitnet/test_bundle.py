@@ -1,16 +1,31 @@
 """Bundles: what is stored comes back, and whatever is wrong with one is said in a line."""
 
+import hashlib
 import json
+import math
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
+from splitnet import bundle as bundle_module
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import BundleError, DigestMismatchError
-from splitnet.manifest import DETECTOR_FILE, ENCODER_FILE, SERVER_FILE, Accuracy, MeasuredPoint, load_manifest
+from splitnet.manifest import (
+    DETECTOR_FILE,
+    ENCODER_FILE,
+    FILE_NAME,
+    SERVER_FILE,
+    Accuracy,
+    FileEntry,
+    MeasuredPoint,
+    load_manifest,
+)
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Codec, Mode
 from tests.support.tiny_bundle import CHANNELS, CLASSES, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
@@ -106,6 +121,41 @@ def test_a_flipped_bit_is_a_digest_mismatch(copy: Path, name: str) -> None:
     data[-5] ^= 1
     (copy / name).write_bytes(data)
     with pytest.raises(DigestMismatchError, match=name):
+        load_server(copy)
+
+
+def with_file(bundle: Path, name: str, data: bytes) -> Path:
+    """Give a bundle another file, and a manifest that says so."""
+    (bundle / name).write_bytes(data)
+    manifest = load_manifest(bundle)
+    entry = FileEntry(hashlib.sha256(data).hexdigest(), len(data))
+    replace(manifest, files={**manifest.files, name: entry}).write(bundle)
+    return bundle
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(copy: Path, odd: float) -> None:
+    tensors = load((copy / SERVER_FILE).read_bytes())
+    key = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[key].view(-1)[-1] = odd
+    with pytest.raises(BundleError, match=f"{key}' holds numbers that are not finite"):
+        load_server(with_file(copy, SERVER_FILE, save(tensors)))
+
+
+def test_a_header_of_a_million_tensors_is_refused_unread(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_module, "load_tensors", lambda _: pytest.fail("read the header"))
+    with pytest.raises(BundleError, match="a header of over 4000000 bytes"):
+        load_server(with_file(copy, ENCODER_FILE, (4_000_001).to_bytes(8, "little") + b"{"))
+
+
+def test_a_pipe_or_an_endless_device_in_the_place_of_a_file_is_refused_at_once(copy: Path) -> None:
+    (copy / SERVER_FILE).unlink()
+    os.mkfifo(copy / SERVER_FILE)
+    with pytest.raises(BundleError):
+        load_server(copy)
+    (copy / FILE_NAME).unlink()
+    (copy / FILE_NAME).symlink_to("/dev/zero")
+    with pytest.raises(BundleError, match="not a regular file"):
         load_server(copy)
 
 

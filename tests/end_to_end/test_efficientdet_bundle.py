@@ -160,7 +160,7 @@ def test_a_front_begins_with_its_own_stages_and_becomes_a_bundle(teacher, folder
     export_bundle(tmp_path, manifest, student.eval(), teacher, images(folder))
     device, server = load_device(tmp_path), load_server(tmp_path)
     system = SplitSystem(device, server, OperatingPoint(Codec.RANS, 2, 1))
-    box = Letterbox.fit(SIDE, SIDE, system.input_size)
+    box = system.fit(SIDE, SIDE)
     with torch.inference_mode():
         raw = system.raw(system.compress(random_images(1, SIDE, SIDE)[0], box), box)
     assert raw.shape == (1, 3069, 4 + len(NAMES))
@@ -184,7 +184,7 @@ def test_its_cuts_are_studied(folder, tmp_path):
         tmp_path / "study.json",
         model=NAME,
         annotations=labelled,
-        images=folder / "images",
+        fit_images=folder / "images",
         cuts=("c3", "c5"),
         input_size=SIDE,
         limit=1,

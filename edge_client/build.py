@@ -32,12 +32,13 @@ from edge_client.output.annotation import annotation_sink
 from edge_client.output.places import check_places, check_writable
 from edge_client.output.sinks import JsonLinesSink, ScoreFilter, Sink
 from edge_client.output.view import view_sink
-from edge_client.pipeline import Pipeline, PipelineSettings
+from edge_client.pipeline import Pipeline
+from edge_client.pipeline_settings import PipelineSettings
 from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
 from splitnet.operating_point import Mode
 
 
-class Run(NamedTuple):
+class BuiltRun(NamedTuple):
     """A pipeline, and what there is to say of it."""
 
     pipeline: Pipeline
@@ -58,7 +59,7 @@ def build_pipeline(config: RunConfig, sinks: Sequence[Sink] = ()) -> Pipeline:
 
 def build_run(
     config: RunConfig, sinks: Sequence[Sink] = (), on_progress: Callable[[float], None] = lambda share: None
-) -> Run:
+) -> BuiltRun:
     """Return the same with what belongs to it. on_progress: called with the share that is measured, 0..1."""
     settings = _pipeline_settings(config)
     _check_outputs(config)
@@ -81,7 +82,7 @@ def build_run(
     pipeline = Pipeline(
         source, encoder, policy, all_sinks, settings, local=local, sampler=CpuSampler(), trace_out=config.trace_out
     )
-    return Run(
+    return BuiltRun(
         pipeline,
         encoder,
         local,

@@ -87,7 +87,7 @@ class FrameResult:
     late: bool
 
 
-class Outcome(str, Enum):
+class FrameOutcome(str, Enum):
     """What becomes of a captured frame: one of these, for every one."""
 
     ANSWERED = "answered"  # by the server, in time
@@ -103,7 +103,7 @@ class Outcome(str, Enum):
 class Fate:
     """The end of a frame's way, with as much of it as there was."""
 
-    outcome: Outcome
+    outcome: FrameOutcome
     frame: CapturedFrame
     chosen: ChosenFrame | None = None
     encoded: EncodedFrame | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge_client.adaptation.controller import UNATTAINABLE
 from edge_client.adaptation.policy import Decision, FrameContext, Policy
-from edge_client.frames import CapturedFrame, ChosenFrame, EncodedFrame, Fate, FrameResult, Outcome, SentFrame
+from edge_client.frames import CapturedFrame, ChosenFrame, EncodedFrame, Fate, FrameOutcome, FrameResult, SentFrame
 from edge_client.output.statistics import RunStatistics
 from splitnet.detections import Detections
 from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
@@ -69,7 +69,7 @@ class FrameLedger:
         """Count out a frame that a newer one has replaced: before it was chosen, or waiting for the own detector."""
         with self._lock:
             self._statistics.overtaken += 1
-        self._on_fate(Fate(Outcome.OVERTAKEN, frame, chosen))
+        self._on_fate(Fate(FrameOutcome.OVERTAKEN, frame, chosen))
 
     def choose(self, frame: CapturedFrame, context: FrameContext) -> ChosenFrame:
         """Ask the policy. A point that cannot be used now is skipped instead."""
@@ -97,7 +97,7 @@ class FrameLedger:
         """Count out a frame that was skipped."""
         with self._lock:
             self._statistics.skipped += 1
-        self._on_fate(Fate(Outcome.SKIPPED, chosen.frame, chosen))
+        self._on_fate(Fate(FrameOutcome.SKIPPED, chosen.frame, chosen))
 
     def encoded(self, chosen: ChosenFrame, encoded: EncodedFrame) -> None:
         """Note what a payload has cost."""
@@ -135,7 +135,7 @@ class FrameLedger:
         with self._lock:
             self._statistics.refused[kind] += 1
             first = self._statistics.refused[kind] == 1
-        self._on_fate(Fate(Outcome.REFUSED, sent.frame, sent.chosen, sent.encoded))
+        self._on_fate(Fate(FrameOutcome.REFUSED, sent.frame, sent.chosen, sent.encoded))
         return first
 
     def lost(self, sent: SentFrame) -> None:
@@ -143,7 +143,7 @@ class FrameLedger:
         self._policy.failed(self._clock(), sent.frame.frame_id)
         with self._lock:
             self._statistics.lost += 1
-        self._on_fate(Fate(Outcome.LOST, sent.frame, sent.chosen, sent.encoded))
+        self._on_fate(Fate(FrameOutcome.LOST, sent.frame, sent.chosen, sent.encoded))
 
     # What happens around them.
 
@@ -176,6 +176,6 @@ class FrameLedger:
         result = FrameResult(chosen.frame, encoded, detections, timing, latency_ms, late)
         with self._lock:
             self._statistics.add_result(now, result, chosen.decision.predicted)
-        on_time = Outcome.ANSWERED if encoded.point.is_sent else Outcome.LOCAL
-        self._on_fate(Fate(Outcome.LATE if late else on_time, chosen.frame, chosen, encoded, result))
+        on_time = FrameOutcome.ANSWERED if encoded.point.is_sent else FrameOutcome.LOCAL
+        self._on_fate(Fate(FrameOutcome.LATE if late else on_time, chosen.frame, chosen, encoded, result))
         return result

@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from edge_client.build import Run, build_run
+from edge_client.build import BuiltRun, build_run
 from edge_client.config import RunConfig
 from edge_client.console import Console
 from edge_client.encoding.encoder import EncoderRuntime
@@ -67,7 +67,7 @@ async def _show_status(pipeline: Pipeline, console: Console) -> None:
         console.show(status_line(pipeline.statistics, time.monotonic()))
 
 
-def _report(built: Run, config: RunConfig, console: Console) -> None:
+def _report(built: BuiltRun, config: RunConfig, console: Console) -> None:
     now, run, backend = time.monotonic(), built.pipeline.statistics, built.encoder.backend
     console.say(summary(run, now, backend))
     conditions = conditions_of_run(run, now, limits_of(config))

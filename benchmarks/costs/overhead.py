@@ -22,7 +22,8 @@ from edge_client.capture.source import SourceImage, Wait
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.frames import FrameResult
 from edge_client.output.sinks import CallbackSink
-from edge_client.pipeline import Pipeline, PipelineSettings
+from edge_client.pipeline import Pipeline
+from edge_client.pipeline_settings import PipelineSettings
 from splitnet.errors import ConfigError, SourceError
 from splitnet.manifest import DETECTOR_FILE
 from splitnet.operating_point import Codec, OperatingPoint

@@ -8,7 +8,7 @@ import pytest
 from edge_client.adaptation.controller import UNATTAINABLE
 from edge_client.adaptation.load import CpuSample
 from edge_client.adaptation.policy import Decision, FrameContext, LatencyBreakdown, Policy, PolicyState
-from edge_client.frames import EncodedFrame, Fate, Outcome, SentFrame, actual_breakdown
+from edge_client.frames import EncodedFrame, Fate, FrameOutcome, SentFrame, actual_breakdown
 from edge_client.ledger import FrameLedger
 from splitnet.detections import Detections
 from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
@@ -113,7 +113,7 @@ def test_a_frame_is_told_from_its_choice_to_its_answer(clock, fates):
     assert chosen.chosen_at == 0.105
     assert chosen.policy_state == PolicyState(capacity_bps=2e6)
     (fate,) = fates
-    assert (fate.outcome, fate.frame, fate.result) == (Outcome.ANSWERED, frame, result)
+    assert (fate.outcome, fate.frame, fate.result) == (FrameOutcome.ANSWERED, frame, result)
     run = ledger.statistics
     assert (run.captured, run.answered, run.detected, dropped(run)) == (1, 1, 1, 0)
     assert run.policy_state.capacity_bps == 2e6
@@ -123,7 +123,7 @@ def test_an_answer_after_the_deadline_is_late(clock, fates):
     ledger = ledger_of(ScriptedPolicy(), clock, fates)
     clock.now = 0.1 + 0.1001
     assert ledger.answered(sent_frame(1), FrameDetections(1, 0, Detections.empty(), TIMING)).late
-    assert fates[0].outcome is Outcome.LATE
+    assert fates[0].outcome is FrameOutcome.LATE
     assert ledger.statistics.late == 1
 
 
@@ -135,7 +135,7 @@ def test_the_devices_own_detections_are_told_apart(clock, fates):
     result = ledger.detected(chosen, EncodedFrame(LOCAL, b"", 1.0, 30.0, 0.0), Detections.empty())
     assert policy.told == [("local", 1, 31.0)]
     assert result.server == ServerTiming(0.0, 0.0, 0.0)
-    assert fates[0].outcome is Outcome.LOCAL
+    assert fates[0].outcome is FrameOutcome.LOCAL
     run = ledger.statistics
     assert (run.local, run.answered, run.detected) == (1, 0, 1)
     assert run.modes() == {"split": 0, "image": 0, "local": 1, "skip": 0}
@@ -154,7 +154,7 @@ def test_what_cannot_be_had_is_skipped(clock, fates, point, can_send, has_local,
     chosen = ledger.choose(captured_frame(1), context(can_send=can_send))
     assert chosen.decision == Decision(SKIP, reason)
     ledger.skipped(chosen)
-    assert fates[0].outcome is Outcome.SKIPPED
+    assert fates[0].outcome is FrameOutcome.SKIPPED
     assert ledger.statistics.skipped == 1
 
 
@@ -167,7 +167,13 @@ def test_every_other_end_is_counted_once(clock, fates):
     busy = FrameError(4, 0, grpc.StatusCode.RESOURCE_EXHAUSTED, "busy")
     assert ledger.refused(sent_frame(4), busy)
     assert not ledger.refused(sent_frame(5), busy)
-    outcomes = [Outcome.OVERTAKEN, Outcome.OVERTAKEN, Outcome.LOST, Outcome.REFUSED, Outcome.REFUSED]
+    outcomes = ["overtaken", "overtaken", "lost", "refused", "refused"]
+    assert [fate.outcome.value for fate in fates] == outcomes
+        FrameOutcome.OVERTAKEN,
+        FrameOutcome.LOST,
+        FrameOutcome.REFUSED,
+        FrameOutcome.REFUSED,
+    ]
     assert [fate.outcome for fate in fates] == outcomes
     assert [fate.chosen is not None for fate in fates] == [False, True, True, True, True]
     assert policy.told == [("failed", 3), ("failed", 4), ("failed", 5)]

@@ -16,7 +16,8 @@ from edge_client.backoff import Backoff
 from edge_client.capture.source import SourceImage
 from edge_client.frames import EncodedFrame
 from edge_client.output.sinks import CallbackSink
-from edge_client.pipeline import Pipeline, PipelineSettings
+from edge_client.pipeline import Pipeline
+from edge_client.pipeline_settings import PipelineSettings
 from edge_client.transport.dialing import staggered
 from splitnet.errors import BundleMismatchError, ConfigError, ProtocolError, SourceError
 from splitnet.messages import Draining, FrameError

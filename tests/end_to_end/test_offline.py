@@ -17,7 +17,8 @@ from edge_client.adaptation.policy import Decision, FixedPolicy, LatencyBreakdow
 from edge_client.backoff import Backoff
 from edge_client.frames import EncodedFrame, FrameResult
 from edge_client.output.sinks import CallbackSink
-from edge_client.pipeline import PATIENCE_S, Pipeline, PipelineSettings
+from edge_client.pipeline import Pipeline
+from edge_client.pipeline_settings import PATIENCE_S, PipelineSettings
 from edge_client.transport.in_flight import InFlight
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError

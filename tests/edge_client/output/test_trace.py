@@ -10,7 +10,7 @@ import pytest
 
 from edge_client.adaptation.load import CpuSample
 from edge_client.adaptation.policy import LatencyBreakdown, PolicyState
-from edge_client.frames import Fate, Outcome
+from edge_client.frames import Fate, FrameOutcome
 from edge_client.output.trace import TraceFile, trace_record
 from splitnet.errors import ConfigError
 from splitnet.operating_point import SKIP, Codec, OperatingPoint
@@ -25,7 +25,7 @@ def test_an_answered_frame_says_everything():
         cpu=CpuSample(0.75, 0.5),
     )
     answered = result(7, end_to_end_ms=48.0)
-    fate = Fate(Outcome.ANSWERED, chosen.frame, chosen, answered.encoded, answered)
+    fate = Fate(FrameOutcome.ANSWERED, chosen.frame, chosen, answered.encoded, answered)
     assert trace_record(fate, started=0.2, deadline_ms=200.0) == {
         "frame_id": 7,
         "time_s": 0.5,
@@ -66,7 +66,7 @@ def test_an_answered_frame_says_everything():
 
 
 def test_a_frame_that_was_overtaken_has_little_to_say():
-    record = trace_record(Fate(Outcome.OVERTAKEN, captured_frame(1)), 0.0, 0.0)
+    record = trace_record(Fate(FrameOutcome.OVERTAKEN, captured_frame(1)), 0.0, 0.0)
     assert record == {
         "frame_id": 1,
         "time_s": 0.1,
@@ -82,7 +82,7 @@ def test_a_frame_that_was_overtaken_has_little_to_say():
 
 def test_a_skipped_frame_says_why():
     chosen = chosen_frame(2, SKIP)
-    record = trace_record(Fate(Outcome.SKIPPED, chosen.frame, chosen), 0.0, 200.0)
+    record = trace_record(Fate(FrameOutcome.SKIPPED, chosen.frame, chosen), 0.0, 200.0)
     assert (record["point"], record["mode"], record["reason"]) == ("skip", "skip", "test")
     assert record["predicted"] is None
     assert record["cpu"] is None
@@ -92,7 +92,7 @@ def test_a_skipped_frame_says_why():
 def test_lines_are_written_at_once(tmp_path):
     path = tmp_path / "run.jsonl"
     trace = TraceFile(path, 200.0, started=0.0)
-    trace.write(Fate(Outcome.OVERTAKEN, captured_frame(1)))
+    trace.write(Fate(FrameOutcome.OVERTAKEN, captured_frame(1)))
     assert json.loads(path.read_text())["deadline_ms"] == 200.0
     trace.close()
 
@@ -105,8 +105,8 @@ def test_a_file_that_cannot_be_written_is_said_in_one_line():
 def test_a_frame_that_was_made_coarser_names_both_points():
     chosen, answered = chosen_frame(3), result(3, end_to_end_ms=48.0)
     assert "sent" not in trace_record(
-        Fate(Outcome.ANSWERED, chosen.frame, chosen, answered.encoded, answered), 0.0, 0.0
+        Fate(FrameOutcome.ANSWERED, chosen.frame, chosen, answered.encoded, answered), 0.0, 0.0
     )
     coarser = replace(answered.encoded, point=OperatingPoint(Codec.RANS, 4, 0))
-    record = trace_record(Fate(Outcome.LOST, chosen.frame, chosen, coarser), 0.0, 0.0)
+    record = trace_record(Fate(FrameOutcome.LOST, chosen.frame, chosen, coarser), 0.0, 0.0)
     assert (record["point"], record["sent"]) == ("w4 q2", "w4 q0")

@@ -1,0 +1,46 @@
+"""The settings of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_client.adaptation.policy import MAX_IN_FLIGHT
+from edge_client.transport.servers import server_list
+from splitnet.errors import ConfigError
+
+PATIENCE_S = 0.5  # how long a silent link may hold frames back that the device could look at, without a deadline
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """How a run behaves."""
+
+    server: str | Sequence[str] = ""  # host:port, or several, the preferred one first; empty: nothing is ever sent
+    device_id: str = "edge-client"  # names this device in the server's log
+    deadline_ms: float = 0.0  # from capture to detections, 0 for none
+    max_frames: int = 0  # take this many and stop, 0 for all
+    max_in_flight: int = MAX_IN_FLIGHT  # frames being encoded or awaiting their answer
+    live: bool = True  # pace finite sources like a camera and let the newest frame win; else take every frame
+    drain_timeout_s: float = 5.0  # how long to wait at the end for frames in flight
+    answer_timeout_s: float = 10.0  # a frame unanswered after this is lost, and the session is reopened
+    use_proxy: bool = False  # reach the servers through the proxy that the environment names
+    whole_frames: bool = False  # code every frame by itself, not as changes against one that the server has
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError if a field is out of range."""
+        server_list(self.server)
+        if self.deadline_ms < 0 or self.max_frames < 0:
+            raise ConfigError("the deadline and the number of frames cannot be negative")
+        if self.max_in_flight < 1:
+            raise ConfigError("at least one frame must be allowed in flight")
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The servers, the preferred one first."""
+        return server_list(self.server)
+
+    @property
+    def patience_s(self) -> float:
+        """How long a frame may wait for its place on the link if the device can do without."""
+        return self.deadline_ms / 2000 or PATIENCE_S

@@ -15,6 +15,8 @@ BUNDLE_HELP = (
 )
 LISTEN_HELP = "address to listen on; 0.0.0.0 serves the network (no authentication), port 0 is any free port"
 
+MAX_CALLS = 1000
+
 
 @dataclass(frozen=True)
 class ServeConfig:
@@ -36,6 +38,9 @@ class ServeConfig:
     decode_threads: int = option("threads for entropy and image decoding", default=2)
     max_batch_size: int = option("most frames computed together", default=8)
     max_queue: int = option("most frames waiting; further ones are refused", default=64)
+    max_calls: int = option(
+        "most sessions, single calls and health watches at once; further ones are refused", default=MAX_CALLS
+    )
     drain_grace_s: float = option("seconds for open sessions to finish after SIGTERM", default=5.0)
     log_level: str = option(
         "least severity logged, as JSON lines on stderr", default="info", choices=("debug", "info", "warning", "error")
@@ -48,6 +53,7 @@ class ServeConfig:
         _check_range("decode-threads", self.decode_threads, 1, 64)
         _check_range("max-batch-size", self.max_batch_size, 1, 1024)
         _check_range("max-queue", self.max_queue, 1, 100_000)
+        _check_range("max-calls", self.max_calls, 1, 100_000)
         _check_range("drain-grace-s", self.drain_grace_s, 0, 3600)
 
     @property

@@ -28,6 +28,7 @@ from cloud_server.job import (
 )
 from cloud_server.scheduling.batch_cost import BatchCost
 from cloud_server.scheduling.batcher import Batch, Batcher, Phase
+from cloud_server.scheduling.decode_queue import DecodeQueue
 from cloud_server.scheduling.idle_work import IdleTask, Verdict, WarmUpRun, WorkQueue, warm_up_runs
 from splitnet.codec.references import ReferenceStore
 from splitnet.errors import DrainingError, ShedError
@@ -54,7 +55,8 @@ class Engine(Generic[D]):
         self._clock = clock
         self._batcher: Batcher[Job[D]] = Batcher(max_batch_size, max_queue, MAX_PER_SESSION)
         self._work = WorkQueue(self._batcher)
-        self._changed = threading.Condition()  # guards both of them and _stopping
+        self._undecoded: DecodeQueue[Job[D]] = DecodeQueue()
+        self._changed = threading.Condition()  # guards all of them and _stopping
         self._first_runs = BatchCost()  # of any model: what runs for the first time takes longer
         self._stopping = False
         self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
@@ -112,7 +114,8 @@ class Engine(Generic[D]):
     ) -> Job[D]:
         """Take a frame in. Called on the event loop. Raises ShedError when there is no room for it.
 
-        references: the earlier frames of its session that it may build on.
+        session: whoever shares the engine with others, and pays for what its frames cost. references: the earlier
+        frames of its session that it may build on.
         """
         now = self._clock()
         deadline = now + frame.deadline_ms / 1000 if frame.deadline_ms else math.inf
@@ -123,10 +126,13 @@ class Engine(Generic[D]):
         with self._changed:
             displaced = self._work.admit(job)
             job.queue_depth = self._batcher.depth
+            self._undecoded.add(job)
+            if displaced is not None:
+                self._undecoded.discard(displaced)
         if displaced is not None:
             message = "the server is busy: the frame gave way to that of a session with fewer. Send fewer"
             self._call_soon(hand_over, [(displaced, failure_answer(displaced, ShedError(message)))])
-        self._decoders.submit(self._decode, job)
+        self._decoders.submit(self._decode_waiting)
         return job
 
     def cancel(self, job: Job[D]) -> None:
@@ -134,6 +140,18 @@ class Engine(Generic[D]):
         job.cancelled = True
         with self._changed:
             self._withdraw(job)
+
+    def _decode_waiting(self) -> None:
+        """Decode whatever may be decoded now; sessions pay for what theirs costs."""
+        while (job := self._next_undecoded()) is not None:
+            start = self._clock()
+            self._decode(job)
+            with self._changed:
+                self._undecoded.charge(job.session, self._clock() - start)
+
+    def _next_undecoded(self) -> Job[D] | None:
+        with self._changed:
+            return None if self._stopping else self._undecoded.take()
 
     def _decode(self, job: Job[D]) -> None:
         if job.phase is not Phase.ADMITTED:
@@ -154,6 +172,7 @@ class Engine(Generic[D]):
             self._changed.notify()
 
     def _withdraw(self, job: Job[D]) -> None:
+        self._undecoded.discard(job)
         self._batcher.withdraw(job)
         if not self._batcher.depth:
             self._changed.notify()  # a task may have waited for that

@@ -17,7 +17,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
-from cloud_server.config import ServeConfig, split_address
+from cloud_server.config import MAX_CALLS, ServeConfig, split_address
 from cloud_server.engine import Engine
 from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
@@ -40,7 +40,10 @@ SERVED_NAMES = ("", SERVICE_NAME)  # what health reports on; "" is the whole ser
 FLUSH_S = 0.25  # for the last bytes of finished calls; then what is left (health watches) is cancelled
 NOTICE_S = 1.0  # for health watchers to be told; a stalled one does not hold up the shutdown
 
+MAX_STREAMS = 100  # of a connection, as HTTP/2 advises at least; further ones wait at the client
+
 SERVER_OPTIONS = (
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a silent half of the traffic
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -55,8 +58,12 @@ SERVER_OPTIONS = (
 class Server:
     """A gRPC server around an engine. `start` once, `stop` once."""
 
-    def __init__(self, engine: Engine[Any], registry: Registry[Any], listen: str) -> None:
-        """Take an engine that has not been started, a registry that has not loaded anything, and HOST:PORT."""
+    def __init__(self, engine: Engine[Any], registry: Registry[Any], listen: str, max_calls: int = MAX_CALLS) -> None:
+        """Take an engine that has not been started, a registry that has not loaded anything, and HOST:PORT.
+
+        max_calls: sessions, single calls and health watches that may be open at once.
+        """
+        self._max_calls = max_calls
         self._engine = engine
         self._registry = registry
         self._host, self._port = split_address(listen)
@@ -74,7 +81,11 @@ class Server:
             raise BundleError(changes.refused[0])
         self._service = SplitInferenceService(self._engine, self._registry, software())
         self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(options=SERVER_OPTIONS, compression=grpc.Compression.NoCompression)
+        self._grpc = grpc.aio.server(
+            options=SERVER_OPTIONS,
+            compression=grpc.Compression.NoCompression,
+            maximum_concurrent_rpcs=self._max_calls,
+        )
         add_SplitInferenceServicer_to_server(self._service, self._grpc)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         enable_reflection((SERVICE_NAME, health.SERVICE_NAME), self._grpc)
@@ -142,7 +153,7 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
             return BundleModel(load_server(folder), device, tunings.of(folder))
 
         registry = Registry(engine, config.bundles, load)
-        server = Server(engine, registry, config.listen)
+        server = Server(engine, registry, config.listen, config.max_calls)
         starting = asyncio.create_task(server.start())
         if not await _first(starting, signals.stop.wait()):
             engine.stop(timeout_s=0.0)  # what it loads or warms up is not waited for

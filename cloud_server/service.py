@@ -13,7 +13,7 @@ import grpc
 from cloud_server.engine import Engine
 from cloud_server.job import Answer
 from cloud_server.registry import BundleModelOf, Registry
-from cloud_server.session import DetectContext, Session, check_fits_opening
+from cloud_server.session import DetectContext, Session, check_fits_opening, payer
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceServicer
 from splitnet.errors import DeadlineExceededError, DrainingError, ProtocolError, SplitError
@@ -124,7 +124,7 @@ class SplitInferenceService(SplitInferenceServicer):
         check_fits_opening(request.frame, request.bundle_digest)
         model = self._registry.find(request.bundle_digest)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        job = self._engine.submit(model, request.frame, answered.set_result, session=peer)
+        job = self._engine.submit(model, request.frame, answered.set_result, payer(peer))
         try:
             return await answered
         finally:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
+from collections.abc import Hashable
 from typing import Any
 
 import grpc
@@ -30,8 +30,6 @@ from splitnet.wire import frame_from_proto, reply_to_proto
 
 logger = logging.getLogger(__name__)
 
-_session_numbers = itertools.count(1)
-
 DetectContext = grpc.aio.ServicerContext[pb.DetectRequest, pb.DetectReply]
 
 
@@ -41,16 +39,25 @@ def check_fits_opening(frame: Frame, bundle_digest: str) -> None:
         raise ProtocolError("without a bundle's digest only images are taken: give that of your encoder's bundle")
 
 
+def payer(peer: str, device_id: str = "") -> Hashable:
+    """Return who shares the engine with others: a device at an address, however many streams and calls it has open.
+
+    Until devices are authenticated, an address that invents devices gets the shares of all of them. peer: as gRPC names
+    it, "ipv4:192.0.2.1:50312".
+    """
+    return peer.rpartition(":")[0] or peer, device_id
+
+
 class Session:
     """Serves one device. Everything here runs on the event loop."""
 
     def __init__(self, engine: Engine[Any], model: Model[Any], context: DetectContext, opening: OpenSession) -> None:
         """Take a started engine, the model that answers, and the stream with the opening that came on it."""
-        self._number = next(_session_numbers)
         self._engine = engine
         self._model = model
         self._context = context
         self._opening = opening
+        self._payer = payer(context.peer(), opening.device_id)
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
         self._jobs: set[Job[Any]] = set()
@@ -104,7 +111,7 @@ class Session:
             frame = frame_from_proto(message)
             check_fits_opening(frame, self._opening.bundle_digest)
             job = self._engine.submit(
-                self._model, frame, lambda answer: self._finish(job, answer), self._number, self._references
+                self._model, frame, lambda answer: self._finish(job, answer), self._payer, self._references
             )
         except SplitError as error:
             return error_answer(message.frame_id, message.capture_time_us, error)

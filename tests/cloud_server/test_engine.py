@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import grpc
 import pytest
@@ -53,6 +54,25 @@ async def test_only_the_engines_thread_computes():
             answers.submit(frame(number), session=number)
         await answers.wait_for(20)
     assert model.threads == {"engine"}
+
+
+async def test_payloads_that_take_long_to_decode_hold_up_nobody_else():
+    """Two threads decode: one session's slow payloads take one of them."""
+    model = FakeModel()
+    slow, plain_decode = threading.Event(), model.decode
+
+    def decode(one):
+        assert one.payload != b"slow" or slow.wait(timeout=10)
+        return plain_decode(one)
+
+    model.decode = decode
+    async with running(model) as answers:
+        for number in range(4):
+            answers.submit(frame(number, b"slow"), session="costly")
+        answers.submit(frame(9), session="cheap")
+        assert set(await answers.wait_for(1)) == {9}
+        slow.set()
+        assert len(await answers.wait_for(5)) == 5
 
 
 async def test_an_undecodable_frame_is_refused_and_the_others_are_answered():

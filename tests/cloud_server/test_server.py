@@ -127,6 +127,22 @@ async def test_reflection_in_both_versions_lists_the_services_and_describes_each
         await stop(server)
 
 
+async def test_more_calls_than_allowed_are_refused():
+    model = FakeModel()
+    engine: Engine[bytes] = Engine(8, 64)
+    server = Server(engine, registry_of(engine, model), "127.0.0.1:0", max_calls=2)
+    address = await server.start()
+    async with connected(address) as channel:
+        sessions = [await open_session(channel) for _ in range(2)]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await open_session(channel)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await sessions[0].done_writing()
+        assert await asyncio.wait_for(sessions[0].read(), 10) is grpc.aio.EOF
+        await open_session(channel)
+        await stop(server, grace_s=0.0)
+
+
 async def test_a_taken_port_is_refused_and_leaves_no_thread_behind():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         engine: Engine[bytes] = Engine(1, 1)

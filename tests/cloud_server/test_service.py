@@ -17,6 +17,7 @@ from splitnet.messages import (
     FrameDetections,
     FrameError,
     OpenSession,
+    SessionOpened,
 )
 from splitnet.wire import request_to_proto
 from tests.support.fake_model import BAD, IMAGE_POINT, frame
@@ -205,6 +206,36 @@ async def test_a_client_that_dies_harms_nobody_and_its_frames_are_forgotten(daem
         daemon.model.gate.set()
         assert isinstance(await neighbour.next(), FrameDetections)
     assert [b"orphan"] not in daemon.model.batches and [b"x"] in daemon.model.batches
+
+
+async def test_all_streams_of_a_device_take_one_share(daemon):
+    """The queue holds three: a device with two streams fills it, and gives way to another one."""
+    async with daemon.session() as first, daemon.session() as second, daemon.client() as client:
+        other = Stream(client.Detect())
+        await other.send(replace(OPENING, device_id="camera-2"))
+        assert isinstance(await other.next(), SessionOpened)
+        await close_gate(daemon, first)
+        for number, stream in ((1, first), (1, second), (2, second)):
+            await stream.send(frame(number))
+            assert isinstance(await stream.next(), Ack)
+        await other.send(frame(1, b"other"))
+        assert isinstance(await other.next(), Ack)
+        shed = await second.next()
+        assert isinstance(shed, FrameError) and "gave way to that of a session with fewer" in shed.message
+        daemon.model.gate.set()
+        assert isinstance(await other.next(), FrameDetections)
+
+
+@pytest.mark.parametrize(
+    ("peer", "who"),
+    [
+        ("ipv4:192.0.2.1:50312", ("ipv4:192.0.2.1", "camera-1")),
+        ("ipv6:%5B2001:db8::1%5D:50312", ("ipv6:%5B2001:db8::1%5D", "camera-1")),
+        ("unix", ("unix", "camera-1")),
+    ],
+)
+def test_a_device_at_an_address_pays_whatever_its_port_is(peer, who):
+    assert session_module.payer(peer, "camera-1") == who
 
 
 async def test_a_session_with_too_many_unanswered_frames_is_not_read(daemon, monkeypatch):

@@ -1,4 +1,4 @@
-"""How each bundle is computed: as the operator says, as was found before on this machine, or as is measured now."""
+"""The way each bundle is computed: as the operator says, as was found before on this machine, or as is measured now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where bundles are found: a folder may be one, or hold some."""
+"""The places of bundles: a folder may be one, or hold some."""
 
 from __future__ import annotations
 

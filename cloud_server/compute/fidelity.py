@@ -1,4 +1,4 @@
-"""Whether two ways of computing a network find the same, as a user would see it: by their detections. Pure."""
+"""The agreement of two ways of computing a network, as a user would see it: by their detections. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which way a bundle is computed: the operator's, the one kept for this machine, or one that is measured."""
+"""The way a bundle is computed: the operator's, the one kept for this machine, or one that is measured."""
 
 from __future__ import annotations
 

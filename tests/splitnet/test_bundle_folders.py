@@ -1,4 +1,4 @@
-"""Where bundles are found."""
+"""The places of bundles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From NanoDet-Plus's raw predictions to boxes. Pure; vectorised."""
+"""Boxes from NanoDet-Plus's raw predictions. Pure; vectorised."""
 
 from __future__ import annotations
 

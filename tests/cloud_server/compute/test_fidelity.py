@@ -1,4 +1,4 @@
-"""What counts as finding the same."""
+"""The agreement of two ways of computing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is expected of a frame at each operating point."""
+"""Predictions for a frame at each operating point."""
 
 from __future__ import annotations
 

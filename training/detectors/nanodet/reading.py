@@ -1,4 +1,4 @@
-"""What the raw predictions of a NanoDet-Plus say to a student, as `losses` says it for YOLOX."""
+"""A student's reading of the raw predictions of a NanoDet-Plus, as `losses` has it for YOLOX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a NanoDet-Plus's raw predictions say to a student, on cases worked out by hand."""
+"""A student's reading of a NanoDet-Plus, on cases worked out by hand."""
 
 from __future__ import annotations
 

@@ -61,9 +61,9 @@ async def test_payloads_that_take_long_to_decode_hold_up_nobody_else():
     model = FakeModel()
     slow, plain_decode = threading.Event(), model.decode
 
-    def decode(one):
+    def decode(one, references):
         assert one.payload != b"slow" or slow.wait(timeout=10)
-        return plain_decode(one)
+        return plain_decode(one, references)
 
     model.decode = decode
     async with running(model) as answers:

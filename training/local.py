@@ -9,11 +9,10 @@ import torch
 
 from splitnet.bundle import add_local_detector
 from splitnet.errors import ConfigError
-from splitnet.letterbox import Letterbox
 from splitnet.manifest import FILE_NAME as MANIFEST
 from splitnet.manifest import FileEntry, LocalDetector, Manifest, check_same_classes, load_manifest
-from splitnet.nn.architectures import INPUT_SIZES, architecture_of
-from splitnet.nn.detector import Detector
+from splitnet.nn.architectures import INPUT_SIZES
+from splitnet.nn.detector import Detector, sides
 from splitnet.nn.macs import count_macs
 from splitnet.settings import count, option
 from training.command import Command
@@ -21,6 +20,7 @@ from training.data.coco_file import class_names_of
 from training.detectors.detector_file import read_note
 from training.detectors.family import family_of
 from training.detectors.teacher import read_teacher
+from training.evaluation.systems import LocalSystem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +88,8 @@ def _known(settings: LocalSettings) -> _Known:
 
 def local_mmacs(detector: Detector, input_size: int) -> float:
     """Return the millions of multiply-accumulates of a local detector, for a 4:3 frame as a device sees it."""
-    usual = Letterbox.fit(640, 480, input_size, architecture_of(detector.name).canvas_multiple(input_size))
-    image = torch.zeros(1, 3, usual.canvas_height, usual.canvas_width)
+    system = LocalSystem(detector, input_size)
+    image = torch.zeros(1, 3, *sides(system.seen(system.fit(640, 480))))
     return count_macs(detector, lambda: detector(image)) / 1e6
 
 

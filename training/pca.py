@@ -128,7 +128,8 @@ def _codec(
 ) -> tuple[ProjectionEncoder, BackProjection, Tensor]:
     """Return the device's network, its way back and the gains (1, qualities, L)."""
     patches = spec.patches(plan.detector, plan.split_point)
-    encoder, back = ProjectionEncoder(spec, plan.detector, plan.split_point), BackProjection(patches)
+    encoder = spec.make(plan.detector, plan.split_point)
+    back = spec.make_decoder(None, plan.detector, plan.split_point)
     fill_projection(encoder.projection, bases, patches)
     fill_back_projection(back, bases, patches)
     _take(encoder, detector)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
 from splitnet.detections import SCORE_THRESHOLD, Detections
+from splitnet.errors import ConfigError
 
 IMAGE, RAW = "image", "raw"
 Size = int | tuple[int, int]  # a square's side, or height and width, in pixels
@@ -56,6 +58,46 @@ class Node:
 def sides(size: Size) -> tuple[int, int]:
     """Return height and width."""
     return (size, size) if isinstance(size, int) else size
+
+
+class Backbone(Protocol):
+    """Stages in a row, or some of them."""
+
+    def run(self, stage: str, x: Tensor) -> Tensor:
+        """Map what comes before a stage to what comes after it."""
+        ...
+
+
+class BackboneStage(nn.Module):
+    """One stage of a backbone, from one tensor to the next."""
+
+    def __init__(self, stage: str, layers: nn.Module) -> None:
+        """Take a backbone (`Backbone`) that has this stage alone."""
+        super().__init__()
+        self.stage, self.layers = stage, layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map what comes before the stage (N, C, H, W) to what comes after it."""
+        return cast(Backbone, self.layers).run(self.stage, x)
+
+    def taken_from(self, backbone: nn.Module) -> BackboneStage:
+        """Give it the weights of a whole backbone; returns itself, in evaluation mode."""
+        theirs = backbone.state_dict()
+        self.layers.load_state_dict({key: theirs[key] for key in self.layers.state_dict()})
+        return self.eval()
+
+
+def features_needed(
+    split_point: str, split_points: tuple[str, ...], stages: tuple[str, ...], neck_inputs: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return which stages' outputs must be known to go on after a split point: its own, and what the neck reads before.
+
+    ConfigError if it is none of the split points.
+    """
+    if split_point not in split_points:
+        raise ConfigError(f"unknown split point {split_point!r}; choose one of {', '.join(split_points)}")
+    before = stages[: stages.index(split_point) + 1]
+    return tuple(stage for stage in before if stage == split_point or stage in neck_inputs)
 
 
 class Architecture(ABC):

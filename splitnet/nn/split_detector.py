@@ -14,10 +14,9 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, stretched_canvas
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.blocks import place
-from splitnet.nn.decoder import Decoder
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.spec import Encoder
-from splitnet.nn.filling import extent, stretched, with_mask
+from splitnet.nn.filling import with_mask
 from splitnet.nn.macs import count_macs
 from splitnet.nn.onnx_network import OnnxNetwork
 
@@ -152,13 +151,7 @@ class ServerHalf(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Map latents (N, C, S/16, S/16), as `dequantise` makes them, to raw predictions (N, A, ...)."""
-        if not self.fills or isinstance(self.decoder, Decoder):
-            return self.detector.from_features(self.decoder(latent))
-        rows, columns = extent(latent[:, -1])
-        features = {name: (x, x.shape[2] // self.cells) for name, x in self.decoder(latent[:, :-1]).items()}
-        return self.detector.from_features(
-            {name: stretched(x, k * rows, k * columns, k * self.cells) for name, (x, k) in features.items()}
-        )
+        return self.detector.from_features(self.decoder(latent))
 
 
 def image_input(canvas: NDArray[np.uint8], input_size: int, fills: bool = False) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 
 from splitnet.bundle import load_local_detector
 from splitnet.manifest import load_manifest
+from splitnet.nn.macs import count_macs
+from splitnet.nn.nanodet.network import NanoDet
 from splitnet.nn.yolox.network import YOLOX
 from tests.support.tiny_bundle import CLASSES, write_tiny_bundle
 from training.__main__ import main
@@ -96,3 +98,11 @@ def test_other_classes_are_refused_and_the_bundle_stays(bundle, tmp_path, capsys
 def test_a_size_that_no_detector_takes_is_refused(bundle, run, capsys):
     assert main(["local", "--bundle", str(bundle), "--weights", str(run), "--input-size", "100"]) == 2
     assert "input size 100 is not a multiple of 32" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("detector", "seen"), [(YOLOX("yolox-nano", 3), (320, 416)), (NanoDet("nanodet-plus-m", 3), (416, 416))]
+)
+def test_what_a_frame_costs_is_counted_on_what_the_detector_sees(detector, seen):
+    image = torch.zeros(1, 3, *seen)
+    assert local_mmacs(detector.eval(), 416) == count_macs(detector, lambda: detector(image)) / 1e6

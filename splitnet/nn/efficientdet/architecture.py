@@ -9,27 +9,14 @@ from torch import Tensor, nn
 
 from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import ConfigError
-from splitnet.nn.detector import IMAGE, RAW, Architecture, Detector, Node, Size
+from splitnet.nn.detector import IMAGE, RAW, Architecture, BackboneStage, Detector, Node, Size
 from splitnet.nn.efficientdet.anchors import anchor_boxes, decode_boxes
-from splitnet.nn.efficientdet.efficientnet import STAGE_STRIDES, STAGES, EfficientNet, EfficientNetSpec
+from splitnet.nn.efficientdet.efficientnet import STAGE_STRIDES, STAGES, EfficientNet
 from splitnet.nn.efficientdet.network import FAMILY, NECK_INPUTS, SPLIT_POINTS, EfficientDet, features_at
 from splitnet.nn.suppression import best_candidates, suppressed
 
 IOU_THRESHOLD = 0.5  # from which a better box of the class suppresses another, as in the public port
 MAX_DETECTIONS = 100
-
-
-class EfficientNetStage(nn.Module):
-    """One stage of a backbone, from one tensor to the next."""
-
-    def __init__(self, spec: EfficientNetSpec, stage: str) -> None:
-        super().__init__()
-        self.stage = stage
-        self.layers = EfficientNet(spec, (stage,), fused=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map what comes before the stage (N, C, H, W) to what comes after it."""
-        return self.layers.run(self.stage, x)
 
 
 class EfficientDetArchitecture(Architecture):
@@ -60,15 +47,12 @@ class EfficientDetArchitecture(Architecture):
         """Return the fused stages of a member up to a split point, by name."""
         features_at(split_point)
         stages = STAGES[: STAGES.index(split_point) + 1]
-        return nn.ModuleDict({stage: EfficientNetStage(FAMILY[name].backbone, stage) for stage in stages})
+        return nn.ModuleDict({stage: _stage(name, stage) for stage in stages})
 
-    def stage_of(self, detector: Detector, stage: str) -> EfficientNetStage:
+    def stage_of(self, detector: Detector, stage: str) -> BackboneStage:
         """Return one stage of a fused detector, with its weights (`Architecture`)."""
         assert isinstance(detector, EfficientDet)
-        own = EfficientNetStage(detector.spec.backbone, stage)
-        theirs = detector.backbone.state_dict()
-        own.layers.load_state_dict({key: theirs[key] for key in own.layers.state_dict()})
-        return own.eval()
+        return _stage(detector.name, stage).taken_from(detector.backbone)
 
     def nodes(self, detector: Detector) -> tuple[Node, ...]:
         """Return the nodes of a whole detector, pyramid and heads being one of them."""
@@ -90,6 +74,10 @@ class EfficientDetArchitecture(Architecture):
         """Turn raw predictions (N, A, 4 + classes) into detections; each class is suppressed for itself."""
         anchors = anchor_boxes(size, raw.device)
         return [_detect(picture, anchors, score_threshold) for picture in raw.float()]
+
+
+def _stage(name: str, stage: str) -> BackboneStage:
+    return BackboneStage(stage, EfficientNet(FAMILY[name].backbone, (stage,), fused=True))
 
 
 def _detect(raw: Tensor, anchors: Tensor, score_threshold: float) -> Detections:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.nn.blocks import fold_batch_norm, fuse_all
-from splitnet.nn.detector import RAW, Detector
+from splitnet.nn.detector import RAW, Detector, features_needed
 from splitnet.nn.efficientdet.bifpn import LEVELS, BiFPN, SeparableConv
 from splitnet.nn.efficientdet.efficientnet import STAGES, EfficientNet, EfficientNetSpec
 from splitnet.nn.efficientdet.same_padding import normalisation
@@ -50,10 +50,7 @@ def features_at(split_point: str) -> tuple[str, ...]:
 
     The pyramid reads c3 and c4, so a split after c4 needs both. ConfigError on an unknown one.
     """
-    if split_point not in SPLIT_POINTS:
-        raise ConfigError(f"unknown split point {split_point!r}; choose one of {', '.join(SPLIT_POINTS)}")
-    index = STAGES.index(split_point)
-    return tuple(s for s in STAGES[: index + 1] if s == split_point or s in NECK_INPUTS)
+    return features_needed(split_point, SPLIT_POINTS, STAGES, NECK_INPUTS)
 
 
 class LevelConv(nn.Module):

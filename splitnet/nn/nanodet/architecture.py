@@ -1,4 +1,4 @@
-"""NanoDet-Plus as an `Architecture`: its stages, steps and what its raw predictions mean."""
+"""NanoDet-Plus as an `Architecture`: its stages, nodes and what its raw predictions mean."""
 
 from __future__ import annotations
 
@@ -9,32 +9,19 @@ from torch import Tensor, nn
 
 from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import ConfigError
-from splitnet.nn.detector import IMAGE, RAW, Architecture, Detector, Node, Size
+from splitnet.nn.detector import IMAGE, RAW, Architecture, BackboneStage, Detector, Node, Size
 from splitnet.nn.nanodet.boxes import decode_boxes, point_grid
 from splitnet.nn.nanodet.head import BINS, SIDES
 from splitnet.nn.nanodet.network import FAMILY, NECK_INPUTS, SPLIT_POINTS, NanoDet, features_at, spec_of
-from splitnet.nn.nanodet.shufflenet import STAGE_STRIDES, STAGES, ShuffleNet, ShuffleNetSpec
+from splitnet.nn.nanodet.shufflenet import STAGE_STRIDES, STAGES, ShuffleNet
 from splitnet.nn.suppression import best_candidates, suppressed
 
 IOU_THRESHOLD = 0.6  # from which a better box of the class suppresses another, as published
 MAX_DETECTIONS = 100
 
 
-class ShuffleNetStage(nn.Module):
-    """One stage of a backbone, from one tensor to the next."""
-
-    def __init__(self, spec: ShuffleNetSpec, stage: str) -> None:
-        super().__init__()
-        self.stage = stage
-        self.layers = ShuffleNet(spec, (stage,), fused=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map what comes before the stage (N, C, H, W) to what comes after it."""
-        return self.layers.run(self.stage, x)
-
-
 class NanoDetArchitecture(Architecture):
-    """An `Architecture`."""
+    """NanoDet-Plus, m and m-1.5x."""
 
     input_sizes: Mapping[str, int] = {name: spec.input_size for name, spec in FAMILY.items()}
     split_points: tuple[str, ...] = SPLIT_POINTS
@@ -61,24 +48,21 @@ class NanoDetArchitecture(Architecture):
         """Return the fused stages of a member up to a split point, by name."""
         features_at(split_point)
         stages = STAGES[: STAGES.index(split_point) + 1]
-        return nn.ModuleDict({stage: ShuffleNetStage(spec_of(name).backbone, stage) for stage in stages})
+        return nn.ModuleDict({stage: _stage(name, stage) for stage in stages})
 
-    def stage_of(self, detector: Detector, stage: str) -> ShuffleNetStage:
+    def stage_of(self, detector: Detector, stage: str) -> BackboneStage:
         """Return one stage of a fused detector, with its weights (`Architecture`)."""
         assert isinstance(detector, NanoDet)
-        own = ShuffleNetStage(detector.spec.backbone, stage)
-        theirs = detector.backbone.state_dict()
-        own.layers.load_state_dict({key: theirs[key] for key in own.layers.state_dict()})
-        return own.eval()
+        return _stage(detector.name, stage).taken_from(detector.backbone)
 
     def nodes(self, detector: Detector) -> tuple[Node, ...]:
-        """Return the steps of a whole detector, pyramid and head being one of them."""
+        """Return the nodes of a whole detector, pyramid and head being one of them."""
         assert isinstance(detector, NanoDet)
         backbone = detector.backbone
         if backbone.stages != STAGES:
             raise ConfigError("this detector is cut already: give the whole one")
 
-        def step(stage: str, before: str) -> Node:
+        def node(stage: str, before: str) -> Node:
             return Node(stage, (before,), lambda x: backbone.run(stage, x))
 
         def rest(*features: Tensor) -> Tensor:
@@ -86,12 +70,16 @@ class NanoDetArchitecture(Architecture):
             return found
 
         before = (IMAGE, *STAGES)
-        return (*(step(stage, before[i]) for i, stage in enumerate(STAGES)), Node(RAW, NECK_INPUTS, rest))
+        return (*(node(stage, before[i]) for i, stage in enumerate(STAGES)), Node(RAW, NECK_INPUTS, rest))
 
     def detections(self, raw: Tensor, size: Size, score_threshold: float = SCORE_THRESHOLD) -> list[Detections]:
         """Turn raw predictions (N, A, classes + 32) into detections; each class is suppressed for itself."""
         points, strides = point_grid(size, raw.device)
         return [_detect(image, points, strides, score_threshold) for image in raw.float()]
+
+
+def _stage(name: str, stage: str) -> BackboneStage:
+    return BackboneStage(stage, ShuffleNet(spec_of(name).backbone, (stage,), fused=True))
 
 
 def _detect(raw: Tensor, points: Tensor, strides: Tensor, score_threshold: float) -> Detections:

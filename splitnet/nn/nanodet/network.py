@@ -14,7 +14,7 @@ from torch import Tensor
 
 from splitnet.errors import ConfigError
 from splitnet.nn.blocks import fuse_all
-from splitnet.nn.detector import RAW, Detector
+from splitnet.nn.detector import RAW, Detector, features_needed
 from splitnet.nn.nanodet.ghost_pan import GhostPAN
 from splitnet.nn.nanodet.head import Head
 from splitnet.nn.nanodet.shufflenet import STAGES, ShuffleNet, ShuffleNetSpec, before
@@ -53,10 +53,7 @@ def features_at(split_point: str) -> tuple[str, ...]:
 
     The neck reads stage2 and stage3, so a split after stage3 needs both. ConfigError on an unknown one.
     """
-    if split_point not in SPLIT_POINTS:
-        raise ConfigError(f"unknown split point {split_point!r}; choose one of {', '.join(SPLIT_POINTS)}")
-    index = STAGES.index(split_point)
-    return tuple(s for s in STAGES[: index + 1] if s == split_point or s in NECK_INPUTS)
+    return features_needed(split_point, SPLIT_POINTS, STAGES, NECK_INPUTS)
 
 
 class NanoDet(Detector):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.nn.blocks import fuse_all
-from splitnet.nn.detector import Detector
+from splitnet.nn.detector import Detector, features_needed
 from splitnet.nn.yolox.blocks import ConvBlock, CSPLayer, Focus, SPPBottleneck, spatial_conv
 
 STAGES = ("stem", "dark2", "dark3", "dark4", "dark5")
@@ -55,10 +55,7 @@ def features_at(split_point: str) -> tuple[str, ...]:
 
     The neck reads dark3 and dark4, so a split after dark4 needs both. ConfigError on an unknown one.
     """
-    if split_point not in SPLIT_POINTS:
-        raise ConfigError(f"unknown split point {split_point!r}; choose one of {', '.join(SPLIT_POINTS)}")
-    index = STAGES.index(split_point)
-    return tuple(s for s in STAGES[: index + 1] if s == split_point or s in NECK_INPUTS)
+    return features_needed(split_point, SPLIT_POINTS, STAGES, NECK_INPUTS)
 
 
 class CSPDarknet(nn.Module):

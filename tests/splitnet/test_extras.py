@@ -48,7 +48,7 @@ def test_a_program_says_which_extra_it_needs(program, module, monkeypatch, capsy
     def needy(*_: object) -> None:
         list(progress([1]))
 
-    monkeypatch.setattr(module.__main__, "convert" if module is training else "_plot", needy)
+    monkeypatch.setattr(module.__main__, "_run" if module is training else "_plot", needy)
     words = {
         "training": ["convert", "--format", "voc", "--labels", "a", "--images", "b", "--out", str(tmp_path / "c.json")],
         "benchmarks plot": ["plot", "run.jsonl"],

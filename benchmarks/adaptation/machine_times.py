@@ -51,7 +51,7 @@ def measured_here(bundle: Path, images: Path, points: Sequence[OperatingPoint]) 
     load = round(os.getloadavg()[0], 1)
     encoder = load_encoder(bundle, "cpu", 1, AUTO)
     manifest = encoder.manifest
-    local = load_local(bundle, manifest, "cpu")
+    local = load_local(bundle, manifest, "cpu", backend=AUTO)
     wanted = points_to_measure(manifest, manifest.qualities // 2, local is not None)
     wanted += [point for point in points if point not in wanted]
     found = measure(encoder, local, frames_from(images, IMAGES), wanted, EFFORT)

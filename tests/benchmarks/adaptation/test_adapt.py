@@ -137,7 +137,7 @@ def test_each_side_is_measured_by_its_best_back_end(tiny_bundle, tmp_path, photo
     monkeypatch.setattr(machine_times, "SERVER_ROUNDS", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     times = measured_here(tiny_bundle, tmp_path, [OperatingPoint(Codec.WEBP, 0, 33)])
-    assert times.encoder == "onnxruntime"
+    assert (times.encoder, times.profile.local_backend) == ("onnxruntime", "onnxruntime")
     assert {"w1 q0", "w4 q2", "webp 33"} <= times.profile.encode_ms.keys()
     assert times.server_ms > 0 and times.server.startswith("1 thread, ")
     assert times.to_json()["encode_ms"]["webp 33"] > 0

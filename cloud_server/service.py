@@ -13,7 +13,7 @@ import grpc
 from cloud_server.engine import Engine
 from cloud_server.job import Answer
 from cloud_server.registry import BundleModelOf, Registry
-from cloud_server.session import DetectContext, Session, check_fits_opening, payer
+from cloud_server.session import DetectContext, Session, check_fits_opening, payer, read_message
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceServicer
 from splitnet.errors import DeadlineExceededError, DrainingError, ProtocolError, SplitError
@@ -98,10 +98,10 @@ class SplitInferenceService(SplitInferenceServicer):
     async def _opening(self, context: DetectContext) -> OpenSession | None:
         """Wait for the first message; None if the device hangs up before."""
         try:
-            message = await asyncio.wait_for(context.read(), OPENING_TIMEOUT_S)
+            message = await asyncio.wait_for(read_message(context), OPENING_TIMEOUT_S)
         except asyncio.TimeoutError:
             raise DeadlineExceededError(f"a session must be opened within {OPENING_TIMEOUT_S:g} s") from None
-        if not isinstance(message, pb.DetectRequest):
+        if message is None:
             return None
         opening = request_from_proto(message)
         if not isinstance(opening, OpenSession):

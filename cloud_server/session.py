@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from cloud_server.engine import Engine
 from cloud_server.job import Answer, Job, Model, error_answer
@@ -31,6 +32,15 @@ from splitnet.wire import frame_from_proto, reply_to_proto
 logger = logging.getLogger(__name__)
 
 DetectContext = grpc.aio.ServicerContext[pb.DetectRequest, pb.DetectReply]
+
+
+async def read_message(context: DetectContext) -> pb.DetectRequest | None:
+    """Return the next message of a stream, None at its end. Raises ProtocolError if it is none."""
+    try:
+        message = await context.read()
+    except DecodeError as error:
+        raise ProtocolError(f"a message does not follow the .proto file: {error}") from error
+    return message if isinstance(message, pb.DetectRequest) else None
 
 
 def check_fits_opening(frame: Frame, bundle_digest: str) -> None:
@@ -87,7 +97,7 @@ class Session:
         self._outgoing.put_nowait(Draining(grace_ms))
 
     async def _read(self) -> None:
-        while isinstance(message := await self._context.read(), pb.DetectRequest):
+        while (message := await read_message(self._context)) is not None:
             await self._room.acquire()
             self._take(message)
         for _ in range(MAX_UNANSWERED):  # all room is free again: every answer has been written

@@ -54,15 +54,16 @@ class BundleModel:
         self._tuning = tuning
         self._input_size = bundle.manifest.input_size
         self._fills = architecture_of(bundle.manifest.detector).fills
-        self._dtype = _dtype(tuning, device)
         self._gains = bundle.half.inverse_gains
         self._modules: dict[Mode, nn.Module] = {Mode.SPLIT: bundle.half}
         if bundle.detector is not None:
             self._modules[Mode.IMAGE] = bundle.detector
         self._networks: dict[Mode, Callable[[Tensor], Tensor]] = dict(self._modules)
-        if tuning.onnxruntime and device.type == "cpu":  # here, since it takes seconds that no batch should wait for
-            exports = {} if exports is None else exports
-            self._networks = {mode: self._exported(mode, exports) for mode in self._modules}
+        self._ways = {mode: tuning.of_mode(mode) for mode in self._modules}
+        exports = {} if exports is None else exports
+        for mode, way in self._ways.items():
+            if way.onnxruntime and device.type == "cpu":  # here: it takes a second that no batch should wait for
+                self._networks[mode] = self._exported(mode, exports)
 
     @property
     def digest(self) -> str:
@@ -117,18 +118,18 @@ class BundleModel:
         self._gains = self._gains.to(self._device)
         for mode, network in self._networks.items():
             if isinstance(network, nn.Module):
-                self._networks[mode] = self._placed(network)
+                self._networks[mode] = self._placed(network, self._ways[mode])
 
     def _exported(self, mode: Mode, exports: dict[Mode, bytes]) -> OnnxModule:
         if mode not in exports:
             exports[mode] = exported(self._modules[mode], self._input(mode, [self.blank(mode)]))
         return OnnxModule(exports[mode], self._tuning.threads)
 
-    def _placed(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
-        module.to(self._device, self._dtype)
-        if self._tuning.channels_last:
+    def _placed(self, module: nn.Module, way: Tuning) -> Callable[[Tensor], Tensor]:
+        module.to(self._device, _dtype(way, self._device))
+        if way.channels_last:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return CudaGraphModule(module) if self._tuning.cuda_graphs and self._device.type == "cuda" else module
+        return CudaGraphModule(module) if way.cuda_graphs and self._device.type == "cuda" else module
 
     def decode(self, frame: Frame, references: ReferenceStore | None = None) -> DecodedFrame:
         """Undo the entropy or image coding; a whole image is fitted, too. Raises BitstreamError.
@@ -160,8 +161,9 @@ class BundleModel:
     def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
         """Return a batch as the network takes it, on the device: one transfer, of integers."""
         whole = self._latents(batch) if mode is Mode.SPLIT else self._squares(batch)
-        whole = whole.to(self._dtype)
-        return whole.contiguous(memory_format=torch.channels_last) if self._tuning.channels_last else whole
+        way = self._ways[mode]
+        whole = whole.to(_dtype(way, self._device))
+        return whole.contiguous(memory_format=torch.channels_last) if way.channels_last else whole
 
     def _latents(self, batch: Sequence[DecodedFrame]) -> Tensor:
         """Undo gains and cropping: what lies outside a canvas was never sent and is zero."""

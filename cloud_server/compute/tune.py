@@ -52,7 +52,7 @@ def cpu_ways(threads: int, has_runtime: bool, has_bfloat16: bool) -> list[Tuning
     """Return what is tried on a CPU; the first one is the plain one."""
     ways: list[dict[str, bool]] = [{}, {"channels_last": True}]
     ways += [{"onnxruntime": True}] * has_runtime
-    ways += [{"channels_last": True, "bfloat16": True}] * has_bfloat16
+    ways += [{"channels_last": True, "bfloat16": True, "onnxruntime": has_runtime}] * has_bfloat16
     return [Tuning(threads=threads, **way) for way in ways]
 
 

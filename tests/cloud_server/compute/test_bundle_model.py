@@ -253,6 +253,18 @@ def test_bfloat16_gives_nearly_the_same_predictions(model, tiny_bundle, device, 
     torch.testing.assert_close(raw, model.raw(Mode.SPLIT, batch), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.skipif(not is_installed(), reason="needs the extra server")
+def test_beside_features_in_bfloat16_images_stay_exact(model, tiny_bundle, device, photo):
+    tuning = Tuning(threads=1, channels_last=True, bfloat16=True, onnxruntime=True)
+    other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), tuning)
+    with threads_kept():
+        other.prepare()
+    for point, tolerance in ((SPLIT_POINTS[0], 0.1), (PICTURES[0], 1e-3)):
+        batch = [model.decode(encoded(device, photo, point))]
+        raw = model.raw(point.mode, batch)
+        torch.testing.assert_close(other.raw(point.mode, batch), raw, rtol=tolerance, atol=tolerance)
+
+
 def test_what_is_for_cuda_changes_nothing_on_a_cpu(model, tiny_bundle):
     tuning = Tuning(half_precision=True, pinned_memory=True, cuda_graphs=True)
     other = BundleModel(load_server(tiny_bundle), torch.device("cpu"), tuning)

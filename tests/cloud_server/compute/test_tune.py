@@ -46,6 +46,7 @@ def test_the_plain_way_comes_first():
 def test_what_the_machine_has_is_tried():
     assert Tuning(threads=2, onnxruntime=True) in cpu_ways(2, True, False)
     assert Tuning(threads=1, channels_last=True, bfloat16=True) in cpu_ways(1, False, True)
+    assert Tuning(threads=1, channels_last=True, bfloat16=True, onnxruntime=True) in cpu_ways(1, True, True)
     assert len(set(cpu_ways(2, True, True))) == 4
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from cloud_server.compute.tuning import Tuning, in_words, read_tuning, write_tuning
 from splitnet.errors import ConfigError
+from splitnet.operating_point import Mode
 
 
 def test_a_choice_comes_back_as_it_was_written(tmp_path):
@@ -53,6 +54,17 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot be written"):
         write_tuning(tmp_path / "nowhere" / "tuning.json", Tuning(), {})
+
+
+def test_only_features_are_computed_in_bfloat16():
+    both = Tuning(threads=2, channels_last=True, bfloat16=True, onnxruntime=True)
+    assert both.of_mode(Mode.SPLIT) == Tuning(threads=2, channels_last=True, bfloat16=True)
+    assert both.of_mode(Mode.IMAGE) == Tuning(threads=2, onnxruntime=True)
+    alone = Tuning(channels_last=True, bfloat16=True)
+    assert alone.of_mode(Mode.SPLIT) == alone
+    assert alone.of_mode(Mode.IMAGE) == Tuning(channels_last=True)
+    other = Tuning(channels_last=True)
+    assert [other.of_mode(mode) for mode in (Mode.SPLIT, Mode.IMAGE)] == [other, other]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +18,9 @@ from benchmarks.harness.cores import available_cores, on_cores
 from benchmarks.harness.images import Image, sample_images
 from benchmarks.harness.processes import child_process, server_process
 from demo.client import end_client, wait_for_frames
+from splitnet.operating_point import Codec, OperatingPoint
 
-FPS = 8
+FPS = 12
 SOURCE_S = 20.0  # then it starts over
 WITH_SERVER_S = 5.0  # before the server is killed, and after it is back
 FRAME_SIZE = (480, 360)  # width, height
@@ -29,12 +33,24 @@ BUSY_PROCESSES = 6  # on the device's core, which makes it as slow as a small bo
 
 @dataclass(frozen=True)
 class Recording:
-    """What the client has left: its annotated clip and its trace."""
+    """The client's lines of detections and its annotated images, and when there was no server."""
 
-    clip: Path
-    trace: Path
-    killed_s: float = 0.0  # when the server was, and was ready again, since the fate of the first frame was known
-    back_s: float = 0.0
+    detections: Path
+    images: Path
+    killed: datetime
+    back: datetime
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An annotated frame (H, W, 3) and what is known of it."""
+
+    image: Image
+    mode: str  # "split", "image" or "local"
+    point: str  # "w4 q2", "local"
+    kilobytes: float
+    end_to_end_ms: float
+    alone_s: float | None  # since the server was killed; None while there is one
 
 
 def panned(photographs: Mapping[str, Image], count: int) -> Iterator[Image]:
@@ -52,7 +68,7 @@ def panned(photographs: Mapping[str, Image], count: int) -> Iterator[Image]:
 
 def recorded(bundle: Path, folder: Path) -> Recording:
     """Run server and client, and kill the server in between. Raises SplitError if one of them does not run."""
-    source, files = folder / "source", Recording(folder / "clip.mp4", folder / "run.jsonl")
+    source, detections, images = folder / "source", folder / "detections.jsonl", folder / "annotated"
     source.mkdir()
     for number, frame in enumerate(panned(sample_images(), round(FPS * SOURCE_S))):
         cv2.imwrite(str(source / f"{number:04d}.png"), frame)
@@ -61,20 +77,20 @@ def recorded(bundle: Path, folder: Path) -> Recording:
         with on_cores(available_cores()[-1:]):
             for _ in range(BUSY_PROCESSES):
                 stack.enter_context(child_process(BUSY))
-            client = stack.enter_context(child_process(client_command(server.address, bundle, source, files)))
-        wait_for_frames(client, files.trace)
-        begun = time.monotonic()
+            command = client_command(server.address, bundle, source, detections, images)
+            client = stack.enter_context(child_process(command))
+        wait_for_frames(client, detections)
         time.sleep(WITH_SERVER_S)
         server.process.kill()
-        killed_s = time.monotonic() - begun
+        killed = datetime.now(timezone.utc)
         stack.enter_context(server_process(bundle, folder / "again.log", "--listen", server.address))
-        back_s = time.monotonic() - begun
+        back = datetime.now(timezone.utc)
         time.sleep(WITH_SERVER_S)
         end_client(client)
-    return replace(files, killed_s=killed_s, back_s=back_s)
+    return Recording(detections, images, killed, back)
 
 
-def client_command(server: str, bundle: Path, source: Path, recording: Recording) -> list[str]:
+def client_command(server: str, bundle: Path, source: Path, detections: Path, images: Path) -> list[str]:
     """Return what a user would type after `python -m`."""
     return [
         *("edge_client", "run", "--server", server, "--bundle", str(bundle.resolve()), "--source", str(source)),
@@ -89,5 +105,28 @@ def client_command(server: str, bundle: Path, source: Path, recording: Recording
             "camera",
             "--loop",
         ),
-        *("--annotate", str(recording.clip), "--trace-out", str(recording.trace)),
+        *("--out", str(detections), "--annotate", str(images)),
     ]
+
+
+def moments(recording: Recording) -> Iterator[Moment]:
+    """Yield what the client has annotated, in the order of its answers."""
+    for line in recording.detections.read_text(encoding="utf-8").splitlines():
+        record: dict[str, Any] = json.loads(line)
+        image = cv2.imread(str(_annotated(recording.images, record)))
+        if image is None:  # the client was ended before it was written
+            continue
+        captured = datetime.fromisoformat(record["time_utc"].replace("Z", "+00:00"))
+        alone_s = (
+            (captured - recording.killed).total_seconds() if recording.killed <= captured < recording.back else None
+        )
+        point = str(OperatingPoint(Codec(record["codec"]), record["width"], record["quality"]))
+        kilobytes, took_ms = record["bytes"] / 1000, record["end_to_end_ms"]
+        yield Moment(np.asarray(image, np.uint8), record["mode"], point, kilobytes, took_ms, alone_s)
+
+
+def _annotated(images: Path, record: Mapping[str, Any]) -> Path:
+    """Return where a frame is: under its own name, or with its number where a frame before had that name."""
+    name = Path(record["file"])
+    numbered = images / f"{name.stem}-{record['frame_id']:06d}{name.suffix}"
+    return numbered if numbered.exists() else images / name.name

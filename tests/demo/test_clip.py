@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,29 +14,23 @@ import pytest
 from PIL import Image
 
 from benchmarks.harness.drawing import LIGHT
-from benchmarks.harness.run_trace import FrameRecord
 from demo import clip
-from demo.clip import BADGE_WIDTH, BAR_HEIGHT, animated, captioned, shown_frames
-from demo.failover import FPS, FRAME_SIZE, Recording, panned
+from demo.clip import ALONE_S, BADGE_WIDTH, BAR_HEIGHT, animated, captioned, shown
+from demo.failover import FRAME_SIZE, Moment, Recording, client_command, moments, panned
 from splitnet.errors import ConfigError
 
-SPLIT = FrameRecord(0.0, 0, "answered", 250.0, 1500, total_ms=80.0, point="w2 q3", mode="split")
-LOCAL = FrameRecord(0.5, 4, "local", 250.0, 0, total_ms=150.0, point="local", mode="local")
+NOON = datetime(2026, 11, 30, 12, tzinfo=timezone.utc)
+GREY = np.full((360, 480, 3), 200, np.uint8)
+SPLIT = Moment(GREY, "split", "w2 q3", 1.5, 80.0, None)
+LOCAL = Moment(GREY, "local", "local", 0.0, 150.0, 0.5)
 
 
-def recording(folder, killed_s: float, back_s: float, lines: list[dict]) -> Recording:
-    """Return what a client would leave of frames whose shade is ten times their number."""
-    found = Recording(folder / "clip.avi", folder / "run.jsonl", killed_s, back_s)
-    writer = cv2.VideoWriter(str(found.clip), cv2.VideoWriter.fourcc(*"MJPG"), FPS, FRAME_SIZE)
-    for number in range(12):
-        writer.write(np.full((FRAME_SIZE[1], FRAME_SIZE[0], 3), 10 * number, np.uint8))
-    writer.release()
-    found.trace.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return found
-
-
-def line(position: int, time_s: float, outcome: str, mode: str) -> dict:
-    return {"time_s": time_s, "position": position, "outcome": outcome, "deadline_ms": 250, "mode": mode, "total_ms": 0}
+def line(frame_id: int, file: str, seconds: float, mode: str = "split") -> str:
+    """Return a line of detections of a frame that was captured so many seconds after noon."""
+    time = (NOON + timedelta(seconds=seconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    cost = {"bytes": 1500, "end_to_end_ms": 80.0, "time_utc": time}
+    point = {"mode": mode, "codec": "rans" if mode == "split" else "local", "width": 2 * (mode == "split"), "quality": 0}
+    return json.dumps({"frame_id": frame_id, "file": file, **cost, **point}) + "\n"
 
 
 def test_the_camera_turns_over_each_photograph_from_left_to_right():
@@ -43,36 +40,49 @@ def test_the_camera_turns_over_each_photograph_from_left_to_right():
     assert [int(frame[0, 0, 0]) for frame in frames] == [0, 10, 20, 30, 0, 0, 0, 0]
 
 
-def test_frames_are_shown_with_and_without_a_server_and_a_long_outage_is_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(clip, "ALONE_S", 2.0)
-    lines = [
-        *(line(0, 0.0, "answered", "split"), line(1, 1.0, "overtaken", "split"), line(2, 1.5, "late", "image")),
-        *(line(3, 2.0, "local", "local"), line(4, 3.9, "local", "local"), line(5, 4.0, "local", "local")),
-        *(line(6, 9.0, "answered", "split"), line(99, 9.5, "answered", "split")),  # the clip ended before the last one
-    ]
-    shown = list(shown_frames(recording(tmp_path, 2.0, 9.0, lines)))
-    assert [(record.position, has_server) for _, record, has_server in shown] == [
-        *((0, True), (2, True), (3, False), (4, False), (6, True)),
-    ]
-    assert [round(float(frame.mean()) / 10) for frame, _, _ in shown] == [0, 2, 3, 4, 6]
+def test_the_client_is_told_what_a_user_would_type(tmp_path):
+    command = client_command("h:1", tmp_path, tmp_path / "source", tmp_path / "out.jsonl", tmp_path / "images")
+    assert command[:4] == ["edge_client", "run", "--server", "h:1"]
+    assert command[command.index("--annotate") + 1] == str(tmp_path / "images")
+    assert "--loop" in command
 
 
-@pytest.mark.parametrize("modes", [("local", "local"), ("split", "split")])
-def test_without_a_failover_there_is_nothing_to_show(tmp_path, modes):
-    lines = [line(0, 0.0, "answered", modes[0]), line(1, 1.0, "local", modes[1])]
+def test_each_answer_is_shown_by_its_own_image_with_and_without_a_server(tmp_path):
+    for name, shade in (("0000", 10), ("0001", 20), ("0000-000003", 30), ("0001-000004", 40)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((4, 4, 3), shade, np.uint8))
+    lines = [line(1, "0000.png", 0.0), line(2, "0001.png", 1.0, "local"), line(3, "0000.png", 2.5, "local")]
+    lines += [line(4, "0001.png", 3.0), line(5, "0002.png", 4.0)]  # the last one was not drawn any more
+    (tmp_path / "out.jsonl").write_text("".join(lines))
+    back = NOON + timedelta(seconds=3)
+    found = list(moments(Recording(tmp_path / "out.jsonl", tmp_path, NOON + timedelta(seconds=1), back)))
+    assert [int(moment.image[0, 0, 0]) for moment in found] == [10, 20, 30, 40]
+    assert [(moment.mode, moment.alone_s) for moment in found] == [
+        *(("split", None), ("local", 0.0), ("local", 1.5), ("split", None)),
+    ]
+    assert (found[0].point, found[1].point, found[0].kilobytes) == ("w2 q0", "local", 1.5)
+
+
+def test_of_a_long_outage_the_beginning_is_shown():
+    late = replace(LOCAL, alone_s=ALONE_S)
+    assert shown([SPLIT, LOCAL, late, SPLIT]) == [SPLIT, LOCAL, SPLIT]
+
+
+@pytest.mark.parametrize("found", [[SPLIT, SPLIT], [replace(LOCAL, alone_s=None), LOCAL]])
+def test_without_a_failover_there_is_nothing_to_show(found):
     with pytest.raises(ConfigError, match="no failover"):
-        list(shown_frames(recording(tmp_path, 0.5, 9.0, lines)))
+        shown(found)
 
 
 def test_the_bar_has_the_colour_of_the_mode_and_its_badge_that_of_the_server():
-    frame = np.full((360, 480, 3), 200, np.uint8)
-    for record, has_server, colour in ((SPLIT, True, LIGHT.split), (LOCAL, False, LIGHT.local)):
-        whole = captioned(frame, record, has_server)
+    for moment, colour, badge in ((SPLIT, LIGHT.split, LIGHT.split), (LOCAL, LIGHT.local, LIGHT.bad)):
+        whole = captioned(moment)
         assert (whole[:360] == 200).all() and whole.shape == (360 + BAR_HEIGHT, 480, 3)
-        assert "#" + bytes(whole[-1, 0, ::-1].tolist()).hex() == colour
-        badge = "#" + bytes(whole[-1, -1, ::-1].tolist()).hex()
-        assert badge == (colour if has_server else LIGHT.bad)
+        assert [hex_of(whole[-1, 0]), hex_of(whole[-1, -1])] == [colour, badge]
         assert (whole[360:, -BADGE_WIDTH:] == 255).any()  # words
+
+
+def hex_of(pixel: np.ndarray) -> str:
+    return "#" + bytes(pixel[::-1].tolist()).hex()
 
 
 def test_the_picture_moves_and_keeps_to_its_size(monkeypatch):
@@ -84,3 +94,13 @@ def test_the_picture_moves_and_keeps_to_its_size(monkeypatch):
     assert len(animated(list(noise))) < len(best)
     with pytest.raises(ConfigError, match="annotated no frame"):
         animated([])
+
+
+def test_a_recording_becomes_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(clip, "recorded", lambda bundle, folder: None)
+    monkeypatch.setattr(clip, "moments", lambda recording: [SPLIT, SPLIT, LOCAL, LOCAL])
+    assert clip.main(["--out", str(tmp_path / "new" / "clip.webp")]) == 0
+    assert capsys.readouterr().out.startswith("2 frames, ")
+    monkeypatch.setattr(clip, "moments", lambda recording: [SPLIT])
+    assert clip.main(["--out", str(tmp_path / "clip.webp")]) == 1
+    assert not Path(tmp_path / "clip.webp").exists()

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-LOW_PRIORITY = 5  # niceness: a third of the processor against a thread of usual priority, but never nothing
+LOW_PRIORITY = 5  # niceness beyond the process's own: a third of the processor against its other threads
+LEAST_PRIORITY = 19
 
 
 def in_thread(function: Callable[[], None], name: str) -> asyncio.Future[None]:
@@ -36,5 +37,7 @@ def in_thread(function: Callable[[], None], name: str) -> asyncio.Future[None]:
 def lower_priority() -> None:
     """Let the calling thread yield to others. Does nothing where a single thread has no priority of its own."""
     if os.name == "posix" and os.uname().sysname == "Linux":  # elsewhere the number would name another process
+        thread = threading.get_native_id()
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
+            own = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(own + LOW_PRIORITY, LEAST_PRIORITY))

@@ -29,7 +29,12 @@ def line(frame_id: int, file: str, seconds: float, mode: str = "split") -> str:
     """Return a line of detections of a frame that was captured so many seconds after noon."""
     time = (NOON + timedelta(seconds=seconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     cost = {"bytes": 1500, "end_to_end_ms": 80.0, "time_utc": time}
-    point = {"mode": mode, "codec": "rans" if mode == "split" else "local", "width": 2 * (mode == "split"), "quality": 0}
+    point = {
+        "mode": mode,
+        "codec": "rans" if mode == "split" else "local",
+        "width": 2 * (mode == "split"),
+        "quality": 0,
+    }
     return json.dumps({"frame_id": frame_id, "file": file, **cost, **point}) + "\n"
 
 

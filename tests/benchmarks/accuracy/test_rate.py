@@ -141,6 +141,7 @@ def test_a_small_image_is_scaled_up_to_where_the_detector_looks_for_it(photo):
     def lossless(image, quality):
         return cv2.imencode(".png", image)[1].tobytes()
 
+    detector.name = "yolox-nano"
     box = Letterbox.fit(640, 480, 416)
     for share in (1.0, 0.5):
         one = ImageRival(detector, 416, Setting("png", "png", lossless, {}), share, 0)

@@ -13,7 +13,6 @@ from splitnet.manifest import FILE_NAME as MANIFEST
 from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
-from splitnet.nn.encoder.front import FrontSpec
 from training.command import Command, written
 from training.data.coco_file import class_names_of
 from training.data.crops import CropSpec, CropStream, on_grey_square
@@ -31,6 +30,7 @@ from training.distillation.slimmable import SlimmableEncoder, measure_statistics
 from training.distillation.start import Learnt, learnt_from
 from training.distillation.student import Student, StudentSpec
 from training.distillation.task import Distillation, DistillConfig
+from training.distillation.trained_kinds import kind_of
 from training.loop.processes import joined
 from training.loop.run import CHECKPOINT
 
@@ -68,7 +68,8 @@ def train_split(settings: DistillSettings) -> Manifest | None:
 
 def _with_statistics(student: Student, settings: DistillSettings, images: Sequence[Path], crops: CropSpec) -> Student:
     """Return a student; if its widths need statistics, they are those of crops as it was trained on."""
-    if isinstance(student.encoder, SlimmableEncoder):
+    if student.kind.needs_statistics:
+        assert isinstance(student.encoder, SlimmableEncoder)
         cpu = torch.device("cpu")
         with CropStream(images, crops, settings.batch_size, settings.seed, settings.loaders) as stream:
             batches = (on_grey_square(batch, settings.square, cpu)[0] for batch in islice(stream, STATISTICS_BATCHES))
@@ -102,7 +103,7 @@ def _beginning(
     """Return what gives a student its first weights; None if those of a checkpoint follow, or random ones will do."""
     if learnt is not None:
         return lambda student, _: learnt.give(student, images, full_side(settings))
-    if not isinstance(spec.encoder, FrontSpec) or settings.start_from or (settings.run / CHECKPOINT).exists():
+    if not kind_of(spec.encoder).starts_split or settings.start_from or (settings.run / CHECKPOINT).exists():
         return None
     steps = recipe_of(settings).first_steps
     return lambda student, teacher: start_front(student, teacher, images, full_side(settings), steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,11 +15,9 @@ from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.nn.detector import Detector
-from splitnet.nn.encoder.ensemble import EnsembleEncoder
 from splitnet.nn.encoder.spec import Encoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
 from training.data.images import read_image
-from training.distillation.slimmable import SlimmableEncoder
 from training.distillation.student import Student
 from training.entropy_tables import fit_tables
 
@@ -47,11 +44,7 @@ def export_bundle(
 
 def materialised(student: Student) -> Encoder:
     """Return the full-width encoder as it will run, with weights of its own."""
-    if isinstance(student.encoder, EnsembleEncoder):
-        return student.encoder.materialise(student.encoder.spec.widths)
-    if isinstance(student.encoder, SlimmableEncoder):
-        return student.encoder.shared()
-    return copy.deepcopy(student.encoder).requires_grad_(False).eval()
+    return student.kind.materialise(student.encoder)
 
 
 def refined(gains: Tensor, widths: int, qualities: int) -> Tensor:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.detector import Detector
-from splitnet.nn.encoder.front import FrontEncoder
 from splitnet.nn.encoder.projection import patch_side
 from splitnet.nn.graph import nodes_of
 from training.cuts.components import bases_of, canvases, kernel_of, spread
@@ -41,8 +40,7 @@ def start_front(
 
     ends: the steps of the coarsest and the finest quality, in standard deviations of a feature.
     """
-    encoder, stage = student.encoder, student.spec.split_point
-    assert isinstance(encoder, FrontEncoder)
+    encoder, stage = student.front, student.spec.split_point
     encoder.take_stages(teacher)
     chosen = spread(images, IMAGES)
     basis = bases_of(nodes_of(teacher), [stage], chosen, input_size, LATENT_STRIDE)[stage]

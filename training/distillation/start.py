@@ -21,7 +21,7 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import ENCODER_FILE, SERVER_FILE, load_manifest
 from splitnet.manifest import FILE_NAME as MANIFEST
-from splitnet.nn.encoder.front import FrontEncoder, FrontSpec
+from splitnet.nn.encoder.front import FrontSpec
 from training.cuts.components import canvases, spread
 from training.distillation.front_start import IMAGES, set_densities
 from training.distillation.student import Student, StudentSpec
@@ -52,8 +52,7 @@ class Learnt:
 
 def _latents(student: Student, images: Sequence[Path], input_size: int) -> Tensor:
     """Return the latent (L, n) of some images."""
-    encoder = student.encoder
-    assert isinstance(encoder, FrontEncoder)
+    encoder = student.front
     chosen = spread(images, IMAGES // 2)
     fitted = canvases(chosen, input_size, LATENT_STRIDE, "density of symbols")
     return torch.cat([encoder(image)[0].flatten(1) for image in fitted], dim=1)
@@ -89,7 +88,7 @@ def _from_run(path: Path, spec: StudentSpec, class_names: Sequence[str]) -> Lear
 def _from_bundle(path: Path, spec: StudentSpec, class_names: Sequence[str]) -> Learnt:
     manifest = load_manifest(path)
     _check_fits(path, manifest.to_json(), spec)
-    if not isinstance(manifest.encoder, FrontSpec):
+    if manifest.encoder.kind != FrontSpec.kind:
         raise ConfigError(f"{path}: of bundles only a front can be trained further; give the --run of its training")
     load_device(path), load_server(path)  # they check what is read now by name
     device, server = load_file(path / ENCODER_FILE), load_file(path / SERVER_FILE)

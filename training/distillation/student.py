@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
@@ -13,17 +12,16 @@ from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.decoder import Decoder, DecoderSpec
 from splitnet.nn.detector import Detector
-from splitnet.nn.encoder.ensemble import EnsembleEncoder, EnsembleSpec
-from splitnet.nn.encoder.front import FrontEncoder, FrontSpec
-from splitnet.nn.encoder.slimmable import SlimmableSpec, leading
+from splitnet.nn.encoder.ensemble import EnsembleSpec
+from splitnet.nn.encoder.front import FrontEncoder
 from splitnet.nn.encoder.spec import EncoderSpec
 from splitnet.nn.filling import with_mask
 from training.distillation.depthwise import cheapen
 from training.distillation.rate import GainedQuantiser, Quantised, pad_to
-from training.distillation.slimmable import SlimmableEncoder
+from training.distillation.trained_kinds import kind_of
 from training.loop.precision import single_precision
 
-SEEN = 4  # cells beyond a picture's border that its decoder sees
+SEEN = 4  # cells beyond an image's border that its decoder sees
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,12 @@ class StudentSpec:
     @property
     def widths(self) -> int:
         """Number of widths that are trained one by one; those of a front share everything."""
-        return 1 if isinstance(self.encoder, FrontSpec) else self.encoder.widths
+        return kind_of(self.encoder).widths(self.encoder)
 
     @property
     def stacked(self) -> int:
         """How many matrices of their own lie in one weight of the encoder: an ensemble's members."""
-        return self.encoder.members if isinstance(self.encoder, EnsembleSpec) else 1
+        return kind_of(self.encoder).stacked(self.encoder)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it."""
@@ -58,11 +56,12 @@ class Student(nn.Module):
     def __init__(self, spec: StudentSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.encoder = _encoder(spec)
-        channels, is_front = spec.encoder.latent_channels, isinstance(spec.encoder, FrontSpec)
-        sent = _sent(spec.encoder, spec.qualities) if isinstance(spec.encoder, SlimmableSpec) else None
+        self.kind = kind_of(spec.encoder)
+        self.encoder = self.kind.make(spec.encoder, spec.detector, spec.split_point)
+        channels, sent = spec.encoder.latent_channels, self.kind.sent(spec.encoder, spec.qualities)
         self.quantiser = GainedQuantiser(spec.widths, spec.qualities, channels, sent)
-        self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point, linear=is_front)
+        starts_split = self.kind.starts_split
+        self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point, linear=starts_split)
         self.tail = architecture_of(spec.detector).build(spec.detector, spec.classes, spec.split_point)
         cheapen(self.tail)
 
@@ -74,10 +73,9 @@ class Student(nn.Module):
         square: side of the padded square in pixels. widths, qualities: (N,) int64. joint: on to the raw
         predictions; otherwise only to the stage after the split point. Returns outputs by name.
         """
-        encoder = self.encoder
         # In eight bits a symbol of 64 might become another one before it is rounded.
         with single_precision(canvas.device):
-            latents = encoder(canvas) if isinstance(encoder, FrontEncoder) else encoder.latents(canvas, widths)
+            latents = self.kind.latents(self.encoder, canvas, widths)
             quantised = self.quantiser(latents, widths, qualities)
         features = self._decoded(quantised.y_hat, square // LATENT_STRIDE)
         if joint:
@@ -106,40 +104,24 @@ class Student(nn.Module):
 
     def train_front(self) -> None:
         """Let the detector's own stages on the device learn. ConfigError if the encoder has none."""
-        if not isinstance(self.encoder, FrontEncoder):
+        if not self.kind.starts_split:
             raise ConfigError("only an encoder of the kind front begins with the detector's own stages")
-        self.encoder.stages.requires_grad_(True)
+        self.front.stages.requires_grad_(True)
+
+    @property
+    def front(self) -> FrontEncoder:
+        """The encoder, of a kind that begins with the detector's own stages."""
+        assert isinstance(self.encoder, FrontEncoder)
+        return self.encoder
 
     def front_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the detector's own stages on the device that are trained."""
-        if not isinstance(self.encoder, FrontEncoder):
+        if not self.kind.starts_split:
             return []
-        return [p for p in self.encoder.stages.parameters() if p.requires_grad]
+        return [p for p in self.front.stages.parameters() if p.requires_grad]
 
     def linear_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that begin as principal components: none of an ensemble."""
-        if not isinstance(self.encoder, FrontEncoder):
+        if not self.kind.starts_split:
             return []
-        return [*self.encoder.analysis.linear.parameters(), *self.decoder.linear.parameters()]
-
-
-def _encoder(spec: StudentSpec) -> EnsembleEncoder | FrontEncoder | SlimmableEncoder:
-    if isinstance(spec.encoder, SlimmableSpec):
-        return SlimmableEncoder(spec.encoder)
-    if isinstance(spec.encoder, EnsembleSpec):
-        return EnsembleEncoder(spec.encoder)
-    assert isinstance(spec.encoder, FrontSpec)
-    encoder = FrontEncoder(spec.encoder, spec.detector, spec.split_point)
-    encoder.stages.requires_grad_(False)
-    return encoder
-
-
-def _sent(encoder: SlimmableSpec, qualities: int) -> Tensor:
-    """Return which channels of the latent are filled and sent at each width and quality, (widths, qualities, L)."""
-    shares = encoder.quality_shares or (100,) * qualities
-    if len(shares) != qualities:
-        raise ConfigError(f"encoder: shares of the latent for {len(shares)} qualities, but {qualities} are trained")
-    filled = torch.tensor([encoder.at(width).latent_channels for width in range(1, encoder.widths + 1)])
-    sent = torch.tensor([leading(encoder.latent_channels, share) for share in shares])
-    counts = torch.minimum(filled[:, None], sent)[..., None]
-    return (torch.arange(encoder.latent_channels) < counts).float()
+        return [*self.front.analysis.linear.parameters(), *self.decoder.linear.parameters()]

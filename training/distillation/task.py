@@ -21,15 +21,14 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
-from splitnet.nn.encoder.slimmable import SlimmableSpec
 from training.data.crops import check_square, on_grey_square, on_whole_square
 from training.detectors.family import family_of
 from training.distillation.losses import distillation_loss
 from training.distillation.optimisers import load_optimiser, optimisers_of
 from training.distillation.rate import sandwich_operating_points, uniform_operating_points
 from training.distillation.recipe import FRONT, Recipe
-from training.distillation.slimmable import SlimmableEncoder
 from training.distillation.student import Student, StudentSpec
+from training.distillation.trained_kinds import kind_of
 from training.loop.moving_average import average_state, load_average, moving_average
 from training.loop.optimise import apply_gradients, set_learning_rate
 from training.loop.precision import in_single, is_mixed, mixed_precision
@@ -74,10 +73,10 @@ class Distillation:
         """
         if config.recipe.qualities != spec.qualities:
             raise ConfigError(f"{config.recipe.qualities} prices for {spec.qualities} qualities")
-        is_slimmable = isinstance(spec.encoder, SlimmableSpec)
-        if is_slimmable and config.frozen_norm:
+        needs_statistics = kind_of(spec.encoder).needs_statistics
+        if needs_statistics and config.frozen_norm:
             raise ConfigError("a slimmable encoder is normalised by what runs through it: leave --frozen-norm out")
-        self.draw = sandwich_operating_points if is_slimmable else uniform_operating_points
+        self.draw = sandwich_operating_points if needs_statistics else uniform_operating_points
         torch.manual_seed(config.seed)
         self.class_names = list(class_names)
         self.config, self.spec, self.reading = config, spec, family_of(spec.detector).reading
@@ -178,7 +177,7 @@ def _compile(teacher: Detector, student: Student) -> None:
     of a group, would be a shape of its own.
     """
     parts: list[tuple[nn.Module, str]] = [(teacher, "trace"), (student.decoder, "forward")]
-    if not isinstance(student.encoder, SlimmableEncoder):
-        parts.append((student.encoder, "latents" if hasattr(student.encoder, "latents") else "forward"))
+    if student.kind.entry:
+        parts.append((student.encoder, student.kind.entry))
     for module, name in parts:
         setattr(module, name, torch.compile(getattr(module, name), dynamic=False))

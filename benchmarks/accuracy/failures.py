@@ -94,20 +94,23 @@ def _finders(folder: Path) -> dict[str, Finder]:
 
     def unsplit(image: Image) -> Detections:
         box = Letterbox.fit(image.shape[1], image.shape[0], size)
-        return _finished(detector(image_input(box.apply(image), size, architecture.fills)[None]), box)
+        return _finished(
+            detector(image_input(box.apply(image), size, architecture.fills)[None]), box, architecture.fills
+        )
 
     def split(width: int, quality: int) -> Finder:
         def find(image: Image) -> Detections:
             box = Letterbox.fit(image.shape[1], image.shape[0], device.manifest.side(width))
             payload = device.codec.compress(device.encoder.encode(box.apply(image), width, quality), width, quality)
             _, symbols = server.codec.decompress(payload)
-            return _finished(server.half(server.half.dequantise(symbols, width, quality)[None]), box)
+            raw = server.half(server.half.dequantise(symbols, width, quality)[None])
+            return _finished(raw, box, architecture.fills_latents)
 
         return find
 
-    def _finished(raw: torch.Tensor, box: Letterbox) -> Detections:
+    def _finished(raw: torch.Tensor, box: Letterbox, fills: bool) -> Detections:
         (found,) = architecture.detections(raw, size, SEEN)
-        boxes = box.boxes_to_frame(found.boxes, size if architecture.fills else None)
+        boxes = box.boxes_to_frame(found.boxes, size if fills else None)
         return Detections(boxes, found.scores, found.labels)
 
     best = device.manifest.widths, device.manifest.qualities - 1

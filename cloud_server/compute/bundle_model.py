@@ -53,7 +53,8 @@ class BundleModel:
         self._device = device
         self._tuning = tuning
         self._input_size = bundle.manifest.input_size
-        self._fills = architecture_of(bundle.manifest.detector).fills
+        architecture = architecture_of(bundle.manifest.detector)
+        self._fills, self._fills_latents = architecture.fills, architecture.fills_latents
         self._gains = bundle.half.inverse_gains
         self._modules: dict[Mode, nn.Module] = {Mode.SPLIT: bundle.half}
         if bundle.detector is not None:
@@ -155,7 +156,8 @@ class BundleModel:
         """Return the detections of each frame of one mode."""
         raw = self.raw(mode, batch)
         found = architecture_of(self._bundle.manifest.detector).detections(raw, self._input_size, score_threshold)
-        filled = self._input_size if self._fills else None
+        fills = self._fills_latents if mode is Mode.SPLIT else self._fills
+        filled = self._input_size if fills else None
         return [_to_frame(one, frame.letterbox, filled) for one, frame in zip(found, batch, strict=True)]
 
     def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
@@ -174,7 +176,7 @@ class BundleModel:
         widths = [frame.point.width - 1 for frame in batch]
         gains = self._gains[widths, [frame.point.quality for frame in batch]]
         latents = self._transfer(symbols).float() * gains[:, :, None, None]
-        return torch.cat((latents, self._masks(batch)), dim=1) if self._fills else latents
+        return torch.cat((latents, self._masks(batch)), dim=1) if self._fills_latents else latents
 
     def _masks(self, batch: Sequence[DecodedFrame]) -> Tensor:
         """Say where the canvases are in the squares, (N, 1, S/16, S/16)."""

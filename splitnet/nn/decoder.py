@@ -56,7 +56,7 @@ class Decoder(nn.Module):
         self, spec: DecoderSpec, latent_channels: int, detector: str, split_point: str, linear: bool = False
     ) -> None:
         super().__init__()
-        self.fills = architecture_of(detector).fills
+        self.fills = architecture_of(detector).fills_latents
         blocks = (ResidualBlock(spec.channels) for _ in range(spec.blocks))
         self.trunk = nn.Sequential(
             nn.Conv2d(latent_channels, spec.channels, 3, padding=1), nn.SiLU(inplace=True), *blocks

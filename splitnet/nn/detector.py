@@ -109,6 +109,7 @@ class Architecture(ABC):
     strides: Mapping[str, int]  # pixels of the picture per position of a stage or a cut
     coarsest: int  # pixels per position of the coarsest level: the sides of what a whole detector sees are multiples
     fills: bool  # wants images stretched to the whole square; others are letterboxed, grey beside them
+    fills_latents: bool = False  # a split one, too: then the decoder stretches what it makes (`filling`)
     floor: float  # the least value of a stage's output; minus infinity if there is none
 
     def canvas_multiple(self, input_size: int) -> int:

@@ -135,7 +135,7 @@ class ServerHalf(nn.Module):
         self.detector = detector
         self.register_buffer("inverse_gains", inverse_gains)
         self.cells = input_size // LATENT_STRIDE
-        self.fills = architecture_of(detector.name).fills
+        self.fills = architecture_of(detector.name).fills_latents
 
     @torch.inference_mode()
     def dequantise(self, symbols: NDArray[np.int16], width: int, quality: int) -> Tensor:

@@ -36,7 +36,7 @@ def crop_scales(settings: DistillSettings) -> tuple[float, float]:
     A front's widths are sizes of the image: it sees crops from its smallest to its largest one.
     """
     smallest, largest = settings.crop_scales or recipe_for(settings.encoder, settings.detector).scales
-    if settings.encoder != FrontSpec.kind or settings.crop_scales or architecture_of(settings.detector).fills:
+    if settings.encoder != FrontSpec.kind or settings.crop_scales or architecture_of(settings.detector).fills_latents:
         return smallest, largest
     sides = _sides(settings)
     return smallest * (sides[0] / sides[-1]), largest
@@ -50,7 +50,7 @@ def crop_spec(settings: DistillSettings) -> CropSpec:
 
 def _shares(settings: DistillSettings) -> tuple[float, ...]:
     """Return the widths' sizes as shares of the square, where canvases have them; half of the crops are full ones."""
-    if settings.encoder != FrontSpec.kind or not architecture_of(settings.detector).fills:
+    if settings.encoder != FrontSpec.kind or not architecture_of(settings.detector).fills_latents:
         return (1.0,)
     *smaller, _ = (side / full_side(settings) for side in _sides(settings))
     return (*smaller, *(1.0 for _ in range(max(1, len(smaller)))))

@@ -20,7 +20,7 @@ from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Accuracy, MeasuredPoint
 from splitnet.nn.architectures import architecture_of
-from splitnet.nn.detector import Detector, Size, sides
+from splitnet.nn.detector import Detector, Size
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 from training.data.images import read_image
@@ -186,7 +186,7 @@ def found_in_frame(
     """
     architecture = architecture_of(detector)
     (found,) = architecture.detections(raw, seen, score_threshold)
-    filled = max(sides(seen)) if architecture.fills else None
+    filled = seen if architecture.fills and isinstance(seen, int) else None
     return Detections(box.boxes_to_frame(found.boxes, filled), found.scores, found.labels)
 
 

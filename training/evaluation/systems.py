@@ -70,8 +70,9 @@ class SplitSystem:
         return Letterbox.fit(frame_width, frame_height, self.device.manifest.side(self.point.width))
 
     def seen(self, box: Letterbox) -> Size:
-        """Return the side of the detector's square."""
-        return self.server.manifest.input_size
+        """Return the side of the detector's square, or both sides if the canvas was not stretched to it."""
+        size = self.server.manifest.input_size
+        return size if architecture_of(self.detector_name).fills_latents else (size, size)
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox, encode, write the bitstream."""

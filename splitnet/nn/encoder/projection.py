@@ -83,7 +83,7 @@ class ProjectionSpec(EncoderSpec):
 
     def make_decoder(self, decoder: DecoderSpec | None, detector: str, split_point: str) -> BackProjection:
         """Return the way back, its weights not set (`EncoderSpec`)."""
-        return BackProjection(self.patches(detector, split_point), architecture_of(detector).fills)
+        return BackProjection(self.patches(detector, split_point), architecture_of(detector).fills_latents)
 
     def patches(self, detector: str, split_point: str) -> dict[str, Patch]:
         """Return how each tensor lies in the latent, in order; ConfigError if the detector has no such tensors."""

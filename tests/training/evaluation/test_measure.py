@@ -120,7 +120,8 @@ def test_a_local_detector_is_measured_as_the_device_runs_it(tiny_bundle, server,
     result = evaluate(load_device(folder), server, labelled, [SPLIT])
     canvases = [Letterbox.fit(width, height, 96, 32) for height, width in SIZES]
     assert seen[2::3] == [(box.canvas_height, box.canvas_width) for box in canvases]
-    assert seen[0::3] == seen[1::3] == [INPUT_SIZE] * 3
+    assert seen[0::3] == [(INPUT_SIZE, INPUT_SIZE)] * 3
+    assert seen[1::3] == [INPUT_SIZE] * 3
     assert result.local == Accuracy(0.0, 0.0)
 
 

@@ -139,7 +139,7 @@ def test_each_side_is_measured_by_its_best_back_end(tiny_bundle, tmp_path, photo
     times = measured_here(tiny_bundle, tmp_path, [OperatingPoint(Codec.WEBP, 0, 33)])
     assert (times.encoder, times.profile.local_backend) == ("onnxruntime", "onnxruntime")
     assert {"w1 q0", "w4 q2", "webp 33"} <= times.profile.encode_ms.keys()
-    assert times.server_ms > 0 and times.server.startswith("1 thread, ")
+    assert times.server_ms > 0 and " thread" in times.server  # how many are fastest, the machine decides
     assert times.to_json()["encode_ms"]["webp 33"] > 0
     with pytest.raises(ConfigError, match="width"):
         measured_here(tiny_bundle, tmp_path, [OperatingPoint(Codec.RANS, 9, 0)])

@@ -32,10 +32,7 @@ FAILOVER = {(False, True), (True, False)}  # (detected by the device, with a ser
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Record and write the clip; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m demo.clip", description=__doc__)
-    parser.add_argument("--out", type=Path, default=OUT, metavar="FILE.webp", help="the picture (%(default)s)")
-    parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="bundle (%(default)s)")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="slimsplit-clip-") as folder:
             found = list(moments(recorded(options.bundle, Path(folder))))
@@ -47,6 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"{len(frames)} frames, {options.out.stat().st_size / 1000:.0f} KB, in {options.out}")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m demo.clip", description=__doc__)
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FILE.webp", help="the picture (%(default)s)")
+    parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="bundle (%(default)s)")
+    return parser
 
 
 def shown(found: Sequence[Moment]) -> list[Moment]:

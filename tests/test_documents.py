@@ -18,6 +18,7 @@ import pytest
 import benchmarks.__main__
 import cloud_server.__main__
 import demo.__main__
+import demo.clip
 import edge_client.__main__
 import examples.one_process
 import tests.fuzzing.__main__
@@ -35,6 +36,7 @@ PROGRAMS = {
     "python -m training": training.__main__._parser,
     "python -m benchmarks": benchmarks.__main__._parser,
     "python -m demo": demo.__main__._parser,
+    "python -m demo.clip": demo.clip._parser,
     "python -m examples.one_process": examples.one_process._parser,
     "python -m tests.fuzzing": lambda: tests.fuzzing.__main__._parser(list(all_targets(Path()))),
 }

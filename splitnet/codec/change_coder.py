@@ -25,6 +25,7 @@ from splitnet.codec.rans import (
     TOO_SHORT,
     Tables,
     compiled,
+    first_state,
     pop,
     push_all,
 )
@@ -206,9 +207,7 @@ def _decode(
     symbols: NDArray[np.int16],
 ) -> int:
     """Change `symbols`, which begin as the reference's, and return 0, or the reason why the payload is wrong."""
-    state = 0
-    for i in range(STATE_BYTES):
-        state = state << 8 | np.int64(payload[i])
+    state = first_state(payload)
     if state < STATE_MIN or state >= STATE_END:
         return BAD_START
     position = STATE_BYTES

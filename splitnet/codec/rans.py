@@ -249,9 +249,7 @@ def _decode(
     symbols: NDArray[np.int16],
 ) -> int:
     """Fill `symbols` (C, H, W) and return 0, or the reason why the payload is wrong."""
-    state = 0
-    for i in range(STATE_BYTES):
-        state = state << 8 | np.int64(payload[i])
+    state = first_state(payload)
     if state < STATE_MIN or state >= STATE_END:
         return BAD_START
     position = STATE_BYTES
@@ -270,6 +268,15 @@ def _decode(
                     return TOO_SHORT
                 symbols[channel, row, column] = symbol
     return 0 if state == STATE_MIN and position == payload.size else BAD_END
+
+
+@compiled
+def first_state(payload: NDArray[np.uint8]) -> int:
+    """Return the state that a payload of at least STATE_BYTES begins with; it may be impossible."""
+    state = 0
+    for i in range(STATE_BYTES):
+        state = state << 8 | np.int64(payload[i])
+    return state
 
 
 @compiled

@@ -76,7 +76,7 @@ class LatentCoder:
         fitted = self._codec.changes.fitted(base, point.quality)
         width, quality = point.width, point.quality
         symbols = self._encoder.quantise_near(latent, width, quality, fitted.symbols, HYSTERESIS)
-        payload = self._codec.changes.compress(symbols, width, quality, base)
+        payload = self._codec.changes.compress(symbols, width, quality, base, base=fitted)
         reference = self._reference(frame_id, width, quality, symbols, changed_positions(symbols, fitted))
         return CodedLatent(point, payload, reference, base.frame_id)
 

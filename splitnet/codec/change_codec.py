@@ -56,14 +56,16 @@ class ChangeCodec:
         quality: int,
         reference: Reference,
         shift: tuple[int, int] = (0, 0),
+        base: Reference | None = None,
     ) -> bytes:
         """Return symbols (C, H, W) as a bitstream of changes against a reference of the same width and shape.
 
-        shift: positions down and right that the reference is moved by, -128..127 each.
+        shift: positions down and right that the reference is moved by, -128..127 each. base: what `fitted` says of
+        the same three, where the caller has asked already.
         """
         payload = encode_changes(
             symbols,
-            self.fitted(reference, quality, shift),
+            self.fitted(reference, quality, shift) if base is None else base,
             self._centre(width, quality, len(symbols)),
             quality,
             self._tables,

@@ -16,11 +16,15 @@ from pathlib import Path
 from cloud_server.compute.tuning import TuneConfig, Tuning, in_words, write_tuning
 from cloud_server.config import ServeConfig
 from cloud_server.signals import EarlySignals
+from splitnet.config_check import add_check
+from splitnet.configuration import add_configurable, read_configured
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
 from splitnet.home import ensure_home
-from splitnet.settings import add_command, add_commands, add_settings, read_settings
+from splitnet.settings import add_command, add_commands
 from splitnet.streams import open_closed_streams, say, whole_output
+
+SECTIONS = {"serve": ServeConfig, "tune": TuneConfig}  # the tables of a file of settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,22 +49,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cloud-server", description="The edge node's half of split object detection.")
     commands = add_commands(parser)
     serve_command = add_command(commands, "serve", "serve a bundle to devices until SIGTERM or Ctrl+C")
-    add_settings(serve_command, ServeConfig)
+    add_configurable(serve_command, ServeConfig)
     serve_command.set_defaults(command=_serve)
     tune_command = add_command(commands, "tune", "measure what is fastest on this machine, for serve --tuning")
-    add_settings(tune_command, TuneConfig)
+    add_configurable(tune_command, TuneConfig)
     tune_command.set_defaults(command=_tune)
     models = add_command(commands, "models", "describe a bundle, or every bundle of a folder")
     models.add_argument("folder", type=Path, metavar="DIR", help="a bundle, or a folder of bundles")
     models.add_argument("--json", action="store_true", help="print JSON instead of tables")
     models.set_defaults(command=_models)
+    add_check(commands, SECTIONS, say)
     return parser
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     early = EarlySignals()
     early.install()
-    config = read_settings(ServeConfig, arguments)
+    config: ServeConfig = read_configured("serve", SECTIONS, arguments)
 
     import asyncio
 
@@ -73,7 +78,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    config = read_settings(TuneConfig, arguments)
+    config: TuneConfig = read_configured("tune", SECTIONS, arguments)
 
     from cloud_server.compute.tune import tune
 

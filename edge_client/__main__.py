@@ -73,16 +73,20 @@ class _Parser(argparse.ArgumentParser):
 def _parser(console: Console) -> argparse.ArgumentParser:
     from edge_client.config import RunConfig
     from edge_client.profile_config import ProfileConfig
-    from splitnet.settings import add_command, add_commands, add_settings, read_settings
+    from splitnet.config_check import add_check
+    from splitnet.configuration import add_configurable, read_configured
+    from splitnet.settings import add_command, add_commands
+
+    sections = {"run": RunConfig, "profile": ProfileConfig}  # the tables of a file of settings
 
     def run(parsed: argparse.Namespace) -> int:
-        config = read_settings(RunConfig, parsed)
+        config: RunConfig = read_configured("run", sections, parsed)
         from edge_client.run_command import run as run_command
 
         return DONE if run_command(config, console) else INCOMPLETE
 
     def profile(parsed: argparse.Namespace) -> int:
-        config = read_settings(ProfileConfig, parsed)
+        config: ProfileConfig = read_configured("profile", sections, parsed)
         from edge_client.profile_command import profile as profile_command
 
         profile_command(config, console)
@@ -97,11 +101,12 @@ def _parser(console: Console) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_settings(adding, RunConfig)
+    add_configurable(adding, RunConfig)
     adding.set_defaults(command=run)
     adding = add_command(commands, "profile", "measure what each operating point costs on this device")
-    add_settings(adding, ProfileConfig)
+    add_configurable(adding, ProfileConfig)
     adding.set_defaults(command=profile)
+    add_check(commands, sections, console.say)
     return parser
 
 

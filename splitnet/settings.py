@@ -85,29 +85,38 @@ def share(text: str) -> float:
     return number
 
 
-def add_settings(parser: argparse.ArgumentParser, config: type[Any]) -> None:
-    """Add one option per field of a settings class, with its default and its help, under the fields' headings."""
+def add_settings(parser: argparse.ArgumentParser, config: type[Any], given_only: bool = False) -> None:
+    """Add one option per field of a settings class, with its default and its help, under the fields' headings.
+
+    given_only: what is not on the command line is not in the parsed arguments either, for `configuration`. Flags can
+    then be taken back by `--no-...`, which the help does not show.
+    """
     hints = get_type_hints(config)
     groups: dict[str, argparse.ArgumentParser | _ArgumentGroup] = {"": parser}
     for setting in fields(config):
         heading = setting.metadata.get("group", "")
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
-        _add_option(groups[heading], setting, hints[setting.name])
+        _add_option(groups[heading], setting, hints[setting.name], given_only)
 
 
-def _add_option(parser: argparse.ArgumentParser | _ArgumentGroup, setting: Field[Any], hint: Any) -> None:
+def _add_option(
+    parser: argparse.ArgumentParser | _ArgumentGroup, setting: Field[Any], hint: Any, given_only: bool
+) -> None:
     described = setting.metadata
     given = described.get("argparse", {k: v for k, v in described.items() if k != "help"})  # plain metadata, still
     keywords = {"required": setting.default is MISSING, **given}
-    kind = keywords.setdefault("type", number if _kind_of(hint) is float else _kind_of(hint))
+    kind = keywords.setdefault("type", reader_of(hint))
     if kind is bool:
         del keywords["type"]
         keywords["action"] = "store_true"
     elif "choices" not in keywords:
         keywords.setdefault("metavar", _METAVARS.get(kind.__name__))
     default = None if setting.default is MISSING else setting.default
-    name = f"--{setting.name.replace('_', '-')}"
+    name = flag_of(setting.name)
+    if given_only:
+        keywords["required"] = False
+        _add_opposite(parser, setting.name, kind)
     text = described["help"]
     if "(default: " not in text:
         text += _shown_default(default)
@@ -115,19 +124,37 @@ def _add_option(parser: argparse.ArgumentParser | _ArgumentGroup, setting: Field
         name,
         *described.get("aliases", ()),
         dest=setting.name,
-        default=default,
+        default=argparse.SUPPRESS if given_only else default,
         help=text.replace("%", "%%"),
         **keywords,
     )
     added.option_strings = [name]  # the parser knows the aliases by now: help, usage and errors need not name them
 
 
-def _kind_of(hint: Any) -> Any:
-    """Return the first type of an annotation that reads what a user writes."""
+def _add_opposite(parser: argparse.ArgumentParser | _ArgumentGroup, name: str, kind: Any) -> None:
+    if kind is bool:
+        opposite = flag_of(name.removeprefix("no_") if name.startswith("no_") else f"no_{name}")
+        keywords = {"dest": name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        parser.add_argument(opposite, action="store_false", **keywords)  # type: ignore[arg-type]
+
+
+def flag_of(name: str) -> str:
+    """Return how a setting is called on the command line: "--deadline-ms"."""
+    return f"--{name.replace('_', '-')}"
+
+
+def kind_of(hint: Any) -> Any:
+    """Return the first type of an annotation that reads what a user writes: bool, int, float, str or Path."""
     if hint in _KINDS:
         return hint
-    found = (kind for part in get_args(hint) if (kind := _kind_of(part)) is not None)
+    found = (kind for part in get_args(hint) if (kind := kind_of(part)) is not None)
     return next(found, None)
+
+
+def reader_of(hint: Any) -> Callable[[str], Any]:
+    """Return what reads a value of an annotation, if the option does not name a reader of its own."""
+    kind: Callable[[str], Any] = kind_of(hint)
+    return number if kind is float else kind
 
 
 def _shown_default(default: Any) -> str:

@@ -29,7 +29,7 @@ from tests.fuzzing.targets import all_targets
 
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob("bundles/*/README.md")])
 IDS = [str(page.relative_to(PROJECT)) for page in PAGES]
-LANGUAGES = {"sh", "python", "text", "json", "ini", "proto", "yaml"}
+LANGUAGES = {"sh", "python", "text", "json", "ini", "proto", "toml", "yaml"}
 PROGRAMS = {
     "edge-client": lambda: edge_client.__main__._parser(Console()),
     "cloud-server": cloud_server.__main__._parser,

@@ -35,6 +35,10 @@ class ServeConfig:
         metavar="FILE",
     )
     no_tune: bool = option("measure nothing; without --tuning, compute in a way that runs everywhere", default=False)
+    small_memory: bool = option(
+        "compute by PyTorch even where ONNX Runtime is faster: then weights that bundles have in common are held once",
+        default=False,
+    )
     decode_threads: int = option("threads for entropy and image decoding", default=2)
     max_batch_size: int = option("most frames computed together", default=8)
     max_queue: int = option("most frames waiting; further ones are refused", default=64)

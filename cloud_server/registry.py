@@ -51,9 +51,19 @@ class Registry(Generic[D]):
     is free when the last session has ended.
     """
 
-    def __init__(self, engine: Engine[D], sources: Sequence[Path], load: Callable[[Path], BundleModelOf[D]]) -> None:
-        """Take bundles or folders of bundles, the first of which is the default, and what loads one."""
+    def __init__(
+        self,
+        engine: Engine[D],
+        sources: Sequence[Path],
+        load: Callable[[Path], BundleModelOf[D]],
+        held_bytes: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Take bundles or folders of bundles, the first of which is the default, and what loads one.
+
+        held_bytes: says what the weights of all models together take, equal ones counted once.
+        """
         self._engine = engine
+        self._held_bytes = held_bytes
         self._sources = sources
         self._load = load
         self._by_folder: dict[Path, BundleModelOf[D]] = {}
@@ -67,6 +77,11 @@ class Registry(Generic[D]):
     def memory_mb(self) -> dict[str, float]:
         """What the weights of each bundle take."""
         return {_name(model): round(model.memory_bytes / 1e6, 1) for model in self.models}
+
+    @property
+    def held_mb(self) -> float:
+        """What the weights of all bundles take together, equal ones counted once."""
+        return round(self._held_bytes() / 1e6, 1)
 
     def find(self, digest: str) -> BundleModelOf[D]:
         """Return the model of a digest, or the default one if it is empty.

@@ -17,6 +17,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
+from cloud_server.compute.tensor_store import TensorStore
 from cloud_server.config import MAX_CALLS, ServeConfig, split_address
 from cloud_server.engine import Engine
 from cloud_server.reflection import enable_reflection
@@ -119,6 +120,11 @@ class Server:
         """What the weights of each bundle take."""
         return self._registry.memory_mb
 
+    @property
+    def held_mb(self) -> float:
+        """What the weights of all bundles take together, equal ones counted once."""
+        return self._registry.held_mb
+
     def _check_address(self) -> None:
         try:
             _try_bind(self._host, self._port)
@@ -145,14 +151,14 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
     ConfigError, ListenError.
     """
     device = choose_device(config.device)
-    tunings = Tunings(config, device)
+    tunings, store = Tunings(config, device), TensorStore()
     with as_events(early) as signals:
         engine: Engine[DecodedFrame] = Engine(config.max_batch_size, config.max_queue, config.decode_threads)
 
         def load(folder: Path) -> BundleModel:
-            return BundleModel(load_server(folder), device, tunings.of(folder))
+            return BundleModel(load_server(folder), device, tunings.of(folder), store=store)
 
-        registry = Registry(engine, config.bundles, load)
+        registry = Registry(engine, config.bundles, load, lambda: store.held_bytes)
         server = Server(engine, registry, config.listen, config.max_calls)
         starting = asyncio.create_task(server.start())
         if not await _first(starting, signals.stop.wait()):
@@ -163,6 +169,7 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         default = registry.models[0]
         others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
         facts = {"listen": address, "bundle": default.name, "device": device.type, "memory_mb": registry.memory_mb}
+        facts["held_mb"] = registry.held_mb
         logger.info("ready", extra=facts)
         announce(
             f"cloud-server ready: listening on {address}, bundle {default.name} ({default.digest[:12]}){others}, "
@@ -189,7 +196,7 @@ async def _refresh_when_told(server: Server, told: asyncio.Event) -> None:
             said = "bundles refused, going on with the old ones"
             logger.error(said, extra={"reason": str(error)}, exc_info=unexpected)
         else:
-            facts = {**asdict(changes), "memory_mb": server.memory_mb}
+            facts = {**asdict(changes), "memory_mb": server.memory_mb, "held_mb": server.held_mb}
             (logger.warning if changes.refused else logger.info)("bundles refreshed", extra=facts)
 
 

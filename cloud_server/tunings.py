@@ -46,6 +46,8 @@ class Tunings:
         """Return how to compute a bundle. Raises BundleError, ConfigError."""
         tuning = self._given or self._kept_or_measured(bundle)
         self._first = self._first or tuning
+        if self._config.small_memory and tuning.onnxruntime:  # which copies the weights into a form of its own
+            tuning = replace(tuning, onnxruntime=False, channels_last=True)
         return replace(tuning, threads=self._config.threads) if self._config.threads else tuning
 
     def _kept_or_measured(self, bundle: Path) -> Tuning:

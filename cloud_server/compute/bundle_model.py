@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cloud_server.compute.cuda_graphs import CudaGraphModule
 from cloud_server.compute.onnx_module import OnnxModule, exported
+from cloud_server.compute.tensor_store import TensorStore, held_bytes, tensors_of
 from cloud_server.compute.tuning import Tuning
 from splitnet.bundle import ServerBundle
 from splitnet.codec.image_codec import decompress_image, decompress_whole_image
@@ -43,12 +44,14 @@ class BundleModel:
         device: torch.device,
         tuning: Tuning = Tuning(),  # noqa: B008
         exports: dict[Mode, bytes] | None = None,
+        store: TensorStore | None = None,
     ) -> None:
         """Take a loaded bundle, the device to run on, and how.
 
-        exports: ONNX models that were made of it before; those that are made now go there, too. Raises ConfigError if
-        this way does not exist here.
+        exports: ONNX models that were made of it before; those that are made now go there, too. store: of the tensors
+        of other bundles, which are held once. Raises ConfigError if this way does not exist here.
         """
+        self._store = TensorStore() if store is None else store
         self._bundle = bundle
         self._device = device
         self._tuning = tuning
@@ -107,9 +110,8 @@ class BundleModel:
 
     @property
     def memory_bytes(self) -> int:
-        """What the weights take in memory."""
-        modules = self._modules.values()
-        return sum(tensor.nbytes for module in modules for tensor in (*module.parameters(), *module.buffers()))
+        """What the weights take in memory, be they its own or those of other bundles, too."""
+        return held_bytes(tensors_of(self._modules.values()))
 
     def prepare(self) -> None:
         """Compile the codec, and move the networks to the device in the form that was chosen."""
@@ -120,6 +122,8 @@ class BundleModel:
         for mode, network in self._networks.items():
             if isinstance(network, nn.Module):
                 self._networks[mode] = self._placed(network, self._ways[mode])
+        for module in self._modules.values():
+            self._store.share(module)
 
     def _exported(self, mode: Mode, exports: dict[Mode, bytes]) -> OnnxModule:
         if mode not in exports:

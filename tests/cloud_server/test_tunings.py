@@ -100,3 +100,9 @@ def test_what_a_measurement_finds_is_taken_up(tiny_bundle, tmp_path, monkeypatch
     found = Tunings(config, CPU, tmp_path).of(tiny_bundle)
     assert found.threads == 1 and not found.onnxruntime
     assert Tunings(config, CPU, tmp_path).of(tiny_bundle) == found
+
+
+def test_small_memory_leaves_onnx_runtime_out_whatever_was_measured(tiny_bundle, tmp_path, asked):
+    found = Tunings(ServeConfig(small_memory=True), CPU, tmp_path).of(tiny_bundle)
+    assert found == Tuning(threads=2, channels_last=True)
+    assert len(asked) == 1

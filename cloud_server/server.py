@@ -168,8 +168,8 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         tunings.may_measure = False
         default = registry.models[0]
         others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
-        facts = {"listen": address, "bundle": default.name, "device": device.type, "memory_mb": registry.memory_mb}
-        facts["held_mb"] = registry.held_mb
+        memory = {"memory_mb": registry.memory_mb, "held_mb": registry.held_mb}
+        facts = {"listen": address, "bundle": default.name, "device": device.type, **memory}
         logger.info("ready", extra=facts)
         announce(
             f"cloud-server ready: listening on {address}, bundle {default.name} ({default.digest[:12]}){others}, "

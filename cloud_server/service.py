@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,13 +13,14 @@ from typing import Any
 import grpc
 
 from cloud_server.engine import Engine
+from cloud_server.fleet.fleet import Fleet, SessionWatch, reason_of
 from cloud_server.job import Answer
 from cloud_server.registry import BundleModelOf, Registry
-from cloud_server.session import DetectContext, Session, check_fits_opening, payer, read_message
+from cloud_server.session import DetectContext, Session, check_fits_opening, host_of, payer, read_message
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceServicer
 from splitnet.errors import DeadlineExceededError, DrainingError, ProtocolError, SplitError
-from splitnet.messages import FrameError, InferRequest, OpenSession, SessionLimits, SessionOpened
+from splitnet.messages import Frame, FrameError, InferRequest, OpenSession, SessionLimits, SessionOpened
 from splitnet.wire import (
     detections_to_proto,
     infer_request_from_proto,
@@ -26,6 +29,7 @@ from splitnet.wire import (
     status_of,
 )
 
+SESSION_ID_BYTES = 4
 OPENING_TIMEOUT_S = 10.0  # a stream that says nothing takes a place that another could have
 
 logger = logging.getLogger(__name__)
@@ -36,11 +40,12 @@ InferContext = grpc.aio.ServicerContext[pb.InferRequest, pb.InferReply]
 class SplitInferenceService(SplitInferenceServicer):
     """Serves the bundles of a registry. Everything here runs on the event loop."""
 
-    def __init__(self, engine: Engine[Any], registry: Registry[Any], software: str) -> None:
-        """Take a started engine, its models, and the name and version that sessions are told."""
+    def __init__(self, engine: Engine[Any], registry: Registry[Any], software: str, fleet: Fleet | None = None) -> None:
+        """Take a started engine, its models, the name and version that sessions are told, and who counts devices."""
         self._engine = engine
         self._registry = registry
         self._software = software
+        self._fleet = fleet or Fleet()
         self._sessions: set[Session] = set()
         self._handlers: set[asyncio.Task[Any]] = set()  # of every call, opened or not
         self._calls = 0  # opened sessions and single calls
@@ -58,7 +63,9 @@ class SplitInferenceService(SplitInferenceServicer):
                 await self._serve(context)
         except SplitError as error:
             logger.info("session refused", extra={"peer": context.peer(), "reason": str(error)})
-            await context.abort(status_of(error), str(error))
+            status = status_of(error)
+            self._fleet.refused(time.monotonic(), host_of(context.peer()), status.name, str(error))
+            await context.abort(status, str(error))
 
     async def Infer(self, request: pb.InferRequest, context: InferContext) -> pb.InferReply:  # noqa: N802
         """Answer one frame."""
@@ -73,7 +80,7 @@ class SplitInferenceService(SplitInferenceServicer):
 
     def drain(self, grace_s: float) -> None:
         """Refuse new sessions and calls, and tell the open ones to go elsewhere; their frames are still answered."""
-        self._draining = True
+        self._draining = self._fleet.is_draining = True
         for session in self._sessions:
             session.drain(round(grace_s * 1000))
 
@@ -93,7 +100,13 @@ class SplitInferenceService(SplitInferenceServicer):
             return
         model = self._registry.find(opening.bundle_digest)
         with self._busy():
-            await self._run(Session(self._engine, model, context, opening), self._opened(model), context)
+            id, host = secrets.token_hex(SESSION_ID_BYTES), host_of(context.peer())
+            watch = self._fleet.opened(time.monotonic(), opening.device_id, host, id, model.name, model.digest)
+            session = Session(self._engine, model, context, opening, watch)
+            try:
+                await self._run(session, self._opened(model, watch), context)
+            finally:
+                watch.closed(time.monotonic())
 
     async def _opening(self, context: DetectContext) -> OpenSession | None:
         """Wait for the first message; None if the device hangs up before."""
@@ -117,8 +130,15 @@ class SplitInferenceService(SplitInferenceServicer):
         finally:
             self._sessions.discard(session)
 
-    def _opened(self, model: BundleModelOf[Any]) -> SessionOpened:
-        return SessionOpened(model.name, model.digest, self._software, bundle=model.description, limits=SessionLimits())
+    def _opened(self, model: BundleModelOf[Any], watch: SessionWatch) -> SessionOpened:
+        return SessionOpened(
+            model.name,
+            model.digest,
+            self._software,
+            bundle=model.description,
+            limits=SessionLimits(),
+            session_id=watch.session,
+        )
 
     async def _answer(self, request: InferRequest, peer: str) -> Answer:
         check_fits_opening(request.frame, request.bundle_digest)
@@ -126,9 +146,19 @@ class SplitInferenceService(SplitInferenceServicer):
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         job = self._engine.submit(model, request.frame, answered.set_result, payer(peer))
         try:
-            return await answered
+            answer = await answered
+            self._count_call(model.name, request.frame, answer)
+            return answer
         finally:
             self._engine.cancel(job)
+
+    def _count_call(self, bundle: str, frame: Frame, answer: Answer) -> None:
+        tally = self._fleet.tally
+        tally.frame(bundle, frame.operating_point.mode.value, len(frame.payload))
+        if isinstance(answer, FrameError):
+            tally.refused(bundle, reason_of(answer.status.name))
+        else:
+            tally.answered(bundle, answer.timing, frame.deadline_ms)
 
     @contextmanager
     def _until_ended(self) -> Iterator[None]:

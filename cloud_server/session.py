@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cloud_server.engine import Engine
+from cloud_server.fleet.fleet import SessionWatch
 from cloud_server.job import Answer, Job, Model, error_answer
 from protos import split_inference_pb2 as pb
 from splitnet.codec.references import ReferenceStore
@@ -27,6 +28,7 @@ from splitnet.messages import (
     Reply,
 )
 from splitnet.operating_point import Mode
+from splitnet.status_wire import status_from_proto
 from splitnet.wire import frame_from_proto, reply_to_proto
 
 logger = logging.getLogger(__name__)
@@ -55,18 +57,31 @@ def payer(peer: str, device_id: str = "") -> Hashable:
     Until devices are authenticated, an address that invents devices gets the shares of all of them. peer: as gRPC names
     it, "ipv4:192.0.2.1:50312".
     """
-    return peer.rpartition(":")[0] or peer, device_id
+    return host_of(peer), device_id
+
+
+def host_of(peer: str) -> str:
+    """Return where a peer is, without its port: "ipv4:192.0.2.1"."""
+    return peer.rpartition(":")[0] or peer
 
 
 class Session:
     """Serves one device. Everything here runs on the event loop."""
 
-    def __init__(self, engine: Engine[Any], model: Model[Any], context: DetectContext, opening: OpenSession) -> None:
-        """Take a started engine, the model that answers, and the stream with the opening that came on it."""
+    def __init__(
+        self,
+        engine: Engine[Any],
+        model: Model[Any],
+        context: DetectContext,
+        opening: OpenSession,
+        watch: SessionWatch,
+    ) -> None:
+        """Take a started engine, the model that answers, the stream with its opening, and who is told what happens."""
         self._engine = engine
         self._model = model
         self._context = context
         self._opening = opening
+        self._watch = watch
         self._payer = payer(context.peer(), opening.device_id)
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
@@ -77,8 +92,8 @@ class Session:
 
     async def run(self) -> None:
         """Serve until the device has closed its side and has its answers, or until cancelled."""
-        device = self._opening.device_id
-        logger.info("session opened", extra={"device": device, "peer": self._context.peer()})
+        who = {"device": self._opening.device_id, "session": self._watch.session}
+        logger.info("session opened", extra={**who, "peer": self._context.peer()})
         reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
         try:
             done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
@@ -90,7 +105,7 @@ class Session:
             for job in self._jobs:
                 self._engine.cancel(job)
             counts = {"frames": self._frames, "refused": self._refused, "unanswered": len(self._jobs)}
-            logger.info("session closed", extra={"device": device, **counts})
+            logger.info("session closed", extra={**who, **counts})
 
     def drain(self, grace_ms: int) -> None:
         """Tell the device to go elsewhere. What it has sent before it hears of that is answered."""
@@ -98,6 +113,9 @@ class Session:
 
     async def _read(self) -> None:
         while (message := await read_message(self._context)) is not None:
+            if message.WhichOneof("request") == "status":
+                self._take_status(message.status)
+                continue
             await self._room.acquire()
             self._take(message)
         for _ in range(MAX_UNANSWERED):  # all room is free again: every answer has been written
@@ -115,10 +133,21 @@ class Session:
         if isinstance(taken, FrameError):
             self._answer(taken)
 
+    def _take_status(self, message: pb.DeviceStatus) -> None:
+        now = time.monotonic()
+        if not self._watch.may_report(now):
+            return
+        try:
+            self._watch.reported(now, status_from_proto(message))
+        except ProtocolError as error:  # it says nothing of the frames, which go on
+            self._watch.bad_status()
+            logger.warning("status refused", extra={"session": self._watch.session, "reason": str(error)})
+
     def _submit(self, message: pb.Frame) -> Job[Any] | FrameError:
         """Give a frame to the engine; returns the answer if it is refused here."""
         try:
             frame = frame_from_proto(message)
+            self._watch.frame(time.monotonic(), frame)
             check_fits_opening(frame, self._opening.bundle_digest)
             job = self._engine.submit(
                 self._model, frame, lambda answer: self._finish(job, answer), self._payer, self._references
@@ -130,9 +159,10 @@ class Session:
 
     def _finish(self, job: Job[Any], answer: Answer) -> None:
         self._jobs.discard(job)
-        self._answer(answer)
+        self._answer(answer, job.frame.deadline_ms)
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Answer, deadline_ms: int = 0) -> None:
+        self._watch.answer(time.monotonic(), answer, deadline_ms)
         self._refused += isinstance(answer, FrameError)
         self._outgoing.put_nowait(answer)
 

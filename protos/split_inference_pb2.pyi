@@ -37,12 +37,14 @@ ERROR_CODE_INTERNAL: ErrorCode
 ERROR_CODE_UNAVAILABLE: ErrorCode
 
 class DetectRequest(_message.Message):
-    __slots__ = ("open", "frame")
+    __slots__ = ("open", "frame", "status")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
     open: OpenSession
     frame: Frame
-    def __init__(self, open: _Optional[_Union[OpenSession, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
+    status: DeviceStatus
+    def __init__(self, open: _Optional[_Union[OpenSession, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., status: _Optional[_Union[DeviceStatus, _Mapping]] = ...) -> None: ...
 
 class DetectReply(_message.Message):
     __slots__ = ("opened", "ack", "detections", "error", "draining")
@@ -69,20 +71,22 @@ class OpenSession(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., device_id: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ...) -> None: ...
 
 class SessionOpened(_message.Message):
-    __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server", "bundle", "limits")
+    __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server", "bundle", "limits", "session_id")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     bundle_name: str
     bundle_digest: bytes
     server: str
     bundle: BundleDescription
     limits: SessionLimits
-    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ...) -> None: ...
+    session_id: str
+    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ..., session_id: _Optional[str] = ...) -> None: ...
 
 class BundleDescription(_message.Message):
     __slots__ = ("input_size", "stride", "class_names", "widths", "qualities", "score_threshold", "codecs")
@@ -103,16 +107,96 @@ class BundleDescription(_message.Message):
     def __init__(self, input_size: _Optional[int] = ..., stride: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., widths: _Optional[int] = ..., qualities: _Optional[int] = ..., score_threshold: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ...) -> None: ...
 
 class SessionLimits(_message.Message):
-    __slots__ = ("max_frames_in_flight", "max_payload_bytes", "max_image_pixels", "max_references")
+    __slots__ = ("max_frames_in_flight", "max_payload_bytes", "max_image_pixels", "max_references", "max_status_bytes")
     MAX_FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
     MAX_REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    MAX_STATUS_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_frames_in_flight: int
     max_payload_bytes: int
     max_image_pixels: int
     max_references: int
-    def __init__(self, max_frames_in_flight: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_references: _Optional[int] = ...) -> None: ...
+    max_status_bytes: int
+    def __init__(self, max_frames_in_flight: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_references: _Optional[int] = ..., max_status_bytes: _Optional[int] = ...) -> None: ...
+
+class DeviceStatus(_message.Message):
+    __slots__ = ("software", "board", "run_s", "frames", "payload_bytes", "point", "deadline_ms", "latency_p50_ms", "latency_p95_ms", "capacity_bps", "capacity_is_bound", "rtt_ms", "cpu_share", "temperature_c", "decisions", "log", "left_out", "preview")
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    BOARD_FIELD_NUMBER: _ClassVar[int]
+    RUN_S_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    POINT_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P50_MS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P95_MS_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_BPS_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_IS_BOUND_FIELD_NUMBER: _ClassVar[int]
+    RTT_MS_FIELD_NUMBER: _ClassVar[int]
+    CPU_SHARE_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_C_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    PREVIEW_FIELD_NUMBER: _ClassVar[int]
+    software: str
+    board: str
+    run_s: float
+    frames: FrameCounts
+    payload_bytes: int
+    point: str
+    deadline_ms: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    capacity_bps: float
+    capacity_is_bound: bool
+    rtt_ms: float
+    cpu_share: float
+    temperature_c: float
+    decisions: _containers.RepeatedCompositeFieldContainer[DeviceDecision]
+    log: _containers.RepeatedCompositeFieldContainer[DeviceLogLine]
+    left_out: int
+    preview: bytes
+    def __init__(self, software: _Optional[str] = ..., board: _Optional[str] = ..., run_s: _Optional[float] = ..., frames: _Optional[_Union[FrameCounts, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., point: _Optional[str] = ..., deadline_ms: _Optional[float] = ..., latency_p50_ms: _Optional[float] = ..., latency_p95_ms: _Optional[float] = ..., capacity_bps: _Optional[float] = ..., capacity_is_bound: bool = ..., rtt_ms: _Optional[float] = ..., cpu_share: _Optional[float] = ..., temperature_c: _Optional[float] = ..., decisions: _Optional[_Iterable[_Union[DeviceDecision, _Mapping]]] = ..., log: _Optional[_Iterable[_Union[DeviceLogLine, _Mapping]]] = ..., left_out: _Optional[int] = ..., preview: _Optional[bytes] = ...) -> None: ...
+
+class FrameCounts(_message.Message):
+    __slots__ = ("captured", "answered", "local", "late", "skipped", "lost")
+    CAPTURED_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    captured: int
+    answered: int
+    local: int
+    late: int
+    skipped: int
+    lost: int
+    def __init__(self, captured: _Optional[int] = ..., answered: _Optional[int] = ..., local: _Optional[int] = ..., late: _Optional[int] = ..., skipped: _Optional[int] = ..., lost: _Optional[int] = ...) -> None: ...
+
+class DeviceDecision(_message.Message):
+    __slots__ = ("frame_id", "point", "reason", "predicted_ms")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    POINT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_MS_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    point: str
+    reason: str
+    predicted_ms: float
+    def __init__(self, frame_id: _Optional[int] = ..., point: _Optional[str] = ..., reason: _Optional[str] = ..., predicted_ms: _Optional[float] = ...) -> None: ...
+
+class DeviceLogLine(_message.Message):
+    __slots__ = ("unix_ms", "level", "text")
+    UNIX_MS_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    unix_ms: int
+    level: str
+    text: str
+    def __init__(self, unix_ms: _Optional[int] = ..., level: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class OperatingPoint(_message.Message):
     __slots__ = ("codec", "width", "quality")

@@ -8,6 +8,7 @@ import grpc
 
 from splitnet.codec.references import MAX_REFERENCES
 from splitnet.detections import Detections
+from splitnet.device_status import MAX_STATUS_BYTES
 from splitnet.operating_point import Codec, OperatingPoint
 
 PROTOCOL_VERSION = 1
@@ -54,6 +55,7 @@ class SessionLimits:
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     max_image_pixels: int = MAX_IMAGE_PIXELS
     max_references: int = MAX_REFERENCES  # earlier frames that a frame may build on; 0: the server keeps none
+    max_status_bytes: int = MAX_STATUS_BYTES  # of a `DeviceStatus`; 0: the server is too old for one
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class SessionOpened:
     protocol_version: int = PROTOCOL_VERSION
     bundle: BundleDescription | None = None  # None: the server is too old to say, and takes no whole images
     limits: SessionLimits | None = None
+    session_id: str = ""  # in the server's log; empty: the server is too old to say
 
 
 @dataclass(frozen=True)

@@ -267,6 +267,7 @@ def _opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:
         server=reply.server,
         bundle=None if reply.bundle is None else _description_to_proto(reply.bundle),
         limits=None if reply.limits is None else pb.SessionLimits(**asdict(reply.limits)),
+        session_id=reply.session_id,
     )
 
 
@@ -279,6 +280,7 @@ def _opened_from_proto(message: pb.SessionOpened) -> SessionOpened:
         protocol_version=message.protocol_version,
         bundle=_description_from_proto(message.bundle) if message.HasField("bundle") else None,
         limits=_limits_from_proto(message.limits) if message.HasField("limits") else None,
+        session_id=message.session_id,
     )
 
 
@@ -302,9 +304,7 @@ def _description_from_proto(message: pb.BundleDescription) -> BundleDescription:
 
 
 def _limits_from_proto(message: pb.SessionLimits) -> SessionLimits:
-    return SessionLimits(
-        message.max_frames_in_flight, message.max_payload_bytes, message.max_image_pixels, message.max_references
-    )
+    return SessionLimits(**{name: getattr(message, name) for name in SessionLimits.__dataclass_fields__})
 
 
 def _error_to_proto(reply: FrameError) -> pb.FrameError:

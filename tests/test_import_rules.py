@@ -66,6 +66,7 @@ ROOMS = {
     # The edge node.
     "cloud_server": Room(("splitnet", "protos"), grpc=True),
     "cloud_server.compute": Room(("splitnet",)),
+    "cloud_server.fleet": Room(("splitnet",), pure=True),
     "cloud_server.scheduling": Room(("splitnet",), pure=True),
     # The training.
     "training": Room(("splitnet",)),
@@ -150,6 +151,7 @@ EXEMPT = {
 ASSEMBLY = tuple(f"edge_client.{part}" for part in ("frames", "ledger", "uplink", "pipeline", "build", "__main__"))
 # Where the generated messages stop.
 USE_MESSAGES = {
+    "splitnet.status_wire",
     "splitnet.wire",
     "edge_client.transport.session",
     "cloud_server.server",

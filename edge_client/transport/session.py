@@ -141,7 +141,8 @@ def _fit_to_print(reply: Reply) -> Reply:
     if isinstance(reply, FrameError):
         return replace(reply, message=printable(reply.message))
     if isinstance(reply, SessionOpened):
-        return replace(reply, bundle_name=printable(reply.bundle_name), server=printable(reply.server))
+        name, server, session_id = map(printable, (reply.bundle_name, reply.server, reply.session_id))
+        return replace(reply, bundle_name=name, server=server, session_id=session_id)
     return reply
 
 

@@ -10,15 +10,18 @@ import pytest
 from cloud_server import service as service_module
 from cloud_server import session as session_module
 from protos import split_inference_pb2 as pb
+from splitnet.device_status import DeviceStatus, FrameCounts
 from splitnet.messages import (
     MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES,
+    MAX_UNANSWERED,
     Ack,
     FrameDetections,
     FrameError,
     OpenSession,
     SessionOpened,
 )
+from splitnet.status_wire import status_to_proto
 from splitnet.wire import request_to_proto
 from tests.support.fake_model import BAD, IMAGE_POINT, frame
 from tests.support.listening_service import (
@@ -280,3 +283,41 @@ async def test_a_session_outlives_the_retirement_of_its_bundle(daemon):
             late = Stream(client.Detect())
             await late.send(OPENING)
             assert (await late.refusal())[0] is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_status_is_neither_acknowledged_nor_answered(daemon):
+    async with daemon.session() as stream:
+        await stream.send(status_to_proto(DeviceStatus(board="Raspberry Pi 5", run_s=1.0)))
+        assert isinstance(await stream.answer(frame(1)), FrameDetections)
+    (device,) = daemon.fleet.devices
+    assert device.status == DeviceStatus(board="Raspberry Pi 5", run_s=1.0)
+    assert device.seen == FrameCounts(captured=1, answered=1)
+
+
+async def test_statuses_without_end_take_no_room_of_frames_and_a_bad_one_ends_nothing(daemon):
+    async with daemon.session() as stream:
+        bad = pb.DetectRequest(status=pb.DeviceStatus(preview=b"no image"))
+        for _ in range(3 * MAX_UNANSWERED):
+            await stream.send(bad)
+        assert isinstance(await stream.answer(frame(1)), FrameDetections)
+    assert daemon.fleet.tally.bad_statuses == 3 * MAX_UNANSWERED
+    assert daemon.fleet.tally.statuses == 0
+
+
+async def test_a_session_has_a_name_in_the_log_of_both_ends(daemon, caplog):
+    caplog.set_level("INFO")
+    async with daemon.session() as stream:
+        (device,) = daemon.fleet.devices
+        assert device.sessions == {stream.session_id}
+    opened = next(one for one in caplog.records if one.getMessage() == "session opened")
+    assert vars(opened)["session"] == stream.session_id
+
+
+async def test_a_refused_session_is_remembered_with_its_reason(daemon):
+    async with daemon.client() as client:
+        stream = Stream(client.Detect())
+        await stream.send(OpenSession("camera-1", OTHER_DIGEST))
+        await stream.refusal()
+    (refusal,) = daemon.fleet.refusals
+    assert OTHER_DIGEST in refusal.text
+    assert daemon.fleet.tally.refusals == {"bundle": 1}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 import pytest
 
 from cloud_server.engine import Engine
+from cloud_server.fleet.fleet import Fleet
 from cloud_server.service import SplitInferenceService
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceStub, add_SplitInferenceServicer_to_server
@@ -41,6 +42,7 @@ class Daemon:
     model: FakeModel
     engine: Engine[bytes]
     service: SplitInferenceService
+    fleet: Fleet
     address: str
 
     @asynccontextmanager
@@ -64,13 +66,18 @@ class Stream:
 
     def __init__(self, call: grpc.aio.StreamStreamCall) -> None:
         self.call = call
+        self.session_id = ""
 
     async def send(self, request: OpenSession | Frame | pb.DetectRequest) -> None:
         await self.call.write(request if isinstance(request, pb.DetectRequest) else request_to_proto(request))
 
     async def next(self) -> Reply | None:
         message = await asyncio.wait_for(self.call.read(), timeout=10)
-        return None if message is grpc.aio.EOF else reply_from_proto(message)
+        reply = None if message is grpc.aio.EOF else reply_from_proto(message)
+        if isinstance(reply, SessionOpened):
+            self.session_id = reply.session_id
+            return replace(reply, session_id="")  # drawn by lot
+        return reply
 
     async def answer(self, one: Frame) -> FrameDetections | FrameError:
         """Send a frame and return what follows its ack."""
@@ -95,12 +102,13 @@ async def listening() -> AsyncIterator[Daemon]:
     engine: Engine[bytes] = Engine(max_batch_size=8, max_queue=3)
     engine.start(asyncio.get_running_loop().call_soon_threadsafe)
     await asyncio.to_thread(engine.adopt, model)
-    service = SplitInferenceService(engine, FakeRegistry(model, FakeModel(SECOND_DIGEST)), "slimsplit test")
+    fleet = Fleet()
+    service = SplitInferenceService(engine, FakeRegistry(model, FakeModel(SECOND_DIGEST)), "slimsplit test", fleet)
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
     add_SplitInferenceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    yield Daemon(model, engine, service, f"127.0.0.1:{port}")
+    yield Daemon(model, engine, service, fleet, f"127.0.0.1:{port}")
     model.gate.set()
     await server.stop(None)
     engine.stop()

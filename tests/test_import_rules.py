@@ -104,7 +104,9 @@ ROOMS = {
         ),
         grpc=True,
     ),
-    "benchmarks.video": Room(("splitnet", "benchmarks.harness", "edge_client.encoding", "training.data")),
+    "benchmarks.video": Room(
+        ("splitnet", "benchmarks.harness", "edge_client.encoding", "training.data", "training.detectors.family")
+    ),
     # Starts the two commands as processes, as a user does.
     "demo": Room(("splitnet", "benchmarks.harness")),
 }

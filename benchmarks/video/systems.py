@@ -6,28 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
+from benchmarks.video.eyes import Canvas, Eyes
 from benchmarks.video.video_codec import VideoCodec
 from edge_client.encoding.latent_coder import LatentCoder
 from edge_client.encoding.references import SentReferences
-from splitnet.bundle import DeviceBundle, ServerBundle
+from splitnet.bundle import DeviceBundle
 from splitnet.codec.change_codec import DecodedLatent
+from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.codec.image_codec import compress_image, decompress_image
 from splitnet.codec.references import MAX_REFERENCES, ReferenceStore
-from splitnet.errors import ConfigError
-from splitnet.nn.detector import Detector
-from splitnet.nn.split_detector import image_input
+from splitnet.detections import Detections
 from splitnet.operating_point import Codec, OperatingPoint
-
-Canvas = NDArray[np.uint8]  # (H, W, 3) BGR, scaled and padded as the device does
-
-IMAGE_QUALITIES = {Codec.JPEG: (5, 10, 20, 40, 60, 80), Codec.WEBP: (0, 5, 20, 50, 80)}
-STREAMS = (("libx264", "veryfast"), ("libx264", "ultrafast"), ("libx265", "ultrafast"))
-CRFS = (18, 24, 30, 36, 42, 48)
 
 
 class VideoSystem(Protocol):
@@ -41,16 +30,26 @@ class VideoSystem(Protocol):
         """Decode that payload, as the server does with every frame."""
         ...
 
-    def look(self, received: Any) -> Tensor:
-        """Return the detector's raw predictions (1, A, ...) of what was decoded."""
+    def look(self, received: Any) -> Detections:
+        """Return what is found in what was decoded, in pixels of the frame."""
         ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A system at one setting. make: a fresh one for a clip."""
+
+    system: str
+    setting: str
+    make: Callable[[Eyes], VideoSystem]
 
 
 class SplitVideo:
     """A split operating point: every frame alone, or as changes against the one before."""
 
-    def __init__(self, device: DeviceBundle, server: ServerBundle, point: OperatingPoint, changes: bool) -> None:
-        self._device, self._server, self._point = device, server, point
+    def __init__(self, device: DeviceBundle, eyes: Eyes, point: OperatingPoint, changes: bool) -> None:
+        self._device, self._eyes, self._point = device, eyes, point
+        self._codec: FeatureCodec = eyes.server.codec
         self._coder = LatentCoder(device)
         self._sent, self._store = SentReferences(), ReferenceStore()
         self._sent.allow(MAX_REFERENCES if changes else 0)
@@ -67,25 +66,21 @@ class SplitVideo:
 
     def receive(self, payload: bytes) -> DecodedLatent:
         """Decode and keep the latent, and let the device know."""
-        latent = self._server.codec.decode(payload, self._store)
+        latent = self._codec.decode(payload, self._store)
         self._store.put(latent.as_reference(self._frame_id))
         self._sent.answered(self._frame_id)
         return latent
 
-    @torch.inference_mode()
-    def look(self, received: DecodedLatent) -> Tensor:
+    def look(self, received: DecodedLatent) -> Detections:
         """Complete the detection."""
-        half = self._server.half
-        whole: Tensor = half(half.dequantise(received.symbols, received.width, received.quality)[None])
-        return whole
+        return self._eyes.symbols(received.symbols, received.width, received.quality)
 
 
 @dataclass
 class ImageVideo:
     """Every frame as an image of its own."""
 
-    detector: Detector
-    input_size: int
+    eyes: Eyes
     codec: Codec
     quality: int
 
@@ -95,19 +90,19 @@ class ImageVideo:
 
     def receive(self, payload: bytes) -> Canvas:
         """Decode the image."""
-        return decompress_image(payload, self.codec, self.input_size, self.input_size)
+        size = self.eyes.whole.input_size
+        return decompress_image(payload, self.codec, size, size)
 
-    def look(self, received: Canvas) -> Tensor:
+    def look(self, received: Canvas) -> Detections:
         """Look at the image."""
-        return _look(self.detector, received, self.input_size)
+        return self.eyes.image(received)
 
 
 @dataclass
 class StreamVideo:
-    """A video codec's stream."""
+    """A video codec's stream of images."""
 
-    detector: Detector
-    input_size: int
+    eyes: Eyes
     codec: VideoCodec
 
     def encode(self, canvas: Canvas) -> bytes:
@@ -118,47 +113,6 @@ class StreamVideo:
         """Decode the stream's next image."""
         return self.codec.decode(payload)
 
-    def look(self, received: Canvas) -> Tensor:
+    def look(self, received: Canvas) -> Detections:
         """Look at the image."""
-        return _look(self.detector, received, self.input_size)
-
-
-@torch.inference_mode()
-def _look(detector: Detector, canvas: Canvas, input_size: int) -> Tensor:
-    whole: Tensor = detector(image_input(canvas, input_size)[None])
-    return whole
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A system at one setting. make: a fresh one for a clip of canvases (width, height)."""
-
-    system: str
-    setting: str
-    make: Callable[[tuple[int, int]], VideoSystem]
-
-
-def settings_of(device: DeviceBundle, server: ServerBundle, qualities: list[int], with_stream: bool) -> list[Setting]:
-    """Return every system at every setting, the bundle's at full width. ConfigError if the bundle cannot take part."""
-    detector, size = server.detector, device.manifest.input_size
-    if device.codec.changes is None or detector is None:
-        raise ConfigError("the bundle has no tables for changes (`python -m training changes`), or no detector")
-    points = [OperatingPoint(Codec.RANS, device.manifest.widths, quality) for quality in qualities]
-    splits = [_split(device, server, point, changes) for changes in (False, True) for point in points]
-    images = [_image(detector, size, codec, level) for codec, levels in IMAGE_QUALITIES.items() for level in levels]
-    streams = [_stream(detector, size, *kind, crf) for kind in STREAMS for crf in CRFS] if with_stream else []
-    return [*splits, *images, *streams]
-
-
-def _split(device: DeviceBundle, server: ServerBundle, point: OperatingPoint, changes: bool) -> Setting:
-    name = "split against the last" if changes else "split alone"
-    return Setting(name, str(point), lambda _: SplitVideo(device, server, point, changes))
-
-
-def _image(detector: Detector, size: int, codec: Codec, level: int) -> Setting:
-    return Setting(codec.value, f"q {level}", lambda _: ImageVideo(detector, size, codec, level))
-
-
-def _stream(detector: Detector, size: int, encoder: str, preset: str, crf: int) -> Setting:
-    name = f"{encoder.removeprefix('lib')} {preset}"
-    return Setting(name, f"crf {crf}", lambda wh: StreamVideo(detector, size, VideoCodec(encoder, preset, crf, wh)))
+        return self.eyes.image(received)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.drawing import TEXT_SIZE, THEMES, Theme, save, stacked_panels, title
-from benchmarks.video.video_figures import curves_of
+from benchmarks.video.video_figures import ALONE, OURS, curves_of
 
 PANEL_IN = 3.0
+DRAWN = (OURS, ALONE, "x264 veryfast", "x265 ultrafast", "jpeg", "latents by x265", "filtered split")  # of all measured
 
 
 def draw_video(out: Path, clips: Sequence[Mapping[str, Any]]) -> None:
@@ -23,11 +24,12 @@ def draw_video(out: Path, clips: Sequence[Mapping[str, Any]]) -> None:
 def draw(path: Path, clips: Sequence[Mapping[str, Any]], theme: Theme) -> None:
     """Write a figure: a panel for each clip, a line for each system."""
     figure, panels = stacked_panels([PANEL_IN] * len(clips), theme)
-    names = list(dict.fromkeys(row["system"] for clip in clips for row in clip["rows"]))
-    palette = [theme.split, theme.local, theme.image, theme.bad, theme.skip, theme.text, theme.soft]
-    colours = dict(zip(names, palette, strict=False))
+    palette = [theme.split, theme.soft, theme.image, theme.bad, theme.skip, theme.local, theme.text]
+    colours = dict(zip(DRAWN, palette, strict=True))
     for axes, clip in zip(panels, clips, strict=True):
-        for name, curve in curves_of(clip).items():
+        curves = curves_of(clip)
+        for name in filter(curves.__contains__, DRAWN):
+            curve = curves[name]
             sizes_kb = np.exp(curve.log_bytes) / 1000
             axes.plot(sizes_kb, curve.ap, color=colours[name], linewidth=2.0, marker="o", markersize=4)
         axes.set_xscale("log")

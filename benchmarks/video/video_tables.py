@@ -17,7 +17,7 @@ def video(result: Result) -> str:
 
 def _clip(clip: Result) -> str:
     systems = dict.fromkeys(row["system"] for row in clip["rows"])
-    header = "| system | device ms | KB a frame -> fidelity |\n|---|---|---|\n"
+    header = "| system | device ms (CPU) | KB a frame -> fidelity |\n|---|---|---|\n"
     title = f"`{clip['name']}`, {clip['frames']} frames, {clip['objects']} objects in those that were judged:\n\n"
     return title + header + "".join(_system(name, [r for r in clip["rows"] if r["system"] == name]) for name in systems)
 
@@ -25,8 +25,8 @@ def _clip(clip: Result) -> str:
 def _system(name: str, rows: list[Result]) -> str:
     ordered = sorted(rows, key=lambda row: float(row["bytes_mean"]))
     pairs = ", ".join(f"{_kb(row['bytes_mean'])} -> {row['fidelity']:.1f}" for row in ordered)
-    times = [row["device_ms"] for row in ordered]
-    return f"| {name} | {min(times):.1f} to {max(times):.1f} | {pairs} |\n"
+    times, busy = (sorted(row[key] for row in rows) for key in ("device_ms", "device_cpu_ms"))
+    return f"| {name} | {times[0]:.1f} to {times[-1]:.1f} ({busy[0]:.1f} to {busy[-1]:.1f}) | {pairs} |\n"
 
 
 def _kb(size_bytes: float) -> str:
@@ -35,13 +35,29 @@ def _kb(size_bytes: float) -> str:
 
 def video_ratios(result: Result) -> str:
     """Return our bytes over each rival's at equal fidelity, for each third of the range that both reach."""
-    header = f"| clip | rival | fidelity | {' | '.join(f'{third} third' for third in THIRDS)} |\n{'|---' * 6}|\n"
+    return _ratios(result["ratios"])
+
+
+def video_ratios_by_judge(result: Result) -> str:
+    """Return the same with a stronger detector's boxes as what should be found."""
+    return _ratios(result["ratios_by_judge"])
+
+
+def _ratios(rows: list[Result]) -> str:
+    header = (
+        f"| clip | rival | fidelity | {' | '.join(f'{third} third' for third in THIRDS)} | all of it |\n{'|---' * 7}|\n"
+    )
     return header + "".join(
         f"| `{row['clip']}` | {row['rival']} | {row['from']:.0f} to {row['to']:.0f} "
-        f"| {' | '.join(_share(row[third]) for third in THIRDS)} |\n"
-        for row in result["ratios"]
+        f"| {' | '.join(_share(row[third]) for third in THIRDS)} | {_percent(row['bd_rate'])} |\n"
+        for row in rows
+        if row["bd_rate"] is not None
     )
 
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.0f} %"

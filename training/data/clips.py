@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]  # (H, W, 3) BGR
 PAN_FRAMES = 8
 PAN_STEP_PX = 12.0  # the fastest pan, a frame
 PAN_CROP = 0.75  # of an image's sides, that a frame of a pan shows
-PAN_NOISE = 2.0  # standard deviation of the sensor's noise, of 255
+NOISE = 2.0  # standard deviation of the sensor's noise, of 255
 
 
 def video_frames(path: Path, fps: float, limit: int) -> list[Image]:
@@ -40,6 +40,12 @@ def video_frames(path: Path, fps: float, limit: int) -> list[Image]:
     return frames
 
 
+def still(image: Image, draw: np.random.Generator, count: int) -> Iterator[Image]:
+    """Yield frames of a camera that rests on an image (H, W, 3), with a sensor's noise of its own each."""
+    for _ in range(count):
+        yield _with_noise(image, draw)
+
+
 def pan(image: Image, draw: np.random.Generator) -> Iterator[Image]:
     """Yield frames of a camera that moves evenly over an image (H, W, 3), with a sensor's noise of its own each."""
     height, width = (int(PAN_CROP * side) for side in image.shape[:2])
@@ -50,5 +56,8 @@ def pan(image: Image, draw: np.random.Generator) -> Iterator[Image]:
         row, column = np.clip(begin + number * step, 0, room)
         window = np.array([[1, 0, -column], [0, 1, -row]], np.float32)
         moved = cv2.warpAffine(image, window, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        noisy = moved + draw.normal(0, PAN_NOISE, moved.shape)
-        yield np.clip(noisy, 0, 255).astype(np.uint8)
+        yield _with_noise(np.asarray(moved, np.uint8), draw)
+
+
+def _with_noise(image: Image, draw: np.random.Generator) -> Image:
+    return np.clip(image + draw.normal(0, NOISE, image.shape), 0, 255).astype(np.uint8)

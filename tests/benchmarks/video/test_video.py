@@ -10,8 +10,10 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.video.fidelity import fidelity
+from benchmarks.video.frame_filter import DIFFERENCES, FilteredVideo
+from benchmarks.video.tiled_latents import frame_sides, tiled, untiled
 from benchmarks.video.video_codec import VideoCodec
-from benchmarks.video.video_figures import OURS, ratios
+from benchmarks.video.video_figures import ALL_RIVALS, OURS, ratios
 from splitnet.detections import Detections
 
 
@@ -40,13 +42,19 @@ def test_each_system_is_measured_on_the_clip(tmp_path, tiny_bundle, clip, capsys
     options = ["--bundle", str(tiny_bundle), "--clips", str(clip), "--qualities", "0", "2", "--out", str(out)]
     assert main(["video", *options]) == 0
     result = json.loads(out.read_text())
-    (measured,) = result["clips"]
+    measured, made = result["clips"]
+    assert (made["name"], len(made["rows"])) == ("still", len(measured["rows"]))
     assert (measured["name"], measured["frames"]) == ("clip", 8)
     rows = {(row["system"], row["setting"]): row for row in measured["rows"]}
     alone, changes = rows["split alone", "w4 q2"], rows[OURS, "w4 q2"]
     assert changes["bytes_first"] == alone["bytes_first"]
     assert changes["bytes_mean"] < alone["bytes_mean"]
-    assert {system for system, _ in rows} >= {"jpeg", "webp", "x264 veryfast", "x265 ultrafast"}
+    assert {system for system, _ in rows} == {
+        OURS, "split alone", "jpeg", "webp", "x264 veryfast", "x264 ultrafast", "x265 ultrafast", "latents by x264",
+        "latents by x265", "filtered jpeg", "filtered split",
+    }  # fmt: skip
+    assert all(row["device_ms"] > 0 and row["device_cpu_ms"] > 0 for row in rows.values())
+    assert rows["filtered jpeg", "q 10, pixel 0.04"]["bytes_mean"] < rows["jpeg", "q 10"]["bytes_mean"]
     assert all((tmp_path / f"video-{theme}.png").stat().st_size for theme in ("light", "dark"))
     assert OURS in capsys.readouterr().out
 
@@ -85,15 +93,54 @@ def test_bytes_are_compared_at_equal_fidelity_in_thirds():
         "lower": 0.333,
         "middle": 0.333,
         "upper": 0.333,
+        "bd_rate": -66.7,
     }
+    assert by_rival[ALL_RIVALS]["lower"] == 0.333  # of both rivals the nearer
 
 
 def test_curves_that_do_not_meet_give_no_ratio():
     clip = {"name": "road", "rows": [*rows_of(OURS, 1), {"system": "x", "bytes_mean": 9.0, "fidelity": 90.0}]}
-    assert [row["lower"] for row in ratios(clip)] == [None]
+    assert [row["lower"] for row in ratios(clip)] == [None, None]
 
 
 @pytest.mark.parametrize("options", [["--frames", "2"], ["--look-every", "0"]])
 def test_numbers_that_cannot_be_are_refused(tiny_bundle, clip, options, capsys):
     assert main(["video", "--bundle", str(tiny_bundle), "--clips", str(clip), *options]) == 2
     assert "must be at least" not in capsys.readouterr().out
+
+
+def test_a_stronger_detector_s_boxes_are_a_second_measure():
+    rows = [row | {"fidelity_judge": 50.0 - row["fidelity"] / 10} for row in (*rows_of(OURS, 1), *rows_of("x264", 2))]
+    clip = {"name": "road", "rows": rows}
+    assert {row["rival"] for row in ratios(clip, "fidelity_judge")} == {"x264", ALL_RIVALS}
+
+
+@pytest.mark.parametrize("shape", [(96, 15, 26), (5, 3, 7), (1, 1, 1)])
+def test_tiled_latents_come_back_and_what_is_too_large_is_cut_off(shape):
+    symbols = np.random.default_rng(0).integers(-140, 140, shape).astype(np.int16)
+    frame = tiled(symbols)
+    assert frame.shape == frame_sides(shape)
+    np.testing.assert_array_equal(untiled(frame, shape), np.clip(symbols, -127, 127))
+
+
+class Passing:
+    """Sends a frame's first pixel, and finds nothing."""
+
+    def encode(self, canvas):
+        return bytes([canvas[0, 0, 0]])
+
+    def receive(self, payload):
+        return payload[0]
+
+    def look(self, received):
+        return found()
+
+
+@pytest.mark.parametrize("feature", sorted(DIFFERENCES))
+def test_a_filter_sends_what_differs_from_the_last_frame_that_it_sent(feature):
+    system = FilteredVideo(Passing(), feature, 0.01)
+    frames = [np.full((64, 64, 3), level, np.uint8) for level in (10, 12, 14)]
+    frames[2][20:40, 20:40] = 255
+    payloads = [system.encode(frame) for frame in frames]
+    assert payloads == [b"\x0a", b"", b"\x0e"]
+    assert [system.receive(payload) for payload in payloads] == [10, 10, 14]

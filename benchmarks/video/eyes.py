@@ -1,0 +1,74 @@
+"""What is found in what a server received, in pixels of the clip's frames, by a bundle and by a judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from splitnet.bundle import ServerBundle
+from splitnet.detections import Detections
+from splitnet.letterbox import Letterbox
+from splitnet.nn.architectures import INPUT_SIZES, architecture_of
+from splitnet.nn.detector import Detector, Size
+from splitnet.nn.split_detector import image_input
+from training.detectors.family import family_of
+
+Canvas = NDArray[np.uint8]  # (H, W, 3) BGR, scaled and padded as the device does
+
+SCORE_THRESHOLD = 0.01  # low, so that a precision-recall curve is whole
+
+
+@dataclass(frozen=True)
+class WholeDetector:
+    """An unsplit detector and the side of its square."""
+
+    detector: Detector
+    input_size: int
+
+    @classmethod
+    def read(cls, path: Path, name: str) -> WholeDetector:
+        """Read a detector `name` from a file of weights, at the size that it was published for. Raises ConfigError."""
+        return cls(family_of(name).load(path, name).eval().fuse(), INPUT_SIZES[name])
+
+    @torch.inference_mode()
+    def look(self, canvas: Canvas, box: Letterbox) -> Detections:
+        """Return what is on a canvas that a letterbox made, for this square or another."""
+        fills = architecture_of(self.detector.name).fills
+        raw = self.detector(image_input(canvas, self.input_size, fills)[None])
+        return in_frame(self.detector.name, raw, self.input_size, box, self.input_size if fills else None)
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """A bundle's server half and its unsplit detector, for the frames of one clip."""
+
+    server: ServerBundle
+    whole: WholeDetector
+    box: Letterbox
+
+    def image(self, canvas: Canvas) -> Detections:
+        """Return what the unsplit detector finds on a canvas."""
+        return self.whole.look(canvas, self.box)
+
+    @torch.inference_mode()
+    def symbols(self, symbols: NDArray[np.int16], width: int, quality: int) -> Detections:
+        """Return what the server half finds in symbols (C, h, w)."""
+        return self.latent(self.server.half.dequantise(symbols, width, quality))
+
+    @torch.inference_mode()
+    def latent(self, latent: torch.Tensor) -> Detections:
+        """Return what the server half finds in the latent of the whole square (C, S/16, S/16)."""
+        manifest = self.server.manifest
+        fills, size = architecture_of(manifest.detector).fills_latents, manifest.input_size
+        seen: Size = size if fills else (size, size)
+        return in_frame(manifest.detector, self.server.half(latent[None]), seen, self.box, size if fills else None)
+
+
+def in_frame(name: str, raw: torch.Tensor, seen: Size, box: Letterbox, filled: int | None) -> Detections:
+    """Return raw predictions (1, A, ...) as detections in pixels of the frame."""
+    (found,) = architecture_of(name).detections(raw.float(), seen, SCORE_THRESHOLD)
+    return Detections(box.boxes_to_frame(found.boxes, filled), found.scores, found.labels)

@@ -133,7 +133,7 @@ def load_local_detector(folder: Path, manifest: Manifest) -> Detector | None:
     local, name = manifest.local_detector, manifest.local_file
     if local is None or not (folder / name).exists():
         return None
-    tensors = _read_file(folder / name, local.file)
+    tensors = read_weights(folder / name, local.file)
     return _detector(local.detector, len(local.class_names), tensors, name)
 
 
@@ -147,7 +147,7 @@ def add_local_detector(folder: Path, detector: Detector, local: LocalDetector) -
     check_same_classes(local.class_names, manifest.class_names)
     data = save_tensors(_half_precision(detector))
     write_atomically(folder / LOCAL_FILE, data)
-    manifest = replace(manifest, local=replace(local, file=_entry(data)))
+    manifest = replace(manifest, local=replace(local, file=entry_of(data)))
     manifest.write(folder)
     return manifest
 
@@ -189,7 +189,7 @@ def _write(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> M
     entries = dict(manifest.files)
     for name, data in contents.items():
         write_atomically(folder / name, data)
-        entries[name] = _entry(data)
+        entries[name] = entry_of(data)
     written = replace(manifest, files=entries)
     written.write(folder)
     return written
@@ -208,15 +208,19 @@ def _read(folder: Path, manifest: Manifest, name: str) -> dict[str, Tensor]:
     entry = manifest.files.get(name)
     if entry is None:
         raise BundleError(f"{folder}: the manifest lists no {name}; copy the bundle again")
-    return _read_file(folder / name, entry)
+    return read_weights(folder / name, entry)
 
 
-def _entry(data: bytes) -> FileEntry:
+def entry_of(data: bytes) -> FileEntry:
+    """Return how a manifest names a file."""
     return FileEntry(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def _read_file(path: Path, entry: FileEntry) -> dict[str, Tensor]:
-    """Read a file, after checking that it is the one that is meant."""
+def read_weights(path: Path, entry: FileEntry) -> dict[str, Tensor]:
+    """Return the tensors of a file of weights, after checking that it is the one that is meant.
+
+    BundleError if it is missing, damaged or holds what no bundle does, DigestMismatchError if it is another one.
+    """
     try:
         size = path.stat().st_size
         if size != entry.bytes:

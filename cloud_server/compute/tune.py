@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
-from cloud_server.compute.fidelity import THRESHOLDS, fidelity, telling_threshold
+from splitnet.fidelity import THRESHOLDS, fidelity, telling_threshold
 from cloud_server.compute.onnx_module import is_installed
 from cloud_server.compute.samples import Samples, samples
 from cloud_server.compute.tuning import TuneConfig, Tuning

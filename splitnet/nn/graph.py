@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
@@ -48,3 +48,19 @@ def _run(nodes: Sequence[Node], given: Mapping[str, Tensor]) -> dict[str, Tensor
     for node in nodes:
         computed[node.name] = node.run(*(computed[name] for name in node.inputs))
     return computed
+
+
+def run_to(nodes: Sequence[Node], given: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+    """Map tensors by name to others behind them; only what leads there is computed. ConfigError if nothing does."""
+    by_name = {node.name: node for node in nodes}
+    computed = dict(given)
+
+    def compute(name: str) -> Tensor:
+        if name not in computed:
+            if name not in by_name:
+                raise ConfigError(f"{name} does not follow from {', '.join(given)}")
+            node = by_name[name]
+            computed[name] = node.run(*(compute(one) for one in node.inputs))
+        return computed[name]
+
+    return {name: compute(name) for name in names}

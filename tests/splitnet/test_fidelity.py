@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cloud_server.compute.fidelity import MIN_SURE, THRESHOLDS, fidelity, telling_threshold
+from splitnet.fidelity import MIN_SURE, THRESHOLDS, fidelity, telling_threshold
 from splitnet.detections import Detections
 
 

@@ -1,0 +1,148 @@
+"""Joints fitted on unlabelled images, in one pass for all merges of a pair of detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitnet.errors import ConfigError
+from splitnet.nn.detector import IMAGE
+from splitnet.nn.graph import run_to
+from splitnet.nn.joint import COPY, Joint, JointSpec, gathered, own_key
+from splitnet.nn.merged import MergeSpec
+from training.sharing.members import Member, squares
+from training.sharing.moments import FOLDS, Moments, drawn_positions, rows_of
+from training.sharing.ridge import LinearMap, columns_of, explained, fit
+from training.sharing.similarity import Alignment
+
+POSITIONS = 500  # of an image that are looked at: neighbours say nearly the same
+MIN_IMAGES = 4
+MAX_COLUMNS = 6000  # of all that one pass reads for one tensor: its moments take 8 * MAX_COLUMNS^2 * FOLDS bytes at most
+
+Features = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class FittedJoint:
+    """A joint with its weights, and how alike what it reads and what it gives are."""
+
+    spec: JointSpec
+    map: LinearMap | None  # None: a copy
+    alignment: Alignment
+    r2: float
+
+    def module(self) -> Joint:
+        """Return it as it runs."""
+        return Joint(self.spec) if self.map is None else self.map.joint(self.spec)
+
+
+@dataclass(eq=False)
+class _Gathering:
+    """What is gathered for one target: the moments of everything that any joint to it reads."""
+
+    target: str
+    widest: JointSpec
+    folds: list[Moments] = field(init=False)
+    alignments: dict[tuple[str, ...], Alignment] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        columns = self.widest.columns * max(1, self.widest.kernel) ** 2
+        if columns > MAX_COLUMNS:
+            raise ConfigError(f"{columns} values at a position are read for {self.target}, at most {MAX_COLUMNS} can be")
+        self.folds = [Moments(columns, self.widest.channels) for _ in range(FOLDS)]
+
+    def add(self, number: int, features: Features, y: Tensor, specs: Sequence[JointSpec]) -> None:
+        positions = drawn_positions(y.shape[2] * y.shape[3], POSITIONS, seed=number)
+        rows = rows_of(y, 1, positions)
+        whole = gathered(self.widest, features)
+        self.folds[number % FOLDS].add(rows_of(whole, max(1, self.widest.kernel), positions), rows)
+        for spec in specs:
+            key = tuple(source.key for source in spec.sources)
+            if key not in self.alignments:
+                self.alignments[key] = Alignment(spec.columns, spec.channels)
+            if self.alignments[key].seen <= number:
+                self.alignments[key].add(rows_of(gathered(spec, features), 1, positions), rows, number + 1)
+
+    def fitted(self, spec: JointSpec) -> FittedJoint:
+        alignment = self.alignments[tuple(source.key for source in spec.sources)]
+        columns = columns_of(self.widest, spec.sources, max(1, spec.kernel))
+        folds = [one.of(columns) for one in self.folds]
+        if spec.kernel == COPY:
+            total = folds[0] + folds[1] + folds[2]
+            r2 = explained(total, np.eye(spec.channels), np.zeros(spec.channels))
+            return FittedJoint(spec, None, alignment, r2)
+        found = fit(folds)
+        return FittedJoint(spec, found, alignment, found.r2)
+
+
+def fit_joints(
+    donor: Member, recipient: Member, specs: Sequence[MergeSpec], images: Sequence[Path], task: str = ""
+) -> list[list[FittedJoint]]:
+    """Return the joints of each merge of a pair, in the order of `MergeSpec.every_joint`.
+
+    Segments are fitted at their entry first, and behind it on what then runs through the donor. ConfigError if fewer
+    than MIN_IMAGES images can be read.
+    """
+    entries = {spec.entry_joint: spec for spec in specs if spec.entry_joint is not None}
+    known: dict[JointSpec, FittedJoint] = {}
+    if entries:
+        known = _pass(donor, recipient, {one: None for one in entries}, images, f"{task} entries", at_donor=True)
+    by_entry: dict[JointSpec | None, list[JointSpec]] = {}
+    for spec in specs:
+        by_entry.setdefault(spec.entry_joint, []).extend(spec.joints)
+    fitted: dict[tuple[JointSpec | None, JointSpec], FittedJoint] = {}
+    for entry, joints in by_entry.items():
+        through = None if entry is None else (entries[entry].entry or "", known[entry].module())
+        wanted = dict.fromkeys(joints, through)
+        fitted |= {(entry, one): joint for one, joint in _pass(donor, recipient, wanted, images, task).items()}
+    result = []
+    for spec in specs:
+        own = [fitted[spec.entry_joint, joint] for joint in spec.joints]
+        result.append(own if spec.entry_joint is None else [*own, known[spec.entry_joint]])
+    return result
+
+
+@torch.inference_mode()
+def _pass(
+    donor: Member,
+    recipient: Member,
+    wanted: Mapping[JointSpec, tuple[str, Joint] | None],
+    images: Sequence[Path],
+    task: str,
+    at_donor: bool = False,
+) -> dict[JointSpec, FittedJoint]:
+    """Fit joints in one pass over the images. at_donor: their targets are the donor's tensors."""
+    groups: dict[str, list[JointSpec]] = {}
+    for spec in wanted:
+        groups.setdefault(spec.target, []).append(spec)
+    gatherings = {target: _Gathering(target, _widest(specs)) for target, specs in groups.items()}
+    through = next(iter(wanted.values()))
+    names = {source.key: source for spec in wanted for source in spec.sources}
+    count = 0
+    size = recipient.manifest.input_size
+    for image in squares(images, size, recipient.fills, task or f"{donor.name} for {recipient.name}"):
+        own = run_to(recipient.nodes, {IMAGE: image}, [s.name for s in names.values() if s.is_own] + list(groups) * (not at_donor))
+        features = {own_key(name): x for name, x in own.items()}
+        given = {IMAGE: image} if through is None else {through[0]: through[1](features)}
+        theirs = [s.name for s in names.values() if not s.is_own] + list(groups) * at_donor
+        features |= run_to(donor.nodes, given, theirs)
+        for target, specs in groups.items():
+            y = features[target] if at_donor else features[own_key(target)]
+            gatherings[target].add(count, features, y, specs)
+        count += 1
+    if count < MIN_IMAGES:
+        raise ConfigError(f"only {count} images can be read, a map needs {MIN_IMAGES} at least, and some hundred to be good")
+    return {spec: gatherings[target].fitted(spec) for target, specs in groups.items() for spec in specs}
+
+
+def _widest(specs: Sequence[JointSpec]) -> JointSpec:
+    """Return the joint that reads all that some joints to one target read."""
+    first = specs[0]
+    sources = {source.key: source for spec in specs for source in spec.sources}
+    kernel = max(max(1, spec.kernel) for spec in specs)
+    return JointSpec(tuple(sources.values()), first.target, first.channels, first.stride, kernel)

@@ -24,55 +24,59 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15split_inference.proto\x12\x0cslimsplit.v1\"\x99\x01\n\rDetectRequest\x12)\n\x04open\x18\x01 \x01(\x0b\x32\x19.slimsplit.v1.OpenSessionH\x00\x12$\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x13.slimsplit.v1.FrameH\x00\x12,\n\x06status\x18\x03 \x01(\x0b\x32\x1a.slimsplit.v1.DeviceStatusH\x00\x42\t\n\x07request\"\xf3\x01\n\x0b\x44\x65tectReply\x12-\n\x06opened\x18\x01 \x01(\x0b\x32\x1b.slimsplit.v1.SessionOpenedH\x00\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.slimsplit.v1.AckH\x00\x12\x33\n\ndetections\x18\x03 \x01(\x0b\x32\x1d.slimsplit.v1.FrameDetectionsH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.slimsplit.v1.FrameErrorH\x00\x12*\n\x08\x64raining\x18\x05 \x01(\x0b\x32\x16.slimsplit.v1.DrainingH\x00\x42\x07\n\x05reply\"Q\n\x0bOpenSession\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\x0c\"\xd7\x01\n\rSessionOpened\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x13\n\x0b\x62undle_name\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06server\x18\x04 \x01(\t\x12/\n\x06\x62undle\x18\x05 \x01(\x0b\x32\x1f.slimsplit.v1.BundleDescription\x12+\n\x06limits\x18\x06 \x01(\x0b\x32\x1b.slimsplit.v1.SessionLimits\x12\x12\n\nsession_id\x18\x07 \x01(\t\"\xad\x01\n\x11\x42undleDescription\x12\x12\n\ninput_size\x18\x01 \x01(\r\x12\x0e\n\x06stride\x18\x02 \x01(\r\x12\x13\n\x0b\x63lass_names\x18\x03 \x03(\t\x12\x0e\n\x06widths\x18\x04 \x01(\r\x12\x11\n\tqualities\x18\x05 \x01(\r\x12\x17\n\x0fscore_threshold\x18\x06 \x01(\x02\x12#\n\x06\x63odecs\x18\x07 \x03(\x0e\x32\x13.slimsplit.v1.Codec\"\x94\x01\n\rSessionLimits\x12\x1c\n\x14max_frames_in_flight\x18\x01 \x01(\r\x12\x19\n\x11max_payload_bytes\x18\x02 \x01(\r\x12\x18\n\x10max_image_pixels\x18\x03 \x01(\r\x12\x16\n\x0emax_references\x18\x04 \x01(\r\x12\x18\n\x10max_status_bytes\x18\x05 \x01(\r\"\xbd\x03\n\x0c\x44\x65viceStatus\x12\x10\n\x08software\x18\x01 \x01(\t\x12\r\n\x05\x62oard\x18\x02 \x01(\t\x12\r\n\x05run_s\x18\x03 \x01(\x01\x12)\n\x06\x66rames\x18\x04 \x01(\x0b\x32\x19.slimsplit.v1.FrameCounts\x12\x15\n\rpayload_bytes\x18\x05 \x01(\x04\x12\r\n\x05point\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x07 \x01(\x02\x12\x16\n\x0elatency_p50_ms\x18\x08 \x01(\x02\x12\x16\n\x0elatency_p95_ms\x18\t \x01(\x02\x12\x14\n\x0c\x63\x61pacity_bps\x18\n \x01(\x02\x12\x19\n\x11\x63\x61pacity_is_bound\x18\x0b \x01(\x08\x12\x0e\n\x06rtt_ms\x18\x0c \x01(\x02\x12\x11\n\tcpu_share\x18\r \x01(\x02\x12\x15\n\rtemperature_c\x18\x0e \x01(\x02\x12/\n\tdecisions\x18\x0f \x03(\x0b\x32\x1c.slimsplit.v1.DeviceDecision\x12(\n\x03log\x18\x10 \x03(\x0b\x32\x1b.slimsplit.v1.DeviceLogLine\x12\x10\n\x08left_out\x18\x11 \x01(\r\x12\x0f\n\x07preview\x18\x12 \x01(\x0c\"m\n\x0b\x46rameCounts\x12\x10\n\x08\x63\x61ptured\x18\x01 \x01(\x04\x12\x10\n\x08\x61nswered\x18\x02 \x01(\x04\x12\r\n\x05local\x18\x03 \x01(\x04\x12\x0c\n\x04late\x18\x04 \x01(\x04\x12\x0f\n\x07skipped\x18\x05 \x01(\x04\x12\x0c\n\x04lost\x18\x06 \x01(\x04\"W\n\x0e\x44\x65viceDecision\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\r\n\x05point\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0cpredicted_ms\x18\x04 \x01(\x02\"=\n\rDeviceLogLine\x12\x0f\n\x07unix_ms\x18\x01 \x01(\x04\x12\r\n\x05level\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"T\n\x0eOperatingPoint\x12\"\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x13.slimsplit.v1.Codec\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0f\n\x07quality\x18\x03 \x01(\r\"\xcf\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63\x61pture_time_us\x18\x02 \x01(\x04\x12\x35\n\x0foperating_point\x18\x03 \x01(\x0b\x32\x1c.slimsplit.v1.OperatingPoint\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x05 \x01(\r\x12\x13\n\x0b\x66rame_width\x18\x06 \x01(\r\x12\x14\n\x0c\x66rame_height\x18\x07 \x01(\r\x12\x13\n\x0bwhole_image\x18\x08 \x01(\x08\"c\n\x03\x41\x63k\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x15\n\rpayload_bytes\x18\x02 \x01(\r\x12\x1e\n\x16server_receive_time_us\x18\x03 \x01(\x04\x12\x13\n\x0bqueue_depth\x18\x04 \x01(\r\"D\n\x0cServerTiming\x12\x0f\n\x07wait_ms\x18\x01 \x01(\x02\x12\x11\n\tdecode_ms\x18\x02 \x01(\x02\x12\x10\n\x08infer_ms\x18\x03 \x01(\x02\"\x97\x01\n\x0f\x46rameDetections\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63\x61pture_time_us\x18\x02 \x01(\x04\x12\r\n\x05\x62oxes\x18\x03 \x03(\x02\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12\x0e\n\x06labels\x18\x05 \x03(\r\x12*\n\x06timing\x18\x06 \x01(\x0b\x32\x1a.slimsplit.v1.ServerTiming\"o\n\nFrameError\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63\x61pture_time_us\x18\x02 \x01(\x04\x12%\n\x04\x63ode\x18\x03 \x01(\x0e\x32\x17.slimsplit.v1.ErrorCode\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x1c\n\x08\x44raining\x12\x10\n\x08grace_ms\x18\x01 \x01(\r\"c\n\x0cInferRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x15\n\rbundle_digest\x18\x02 \x01(\x0c\x12\"\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x13.slimsplit.v1.Frame\"?\n\nInferReply\x12\x31\n\ndetections\x18\x01 \x01(\x0b\x32\x1d.slimsplit.v1.FrameDetections*^\n\x05\x43odec\x12\x15\n\x11\x43ODEC_UNSPECIFIED\x10\x00\x12\x0e\n\nCODEC_RANS\x10\x01\x12\x0e\n\nCODEC_ZSTD\x10\x02\x12\x0e\n\nCODEC_JPEG\x10\x03\x12\x0e\n\nCODEC_WEBP\x10\x04*\xe6\x01\n\tErrorCode\x12\x1a\n\x16\x45RROR_CODE_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_CODE_INVALID_ARGUMENT\x10\x03\x12 \n\x1c\x45RROR_CODE_DEADLINE_EXCEEDED\x10\x04\x12!\n\x1d\x45RROR_CODE_RESOURCE_EXHAUSTED\x10\x08\x12\"\n\x1e\x45RROR_CODE_FAILED_PRECONDITION\x10\t\x12\x17\n\x13\x45RROR_CODE_INTERNAL\x10\r\x12\x1a\n\x16\x45RROR_CODE_UNAVAILABLE\x10\x0e\x32\x95\x01\n\x0eSplitInference\x12\x44\n\x06\x44\x65tect\x12\x1b.slimsplit.v1.DetectRequest\x1a\x19.slimsplit.v1.DetectReply(\x01\x30\x01\x12=\n\x05Infer\x12\x1a.slimsplit.v1.InferRequest\x1a\x18.slimsplit.v1.InferReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15split_inference.proto\x12\x0cslimsplit.v1\"\x99\x01\n\rDetectRequest\x12)\n\x04open\x18\x01 \x01(\x0b\x32\x19.slimsplit.v1.OpenSessionH\x00\x12$\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x13.slimsplit.v1.FrameH\x00\x12,\n\x06status\x18\x03 \x01(\x0b\x32\x1a.slimsplit.v1.DeviceStatusH\x00\x42\t\n\x07request\"\xf3\x01\n\x0b\x44\x65tectReply\x12-\n\x06opened\x18\x01 \x01(\x0b\x32\x1b.slimsplit.v1.SessionOpenedH\x00\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.slimsplit.v1.AckH\x00\x12\x33\n\ndetections\x18\x03 \x01(\x0b\x32\x1d.slimsplit.v1.FrameDetectionsH\x00\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x18.slimsplit.v1.FrameErrorH\x00\x12*\n\x08\x64raining\x18\x05 \x01(\x0b\x32\x16.slimsplit.v1.DrainingH\x00\x42\x07\n\x05reply\"q\n\x0bOpenSession\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\x0c\x12\x1e\n\x16\x66urther_bundle_digests\x18\x08 \x03(\x0c\"\x85\x02\n\rSessionOpened\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x13\n\x0b\x62undle_name\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06server\x18\x04 \x01(\t\x12/\n\x06\x62undle\x18\x05 \x01(\x0b\x32\x1f.slimsplit.v1.BundleDescription\x12+\n\x06limits\x18\x06 \x01(\x0b\x32\x1b.slimsplit.v1.SessionLimits\x12\x12\n\nsession_id\x18\x07 \x01(\t\x12,\n\x07\x66urther\x18\x0c \x03(\x0b\x32\x1b.slimsplit.v1.FurtherBundle\"\x84\x01\n\rFurtherBundle\x12\x13\n\x0b\x62undle_name\x18\x01 \x01(\t\x12\x15\n\rbundle_digest\x18\x02 \x01(\x0c\x12/\n\x06\x62undle\x18\x03 \x01(\x0b\x32\x1f.slimsplit.v1.BundleDescription\x12\x16\n\x0etakes_features\x18\x04 \x01(\x08\"\xad\x01\n\x11\x42undleDescription\x12\x12\n\ninput_size\x18\x01 \x01(\r\x12\x0e\n\x06stride\x18\x02 \x01(\r\x12\x13\n\x0b\x63lass_names\x18\x03 \x03(\t\x12\x0e\n\x06widths\x18\x04 \x01(\r\x12\x11\n\tqualities\x18\x05 \x01(\r\x12\x17\n\x0fscore_threshold\x18\x06 \x01(\x02\x12#\n\x06\x63odecs\x18\x07 \x03(\x0e\x32\x13.slimsplit.v1.Codec\"\x94\x01\n\rSessionLimits\x12\x1c\n\x14max_frames_in_flight\x18\x01 \x01(\r\x12\x19\n\x11max_payload_bytes\x18\x02 \x01(\r\x12\x18\n\x10max_image_pixels\x18\x03 \x01(\r\x12\x16\n\x0emax_references\x18\x04 \x01(\r\x12\x18\n\x10max_status_bytes\x18\x05 \x01(\r\"\xbd\x03\n\x0c\x44\x65viceStatus\x12\x10\n\x08software\x18\x01 \x01(\t\x12\r\n\x05\x62oard\x18\x02 \x01(\t\x12\r\n\x05run_s\x18\x03 \x01(\x01\x12)\n\x06\x66rames\x18\x04 \x01(\x0b\x32\x19.slimsplit.v1.FrameCounts\x12\x15\n\rpayload_bytes\x18\x05 \x01(\x04\x12\r\n\x05point\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x07 \x01(\x02\x12\x16\n\x0elatency_p50_ms\x18\x08 \x01(\x02\x12\x16\n\x0elatency_p95_ms\x18\t \x01(\x02\x12\x14\n\x0c\x63\x61pacity_bps\x18\n \x01(\x02\x12\x19\n\x11\x63\x61pacity_is_bound\x18\x0b \x01(\x08\x12\x0e\n\x06rtt_ms\x18\x0c \x01(\x02\x12\x11\n\tcpu_share\x18\r \x01(\x02\x12\x15\n\rtemperature_c\x18\x0e \x01(\x02\x12/\n\tdecisions\x18\x0f \x03(\x0b\x32\x1c.slimsplit.v1.DeviceDecision\x12(\n\x03log\x18\x10 \x03(\x0b\x32\x1b.slimsplit.v1.DeviceLogLine\x12\x10\n\x08left_out\x18\x11 \x01(\r\x12\x0f\n\x07preview\x18\x12 \x01(\x0c\"m\n\x0b\x46rameCounts\x12\x10\n\x08\x63\x61ptured\x18\x01 \x01(\x04\x12\x10\n\x08\x61nswered\x18\x02 \x01(\x04\x12\r\n\x05local\x18\x03 \x01(\x04\x12\x0c\n\x04late\x18\x04 \x01(\x04\x12\x0f\n\x07skipped\x18\x05 \x01(\x04\x12\x0c\n\x04lost\x18\x06 \x01(\x04\"W\n\x0e\x44\x65viceDecision\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\r\n\x05point\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x14\n\x0cpredicted_ms\x18\x04 \x01(\x02\"=\n\rDeviceLogLine\x12\x0f\n\x07unix_ms\x18\x01 \x01(\x04\x12\r\n\x05level\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"T\n\x0eOperatingPoint\x12\"\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x13.slimsplit.v1.Codec\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0f\n\x07quality\x18\x03 \x01(\r\"\xcf\x01\n\x05\x46rame\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63\x61pture_time_us\x18\x02 \x01(\x04\x12\x35\n\x0foperating_point\x18\x03 \x01(\x0b\x32\x1c.slimsplit.v1.OperatingPoint\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x05 \x01(\r\x12\x13\n\x0b\x66rame_width\x18\x06 \x01(\r\x12\x14\n\x0c\x66rame_height\x18\x07 \x01(\r\x12\x13\n\x0bwhole_image\x18\x08 \x01(\x08\"c\n\x03\x41\x63k\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x15\n\rpayload_bytes\x18\x02 \x01(\r\x12\x1e\n\x16server_receive_time_us\x18\x03 \x01(\x04\x12\x13\n\x0bqueue_depth\x18\x04 \x01(\r\"D\n\x0cServerTiming\x12\x0f\n\x07wait_ms\x18\x01 \x01(\x02\x12\x11\n\tdecode_ms\x18\x02 \x01(\x02\x12\x10\n\x08infer_ms\x18\x03 \x01(\x02\"\xc6\x01\n\x0f\x46rameDetections\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63\x61pture_time_us\x18\x02 \x01(\x04\x12\r\n\x05\x62oxes\x18\x03 \x03(\x02\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12\x0e\n\x06labels\x18\x05 \x03(\r\x12*\n\x06timing\x18\x06 \x01(\x0b\x32\x1a.slimsplit.v1.ServerTiming\x12-\n\x07\x66urther\x18\x0c \x03(\x0b\x32\x1c.slimsplit.v1.TaskDetections\"?\n\x0eTaskDetections\x12\r\n\x05\x62oxes\x18\x01 \x03(\x02\x12\x0e\n\x06scores\x18\x02 \x03(\x02\x12\x0e\n\x06labels\x18\x03 \x03(\r\"o\n\nFrameError\x12\x10\n\x08\x66rame_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63\x61pture_time_us\x18\x02 \x01(\x04\x12%\n\x04\x63ode\x18\x03 \x01(\x0e\x32\x17.slimsplit.v1.ErrorCode\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x1c\n\x08\x44raining\x12\x10\n\x08grace_ms\x18\x01 \x01(\r\"c\n\x0cInferRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x15\n\rbundle_digest\x18\x02 \x01(\x0c\x12\"\n\x05\x66rame\x18\x03 \x01(\x0b\x32\x13.slimsplit.v1.Frame\"?\n\nInferReply\x12\x31\n\ndetections\x18\x01 \x01(\x0b\x32\x1d.slimsplit.v1.FrameDetections*^\n\x05\x43odec\x12\x15\n\x11\x43ODEC_UNSPECIFIED\x10\x00\x12\x0e\n\nCODEC_RANS\x10\x01\x12\x0e\n\nCODEC_ZSTD\x10\x02\x12\x0e\n\nCODEC_JPEG\x10\x03\x12\x0e\n\nCODEC_WEBP\x10\x04*\xe6\x01\n\tErrorCode\x12\x1a\n\x16\x45RROR_CODE_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_CODE_INVALID_ARGUMENT\x10\x03\x12 \n\x1c\x45RROR_CODE_DEADLINE_EXCEEDED\x10\x04\x12!\n\x1d\x45RROR_CODE_RESOURCE_EXHAUSTED\x10\x08\x12\"\n\x1e\x45RROR_CODE_FAILED_PRECONDITION\x10\t\x12\x17\n\x13\x45RROR_CODE_INTERNAL\x10\r\x12\x1a\n\x16\x45RROR_CODE_UNAVAILABLE\x10\x0e\x32\x95\x01\n\x0eSplitInference\x12\x44\n\x06\x44\x65tect\x12\x1b.slimsplit.v1.DetectRequest\x1a\x19.slimsplit.v1.DetectReply(\x01\x30\x01\x12=\n\x05Infer\x12\x1a.slimsplit.v1.InferRequest\x1a\x18.slimsplit.v1.InferReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'split_inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CODEC']._serialized_start=2710
-  _globals['_CODEC']._serialized_end=2804
-  _globals['_ERRORCODE']._serialized_start=2807
-  _globals['_ERRORCODE']._serialized_end=3037
+  _globals['_CODEC']._serialized_start=3035
+  _globals['_CODEC']._serialized_end=3129
+  _globals['_ERRORCODE']._serialized_start=3132
+  _globals['_ERRORCODE']._serialized_end=3362
   _globals['_DETECTREQUEST']._serialized_start=40
   _globals['_DETECTREQUEST']._serialized_end=193
   _globals['_DETECTREPLY']._serialized_start=196
   _globals['_DETECTREPLY']._serialized_end=439
   _globals['_OPENSESSION']._serialized_start=441
-  _globals['_OPENSESSION']._serialized_end=522
-  _globals['_SESSIONOPENED']._serialized_start=525
-  _globals['_SESSIONOPENED']._serialized_end=740
-  _globals['_BUNDLEDESCRIPTION']._serialized_start=743
-  _globals['_BUNDLEDESCRIPTION']._serialized_end=916
-  _globals['_SESSIONLIMITS']._serialized_start=919
-  _globals['_SESSIONLIMITS']._serialized_end=1067
-  _globals['_DEVICESTATUS']._serialized_start=1070
-  _globals['_DEVICESTATUS']._serialized_end=1515
-  _globals['_FRAMECOUNTS']._serialized_start=1517
-  _globals['_FRAMECOUNTS']._serialized_end=1626
-  _globals['_DEVICEDECISION']._serialized_start=1628
-  _globals['_DEVICEDECISION']._serialized_end=1715
-  _globals['_DEVICELOGLINE']._serialized_start=1717
-  _globals['_DEVICELOGLINE']._serialized_end=1778
-  _globals['_OPERATINGPOINT']._serialized_start=1780
-  _globals['_OPERATINGPOINT']._serialized_end=1864
-  _globals['_FRAME']._serialized_start=1867
-  _globals['_FRAME']._serialized_end=2074
-  _globals['_ACK']._serialized_start=2076
-  _globals['_ACK']._serialized_end=2175
-  _globals['_SERVERTIMING']._serialized_start=2177
-  _globals['_SERVERTIMING']._serialized_end=2245
-  _globals['_FRAMEDETECTIONS']._serialized_start=2248
-  _globals['_FRAMEDETECTIONS']._serialized_end=2399
-  _globals['_FRAMEERROR']._serialized_start=2401
-  _globals['_FRAMEERROR']._serialized_end=2512
-  _globals['_DRAINING']._serialized_start=2514
-  _globals['_DRAINING']._serialized_end=2542
-  _globals['_INFERREQUEST']._serialized_start=2544
-  _globals['_INFERREQUEST']._serialized_end=2643
-  _globals['_INFERREPLY']._serialized_start=2645
-  _globals['_INFERREPLY']._serialized_end=2708
-  _globals['_SPLITINFERENCE']._serialized_start=3040
-  _globals['_SPLITINFERENCE']._serialized_end=3189
+  _globals['_OPENSESSION']._serialized_end=554
+  _globals['_SESSIONOPENED']._serialized_start=557
+  _globals['_SESSIONOPENED']._serialized_end=818
+  _globals['_FURTHERBUNDLE']._serialized_start=821
+  _globals['_FURTHERBUNDLE']._serialized_end=953
+  _globals['_BUNDLEDESCRIPTION']._serialized_start=956
+  _globals['_BUNDLEDESCRIPTION']._serialized_end=1129
+  _globals['_SESSIONLIMITS']._serialized_start=1132
+  _globals['_SESSIONLIMITS']._serialized_end=1280
+  _globals['_DEVICESTATUS']._serialized_start=1283
+  _globals['_DEVICESTATUS']._serialized_end=1728
+  _globals['_FRAMECOUNTS']._serialized_start=1730
+  _globals['_FRAMECOUNTS']._serialized_end=1839
+  _globals['_DEVICEDECISION']._serialized_start=1841
+  _globals['_DEVICEDECISION']._serialized_end=1928
+  _globals['_DEVICELOGLINE']._serialized_start=1930
+  _globals['_DEVICELOGLINE']._serialized_end=1991
+  _globals['_OPERATINGPOINT']._serialized_start=1993
+  _globals['_OPERATINGPOINT']._serialized_end=2077
+  _globals['_FRAME']._serialized_start=2080
+  _globals['_FRAME']._serialized_end=2287
+  _globals['_ACK']._serialized_start=2289
+  _globals['_ACK']._serialized_end=2388
+  _globals['_SERVERTIMING']._serialized_start=2390
+  _globals['_SERVERTIMING']._serialized_end=2458
+  _globals['_FRAMEDETECTIONS']._serialized_start=2461
+  _globals['_FRAMEDETECTIONS']._serialized_end=2659
+  _globals['_TASKDETECTIONS']._serialized_start=2661
+  _globals['_TASKDETECTIONS']._serialized_end=2724
+  _globals['_FRAMEERROR']._serialized_start=2726
+  _globals['_FRAMEERROR']._serialized_end=2837
+  _globals['_DRAINING']._serialized_start=2839
+  _globals['_DRAINING']._serialized_end=2867
+  _globals['_INFERREQUEST']._serialized_start=2869
+  _globals['_INFERREQUEST']._serialized_end=2968
+  _globals['_INFERREPLY']._serialized_start=2970
+  _globals['_INFERREPLY']._serialized_end=3033
+  _globals['_SPLITINFERENCE']._serialized_start=3365
+  _globals['_SPLITINFERENCE']._serialized_end=3514
 # @@protoc_insertion_point(module_scope)

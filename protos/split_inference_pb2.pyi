@@ -61,17 +61,19 @@ class DetectReply(_message.Message):
     def __init__(self, opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., detections: _Optional[_Union[FrameDetections, _Mapping]] = ..., error: _Optional[_Union[FrameError, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
 
 class OpenSession(_message.Message):
-    __slots__ = ("protocol_version", "device_id", "bundle_digest")
+    __slots__ = ("protocol_version", "device_id", "bundle_digest", "further_bundle_digests")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FURTHER_BUNDLE_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     device_id: str
     bundle_digest: bytes
-    def __init__(self, protocol_version: _Optional[int] = ..., device_id: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ...) -> None: ...
+    further_bundle_digests: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, protocol_version: _Optional[int] = ..., device_id: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., further_bundle_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class SessionOpened(_message.Message):
-    __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server", "bundle", "limits", "session_id")
+    __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server", "bundle", "limits", "session_id", "further")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +81,7 @@ class SessionOpened(_message.Message):
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    FURTHER_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     bundle_name: str
     bundle_digest: bytes
@@ -86,7 +89,20 @@ class SessionOpened(_message.Message):
     bundle: BundleDescription
     limits: SessionLimits
     session_id: str
-    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ..., session_id: _Optional[str] = ...) -> None: ...
+    further: _containers.RepeatedCompositeFieldContainer[FurtherBundle]
+    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ..., session_id: _Optional[str] = ..., further: _Optional[_Iterable[_Union[FurtherBundle, _Mapping]]] = ...) -> None: ...
+
+class FurtherBundle(_message.Message):
+    __slots__ = ("bundle_name", "bundle_digest", "bundle", "takes_features")
+    BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    TAKES_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    bundle_name: str
+    bundle_digest: bytes
+    bundle: BundleDescription
+    takes_features: bool
+    def __init__(self, bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., takes_features: bool = ...) -> None: ...
 
 class BundleDescription(_message.Message):
     __slots__ = ("input_size", "stride", "class_names", "widths", "qualities", "score_threshold", "codecs")
@@ -251,20 +267,32 @@ class ServerTiming(_message.Message):
     def __init__(self, wait_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., infer_ms: _Optional[float] = ...) -> None: ...
 
 class FrameDetections(_message.Message):
-    __slots__ = ("frame_id", "capture_time_us", "boxes", "scores", "labels", "timing")
+    __slots__ = ("frame_id", "capture_time_us", "boxes", "scores", "labels", "timing", "further")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     BOXES_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    FURTHER_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     capture_time_us: int
     boxes: _containers.RepeatedScalarFieldContainer[float]
     scores: _containers.RepeatedScalarFieldContainer[float]
     labels: _containers.RepeatedScalarFieldContainer[int]
     timing: ServerTiming
-    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., boxes: _Optional[_Iterable[float]] = ..., scores: _Optional[_Iterable[float]] = ..., labels: _Optional[_Iterable[int]] = ..., timing: _Optional[_Union[ServerTiming, _Mapping]] = ...) -> None: ...
+    further: _containers.RepeatedCompositeFieldContainer[TaskDetections]
+    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., boxes: _Optional[_Iterable[float]] = ..., scores: _Optional[_Iterable[float]] = ..., labels: _Optional[_Iterable[int]] = ..., timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., further: _Optional[_Iterable[_Union[TaskDetections, _Mapping]]] = ...) -> None: ...
+
+class TaskDetections(_message.Message):
+    __slots__ = ("boxes", "scores", "labels")
+    BOXES_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    boxes: _containers.RepeatedScalarFieldContainer[float]
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, boxes: _Optional[_Iterable[float]] = ..., scores: _Optional[_Iterable[float]] = ..., labels: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class FrameError(_message.Message):
     __slots__ = ("frame_id", "capture_time_us", "code", "message")

@@ -20,6 +20,7 @@ MAX_IMAGE_PIXELS = 1 << 24  # of a whole image: 48 MiB while it is decoded
 MAX_UNANSWERED = 8  # frames of one session; its stream is not read beyond that. A device needs one or two
 MAX_DEVICE_ID_CHARS = 128
 MAX_DETECTIONS = 1000
+MAX_FURTHER = 3  # bundles that answer a session besides its own
 MAX_DEADLINE_MS = 3_600_000
 KEEPALIVE_TIME_MS = 10_000  # both ends ping a silent link this often ...
 KEEPALIVE_TIMEOUT_MS = 5_000  # ... and give it up when the answer takes longer
@@ -32,6 +33,7 @@ class OpenSession:
     device_id: str
     bundle_digest: str  # SHA-256, hexadecimal; empty: the server's default bundle, for whole images only
     protocol_version: int = PROTOCOL_VERSION
+    further_digests: tuple[str, ...] = ()  # of bundles that every frame is for, too
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,16 @@ class SessionLimits:
 
 
 @dataclass(frozen=True)
+class FurtherBundle:
+    """A further bundle that answers a session."""
+
+    bundle_name: str
+    bundle_digest: str  # SHA-256, hexadecimal
+    bundle: BundleDescription
+    takes_features: bool  # of the first bundle; else it takes images only
+
+
+@dataclass(frozen=True)
 class SessionOpened:
     """The first reply of a session."""
 
@@ -69,6 +81,7 @@ class SessionOpened:
     bundle: BundleDescription | None = None  # None: the server is too old to say, and takes no whole images
     limits: SessionLimits | None = None
     session_id: str = ""  # in the server's log; empty: the server is too old to say
+    further: tuple[FurtherBundle, ...] = ()  # those asked for; empty: the server is too old for them
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,7 @@ class FrameDetections:
     capture_time_us: int
     detections: Detections  # boxes in pixels of the original image
     timing: ServerTiming
+    further: tuple[Detections, ...] = ()  # of the session's further bundles, in their order
 
 
 @dataclass(frozen=True)

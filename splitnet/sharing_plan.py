@@ -56,7 +56,7 @@ class SharingPlan:
 
     bundles: tuple[PlannedBundle, ...]
     merges: tuple[PlannedMerge, ...]
-    joints: FileEntry = FileEntry("", 0)
+    joints: FileEntry | None = None  # None until it is on disk
 
     def __post_init__(self) -> None:
         """Raise ConfigError on a plan that contradicts itself."""
@@ -73,7 +73,7 @@ class SharingPlan:
     def digest(self) -> str:
         """SHA-256, hexadecimal, of all that decides what is computed."""
         merges = [[one.donor, one.recipient, asdict(one.spec)] for one in self.merges]
-        essence = {"format_version": FORMAT_VERSION, "merges": merges, "joints": self.joints.sha256}
+        essence = {"format_version": FORMAT_VERSION, "merges": merges, "joints": self.joints and self.joints.sha256}
         return hashlib.sha256(json.dumps(essence, sort_keys=True).encode()).hexdigest()
 
     def name_of(self, digest: str) -> str:
@@ -114,7 +114,11 @@ def load_plan(folder: Path) -> SharingPlan:
 
 
 def load_joints(folder: Path, plan: SharingPlan) -> dict[str, list[Joint]]:
-    """Return the joints of every merge by the digest of its recipient. BundleError as `read_weights`, or if some lack."""
+    """Return the joints of every merge by the digest of its recipient.
+
+    BundleError as `read_weights`, or if they do not fit the plan.
+    """
+    assert plan.joints is not None
     tensors = read_weights(folder / JOINTS_FILE, plan.joints)
     found: dict[str, list[Joint]] = {}
     for merge in plan.merges:

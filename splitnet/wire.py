@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from typing import Any
 
 import grpc
 import numpy as np
@@ -32,6 +33,7 @@ from splitnet.messages import (
     MAX_DETECTIONS,
     MAX_DEVICE_ID_CHARS,
     MAX_FRAME_SIDE,
+    MAX_FURTHER,
     MAX_PAYLOAD_BYTES,
     PROTOCOL_VERSION,
     Ack,
@@ -40,6 +42,7 @@ from splitnet.messages import (
     Frame,
     FrameDetections,
     FrameError,
+    FurtherBundle,
     InferRequest,
     OpenSession,
     Reply,
@@ -87,6 +90,7 @@ def request_to_proto(request: Request) -> pb.DetectRequest:
         protocol_version=request.protocol_version,
         device_id=request.device_id,
         bundle_digest=bytes.fromhex(request.bundle_digest),
+        further_bundle_digests=[bytes.fromhex(digest) for digest in request.further_digests],
     )
     return pb.DetectRequest(open=opening)
 
@@ -194,41 +198,54 @@ def detections_to_proto(reply: FrameDetections) -> pb.FrameDetections:
     return pb.FrameDetections(
         frame_id=reply.frame_id,
         capture_time_us=reply.capture_time_us,
-        boxes=reply.detections.boxes.ravel().tolist(),
-        scores=reply.detections.scores.tolist(),
-        labels=reply.detections.labels.tolist(),
         timing=pb.ServerTiming(wait_ms=timing.wait_ms, decode_ms=timing.decode_ms, infer_ms=timing.infer_ms),
+        further=[pb.TaskDetections(**_lists_of(one)) for one in reply.further],
+        **_lists_of(reply.detections),
     )
+
+
+def _lists_of(found: Detections) -> dict[str, list[Any]]:
+    boxes, scores, labels = found.boxes.ravel(), found.scores, found.labels
+    return {"boxes": boxes.tolist(), "scores": scores.tolist(), "labels": labels.tolist()}
 
 
 def detections_from_proto(message: pb.FrameDetections) -> FrameDetections:
     """Return the detections of a frame. Raises ProtocolError if the lists do not fit together."""
+    if len(message.further) > MAX_FURTHER:
+        raise ProtocolError(f"a frame is answered by {len(message.further)} further bundles, at most {MAX_FURTHER} can")
+    timing = message.timing
+    times = (timing.wait_ms, timing.decode_ms, timing.infer_ms)
+    if not all(map(math.isfinite, times)):
+        raise ProtocolError("the times of a frame are numbers that are none: update the server")
+    return FrameDetections(
+        frame_id=message.frame_id,
+        capture_time_us=message.capture_time_us,
+        detections=_found_from_proto(message),
+        timing=ServerTiming(*times),
+        further=tuple(_found_from_proto(one) for one in message.further),
+    )
+
+
+def _found_from_proto(message: pb.FrameDetections | pb.TaskDetections) -> Detections:
     count = len(message.scores)
     if len(message.boxes) != 4 * count or len(message.labels) != count or count > MAX_DETECTIONS:
         raise ProtocolError(
             f"detections do not fit together: {len(message.boxes)} box coordinates, {count} scores, "
             f"{len(message.labels)} labels, at most {MAX_DETECTIONS} objects"
         )
-    detections = Detections(
+    found = Detections(
         boxes=np.array(message.boxes, np.float32).reshape(count, 4),
         scores=np.array(message.scores, np.float32),
         labels=np.array(message.labels, np.uint32).astype(np.int32),
     )
-    _check_numbers(detections, message.timing)
-    timing = message.timing
-    return FrameDetections(
-        frame_id=message.frame_id,
-        capture_time_us=message.capture_time_us,
-        detections=detections,
-        timing=ServerTiming(timing.wait_ms, timing.decode_ms, timing.infer_ms),
-    )
+    _check_numbers(found)
+    return found
 
 
-def _check_numbers(detections: Detections, timing: pb.ServerTiming) -> None:
+def _check_numbers(detections: Detections) -> None:
     """Refuse what could neither be drawn nor written as JSON. A comparison with NaN is false."""
     inside = bool((np.abs(detections.boxes) <= MAX_FRAME_SIDE).all())
-    times = (timing.wait_ms, timing.decode_ms, timing.infer_ms)
-    if not (inside and np.isfinite(detections.scores).all() and all(map(math.isfinite, times))):
+    if not (inside and np.isfinite(detections.scores).all()):
         raise ProtocolError("detections hold numbers that are none, or beyond any frame: update the server")
 
 
@@ -256,7 +273,12 @@ def _open_from_proto(message: pb.OpenSession) -> OpenSession:
     if len(message.device_id) > MAX_DEVICE_ID_CHARS:
         raise ProtocolError(f"a device id has at most {MAX_DEVICE_ID_CHARS} characters")
     digest = _wanted_digest_from_proto(message.bundle_digest)
-    return OpenSession(message.device_id, digest, message.protocol_version)
+    if len(message.further_bundle_digests) > MAX_FURTHER:
+        raise ProtocolError(f"a session has at most {MAX_FURTHER} further bundles: open another for the others")
+    further = tuple(map(_digest_from_proto, message.further_bundle_digests))
+    if len({digest, *further}) < 1 + len(further):
+        raise ProtocolError("a session names the same bundle twice: name each once")
+    return OpenSession(message.device_id, digest, message.protocol_version, further)
 
 
 def _opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:
@@ -268,6 +290,7 @@ def _opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:
         bundle=None if reply.bundle is None else _description_to_proto(reply.bundle),
         limits=None if reply.limits is None else pb.SessionLimits(**asdict(reply.limits)),
         session_id=reply.session_id,
+        further=[_further_to_proto(one) for one in reply.further],
     )
 
 
@@ -281,6 +304,30 @@ def _opened_from_proto(message: pb.SessionOpened) -> SessionOpened:
         bundle=_description_from_proto(message.bundle) if message.HasField("bundle") else None,
         limits=_limits_from_proto(message.limits) if message.HasField("limits") else None,
         session_id=message.session_id,
+        further=_further_from_proto(message),
+    )
+
+
+def _further_to_proto(one: FurtherBundle) -> pb.FurtherBundle:
+    return pb.FurtherBundle(
+        bundle_name=one.bundle_name,
+        bundle_digest=bytes.fromhex(one.bundle_digest),
+        bundle=_description_to_proto(one.bundle),
+        takes_features=one.takes_features,
+    )
+
+
+def _further_from_proto(message: pb.SessionOpened) -> tuple[FurtherBundle, ...]:
+    if len(message.further) > MAX_FURTHER:
+        raise ProtocolError(f"the server names {len(message.further)} further bundles, at most {MAX_FURTHER} can be")
+    return tuple(
+        FurtherBundle(
+            one.bundle_name,
+            _digest_from_proto(one.bundle_digest),
+            _description_from_proto(one.bundle),
+            one.takes_features,
+        )
+        for one in message.further
     )
 
 

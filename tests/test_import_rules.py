@@ -85,6 +85,9 @@ ROOMS = {
     ),
     "training.evaluation": Room(("splitnet", "training.data")),
     "training.loop": Room(("splitnet",)),
+    "training.sharing": Room(
+        ("splitnet", "training.cuts.plot", "training.data", "training.detectors", "training.evaluation")
+    ),
     # The measurements: questions, which know nothing of one another, and a harness.
     "benchmarks": Room(("splitnet",)),
     "benchmarks.accuracy": Room(("splitnet", "benchmarks.harness", "edge_client.encoding", "training")),
@@ -113,6 +116,7 @@ ROOMS = {
 # Pure modules of rooms that are not.
 PURE_MODULES = {
     "splitnet.dominated",
+    "splitnet.fidelity",
     "splitnet.image_header",
     "splitnet.json_values",
     "splitnet.text",
@@ -129,6 +133,10 @@ PURE_MODULES = {
     "training.detectors.yolox.losses",
     "training.detectors.yolox.simota",
     "training.evaluation.equal_accuracy",
+    "training.sharing.moments",
+    "training.sharing.ridge",
+    "training.sharing.search",
+    "training.sharing.similarity",
     "benchmarks.accuracy.kinds_figures",
     "benchmarks.accuracy.kinds_tables",
     "benchmarks.harness.rate_curve",

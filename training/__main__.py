@@ -22,7 +22,8 @@ from training.launch import is_launcher, launch
 from training.loop.processes import processes_of
 
 COMMANDS = tuple(
-    module.COMMAND for module in (distill, recompress, detector, convert, split_points, changes, pca, local, share, evaluate)
+    module.COMMAND
+    for module in (distill, recompress, detector, convert, split_points, changes, pca, local, share, evaluate)
 )
 
 

@@ -20,7 +20,7 @@ from training.cuts.components import spread
 from training.cuts.plot import can_draw
 from training.data.images import find_images
 from training.evaluation.average_precision import LabelledSet
-from training.sharing.judge import found_alone, judge, merged_of
+from training.sharing.judge import found_alone, judge
 from training.sharing.members import Member, check_same_square
 from training.sharing.merge import candidates
 from training.sharing.pairs import PARAMETER_BYTES, MergeStudy, study_pairs
@@ -120,10 +120,10 @@ def _accuracies(
 ) -> dict[str, tuple[Accuracy, Accuracy]]:
     """Return the AP of every bundle that some annotations fit, alone and with the plan."""
     found: dict[str, tuple[Accuracy, Accuracy]] = {}
-    for folder, annotations in zip(settings.labelled_images, settings.annotations, strict=True):
+    for folder, file in zip(settings.labelled_images, settings.annotations, strict=True):
         for name, member in members.items():
             try:
-                labelled = LabelledSet(folder, annotations, member.manifest.class_names)
+                labelled = LabelledSet(folder, file, member.manifest.class_names)
             except ConfigError:
                 continue  # of another bundle's classes
             found[name] = _accuracy(members, member, labelled, chosen)
@@ -180,11 +180,18 @@ def record_of(shared: Shared) -> dict[str, Any]:
     kept = {id(study) for study in shared.chosen}
     return {
         "bundles": [
-            {"name": name, "detector": m.detector.name, "bytes": PARAMETER_BYTES * m.total_parameters, "nodes": m.parameters}
+            {
+                "name": name,
+                "detector": m.detector.name,
+                "bytes": PARAMETER_BYTES * m.total_parameters,
+                "nodes": m.parameters,
+            }
             for name, m in shared.members.items()
         ],
         "merges": [_row(study, id(study) in kept) for study in shared.studies],
-        "front": [{"bytes": one.bytes, "loss": one.loss, "merges": [m.index for m in one.merges]} for one in shared.front],
+        "front": [
+            {"bytes": one.bytes, "loss": one.loss, "merges": [m.index for m in one.merges]} for one in shared.front
+        ],
         "bytes": shared.choice.bytes,
         "predicted_loss": shared.choice.loss,
         "within_budget": shared.is_within,
@@ -250,4 +257,6 @@ def _run(settings: ShareSettings) -> str:
     return json.dumps(record_of(shared), indent=1) if settings.json else as_text(settings, shared)
 
 
-COMMAND = Command("share", "find what several detectors can have in common, without labels or training", ShareSettings, _run)
+COMMAND = Command(
+    "share", "find what several detectors can have in common, without labels or training", ShareSettings, _run
+)

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
-from splitnet.fidelity import THRESHOLDS, fidelity, telling_threshold
 from cloud_server.compute.onnx_module import is_installed
 from cloud_server.compute.samples import Samples, samples
 from cloud_server.compute.tuning import TuneConfig, Tuning
@@ -27,6 +26,7 @@ from splitnet.bundle import ServerBundle, load_server
 from splitnet.detections import Detections
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
+from splitnet.fidelity import THRESHOLDS, fidelity, telling_threshold
 from splitnet.operating_point import Mode
 
 MARGIN = 0.03  # by which a candidate must be faster than the plain one to be chosen

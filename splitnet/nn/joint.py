@@ -1,8 +1,8 @@
 """A joint: one linear map from the features of one detector to those of another.
 
-Where two detectors share a front, a joint makes of the donor's features what the recipient's next stage reads. It is one
-convolution over one or several of the donor's tensors, and of the recipient's own first stages if it keeps them. Finer
-tensors are unshuffled to the target's stride, so that nothing of them is lost; coarser ones are interpolated.
+Where two detectors share a front, a joint makes of the donor's features what the recipient's next stage reads. It is
+one convolution over one or several of the donor's tensors, and of the recipient's own first stages if it keeps them.
+Finer tensors are unshuffled to the target's stride, so that nothing of them is lost; coarser ones are interpolated.
 """
 
 from __future__ import annotations

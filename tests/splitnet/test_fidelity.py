@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from splitnet.fidelity import MIN_SURE, THRESHOLDS, fidelity, telling_threshold
 from splitnet.detections import Detections
+from splitnet.fidelity import MIN_SURE, THRESHOLDS, fidelity, telling_threshold
 
 
 def found(*objects: tuple[float, int, float]) -> Detections:

@@ -20,14 +20,17 @@ from splitnet.messages import (
     MAX_DETECTIONS,
     MAX_DEVICE_ID_CHARS,
     MAX_FRAME_SIDE,
+    MAX_FURTHER,
     MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES,
     PROTOCOL_VERSION,
     Ack,
+    BundleDescription,
     Draining,
     Frame,
     FrameDetections,
     FrameError,
+    FurtherBundle,
     InferRequest,
     OpenSession,
     ServerTiming,
@@ -36,6 +39,7 @@ from splitnet.messages import (
 from splitnet.operating_point import Codec, OperatingPoint
 
 DIGEST = bytes(range(32)).hex()
+OTHER = bytes(range(1, 33)).hex()
 FRAME = Frame(7, 123_456, OperatingPoint(Codec.RANS, 4, 2), b"payload", 640, 480, deadline_ms=200)
 DETECTIONS = FrameDetections(
     frame_id=7,
@@ -89,6 +93,49 @@ def test_every_valid_frame_survives_the_wire(frame):
 def test_an_opening_survives_the_wire(digest):
     opening = OpenSession("camera-1", digest)
     assert wire.request_from_proto(through_bytes(wire.request_to_proto(opening))) == opening
+
+
+def test_further_bundles_survive_the_wire():
+    opening = OpenSession("camera-1", DIGEST, further_digests=(OTHER, "ff" * 32))
+    assert wire.request_from_proto(through_bytes(wire.request_to_proto(opening))) == opening
+    described = BundleDescription(416, 16, ("car",), 4, 11, 0.25, (Codec.JPEG,))
+    opened = SessionOpened("coco-nano", DIGEST, "s", further=(FurtherBundle("highway-nano", OTHER, described, True),))
+    assert wire.reply_from_proto(through_bytes(wire.reply_to_proto(opened))) == opened
+
+
+def test_what_further_bundles_find_survives_the_wire():
+    found = replace(DETECTIONS, further=(Detections.empty(), DETECTIONS.detections))
+    back = wire.detections_from_proto(through_bytes(wire.detections_to_proto(found)))
+    assert [len(one) for one in back.further] == [0, len(DETECTIONS.detections)]
+    np.testing.assert_array_equal(back.further[1].boxes, DETECTIONS.detections.boxes)
+
+
+@pytest.mark.parametrize(
+    ("further", "complaint"),
+    [
+        ([bytes(32)] * (MAX_FURTHER + 1), "at most 3 further bundles"),
+        ([bytes(31)], "has 32 bytes, not 31"),
+        ([b""], "has 32 bytes, not 0"),
+        ([bytes.fromhex(DIGEST)], "the same bundle twice"),
+        ([bytes(32), bytes(32)], "the same bundle twice"),
+    ],
+    ids=["too many", "a short digest", "no digest", "its own", "one twice"],
+)
+def test_further_bundles_out_of_bounds_are_refused(further, complaint):
+    opening = pb.OpenSession(protocol_version=PROTOCOL_VERSION, bundle_digest=bytes.fromhex(DIGEST))
+    opening.further_bundle_digests.extend(further)
+    with pytest.raises(errors.ProtocolError, match=complaint):
+        wire.request_from_proto(pb.DetectRequest(open=opening))
+
+
+def test_a_server_that_answers_by_more_bundles_than_can_be_is_refused():
+    message = wire.detections_to_proto(replace(DETECTIONS, further=(Detections.empty(),) * (MAX_FURTHER + 1)))
+    with pytest.raises(errors.ProtocolError, match="answered by 4 further bundles"):
+        wire.detections_from_proto(message)
+    opened = pb.SessionOpened(protocol_version=PROTOCOL_VERSION, bundle_digest=bytes.fromhex(DIGEST))
+    opened.further.extend([pb.FurtherBundle(bundle_digest=bytes(32))] * (MAX_FURTHER + 1))
+    with pytest.raises(errors.ProtocolError, match="4 further bundles"):
+        wire.reply_from_proto(pb.DetectReply(opened=opened))
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,12 @@ def test_a_description_follows_what_a_client_of_before_reads():
     assert wire.reply_from_proto(wire.reply_to_proto(DESCRIBED)) == DESCRIBED
 
 
+def test_a_server_of_before_answers_the_first_of_several_bundles_alone():
+    opening = wire.request_to_proto(OpenSession("camera-1", DIGEST, further_digests=("ff" * 32,)))
+    assert opening.SerializeToString().hex()[4:].startswith(OPEN_BYTES[4:])  # what it reads is as before
+    assert wire.reply_from_proto(pb.DetectReply.FromString(bytes.fromhex(OPENED_BYTES))).further == ()
+
+
 def test_a_whole_image_without_a_size_is_refused_by_a_server_of_before():
     whole = wire.frame_to_proto(replace(CANVAS, frame_width=0, frame_height=0, whole_image=True))
     whole.ClearField("whole_image")  # which is what ignoring it comes to

@@ -22,7 +22,9 @@ from training.sharing.similarity import Alignment
 
 POSITIONS = 500  # of an image that are looked at: neighbours say nearly the same
 MIN_IMAGES = 4
-MAX_COLUMNS = 6000  # of all that one pass reads for one tensor: its moments take 8 * MAX_COLUMNS^2 * FOLDS bytes at most
+MAX_COLUMNS = (
+    6000  # of all that one pass reads for one tensor: its moments take 8 * MAX_COLUMNS^2 * FOLDS bytes at most
+)
 
 Features = Mapping[str, Tensor]
 
@@ -53,7 +55,9 @@ class _Gathering:
     def __post_init__(self) -> None:
         columns = self.widest.columns * max(1, self.widest.kernel) ** 2
         if columns > MAX_COLUMNS:
-            raise ConfigError(f"{columns} values at a position are read for {self.target}, at most {MAX_COLUMNS} can be")
+            raise ConfigError(
+                f"{columns} values at a position are read for {self.target}, at most {MAX_COLUMNS} can be"
+            )
         self.folds = [Moments(columns, self.widest.channels) for _ in range(FOLDS)]
 
     def add(self, number: int, features: Features, y: Tensor, specs: Sequence[JointSpec]) -> None:
@@ -81,25 +85,23 @@ class _Gathering:
 
 
 def fit_joints(
-    donor: Member, recipient: Member, specs: Sequence[MergeSpec], images: Sequence[Path], task: str = ""
+    donor: Member, recipient: Member, specs: Sequence[MergeSpec], images: Sequence[Path], task: str
 ) -> list[list[FittedJoint]]:
     """Return the joints of each merge of a pair, in the order of `MergeSpec.every_joint`.
 
     Segments are fitted at their entry first, and behind it on what then runs through the donor. ConfigError if fewer
     than MIN_IMAGES images can be read.
     """
-    entries = {spec.entry_joint: spec for spec in specs if spec.entry_joint is not None}
-    known: dict[JointSpec, FittedJoint] = {}
-    if entries:
-        known = _pass(donor, recipient, {one: None for one in entries}, images, f"{task} entries", at_donor=True)
+    entries = {spec.entry_joint: spec.entry for spec in specs if spec.entry_joint is not None}
+    known = _pass(donor, recipient, list(entries), None, images, task, at_donor=True) if entries else {}
     by_entry: dict[JointSpec | None, list[JointSpec]] = {}
     for spec in specs:
         by_entry.setdefault(spec.entry_joint, []).extend(spec.joints)
     fitted: dict[tuple[JointSpec | None, JointSpec], FittedJoint] = {}
     for entry, joints in by_entry.items():
-        through = None if entry is None else (entries[entry].entry or "", known[entry].module())
-        wanted = dict.fromkeys(joints, through)
-        fitted |= {(entry, one): joint for one, joint in _pass(donor, recipient, wanted, images, task).items()}
+        through = None if entry is None else (entries[entry] or "", known[entry].module())
+        found = _pass(donor, recipient, list(dict.fromkeys(joints)), through, images, task)
+        fitted |= {(entry, one): joint for one, joint in found.items()}
     result = []
     for spec in specs:
         own = [fitted[spec.entry_joint, joint] for joint in spec.joints]
@@ -111,32 +113,40 @@ def fit_joints(
 def _pass(
     donor: Member,
     recipient: Member,
-    wanted: Mapping[JointSpec, tuple[str, Joint] | None],
+    wanted: Sequence[JointSpec],
+    through: tuple[str, Joint] | None,
     images: Sequence[Path],
     task: str,
     at_donor: bool = False,
 ) -> dict[JointSpec, FittedJoint]:
-    """Fit joints in one pass over the images. at_donor: their targets are the donor's tensors."""
+    """Fit joints in one pass over the images.
+
+    through: the donor's tensor that the recipient's features are joined to, and how. at_donor: the joints' targets are
+    the donor's tensors.
+    """
     groups: dict[str, list[JointSpec]] = {}
     for spec in wanted:
         groups.setdefault(spec.target, []).append(spec)
     gatherings = {target: _Gathering(target, _widest(specs)) for target, specs in groups.items()}
-    through = next(iter(wanted.values()))
-    names = {source.key: source for spec in wanted for source in spec.sources}
+    sources = {source for spec in wanted for source in spec.sources}
+    if through is not None:
+        sources |= set(through[1].spec.sources)
+    own_names = [one.name for one in sources if one.is_own] + ([] if at_donor else list(groups))
+    donor_names = [one.name for one in sources if not one.is_own] + (list(groups) if at_donor else [])
     count = 0
-    size = recipient.manifest.input_size
-    for image in squares(images, size, recipient.fills, task or f"{donor.name} for {recipient.name}"):
-        own = run_to(recipient.nodes, {IMAGE: image}, [s.name for s in names.values() if s.is_own] + list(groups) * (not at_donor))
+    for image in squares(images, recipient.manifest.input_size, recipient.fills, task):
+        own = run_to(recipient.nodes, {IMAGE: image}, own_names)
         features = {own_key(name): x for name, x in own.items()}
         given = {IMAGE: image} if through is None else {through[0]: through[1](features)}
-        theirs = [s.name for s in names.values() if not s.is_own] + list(groups) * at_donor
-        features |= run_to(donor.nodes, given, theirs)
+        features |= run_to(donor.nodes, given, donor_names)
         for target, specs in groups.items():
             y = features[target] if at_donor else features[own_key(target)]
             gatherings[target].add(count, features, y, specs)
         count += 1
     if count < MIN_IMAGES:
-        raise ConfigError(f"only {count} images can be read, a map needs {MIN_IMAGES} at least, and some hundred to be good")
+        raise ConfigError(
+            f"only {count} images can be read, a map needs {MIN_IMAGES} at least, and some hundred to be good"
+        )
     return {spec: gatherings[target].fitted(spec) for target, specs in groups.items() for spec in specs}
 
 

@@ -1,4 +1,4 @@
-"""Merges on images: what the merged detector finds, beside what the recipient finds by itself, and how far apart they are."""
+"""Merges on images: what the merged detector finds, beside what the recipient finds by itself."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def judge(
 
 @torch.inference_mode()
 def found_alone(member: Member, images: Sequence[Path], fills: bool, task: str) -> list[Detections]:
-    """Return what a detector finds by itself in images seen in the way of another: the donor's part of a shared front."""
+    """Return what a detector finds by itself in images seen in the way of another, as a donor sees them."""
     found, size = [], member.manifest.input_size
     for path in progress(images, unit="image", desc=task):
         frame = read_image(path)

@@ -16,7 +16,7 @@ from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
-from splitnet.nn.detector import IMAGE, RAW, Detector, Node
+from splitnet.nn.detector import IMAGE, Detector, Node
 from splitnet.nn.graph import nodes_of
 from splitnet.nn.split_detector import image_input
 from training.data.images import read_image
@@ -140,5 +140,3 @@ def square_of(frame: Tensor | object, input_size: int, fills: bool) -> tuple[Ten
     height, width = frame.shape[:2]  # type: ignore[union-attr]
     box = Letterbox.fit(width, height, input_size)
     return image_input(box.apply(frame), input_size, fills)[None], box  # type: ignore[arg-type]
-
-

@@ -30,9 +30,7 @@ class Merge:
         return f"{self.donor} for {self.recipient} up to {self.spec.cut}: {read}{entry} by {kernels}"
 
 
-def joint_to(
-    target: str, recipient: Member, sources: Sequence[tuple[Member, str, bool]], kernel: int
-) -> JointSpec:
+def joint_to(target: str, recipient: Member, sources: Sequence[tuple[Member, str, bool]], kernel: int) -> JointSpec:
     """Return a joint; sources: whose tensor, its name, and whether it is the recipient's own."""
     shape = recipient.shapes[target]
     read = tuple(Source(name, m.shapes[name].channels, m.shapes[name].stride, own) for m, name, own in sources)
@@ -74,7 +72,7 @@ def across(
 
 
 def segment(donor: Member, recipient: Member, start: str, cut: str, kernel: int) -> MergeSpec:
-    """Return the merge of two members of a family in which the donor's nodes between two tensors run on the recipient's.
+    """Return the merge in which the donor's nodes between two tensors run on the recipient's; of members of a family.
 
     Both ends have a joint of the kernel. The recipient's first nodes stay.
     """

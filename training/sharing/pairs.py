@@ -60,7 +60,9 @@ def study_pair(
     task = f"{donor.name} for {recipient.name}"
     fitted = fit_joints(donor, recipient, [merge.spec for merge in merges], fit_on, f"{task}: maps")
     made = [merged_of(donor, recipient, merge.spec, own) for merge, own in zip(merges, fitted, strict=True)]
-    useful = [i for i, one in enumerate(made) if saved_bytes(recipient, one) > 0 or saved_mmacs(donor, recipient, one) > 0]
+    useful = [
+        i for i, one in enumerate(made) if saved_bytes(recipient, one) > 0 or saved_mmacs(donor, recipient, one) > 0
+    ]
     judged, unmerged = judge(donor, recipient, [made[i] for i in useful], judge_on, f"{task}: boxes")
     return [
         MergeStudy(

@@ -62,7 +62,9 @@ def _column(axes: Axes, column: int, bundle: Mapping[str, Any], merge: Mapping[s
         height = 4 * bundle["nodes"][name] / 1e6
         is_gone = i <= last
         face = "none" if is_gone else OWN
-        axes.bar(column, height, 0.5, bottom, color=face, edgecolor=SHARED if is_gone else page.background, linewidth=1.5)
+        axes.bar(
+            column, height, 0.5, bottom, color=face, edgecolor=SHARED if is_gone else page.background, linewidth=1.5
+        )
         if height > 0.05:
             colour = SHARED if is_gone else page.background
             axes.text(column, bottom + height / 2, name, ha="center", va="center", color=colour, fontsize=9)
@@ -100,5 +102,3 @@ def _dress(axes: Axes, page: Page) -> None:
     axes.set_facecolor(page.background)
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
     axes.tick_params(which="both", colors=page.text, labelcolor=page.text, length=0)
-
-

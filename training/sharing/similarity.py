@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from training.sharing.moments import Moments
@@ -78,7 +77,3 @@ def _ratio(values: np.ndarray) -> float:  # type: ignore[type-arg]
     """Return a similarity of (k, l), (k, k), (l, l); 0 where nothing varies."""
     scale = np.sqrt(max(values[1], 0.0) * max(values[2], 0.0))
     return float(values[0] / scale) if scale > 0 else 0.0
-
-
-
-

@@ -140,12 +140,12 @@ def _accuracy(
         merged = _rebuilt(donor, member, study)
         (judged,), alone = judge(donor, member, [merged], paths, f"AP of {member.name}")
         return labelled.accuracy(alone), labelled.accuracy(judged.found)
-    alone = labelled.accuracy(found_alone(member, paths, member.fills, f"AP of {member.name}"))
+    own = labelled.accuracy(found_alone(member, paths, member.fills, f"AP of {member.name}"))
     views = {members[one.merge.recipient].fills for one in chosen if one.merge.donor == member.name}
     if views <= {member.fills}:
-        return alone, alone
+        return own, own
     seen = found_alone(member, paths, not member.fills, f"AP of {member.name} as its recipients see")
-    return alone, labelled.accuracy(seen)
+    return own, labelled.accuracy(seen)
 
 
 def _rebuilt(donor: Member, recipient: Member, study: MergeStudy) -> Any:

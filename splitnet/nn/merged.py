@@ -55,6 +55,11 @@ class MergeSpec:
         return self.joints if self.entry_joint is None else (*self.joints, self.entry_joint)
 
     @property
+    def is_prefix(self) -> bool:
+        """Whether the donor's features are those of the image, so that both tasks can use the same."""
+        return self.entry is None
+
+    @property
     def parameters(self) -> int:
         """Number of weights of the joints."""
         return sum(joint.parameters for joint in self.every_joint)

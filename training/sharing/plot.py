@@ -70,7 +70,7 @@ def _column(axes: Axes, column: int, bundle: Mapping[str, Any], merge: Mapping[s
             axes.text(column, bottom + height / 2, name, ha="center", va="center", color=colour, fontsize=9)
         bottom += height
     if merge is not None:
-        style = {"color": SHARED, "fontsize": 9, "ha": "center", "va": "bottom"}
+        style: dict[str, Any] = {"color": SHARED, "fontsize": 9, "ha": "center", "va": "bottom"}
         axes.text(column, bottom, f"{merge['donor']}'s up to {merge['cut']}", **style)
 
 

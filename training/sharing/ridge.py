@@ -33,8 +33,9 @@ class LinearMap:
         joint = Joint(spec)
         weight = self.weight.T.reshape(spec.channels, spec.columns, spec.kernel, spec.kernel)
         with torch.no_grad():
-            joint.conv.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
-            joint.conv.bias.copy_(torch.from_numpy(self.bias))  # type: ignore[union-attr]
+            joint.conv.load_state_dict(
+                {"weight": torch.from_numpy(np.ascontiguousarray(weight)), "bias": torch.from_numpy(self.bias)}
+            )
         return joint.eval().requires_grad_(False)
 
 

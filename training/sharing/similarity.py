@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from training.sharing.moments import Moments
+from training.sharing.moments import Floats, Moments
 
 ROWS = 256  # of a batch: its Gram matrices are ROWS x ROWS
 
@@ -26,8 +26,8 @@ class Alignment:
     q: int
     seen: int = 0
     _moments: Moments = field(init=False)
-    _hsic: np.ndarray = field(default_factory=lambda: np.zeros(3), init=False)  # type: ignore[type-arg]
-    _gram: np.ndarray = field(default_factory=lambda: np.zeros(3), init=False)  # type: ignore[type-arg]
+    _hsic: Floats = field(default_factory=lambda: np.zeros(3), init=False)
+    _gram: Floats = field(default_factory=lambda: np.zeros(3), init=False)
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
@@ -73,7 +73,7 @@ def debiased_hsic(k: Tensor, l: Tensor) -> float:  # noqa: E741 - the paper's le
     return float((trace + sums - mixed) / (n * (n - 3)))
 
 
-def _ratio(values: np.ndarray) -> float:  # type: ignore[type-arg]
+def _ratio(values: Floats) -> float:
     """Return a similarity of (k, l), (k, k), (l, l); 0 where nothing varies."""
     scale = np.sqrt(max(values[1], 0.0) * max(values[2], 0.0))
     return float(values[0] / scale) if scale > 0 else 0.0

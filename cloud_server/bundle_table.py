@@ -25,6 +25,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "name": manifest.name,
         "path": str(folder),
         "digest": manifest.digest,
+        "completes": None if manifest.completes is None else asdict(manifest.completes),
         "detector": manifest.detector,
         "split_point": manifest.split_point,
         "input_size": manifest.input_size,
@@ -66,7 +67,7 @@ def _bundle_text(bundle: Mapping[str, Any]) -> str:
     side = bundle["input_size"]
     facts = {
         "path": bundle["path"],
-        "digest": bundle["digest"][:12],
+        "digest": bundle["digest"][:12] + _completes_text(bundle["completes"]),
         "detector": f"{bundle['detector']}, split after {bundle['split_point']}",
         "input": f"{side}x{side}, {bundle['classes']} classes",
         "operating points": f"{bundle['widths']} widths x {bundle['qualities']} qualities",
@@ -79,6 +80,10 @@ def _bundle_text(bundle: Mapping[str, Any]) -> str:
         facts["device alone"] = _local_text(bundle["local"])
     lines = [bundle["name"], *(f"  {name:<17} {value}" for name, value in facts.items())]
     return "\n".join([*lines, *_points_text(bundle["points"])])
+
+
+def _completes_text(completes: Mapping[str, Any] | None) -> str:
+    return "" if completes is None else f", for the devices of {completes['digest'][:12]}"
 
 
 def _local_text(local: Mapping[str, Any]) -> str:

@@ -23,6 +23,10 @@ class BundleModelOf(Model[D], Protocol[D]):
     """A model that knows which bundle it is."""
 
     @property
+    def device_digest(self) -> str:
+        """The digest that its devices name: another bundle's, if it has the device half of that."""
+
+    @property
     def name(self) -> str:
         """The bundle's name."""
 
@@ -84,15 +88,16 @@ class Registry(Generic[D]):
         return round(self._held_bytes() / 1e6, 1)
 
     def find(self, digest: str) -> BundleModelOf[D]:
-        """Return the model of a digest, or the default one if it is empty.
+        """Return the model for devices that name a digest, or the default one if it is empty.
 
-        Raises BundleMismatchError if it is not served, or no longer.
+        Where several serve the same devices, that is the first of them. Raises BundleMismatchError if it is not served,
+        or no longer.
         """
         models = self.models
         for model in models:
-            if digest in ("", model.digest):
+            if digest in ("", model.device_digest):
                 return model
-        served = ", ".join(f"{model.name} ({model.digest})" for model in models[:MAX_NAMED])
+        served = ", ".join(f"{model.name} ({model.device_digest})" for model in models[:MAX_NAMED])
         others = f" and {len(models) - MAX_NAMED} more" if len(models) > MAX_NAMED else ""
         raise BundleMismatchError(
             f"this server serves bundle {served}{others}; the device has {digest}: give both the same bundle"

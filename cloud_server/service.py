@@ -133,7 +133,7 @@ class SplitInferenceService(SplitInferenceServicer):
     def _opened(self, model: BundleModelOf[Any], watch: SessionWatch) -> SessionOpened:
         return SessionOpened(
             model.name,
-            model.digest,
+            model.device_digest,
             self._software,
             bundle=model.description,
             limits=SessionLimits(),

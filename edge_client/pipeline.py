@@ -88,7 +88,7 @@ class Pipeline:
     def _uplink_to(self, settings: PipelineSettings, clock: Callable[[], float], backoff: Backoff | None) -> Uplink:
         urgent = self._works_offline or settings.deadline_ms > 0
         usual = Backoff(random.random, ceiling_s=URGENT_BACKOFF_S) if urgent else Backoff(random.random)
-        opening = OpenSession(settings.device_id, self._encoder.manifest.digest)
+        opening = OpenSession(settings.device_id, self._encoder.manifest.device_digest)
         open_one = partial(open_session, use_proxy=settings.use_proxy)
         opener = staggered(open_one) if urgent or len(settings.servers) > 1 else staggered(open_one, None)
         needed = not (self._works_offline and self._local)

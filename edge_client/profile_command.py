@@ -62,7 +62,7 @@ def profile(config: ProfileConfig, console: Console) -> None:
 def _advice(config: ProfileConfig, encoder: EncoderRuntime, image: Image, found: DeviceProfile) -> list[str]:
     """Measure the way to a server and say which mode would serve best."""
     manifest = encoder.manifest
-    opening = OpenSession(default_device_id(), manifest.digest)
+    opening = OpenSession(default_device_id(), manifest.device_digest)
     size = image.shape[1], image.shape[0]
     frames, use_proxy = probe_frames(encoder, image), config.use_proxy
     measured = asyncio.run(measure_link(config.server, opening, *frames, size, use_proxy=use_proxy))

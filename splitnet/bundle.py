@@ -37,6 +37,7 @@ from splitnet.manifest import (
     ENCODER_FILE,
     LOCAL_FILE,
     SERVER_FILE,
+    CompletedBundle,
     FileEntry,
     LocalDetector,
     Manifest,
@@ -98,7 +99,7 @@ def load_device(folder: Path) -> DeviceBundle:
     manifest = load_manifest(folder)
     tensors = _read(folder, manifest, ENCODER_FILE)
     # Not on the "meta" device: its initialisers import a compiler, 70 MB that a device does not have.
-    encoder = manifest.encoder.make(manifest.detector, manifest.split_point)
+    encoder = manifest.encoder.make(*manifest.front)
     weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith((_TABLES, _CHANGE_TABLES))}
     _assign(encoder, weights, ENCODER_FILE)
     gains = _gains(tensors, "gains", manifest, ENCODER_FILE)
@@ -166,19 +167,43 @@ def save_bundle(folder: Path, parts: BundleParts) -> Manifest:
     if parts.change_model is not None:
         tables |= _stored(parts.change_model.to_arrays(), _CHANGE_TABLES)
     encoder = {**_half_precision(parts.encoder), "gains": parts.gains.float().contiguous(), **tables}
-    server = {
-        **_half_precision(parts.server),
-        "inverse_gains": parts.server.inverse_gains.float().contiguous(),
-    }
-    contents = {ENCODER_FILE: save_tensors(encoder), SERVER_FILE: save_tensors(server)}
+    contents = {ENCODER_FILE: save_tensors(encoder), SERVER_FILE: save_tensors(_server_tensors(parts.server))}
     if parts.detector is not None:
         contents[DETECTOR_FILE] = save_tensors(_half_precision(parts.detector))
     return _write(folder, replace(parts.manifest, files={}), contents)
 
 
+def save_server_half(folder: Path, manifest: Manifest, source: Path, half: ServerHalf, detector: Detector) -> Manifest:
+    """Write a bundle that completes the one in `source`: its device half, another server half; returns its manifest.
+
+    manifest: its `completes` and `files` are made anew. detector: unsplit. BundleError if the source is damaged, or
+    knows other classes: its devices name what was found by theirs.
+    """
+    theirs = load_manifest(source)
+    check_same_classes(theirs.class_names, manifest.class_names, f"bundle {theirs.name}")
+    _read(source, theirs, ENCODER_FILE)  # checks it
+    folder.mkdir(parents=True, exist_ok=True)
+    completed = CompletedBundle(theirs.device_digest, *theirs.front)
+    contents = {
+        ENCODER_FILE: read_regular(source / ENCODER_FILE, MAX_WEIGHTS_BYTES),
+        SERVER_FILE: save_tensors(_server_tensors(half)),
+        DETECTOR_FILE: save_tensors(_half_precision(detector)),
+    }
+    return _write(folder, replace(manifest, files={}, completes=completed), contents)
+
+
+def _server_tensors(half: ServerHalf) -> dict[str, Tensor]:
+    return {**_half_precision(half), "inverse_gains": half.inverse_gains.float().contiguous()}
+
+
 def replace_change_tables(folder: Path, model: ChangeModel) -> Manifest:
-    """Give a bundle on disk tables for frames coded against references; returns its manifest, with a new digest."""
+    """Give a bundle on disk tables for frames coded against references; returns its manifest, with a new digest.
+
+    BundleError if its device half is another bundle's.
+    """
     manifest = load_manifest(folder)
+    if manifest.completes is not None:
+        raise BundleError(f"{folder} has the device half of another bundle: give that one the tables")
     tensors = _read(folder, manifest, ENCODER_FILE)
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(_CHANGE_TABLES)}
     return _write(folder, manifest, {ENCODER_FILE: save_tensors(kept | _stored(model.to_arrays(), _CHANGE_TABLES))})
@@ -274,7 +299,7 @@ def _codec(tensors: Mapping[str, Tensor], manifest: Manifest) -> FeatureCodec:
     if model.table_index.shape[:3] != (manifest.widths, manifest.qualities, manifest.latent_channels):
         raise BundleError(f"{ENCODER_FILE}: the entropy tables do not fit the manifest; copy the bundle again")
     positions = [(side // LATENT_STRIDE) ** 2 for side in manifest.sides]
-    digest = bytes.fromhex(manifest.digest)[:DIGEST_BYTES]
+    digest = bytes.fromhex(manifest.device_digest)[:DIGEST_BYTES]
     return FeatureCodec(model, digest, manifest.latent_size, positions, _changes(tensors, manifest, model, digest))
 
 

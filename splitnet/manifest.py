@@ -94,6 +94,24 @@ class LocalDetector:
 
 
 @dataclass(frozen=True)
+class CompletedBundle:
+    """The bundle whose devices another one serves: both have the same file of the device half.
+
+    So a server takes another detector for devices that are in the field already.
+    """
+
+    digest: str  # hexadecimal, by which its devices name it
+    detector: str  # whose first stages its encoder stands in for
+    split_point: str
+
+    def __post_init__(self) -> None:
+        """Raise BundleError on what is no bundle's."""
+        is_digest = len(self.digest) == 64 and set(self.digest) <= set("0123456789abcdef")
+        _require(is_digest, f"completes {self.digest[:80]!r}, which is no digest")
+        _check_split_point(self.detector, self.split_point)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that is known of a bundle without its weights."""
 
@@ -111,22 +129,34 @@ class Manifest:
     unsplit: Accuracy | None = None  # of the whole detector on uncompressed pictures
     points: tuple[MeasuredPoint, ...] = ()
     local: LocalDetector | None = None  # of its own; None: a device runs the unsplit detector, if it has that
+    completes: CompletedBundle | None = None  # None: it has a device half of its own
 
     def __post_init__(self) -> None:
         """Raise BundleError on values that no bundle can have."""
         _check_detector(self.detector, self.input_size)
-        split_points = architecture_of(self.detector).split_points
-        _require(self.split_point in split_points, f"unknown split point {self.split_point!r}")
+        _check_split_point(self.detector, self.split_point)
         _require(1 <= len(self.class_names) <= MAX_CLASSES, f"{len(self.class_names)} classes")
         _require(1 <= self.qualities <= 64, f"{self.qualities} qualities")
         _require(self.encoder.widths <= 64, f"{self.encoder.widths} widths")
         _require(self.sides[-1] == self.input_size, f"the full width sees {self.sides[-1]} pixels a side")
         try:
-            self.encoder.check(self.decoder, self.detector, self.split_point)
+            self.encoder.check(self.decoder, *self.front)
         except ConfigError as error:
             raise BundleError(f"not a usable bundle: {error}") from error
         if self.local is not None:
             check_same_classes(self.local.class_names, self.class_names)
+
+    @property
+    def front(self) -> tuple[str, str]:
+        """The detector whose first stages the encoder stands in for, and the split point where they end."""
+        if self.completes is None:
+            return self.detector, self.split_point
+        return self.completes.detector, self.completes.split_point
+
+    @property
+    def device_digest(self) -> str:
+        """The digest that devices name and bitstreams carry: that of the bundle whose device half it is."""
+        return self.digest if self.completes is None else self.completes.digest
 
     @property
     def widths(self) -> int:
@@ -186,7 +216,10 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain JSON values, without its digest."""
-        return {"format_version": FORMAT_VERSION, **asdict(self), "encoder": self.encoder.to_json()}
+        values = {"format_version": FORMAT_VERSION, **asdict(self), "encoder": self.encoder.to_json()}
+        if self.completes is None:
+            del values["completes"]  # most bundles complete none, and digests of before must stay
+        return values
 
     def write(self, folder: Path) -> None:
         """Write manifest.json; the old one stays until the new one is whole."""
@@ -194,11 +227,11 @@ class Manifest:
         write_json(folder / FILE_NAME, values)
 
 
-def check_same_classes(local: Sequence[str], names: Sequence[str]) -> None:
-    """Raise BundleError unless a local detector knows a bundle's classes in the bundle's order, naming what differs."""
-    _require(len(local) == len(names), f"its local detector knows {len(local)} classes, the bundle {len(names)}")
-    for index, (ours, theirs) in enumerate(zip(local, names, strict=True)):
-        _require(ours == theirs, f"class {index} of its local detector is {ours!r}, of the bundle {theirs!r}")
+def check_same_classes(others: Sequence[str], names: Sequence[str], whose: str = "its local detector") -> None:
+    """Raise BundleError unless the classes of something are a bundle's, in the bundle's order, naming what differs."""
+    _require(len(others) == len(names), f"{whose} knows {len(others)} classes, the bundle {len(names)}")
+    for index, (theirs, ours) in enumerate(zip(others, names, strict=True)):
+        _require(theirs == ours, f"class {index} of {whose} is {theirs!r}, of the bundle {ours!r}")
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -234,6 +267,7 @@ def _parse(values: Any, path: Path) -> Manifest:
             unsplit=None if values["unsplit"] is None else _accuracy(values["unsplit"]),
             points=tuple(_point(point) for point in values["points"]),
             local=None if values.get("local") is None else _local(values["local"]),
+            completes=None if values.get("completes") is None else _completes(values["completes"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError, BundleError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
@@ -264,6 +298,10 @@ def _local(values: Any) -> LocalDetector:
     )
 
 
+def _completes(values: Any) -> CompletedBundle:
+    return CompletedBundle(text(values["digest"]), text(values["detector"]), text(values["split_point"]))
+
+
 def _file(values: Any) -> FileEntry:
     return FileEntry(text(values["sha256"]), integer(values["bytes"]))
 
@@ -276,6 +314,11 @@ def _check_detector(name: str, input_size: int) -> None:
     _require(name in INPUT_SIZES, f"unknown detector {name!r}")
     _require(32 <= input_size <= MAX_INPUT_SIZE, f"input size {input_size} is out of range")
     _require(input_size % 32 == 0, f"input size {input_size} is not a multiple of 32")
+
+
+def _check_split_point(detector: str, split_point: str) -> None:
+    _require(detector in INPUT_SIZES, f"unknown detector {detector!r}")
+    _require(split_point in architecture_of(detector).split_points, f"unknown split point {split_point!r}")
 
 
 def _require(condition: bool, reason: str) -> None:

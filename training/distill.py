@@ -10,7 +10,7 @@ import torch
 
 from splitnet.errors import ConfigError
 from splitnet.manifest import FILE_NAME as MANIFEST
-from splitnet.manifest import Manifest, load_manifest
+from splitnet.manifest import CompletedBundle, Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector
 from training.command import Command, written
@@ -20,10 +20,11 @@ from training.data.images import find_images
 from training.detectors.detector_file import DETECTOR_FILE
 from training.detectors.family import family_of
 from training.detectors.teacher import origin_of, read_teacher
-from training.distillation.export import export_bundle
+from training.distillation.completion import start_completion
+from training.distillation.export import export_bundle, export_completion
 from training.distillation.front_start import start_front
 from training.distillation.image_run import train_on_images
-from training.distillation.plan import crop_spec, full_side, recipe_of, student_spec
+from training.distillation.plan import completed_manifest, crop_spec, full_side, recipe_of, student_spec
 from training.distillation.recompression import Recompression
 from training.distillation.settings import DistillSettings
 from training.distillation.slimmable import SlimmableEncoder, measure_statistics
@@ -35,10 +36,7 @@ from training.loop.processes import joined
 from training.loop.run import CHECKPOINT
 
 STATISTICS_BATCHES = 64  # of crops, to measure what normalises a slimmable encoder's widths
-ORIGIN = (
-    "Distilled in this project from the public {detector} weights of {source}, "
-    "every weight of the server half and of the unsplit detector trained further here."
-)
+ORIGIN = "Distilled in this project from the public {detector} weights of {source}; the server half is trained further."
 
 
 def train_split(settings: DistillSettings) -> Manifest | None:
@@ -63,6 +61,8 @@ def train_split(settings: DistillSettings) -> Manifest | None:
         return None
     every = -(-len(images) // settings.table_images)
     student = _with_statistics(task.result(), settings, images, crops)
+    if settings.complete is not None:
+        return export_completion(settings.bundle, manifest, student, unsplit, settings.complete)
     return export_bundle(settings.bundle, manifest, student, unsplit, images[::every])
 
 
@@ -101,36 +101,48 @@ def _beginning(
     settings: DistillSettings, spec: StudentSpec, images: Sequence[Path], learnt: Learnt | None
 ) -> Callable[[Student, Detector], None] | None:
     """Return what gives a student its first weights; None if those of a checkpoint follow, or random ones will do."""
+    side = full_side(settings)
     if learnt is not None:
-        return lambda student, _: learnt.give(student, images, full_side(settings))
+        return lambda student, _: learnt.give(student, images, side)
     if not kind_of(spec.encoder).starts_split or settings.start_from or (settings.run / CHECKPOINT).exists():
         return None
+    if (completed := settings.complete) is not None:
+        return lambda student, teacher: start_completion(student, teacher, completed, images, side)
     steps = recipe_of(settings).first_steps
-    return lambda student, teacher: start_front(student, teacher, images, full_side(settings), steps)
+    return lambda student, teacher: start_front(student, teacher, images, side, steps)
 
 
 def _origin(settings: DistillSettings) -> str:
     """Return where the weights come from: the teacher's, and those of the bundle that was begun with, if one was."""
     public = ORIGIN.format(detector=settings.detector, source=family_of(settings.detector).source)
     origin, start = origin_of(settings.teacher) or public, settings.start_from
+    if settings.complete is not None:
+        kept = load_manifest(settings.complete)
+        return f"{origin} The device half is that of the bundle {kept.name}. {kept.origin}"
     if start is None or not (start / MANIFEST).is_file():
         return origin
     return f"{origin} Encoder and decoder began with those of the bundle {load_manifest(start).name}."
 
 
 def _manifest(settings: DistillSettings, spec: StudentSpec, names: tuple[str, ...]) -> Manifest:
+    kept = completed_manifest(settings)
+    if kept is not None and kept.class_names != names:
+        raise ConfigError(
+            f"{settings.complete} knows other classes than {settings.classes}: its devices name by theirs"
+        )
     return Manifest(
         name=settings.bundle.resolve().name,
         detector=settings.detector,
         split_point=settings.split_point,
         input_size=full_side(settings),
         class_names=names,
-        qualities=(spec.qualities - 1) * settings.finer + 1,
+        qualities=kept.qualities if kept else (spec.qualities - 1) * settings.finer + 1,
         encoder=spec.encoder,
         decoder=spec.decoder,
         files={},
         origin=_origin(settings),
         licence=settings.licence,
+        completes=CompletedBundle(kept.device_digest, *kept.front) if kept else None,
     )
 
 

@@ -65,7 +65,7 @@ def bench_from(options: Namespace, cores: Cores) -> Bench:
     """Encode the frames that are sent, and gather the rest. Raises BundleError, ConfigError."""
     return Bench(
         options.bundle,
-        load_device(options.bundle).manifest.digest,
+        load_device(options.bundle).manifest.device_digest,
         encoded_frames(options.bundle, options.images),
         options.devices,
         options.deadline_ms,

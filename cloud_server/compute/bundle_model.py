@@ -75,6 +75,11 @@ class BundleModel:
         return self._bundle.manifest.digest
 
     @property
+    def device_digest(self) -> str:
+        """The digest that its devices name (`Manifest.device_digest`)."""
+        return self._bundle.manifest.device_digest
+
+    @property
     def name(self) -> str:
         """The bundle's name."""
         return self._bundle.manifest.name

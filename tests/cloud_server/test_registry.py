@@ -65,6 +65,15 @@ def test_several_bundles_are_served_side_by_side_the_first_is_the_default(engine
     assert [model.digest for model in served.models] == [load_manifest(path).digest for path in originals[::-1]]
 
 
+def test_of_several_bundles_for_the_same_devices_the_first_is_found(engine, originals):
+    served = registry(engine, *originals)
+    first, second = served.models
+    second.device_digest = first.digest
+    assert served.find(first.digest) is first
+    first.device_digest = "00" * 32
+    assert served.find(first.digest) is second
+
+
 def test_an_unknown_digest_is_refused_with_what_is_served(engine, folder):
     served = registry(engine, folder)
     with pytest.raises(BundleMismatchError, match=load_manifest(folder / "a").digest):

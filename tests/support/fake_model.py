@@ -32,7 +32,7 @@ class FakeModel:
     description = BundleDescription(416, 16, ("person", "car"), 4, 3, 0.25, (Codec.RANS, Codec.JPEG))
 
     def __init__(self, digest: str = DIGEST) -> None:
-        self.digest = digest
+        self.digest = self.device_digest = digest
         self.batches: list[list[bytes]] = []
         self.kinds: list[Mode] = []
         self.warm_ups: list[tuple[Mode, int]] = []

@@ -33,7 +33,7 @@ def write_tiny_bundle(folder: Path, seed: int = 0, split_point: str = "dark3") -
     rest = YOLOX("yolox-nano", CLASSES, split_point)
     decoder = Decoder(DECODER, CHANNELS, "yolox-nano", split_point)
     server = ServerHalf(decoder, rest, 1 / gains, INPUT_SIZE)
-    parts = BundleParts(manifest, encoder, gains, _laplacian_tables(), server, detector, _change_tables())
+    parts = BundleParts(manifest, encoder, gains, _laplacian_tables(), server, detector, change_tables())
     return save_bundle(folder, parts)
 
 
@@ -44,7 +44,8 @@ def _laplacian_tables() -> EntropyModel:
     return EntropyModel.fit(np.broadcast_to(counts, (WIDTHS, QUALITIES, CHANNELS, 33)).copy())
 
 
-def _change_tables() -> ChangeModel:
+def change_tables() -> ChangeModel:
+    """Return tables for frames of a tiny bundle coded against references."""
     flags = np.broadcast_to([90, 10], (QUALITIES, FLAG_CONTEXTS, 2))
     changes = np.round(1000 * np.exp(-2.0 * np.abs(np.arange(-4, 5)))).astype(np.int64)
     return ChangeModel.fit(flags, np.broadcast_to(changes, (QUALITIES, CHANNELS, CHANGE_CONTEXTS, 9)).copy())

@@ -185,13 +185,19 @@ def bases_of(
     nodes: of a whole detector. Images are letterboxed as frames are, onto canvases of whole strides.
     """
     names = dict.fromkeys(name for cut in cuts for name in needed_after(nodes, cut))
-    greys = named_features(nodes, list(names), torch.full((1, 3, GREY_SIDE, GREY_SIDE), float(PADDING_VALUE)))
-    middles = {name: _middle(tensor) for name, tensor in greys.items()}
+    middles = grey_features(nodes, list(names))
     moments = {name: Moments(len(middle)) for name, middle in middles.items()}
     for image in canvases(images, input_size, stride, "principal components"):
         for name, tensor in named_features(nodes, list(names), image).items():
             moments[name].add(tensor[0].flatten(1).T.numpy())
     return {name: Basis.of(moments[name], middles[name]) for name in names}
+
+
+@torch.inference_mode()
+def grey_features(nodes: Sequence[Node], names: Sequence[str]) -> dict[str, Floats]:
+    """Return what the named tensors say (C,) of the square's grey, away from all borders."""
+    greys = named_features(nodes, names, torch.full((1, 3, GREY_SIDE, GREY_SIDE), float(PADDING_VALUE)))
+    return {name: _middle(tensor) for name, tensor in greys.items()}
 
 
 def named_features(nodes: Sequence[Node], names: Sequence[str], image: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from splitnet.bundle import BundleParts, save_bundle
+from splitnet.bundle import BundleParts, load_server, save_bundle, save_server_half
 from splitnet.errors import ConfigError
 from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
@@ -40,6 +40,18 @@ def export_bundle(
     server = ServerHalf(student.decoder, student.tail, inverse_gains, manifest.input_size)
     parts = BundleParts(manifest, encoder, gains, model, server, detector)
     return save_bundle(folder, parts)
+
+
+def export_completion(
+    folder: Path, manifest: Manifest, student: Student, detector: Detector, completed: Path
+) -> Manifest:
+    """Write a bundle with the device half of another one (`CompletedBundle`); returns its manifest.
+
+    BundleError if the classes of the two differ.
+    """
+    inverse_gains = load_server(completed).half.inverse_gains
+    server = ServerHalf(student.decoder, student.tail, inverse_gains, manifest.input_size)
+    return save_server_half(folder, manifest, completed, server, detector)
 
 
 def materialised(student: Student) -> Encoder:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
+from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import FrontSpec
@@ -67,14 +68,34 @@ def full_side(settings: DistillSettings) -> int:
 def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
     """Return what is trained. ConfigError if its sizes cannot be, or if settings are of another kind of encoder."""
     recipe = recipe_of(settings)
+    kept = completed_manifest(settings)
     return StudentSpec(
         settings.detector,
         classes,
         settings.split_point,
         recipe.qualities,
-        encoder=_encoder(settings, recipe.qualities),
+        encoder=kept.encoder if kept else _encoder(settings, recipe.qualities),
         decoder=recipe.decoder,
+        kept_front=kept.front if kept else None,
     )
+
+
+def completed_manifest(settings: DistillSettings) -> Manifest | None:
+    """Return the manifest of the bundle that is to be completed, None if there is none.
+
+    ConfigError if its kind of encoder or its square are not such as the new half can have, or if settings are about
+    an encoder that is to be trained.
+    """
+    if settings.complete is None:
+        return None
+    manifest = load_manifest(settings.complete)
+    if (kind := manifest.encoder.kind) != FrontSpec.kind:
+        raise ConfigError(f"{settings.complete} has an encoder of the kind {kind}: only a front can be completed")
+    if settings.train_front or settings.frozen_norm or settings.only or settings.sides:
+        raise ConfigError("--complete keeps the encoder: leave --train-front, --frozen-norm, --only and --sides out")
+    if manifest.input_size != (size := input_size(settings)):
+        raise ConfigError(f"{settings.complete} sees {manifest.input_size} pixels, not {size}: give --input-size")
+    return manifest
 
 
 def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec:
@@ -106,6 +127,8 @@ def _from_half(count: int) -> tuple[int, ...]:
 
 def _sides(settings: DistillSettings) -> tuple[int, ...]:
     """Return the sides of a front's widths: as asked, or as usual, or only that of the one that is trained alone."""
+    if settings.complete is not None:
+        return load_manifest(settings.complete).sides
     size = input_size(settings)
     if settings.sides and settings.sides[-1] != size:
         raise ConfigError(f"--sides must end with the detector's own, {size}")

@@ -24,6 +24,12 @@ class DistillSettings(ImageSettings):
         default=None,
         metavar="DIR",
     )
+    complete: Path | None = option(
+        "a bundle with a front: keep its device half as it is, and train another server half for its devices "
+        "(--teacher, --detector and --split-point then say which)",
+        default=None,
+        metavar="DIR",
+    )
     bundle: Path = option("where the bundle goes; its name is the bundle's", metavar="DIR")
     split_point: str = option(
         "the device stands in for the detector's stages up to here", default="dark3", choices=SPLIT_POINTS

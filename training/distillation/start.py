@@ -90,18 +90,27 @@ def _from_bundle(path: Path, spec: StudentSpec, class_names: Sequence[str]) -> L
     _check_fits(path, manifest.to_json(), spec)
     if manifest.encoder.kind != FrontSpec.kind:
         raise ConfigError(f"{path}: of bundles only a front can be trained further; give the --run of its training")
-    load_device(path), load_server(path)  # they check what is read now by name
-    device, server = load_file(path / ENCODER_FILE), load_file(path / SERVER_FILE)
     is_same = tuple(class_names) == manifest.class_names
     parts = {"decoder": "decoder", "detector": "tail"} if is_same else {"decoder": "decoder"}
-    weights = {f"encoder.{name}": device[name] for name in device if name.startswith(("stages.", "analysis."))}
-    for name, value in server.items():
+    weights = device_weights(path, spec.qualities)
+    for name, value in load_file(path / SERVER_FILE).items():
         part, _, rest = name.partition(".")
         if part in parts:
-            weights[f"{parts[part]}.{rest}"] = value
-    weights["quantiser.log_gain"] = trained_gains(device["gains"], spec.qualities).log()
-    weights["quantiser.log_inverse"] = trained_gains(server["inverse_gains"], spec.qualities).log()
-    return Learnt(path, {name: value.float() for name, value in weights.items()}, has_densities=False)
+            weights[f"{parts[part]}.{rest}"] = value.float()
+    return Learnt(path, weights, has_densities=False)
+
+
+def device_weights(path: Path, qualities: int) -> dict[str, Tensor]:
+    """Return encoder and quantiser of a front's bundle, by the names of a `Student` of so many trained qualities.
+
+    BundleError if the bundle is damaged, ConfigError if its qualities do not follow from so many.
+    """
+    load_device(path), load_server(path)  # they check what is read now by name
+    device, server = load_file(path / ENCODER_FILE), load_file(path / SERVER_FILE)
+    weights = {f"encoder.{name}": device[name] for name in device if name.startswith(("stages.", "analysis."))}
+    weights["quantiser.log_gain"] = trained_gains(device["gains"], qualities).log()
+    weights["quantiser.log_inverse"] = trained_gains(server["inverse_gains"], qualities).log()
+    return {name: value.float() for name, value in weights.items()}
 
 
 def trained_gains(gains: Tensor, qualities: int) -> Tensor:

@@ -34,6 +34,8 @@ class StudentSpec:
     qualities: int = 6
     encoder: EncoderSpec = field(default_factory=EnsembleSpec)
     decoder: DecoderSpec = field(default_factory=DecoderSpec)
+    # Detector and split point of an encoder that devices have already: it stays as it is. None: it is trained, too.
+    kept_front: tuple[str, str] | None = None
 
     @property
     def widths(self) -> int:
@@ -47,7 +49,12 @@ class StudentSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it."""
-        return {**asdict(self), "encoder": self.encoder.to_json()}
+        values = {**asdict(self), "encoder": self.encoder.to_json()}
+        if self.kept_front is None:
+            del values["kept_front"]  # checkpoints of before know nothing of it
+        else:
+            values["kept_front"] = list(self.kept_front)
+        return values
 
 
 class Student(nn.Module):
@@ -57,13 +64,16 @@ class Student(nn.Module):
         super().__init__()
         self.spec = spec
         self.kind = kind_of(spec.encoder)
-        self.encoder = self.kind.make(spec.encoder, spec.detector, spec.split_point)
+        self.encoder = self.kind.make(spec.encoder, *(spec.kept_front or (spec.detector, spec.split_point)))
         channels, sent = spec.encoder.latent_channels, self.kind.sent(spec.encoder, spec.qualities)
         self.quantiser = GainedQuantiser(spec.widths, spec.qualities, channels, sent)
         starts_split = self.kind.starts_split
         self.decoder = Decoder(spec.decoder, channels, spec.detector, spec.split_point, linear=starts_split)
         self.tail = architecture_of(spec.detector).build(spec.detector, spec.classes, spec.split_point)
         cheapen(self.tail)
+        if spec.kept_front is not None:
+            self.encoder.requires_grad_(False)
+            self.quantiser.requires_grad_(False)
 
     def forward(
         self, canvas: Tensor, square: int, widths: Tensor, qualities: Tensor, joint: bool
@@ -124,4 +134,5 @@ class Student(nn.Module):
         """Return the parameters that begin as principal components: none of an ensemble."""
         if not self.kind.starts_split:
             return []
-        return [*self.front.analysis.linear.parameters(), *self.decoder.linear.parameters()]
+        linear = (*self.front.analysis.linear.parameters(), *self.decoder.linear.parameters())
+        return [parameter for parameter in linear if parameter.requires_grad]

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
 from splitnet.detections import Detections
-from splitnet.letterbox import Letterbox
 from splitnet.nn.architectures import architecture_of
 from splitnet.settings import DEFAULT_BUNDLE
 
@@ -34,7 +33,7 @@ SCORE_THRESHOLD = 0.4
 
 def encode(device: DeviceBundle, image: Image, width: int, quality: int) -> bytes:
     """Return what a device sends for a frame (H, W, 3) uint8 BGR at a width and a quality."""
-    canvas = Letterbox.fit(image.shape[1], image.shape[0], device.manifest.side(width)).apply(image)
+    canvas = device.manifest.fit(image.shape[1], image.shape[0], width).apply(image)
     symbols = device.encoder.encode(canvas, width, quality)
     return device.codec.compress(symbols, width, quality)
 
@@ -45,7 +44,7 @@ def detect(server: ServerBundle, payload: bytes, frame_size: tuple[int, int]) ->
     header, symbols = server.codec.decompress(payload)
     raw = server.half(server.half.dequantise(symbols, header.width, header.quality)[None])
     (found,) = architecture_of(manifest.detector).detections(raw, manifest.input_size, SCORE_THRESHOLD)
-    letterbox = Letterbox.fit(*frame_size, manifest.side(header.width))
+    letterbox = manifest.fit(*frame_size, header.width)
     return Detections(letterbox.boxes_to_frame(found.boxes), found.scores, found.labels)
 
 

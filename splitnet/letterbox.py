@@ -1,8 +1,11 @@
 """Fit a frame into the detector's square input and map boxes back.
 
-The picture is scaled to touch the square on its longer side and lies at the top left, as the public
-YOLOX weights expect. The device processes only the *canvas*: the picture padded to a multiple of the
+The image is scaled to touch the square on its longer side and lies at the top left, as the public
+YOLOX weights expect. The device processes only the *canvas*: the image padded to a multiple of the
 latent stride. The rest of the square is grey by definition, so nobody computes or sends it.
+
+Other detectors were trained on images that are stretched to the whole square, and see much worse otherwise. For
+those, frames are stretched: a square of fewer pixels a side then costs what the letterboxed canvas does.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-PADDING_VALUE = 114  # grey level of everything outside the picture, from the public training recipe
+PADDING_VALUE = 114  # grey level of everything outside the image, from the public training recipe
 LATENT_STRIDE = 16  # pixels of the canvas per position of the latent
 
 
@@ -23,33 +26,43 @@ class Letterbox:
 
     frame_width: int
     frame_height: int
-    scale: float  # picture pixels per frame pixel
-    picture_width: int
-    picture_height: int
+    scale_x: float  # image pixels per frame pixel
+    scale_y: float
+    image_width: int
+    image_height: int
     canvas_width: int
     canvas_height: int
 
     @classmethod
-    def fit(cls, frame_width: int, frame_height: int, input_size: int, multiple: int = LATENT_STRIDE) -> Letterbox:
+    def fit(
+        cls,
+        frame_width: int,
+        frame_height: int,
+        input_size: int,
+        multiple: int = LATENT_STRIDE,
+        stretches: bool = False,
+    ) -> Letterbox:
         """Return the geometry for a frame in a square of input_size pixels a side.
 
-        multiple: what the canvas's sides are multiples of.
+        multiple: what the canvas's sides are multiples of. stretches: the image fills the square.
         """
         if frame_width < 1 or frame_height < 1:
             raise ValueError(f"a frame needs at least one pixel, not {frame_width}x{frame_height}")
-        scale = min(input_size / frame_height, input_size / frame_width)
-        width = max(1, int(frame_width * scale))
-        height = max(1, int(frame_height * scale))
+        scale_x, scale_y = input_size / frame_width, input_size / frame_height
+        width = height = input_size
+        if not stretches:
+            scale_x = scale_y = min(scale_x, scale_y)
+            width, height = (max(1, int(side * scale_x)) for side in (frame_width, frame_height))
         canvas_width, canvas_height = _round_up(width, multiple), _round_up(height, multiple)
-        return cls(frame_width, frame_height, scale, width, height, canvas_width, canvas_height)
+        return cls(frame_width, frame_height, scale_x, scale_y, width, height, canvas_width, canvas_height)
 
     def apply(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Scale a BGR frame (H, W, 3) uint8 and pad it to the canvas (canvas_height, canvas_width, 3)."""
         canvas: NDArray[np.uint8] = np.empty((self.canvas_height, self.canvas_width, 3), dtype=np.uint8)
-        canvas[self.picture_height :] = PADDING_VALUE
-        canvas[: self.picture_height, self.picture_width :] = PADDING_VALUE
-        picture = canvas[: self.picture_height, : self.picture_width]  # scaled in place: a copy cost a fifth of it all
-        cv2.resize(frame, (self.picture_width, self.picture_height), dst=picture, interpolation=cv2.INTER_LINEAR)
+        canvas[self.image_height :] = PADDING_VALUE
+        canvas[: self.image_height, self.image_width :] = PADDING_VALUE
+        image = canvas[: self.image_height, : self.image_width]  # scaled in place: a copy cost a fifth of it all
+        cv2.resize(frame, (self.image_width, self.image_height), dst=image, interpolation=cv2.INTER_LINEAR)
         return canvas
 
     def boxes_to_frame(self, boxes: NDArray[np.float32], filled: int | None = None) -> NDArray[np.float32]:
@@ -57,7 +70,8 @@ class Letterbox:
 
         filled: side of the square, if the canvas was stretched to all of it.
         """
-        mapped: NDArray[np.float32] = boxes / np.float32(self.scale)
+        scales = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        mapped: NDArray[np.float32] = boxes / scales
         if filled is not None:
             mapped = mapped * (np.array([self.canvas_width, self.canvas_height] * 2, np.float32) / np.float32(filled))
         mapped[:, 0::2] = mapped[:, 0::2].clip(0, self.frame_width)

@@ -14,7 +14,7 @@ from splitnet.atomic_write import write_json
 from splitnet.detections import MAX_CLASSES
 from splitnet.errors import BundleError, ConfigError
 from splitnet.json_values import integer, integers, number, text
-from splitnet.letterbox import LATENT_STRIDE
+from splitnet.letterbox import LATENT_STRIDE, Letterbox
 from splitnet.nn.architectures import INPUT_SIZES, architecture_of
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder.spec import EncoderSpec
@@ -181,6 +181,11 @@ class Manifest:
         if not 0 <= width <= self.widths:
             raise ConfigError(f"width {width}: bundle {self.name} has widths 1..{self.widths}")
         return self.sides[width - 1] if width else self.input_size
+
+    def fit(self, frame_width: int, frame_height: int, width: int) -> Letterbox:
+        """Return where a frame lies in the square of a width; 0: of images. ConfigError if there is no such width."""
+        stretches = self.encoder.stretches and width > 0
+        return Letterbox.fit(frame_width, frame_height, self.side(width), stretches=stretches)
 
     @property
     def local_file(self) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 from splitnet.bundle import load_device, replace_change_tables
 from splitnet.errors import ConfigError
 from splitnet.extras import progress
-from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.settings import count, option
 from training.change_tables import ChangeCounts
@@ -50,8 +49,9 @@ def fit_changes(settings: ChangesSettings) -> Manifest:
     counts = ChangeCounts(bundle.encoder, bundle.codec.model.likeliest, HYSTERESIS)
     for clip in progress(list(_sources(settings)), unit="clip", desc="changes"):
         frames = _frames(clip, settings)
-        for width, side in enumerate(bundle.manifest.sides, start=1):
-            latents = [bundle.encoder.latent(_canvas(frame, side), width) for frame in frames]
+        for width in range(1, bundle.manifest.widths + 1):
+            canvases = (bundle.manifest.fit(frame.shape[1], frame.shape[0], width).apply(frame) for frame in frames)
+            latents = [bundle.encoder.latent(canvas, width) for canvas in canvases]
             counts.add(latents, width)
     return replace_change_tables(settings.bundle, counts.fit())
 
@@ -71,10 +71,6 @@ def _frames(clip: tuple[Path, int], settings: ChangesSettings) -> list[Image]:
         return video_frames(path, settings.fps, settings.clip_frames)
     image = read_image(path)
     return [] if image is None else list(pan(image, np.random.default_rng((settings.seed, number))))
-
-
-def _canvas(frame: Image, side: int) -> Image:
-    return Letterbox.fit(frame.shape[1], frame.shape[0], side).apply(frame)
 
 
 def _run(settings: ChangesSettings) -> str:

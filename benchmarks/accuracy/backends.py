@@ -25,7 +25,6 @@ from edge_client.encoding.backends import ONNXRUNTIME, TORCH, start_backend
 from splitnet.bundle import DeviceBundle, load_device, load_server
 from splitnet.errors import ConfigError
 from splitnet.extras import progress
-from splitnet.letterbox import Letterbox
 from splitnet.operating_point import Codec, OperatingPoint
 from splitnet.settings import DEFAULT_BUNDLE
 from training.data.images import read_image
@@ -108,7 +107,7 @@ def times(halves: Halves, paths: Sequence[Path], width: int) -> list[dict[str, o
 
 
 def _encode(half: DeviceBundle, frame: Image, width: int) -> bytes:
-    box = Letterbox.fit(frame.shape[1], frame.shape[0], half.manifest.side(width))
+    box = half.manifest.fit(frame.shape[1], frame.shape[0], width)
     quality = half.manifest.qualities // 2
     return half.codec.compress(half.encoder.encode(box.apply(frame), width, quality), width, quality)
 
@@ -135,7 +134,7 @@ def differences(halves: Halves, paths: Sequence[Path], qualities: Sequence[int])
 def _symbols(half: DeviceBundle, frame: Image, qualities: Sequence[int]) -> NDArray[np.int16]:
     """Return the symbols (Q, C, h, w) of a frame at full width."""
     width = half.manifest.widths
-    canvas = Letterbox.fit(frame.shape[1], frame.shape[0], half.manifest.side(width)).apply(frame)
+    canvas = half.manifest.fit(frame.shape[1], frame.shape[0], width).apply(frame)
     latent = half.encoder.latent(canvas, width)
     return np.stack([half.encoder.quantise(latent, width, quality) for quality in qualities])
 

@@ -100,11 +100,11 @@ def _finders(folder: Path) -> dict[str, Finder]:
 
     def split(width: int, quality: int) -> Finder:
         def find(image: Image) -> Detections:
-            box = Letterbox.fit(image.shape[1], image.shape[0], device.manifest.side(width))
+            box = device.manifest.fit(image.shape[1], image.shape[0], width)
             payload = device.codec.compress(device.encoder.encode(box.apply(image), width, quality), width, quality)
             _, symbols = server.codec.decompress(payload)
             raw = server.half(server.half.dequantise(symbols, width, quality)[None])
-            return _finished(raw, box, architecture.fills_latents)
+            return _finished(raw, box, fills=False)
 
         return find
 

@@ -165,7 +165,7 @@ class ImageRival:
     def raw(self, payload: bytes, box: Letterbox) -> Tensor:
         """Decompress, scale up to what the detector takes, and run it."""
         image = _decoded(payload)
-        size = box.picture_width, box.picture_height
+        size = box.image_width, box.image_height
         if size != (image.shape[1], image.shape[0]):
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
         raw: Tensor = self.detector(image_input(image, self.input_size, fills(self.detector))[None])
@@ -175,7 +175,7 @@ class ImageRival:
 def scaled(frame: Image, size: int, interpolation: int = cv2.INTER_AREA) -> Image:
     """Return a frame whose longer side is `size` pixels."""
     box = Letterbox.fit(frame.shape[1], frame.shape[0], size)
-    return np.asarray(cv2.resize(frame, (box.picture_width, box.picture_height), interpolation=interpolation), np.uint8)
+    return np.asarray(cv2.resize(frame, (box.image_width, box.image_height), interpolation=interpolation), np.uint8)
 
 
 def rivals(detector: Detector, input_size: int) -> list[ImageRival]:

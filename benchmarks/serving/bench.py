@@ -26,7 +26,6 @@ from cloud_server.compute.tuning import Tuning
 from cloud_server.config import ServeConfig
 from cloud_server.tunings import Tunings
 from splitnet.bundle import load_device, load_server
-from splitnet.letterbox import Letterbox
 from splitnet.messages import Frame
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 
@@ -94,7 +93,7 @@ def encoded_frames(bundle: Path, images: Path | None) -> list[Frame]:
     for image in frames_from(images, IMAGES):
         frame_height, frame_width = image.shape[:2]
         for width, quality in points:
-            canvas = Letterbox.fit(frame_width, frame_height, manifest.side(width)).apply(image)
+            canvas = manifest.fit(frame_width, frame_height, width).apply(image)
             payload = device.codec.compress(device.encoder.encode(canvas, width, quality), width, quality)
             frames.append(Frame(0, 0, OperatingPoint(Codec.RANS, width, quality), payload, frame_width, frame_height))
     return frames

@@ -63,9 +63,8 @@ class Eyes:
     def latent(self, latent: torch.Tensor) -> Detections:
         """Return what the server half finds in the latent of the whole square (C, S/16, S/16)."""
         manifest = self.server.manifest
-        fills, size = architecture_of(manifest.detector).fills_latents, manifest.input_size
-        seen: Size = size if fills else (size, size)
-        return in_frame(manifest.detector, self.server.half(latent[None]), seen, self.box, size if fills else None)
+        seen = manifest.input_size, manifest.input_size
+        return in_frame(manifest.detector, self.server.half(latent[None]), seen, self.box, None)
 
 
 def in_frame(name: str, raw: torch.Tensor, seen: Size, box: Letterbox, filled: int | None) -> Detections:

@@ -57,7 +57,7 @@ class BundleModel:
         self._tuning = tuning
         self._input_size = bundle.manifest.input_size
         architecture = architecture_of(bundle.manifest.detector)
-        self._fills, self._fills_latents = architecture.fills, architecture.fills_latents
+        self._fills = architecture.fills
         self._gains = bundle.half.inverse_gains
         self._modules: dict[Mode, nn.Module] = {Mode.SPLIT: bundle.half}
         if bundle.detector is not None:
@@ -148,7 +148,7 @@ class BundleModel:
         """
         if frame.whole_image:
             return self._fitted(frame)
-        letterbox = Letterbox.fit(frame.frame_width, frame.frame_height, self._side(frame.operating_point))
+        letterbox = self._fit(frame)
         if frame.operating_point.mode is Mode.SPLIT:
             return DecodedFrame(self._symbols(frame, letterbox, references), frame.operating_point, letterbox)
         return DecodedFrame(self._canvas(frame, letterbox), frame.operating_point, letterbox)
@@ -165,8 +165,7 @@ class BundleModel:
         """Return the detections of each frame of one mode."""
         raw = self.raw(mode, batch)
         found = architecture_of(self._bundle.manifest.detector).detections(raw, self._input_size, score_threshold)
-        fills = self._fills_latents if mode is Mode.SPLIT else self._fills
-        filled = self._input_size if fills else None
+        filled = self._input_size if self._fills and mode is Mode.IMAGE else None
         return [_to_frame(one, frame.letterbox, filled) for one, frame in zip(found, batch, strict=True)]
 
     def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
@@ -184,16 +183,7 @@ class BundleModel:
             one[:, : frame.data.shape[1], : frame.data.shape[2]] = frame.data
         widths = [frame.point.width - 1 for frame in batch]
         gains = self._gains[widths, [frame.point.quality for frame in batch]]
-        latents = self._transfer(symbols).float() * gains[:, :, None, None]
-        return torch.cat((latents, self._masks(batch)), dim=1) if self._fills_latents else latents
-
-    def _masks(self, batch: Sequence[DecodedFrame]) -> Tensor:
-        """Say where the canvases are in the squares, (N, 1, S/16, S/16)."""
-        cells = self._input_size // LATENT_STRIDE
-        masks = np.zeros((len(batch), 1, cells, cells), np.float32)
-        for one, frame in zip(masks, batch, strict=True):
-            one[:, : frame.data.shape[1], : frame.data.shape[2]] = 1.0
-        return self._transfer(masks)
+        return self._transfer(symbols).float() * gains[:, :, None, None]
 
     def _squares(self, batch: Sequence[DecodedFrame]) -> Tensor:
         """Pad canvases with grey, or stretch them."""
@@ -210,10 +200,11 @@ class BundleModel:
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor.to(self._device)
 
-    def _side(self, point: OperatingPoint) -> int:
-        """Return the side of the square that the device fitted its frame into."""
+    def _fit(self, frame: Frame) -> Letterbox:
+        """Return where the device fitted its frame."""
+        point = frame.operating_point
         try:
-            return self._bundle.manifest.side(point.width)
+            return self._bundle.manifest.fit(frame.frame_width, frame.frame_height, point.width)
         except ConfigError as error:
             raise BitstreamError(f"the frame says {point}, but {error}") from None
 

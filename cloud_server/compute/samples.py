@@ -14,7 +14,6 @@ from cloud_server.compute.bundle_model import DecodedFrame
 from splitnet.bundle import load_device
 from splitnet.errors import ConfigError, ImageFileError
 from splitnet.image_file import images_in, read_image
-from splitnet.letterbox import Letterbox
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from splitnet.synthetic_images import synthetic_images
 
@@ -29,15 +28,14 @@ def samples(bundle: Path, images: Path | None, most: int) -> Samples:
     images: a folder. Raises BundleError, and ConfigError if the folder has no image that can be read.
     """
     device = load_device(bundle)
-    width, quality, side = device.manifest.widths, device.manifest.qualities - 1, device.manifest.input_size
+    width, quality = device.manifest.widths, device.manifest.qualities - 1
     split: list[DecodedFrame] = []
     canvases: list[DecodedFrame] = []
     for image in synthetic_images(min(most, SYNTHETIC)) if images is None else _read(images, most):
-        letterbox = Letterbox.fit(image.shape[1], image.shape[0], side)
-        canvas = letterbox.apply(image)
-        symbols = device.encoder.encode(canvas, width, quality)
-        split.append(DecodedFrame(symbols, OperatingPoint(Codec.RANS, width, quality), letterbox))
-        canvases.append(DecodedFrame(canvas, OperatingPoint(Codec.JPEG, 0, 0), letterbox))
+        of_split, of_image = (device.manifest.fit(image.shape[1], image.shape[0], each) for each in (width, 0))
+        symbols = device.encoder.encode(of_split.apply(image), width, quality)
+        split.append(DecodedFrame(symbols, OperatingPoint(Codec.RANS, width, quality), of_split))
+        canvases.append(DecodedFrame(of_image.apply(image), OperatingPoint(Codec.JPEG, 0, 0), of_image))
     return {Mode.SPLIT: split, Mode.IMAGE: canvases}
 
 

@@ -16,7 +16,6 @@ from edge_client.encoding.references import SentReferences
 from edge_client.frames import EncodedFrame, Image
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
-from splitnet.letterbox import Letterbox
 from splitnet.operating_point import Mode, OperatingPoint
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class EncoderRuntime:
         """
         begin = self._clock()
         height, width = image.shape[:2]
-        canvas = Letterbox.fit(width, height, self.manifest.side(point.width)).apply(image)
+        canvas = self.manifest.fit(width, height, point.width).apply(image)
         fitted = self._clock()
         if point.mode is Mode.IMAGE:
             payload = compress_image(canvas, point.codec, point.quality)
@@ -79,9 +78,9 @@ class EncoderRuntime:
         side = self.manifest.input_size
         width, height = frame_size or (side, side)
         self._bundle.codec.warm_up()
-        for index, own in enumerate(self.manifest.sides):
-            letterbox = Letterbox.fit(width, height, own)
-            self._bundle.encoder.warm_up(index + 1, letterbox.canvas_height, letterbox.canvas_width)
+        for each in range(1, self.manifest.widths + 1):
+            letterbox = self.manifest.fit(width, height, each)
+            self._bundle.encoder.warm_up(each, letterbox.canvas_height, letterbox.canvas_width)
 
     def byte_cap(self, point: OperatingPoint) -> int | None:
         """Return the most bytes of a frame at an operating point; None for images."""
@@ -89,7 +88,7 @@ class EncoderRuntime:
 
     def mmacs(self, width: int, frame_size: tuple[int, int]) -> float:
         """Return the millions of multiply-accumulates that a width spends on a frame of (width, height)."""
-        letterbox = Letterbox.fit(*frame_size, self.manifest.side(width))
+        letterbox = self.manifest.fit(*frame_size, width)
         return self._bundle.encoder.mmacs(width, letterbox.canvas_height, letterbox.canvas_width)
 
 

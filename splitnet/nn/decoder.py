@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import STRIDES, architecture_of
-from splitnet.nn.filling import extent, stretched
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,6 @@ class Decoder(nn.Module):
         self, spec: DecoderSpec, latent_channels: int, detector: str, split_point: str, linear: bool = False
     ) -> None:
         super().__init__()
-        self.fills = architecture_of(detector).fills_latents
         blocks = (ResidualBlock(spec.channels) for _ in range(spec.blocks))
         self.trunk = nn.Sequential(
             nn.Conv2d(latent_channels, spec.channels, 3, padding=1), nn.SiLU(inplace=True), *blocks
@@ -69,31 +67,10 @@ class Decoder(nn.Module):
         self.linear = nn.ModuleDict({s: _back(latent_channels, detector, s) for s in stages} if linear else {})
 
     def forward(self, latent: Tensor) -> dict[str, Tensor]:
-        """Map the dequantised latent (N, C, S/16, S/16), with its mask if the detector fills, to features by name."""
-        if self.fills:
-            return self.filling(latent, latent.shape[2])
+        """Map the dequantised latent (N, C, S/16, S/16) to features by stage name."""
         x = self.trunk(latent)
         found = {stage: branch(x) for stage, branch in self.branches.items()}
         return {s: found[s] + self.linear[s](latent) for s in found} if len(self.linear) else found
-
-    def filling(self, latent: Tensor, cells: int) -> dict[str, Tensor]:
-        """Map a latent with its mask (N, C + 1, H, W) to features by stage name that fill a square.
-
-        cells: positions a side of that square at the latent's stride. What lies at the finer stride is stretched before
-        the last blocks, which then see no borders but the picture's.
-        """
-        rows, columns = extent(latent[:, -1])
-        latent = latent[:, :-1]
-        x, found = self.trunk(latent), {}
-        for stage, branch in self.branches.items():
-            assert isinstance(branch, nn.Sequential)
-            finer = LATENT_STRIDE // STRIDES[stage]
-            ups = 2 * int(math.log2(finer))  # layers that lead to the finer stride
-            size = (finer * rows, finer * columns, finer * cells)
-            found[stage] = branch[ups:](stretched(branch[:ups](x), *size))
-            if len(self.linear):
-                found[stage] = found[stage] + stretched(self.linear[stage](latent), *size)
-        return found
 
 
 def _silence(branch: nn.Module) -> None:

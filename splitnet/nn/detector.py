@@ -108,8 +108,7 @@ class Architecture(ABC):
     cuts: tuple[str, ...]  # the nodes that `split-points` studies
     strides: Mapping[str, int]  # pixels of the picture per position of a stage or a cut
     coarsest: int  # pixels per position of the coarsest level: the sides of what a whole detector sees are multiples
-    fills: bool  # wants images stretched to the whole square; others are letterboxed, grey beside them
-    fills_latents: bool = False  # a split one, too: then the decoder stretches what it makes (`filling`)
+    fills: bool  # was trained on images stretched to the whole square; others letterbox them, grey beside them
     floor: float  # the least value of a stage's output; minus infinity if there is none
 
     def canvas_multiple(self, input_size: int) -> int:

@@ -7,16 +7,15 @@ from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, stretched_canvas
-from splitnet.nn.architectures import architecture_of
 from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.spec import Encoder
-from splitnet.nn.filling import with_mask
 from splitnet.nn.macs import count_macs
 from splitnet.nn.onnx_network import OnnxNetwork
 
@@ -135,19 +134,18 @@ class ServerHalf(nn.Module):
         self.detector = detector
         self.register_buffer("inverse_gains", inverse_gains)
         self.cells = input_size // LATENT_STRIDE
-        self.fills = architecture_of(detector.name).fills_latents
 
     @torch.inference_mode()
     def dequantise(self, symbols: NDArray[np.int16], width: int, quality: int) -> Tensor:
         """Turn symbols (C, h, w) into the latent of the whole square (C, S/16, S/16) float32.
 
-        What lies outside the canvas was never sent and is zero. If the detector's square is to be filled, a channel
-        more says where the canvas is (`filling.with_mask`).
+        What lies outside the canvas was never sent and is zero.
         """
         device = self.inverse_gains.device
         gains = self.inverse_gains[width - 1, quality][:, None, None]
-        latent = with_mask(torch.from_numpy(symbols).to(device) * gains, self.cells, self.cells)
-        return latent if self.fills else latent[:-1]
+        latent = torch.from_numpy(symbols).to(device) * gains
+        below, right = (self.cells - side for side in symbols.shape[1:])
+        return F.pad(latent, (0, right, 0, below))
 
     def forward(self, latent: Tensor) -> Tensor:
         """Map latents (N, C, S/16, S/16), as `dequantise` makes them, to raw predictions (N, A, ...)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
 from cloud_server.compute.onnx_module import OnnxModule, exported, is_installed
@@ -21,7 +21,6 @@ from splitnet.bundle import load_device, load_server
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.encoder.front import FrontSpec
-from splitnet.nn.filling import with_mask
 from splitnet.nn.nanodet.architecture import NanoDetArchitecture
 from splitnet.nn.nanodet.network import NanoDet
 from splitnet.nn.split_detector import image_input
@@ -43,23 +42,13 @@ from training.split_points import SplitPointsSettings, run_study
 
 NAME, SIDE = "nanodet-plus-m", 64
 NAMES = ("person", "cup", "cat")
-LIGHT = FrontSpec((32, 64), latent_channels=12, channels=0, blocks=1)
+LIGHT = FrontSpec((32, 64), latent_channels=12, channels=0, blocks=1, stretches=True)
 RECIPE = replace(HEAVY_FRONT, prices=(0.0, 0.0))
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["letterboxed", "stretched"])
-def fills(request: pytest.FixtureRequest) -> Iterator[bool]:
-    """Return whether the decoder stretches what was sent to the square; so it is for all networks of the family."""
-    before = NanoDetArchitecture.fills_latents
-    NanoDetArchitecture.fills_latents = request.param
-    yield request.param
-    NanoDetArchitecture.fills_latents = before
-
-
-def received(latent: torch.Tensor, fills: bool) -> torch.Tensor:
+def received(latent: torch.Tensor) -> torch.Tensor:
     """Return a latent (..., C, h, w) as the server half takes it."""
-    whole = with_mask(latent, 4, 4)
-    return whole if fills else whole[..., :-1, :, :]
+    return F.pad(latent, (0, 4 - latent.shape[-1], 0, 4 - latent.shape[-2]))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +84,7 @@ def student_spec() -> StudentSpec:
 
 
 @pytest.fixture(scope="module")
-def student(teacher: NanoDet, folder: Path, fills: bool) -> Student:
+def student(teacher: NanoDet, folder: Path) -> Student:
     torch.manual_seed(0)
     made = Student(student_spec())
     made.take_tail(teacher)
@@ -124,16 +113,16 @@ def test_all_components_at_a_fine_step_say_what_the_whole_detector_says(teacher,
     assert (raw - whole).abs().mean() < 0.05 * whole.std()
 
 
-def test_a_front_begins_as_principal_components_alone(student, fills):
+def test_a_front_begins_as_principal_components_alone(student):
     features = torch.randn(1, 116, 8, 8)
     with torch.inference_mode():
         latent = student.encoder.analysis(features)
         assert torch.equal(latent, student.encoder.analysis.linear(features))
-        decoded = student.decoder(received(latent, fills))["stage2a"]
+        decoded = student.decoder(received(latent))["stage2a"]
         torch.testing.assert_close(decoded, student.decoder.linear["stage2a"](latent))
 
 
-def test_everything_learns_and_large_filters_of_the_rest_stay(teacher, folder, fills):
+def test_everything_learns_and_large_filters_of_the_rest_stay(teacher, folder):
     task = Distillation(
         DistillConfig(SIDE, RECIPE),
         student_spec(),
@@ -157,7 +146,7 @@ def test_the_rest_of_the_detector_waits(teacher):
     assert all(parameter.grad is None for parameter in task.student.tail.parameters())
 
 
-def test_a_bundle_is_stored_and_gives_the_same_again(bundle, student, fills):
+def test_a_bundle_is_stored_and_gives_the_same_again(bundle, student):
     manifest = load_manifest(bundle)
     assert manifest.encoder == LIGHT and manifest.sides == (32, 64)
     device, server = load_device(bundle), load_server(bundle)
@@ -168,17 +157,17 @@ def test_a_bundle_is_stored_and_gives_the_same_again(bundle, student, fills):
         raw = contender.raw(contender.compress(frame, box), box)
         latent = student.encoder(image_input(frame, SIDE)[None])
         gain, inverse = (each[0, 1][:, None, None] for each in student.quantiser.gains())
-        expected = student.tail.trace(student.decoder(received((latent * gain).round() * inverse, fills)))["raw"]
+        expected = student.tail.trace(student.decoder(received((latent * gain).round() * inverse)))["raw"]
     # Weights are stored in half precision, so a few symbols are other ones.
     assert (raw - expected).abs().mean() < 0.1 * expected.std()
 
 
 @pytest.mark.skipif(not is_installed(), reason="needs ONNX Runtime")
-def test_device_and_server_may_run_it_by_onnx_runtime(bundle, fills):
+def test_device_and_server_may_run_it_by_onnx_runtime(bundle):
     server = load_server(bundle).half
-    fast_server = OnnxModule(exported(server, received(torch.zeros(1, 12, 4, 4), fills)), threads=1)
+    fast_server = OnnxModule(exported(server, received(torch.zeros(1, 12, 4, 4))), threads=1)
     sizes = ((4, 4), (3, 4), (2, 1))  # another batch than the example
-    latents = torch.stack([received(torch.randn(12, *size), fills) for size in sizes])
+    latents = torch.stack([received(torch.randn(12, *size)) for size in sizes])
     with torch.inference_mode():
         torch.testing.assert_close(fast_server(latents), server(latents), rtol=1e-3, atol=1e-3)
     frame = random_images(1, 64, 48)[0]
@@ -187,9 +176,7 @@ def test_device_and_server_may_run_it_by_onnx_runtime(bundle, fills):
     torch.testing.assert_close(fast.latent(frame, 2), plain.latent(frame, 2), rtol=1e-3, atol=1e-4)
 
 
-def test_the_same_server_and_client_run_it(start, bundle, fills, folder, tmp_path):  # noqa: F811
-    if fills:
-        pytest.skip("processes of their own go by what the family says")
+def test_the_same_server_and_client_run_it(start, bundle, folder, tmp_path):  # noqa: F811
     server, address = serve(start, bundle)
     out = tmp_path / "out.jsonl"
     options = ["--schedule", "w1 q0, w2 q1 zstd, jpeg 40", "--schedule-frames", "1", "--as-fast-as-possible"]
@@ -247,8 +234,9 @@ def test_the_engine_says_what_the_evaluation_says(bundle):
     device, server = load_device(bundle), load_server(bundle)
     point = OperatingPoint(Codec.RANS, 1, 1)
     frame = random_images(1, 48, 64, seed=5)[0]
-    box = Letterbox.fit(64, 48, 32)
     contender = SplitSystem(device, server, point)
+    box = contender.fit(64, 48)
+    assert (box.canvas_width, box.canvas_height) == (32, 32)  # stretched
     payload = contender.compress(frame, box)
     _, symbols = server.codec.decompress(payload)
     model = BundleModel(server, torch.device("cpu"))

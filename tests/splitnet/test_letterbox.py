@@ -24,24 +24,36 @@ SIDES = st.integers(1, 20_000)
 )
 def test_known_frames(frame: tuple[int, int], picture: tuple[int, int], canvas: tuple[int, int]) -> None:
     box = Letterbox.fit(*frame, 416)
-    assert (box.picture_width, box.picture_height) == picture
+    assert (box.image_width, box.image_height) == picture
     assert (box.canvas_width, box.canvas_height) == canvas
 
 
 @given(width=SIDES, height=SIDES)
 def test_every_frame_fits_and_touches_the_square(width: int, height: int) -> None:
     box = Letterbox.fit(width, height, 416)
-    assert 1 <= box.picture_width <= box.canvas_width <= 416
-    assert 1 <= box.picture_height <= box.canvas_height <= 416
+    assert 1 <= box.image_width <= box.canvas_width <= 416
+    assert 1 <= box.image_height <= box.canvas_height <= 416
     assert box.canvas_width % LATENT_STRIDE == box.canvas_height % LATENT_STRIDE == 0
-    assert max(box.picture_width, box.picture_height) >= 415  # rounding may cost one pixel
+    assert max(box.image_width, box.image_height) >= 415  # rounding may cost one pixel
 
 
-@given(width=SIDES, height=SIDES, x=st.floats(0, 1), y=st.floats(0, 1))
-def test_boxes_come_back_to_where_they_were(width: int, height: int, x: float, y: float) -> None:
-    box = Letterbox.fit(width, height, 416)
+@given(width=SIDES, height=SIDES)
+def test_a_stretched_frame_fills_the_square_whatever_its_shape(width: int, height: int) -> None:
+    box = Letterbox.fit(width, height, 224, stretches=True)
+    assert (box.image_width, box.image_height, box.canvas_width, box.canvas_height) == (224, 224, 224, 224)
+    assert (box.scale_x, box.scale_y) == (224 / width, 224 / height)
+
+
+def test_a_stretched_frame_is_nothing_but_image() -> None:
+    frame = np.full((45, 80, 3), 200, np.uint8)
+    assert (Letterbox.fit(80, 45, 64, stretches=True).apply(frame) == 200).all()
+
+
+@given(width=SIDES, height=SIDES, x=st.floats(0, 1), y=st.floats(0, 1), stretches=st.booleans())
+def test_boxes_come_back_to_where_they_were(width: int, height: int, x: float, y: float, stretches: bool) -> None:
+    box = Letterbox.fit(width, height, 416, stretches=stretches)
     corner = np.array([x * width, y * height, width, height], np.float32)
-    there = (corner * np.float32(box.scale))[None]
+    there = (corner * np.array([box.scale_x, box.scale_y] * 2, np.float32))[None]
     assert box.boxes_to_frame(there)[0] == pytest.approx(corner, rel=1e-4, abs=1e-3)
 
 
@@ -62,11 +74,11 @@ def test_the_picture_is_scaled_into_its_place(size: tuple[int, int]) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     box = Letterbox.fit(*size, 64)
     canvas = box.apply(frame)
-    wanted = cv2.resize(frame, (box.picture_width, box.picture_height), interpolation=cv2.INTER_LINEAR)
+    wanted = cv2.resize(frame, (box.image_width, box.image_height), interpolation=cv2.INTER_LINEAR)
     assert canvas.shape == (box.canvas_height, box.canvas_width, 3)
-    assert (canvas[: box.picture_height, : box.picture_width] == wanted).all()
-    assert (canvas[box.picture_height :] == PADDING_VALUE).all()
-    assert (canvas[:, box.picture_width :] == PADDING_VALUE).all()
+    assert (canvas[: box.image_height, : box.image_width] == wanted).all()
+    assert (canvas[box.image_height :] == PADDING_VALUE).all()
+    assert (canvas[:, box.image_width :] == PADDING_VALUE).all()
 
 
 def test_the_frame_stays_as_it_is() -> None:

@@ -33,6 +33,7 @@ class CropSpec:
     min_scale: float = 0.6
     max_scale: float = 1.5
     max_enlargement: float = 1.25  # of an image's own pixels: small ones are not blown up
+    stretches: bool = False  # an image of scale 1 fills the detector's square; else it fits its longer side into it
     # Sizes of canvases as shares of the square, each as often as it stands here. Images on them are as much smaller.
     shares: tuple[float, ...] = (1.0,)
 
@@ -52,11 +53,12 @@ def check_square(square: int) -> None:
 def crop(image: Image, spec: CropSpec, canvas: tuple[int, int], rng: np.random.Generator) -> Image:
     """Cut one augmented crop of `canvas` (height, width) out of a BGR image; grey where it does not reach."""
     height, width = image.shape[:2]
-    fit = spec.input_size / max(height, width)
-    drawn = fit * np.exp(rng.uniform(np.log(spec.min_scale), np.log(spec.max_scale)))
-    scale = min(drawn, spec.max_enlargement)
+    drawn = np.exp(rng.uniform(np.log(spec.min_scale), np.log(spec.max_scale)))
+    long = max(height, width)
+    scale = min(drawn * spec.input_size / long, spec.max_enlargement)
+    wide, high = (long, long) if spec.stretches else (width, height)
     stretch = np.exp(rng.uniform(-0.1, 0.1))
-    size = max(8, round(width * scale * stretch)), max(8, round(height * scale / stretch))
+    size = max(8, round(wide * scale * stretch)), max(8, round(high * scale / stretch))
     interpolation = cv2.INTER_AREA if rng.random() < 0.3 and scale < 1 else cv2.INTER_LINEAR
     resized = np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
     if rng.random() < 0.5:
@@ -84,7 +86,7 @@ def canvas_shape(spec: CropSpec, rng: np.random.Generator, share: float = 1.0) -
     share: of the square's side that the longer side has. A few shapes only: a compiled network is compiled again for
     each.
     """
-    upright, short_side = CANVASES[int(rng.integers(len(CANVASES)))]
+    upright, short_side = (False, 1.0) if spec.stretches else CANVASES[int(rng.integers(len(CANVASES)))]
     long, short = (
         max(1, round(spec.square * share * each / LATENT_STRIDE)) * LATENT_STRIDE for each in (1.0, short_side)
     )

@@ -12,7 +12,6 @@ from torch import Tensor
 from splitnet.bundle import BundleParts, load_server, save_bundle, save_server_half
 from splitnet.errors import ConfigError
 from splitnet.extras import progress
-from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.spec import Encoder
@@ -35,7 +34,7 @@ def export_bundle(
     gains, inverse_gains = (refined(each, manifest.widths, manifest.qualities) for each in student.quantiser.gains())
     gains = gains * sent_at(student.quantiser.sent, manifest.qualities)
     device = DeviceHalf(encoder, gains)
-    latents = image_latents(device, manifest.sides, images)
+    latents = image_latents(device, manifest, images)
     model = fit_tables(latents, device.qualities, device.quantise)
     server = ServerHalf(student.decoder, student.tail, inverse_gains, manifest.input_size)
     parts = BundleParts(manifest, encoder, gains, model, server, detector)
@@ -79,20 +78,20 @@ def sent_at(sent: Tensor, qualities: int) -> Tensor:
     return sent[:, coarser]
 
 
-def image_latents(device: DeviceHalf, sides: Sequence[int], images: Sequence[Path]) -> tuple[list[Tensor], ...]:
+def image_latents(device: DeviceHalf, manifest: Manifest, images: Sequence[Path]) -> tuple[list[Tensor], ...]:
     """Return the latents (C, h, w) of images for each width, unreadable ones left out.
 
-    sides: of the square that images are fitted into at each width.
-    ConfigError if there are none: tables of nothing would code anything badly.
+    manifest: says how images are fitted at each width. ConfigError if there are none: tables of nothing would code
+    anything badly.
     """
-    latents: tuple[list[Tensor], ...] = tuple([] for _ in sides)
+    latents: tuple[list[Tensor], ...] = tuple([] for _ in range(manifest.widths))
     for path in progress(images, unit="image", desc="entropy tables"):
         frame = read_image(path)
         if frame is None:
             continue
-        for width, side in enumerate(sides):
-            canvas = Letterbox.fit(frame.shape[1], frame.shape[0], side).apply(frame)
-            latents[width].append(device.latent(canvas, width + 1))
+        for width, found in enumerate(latents, start=1):
+            canvas = manifest.fit(frame.shape[1], frame.shape[0], width).apply(frame)
+            found.append(device.latent(canvas, width))
     if not latents[0]:
         raise ConfigError(f"none of {len(images)} images can be read to fit the entropy tables on")
     return latents

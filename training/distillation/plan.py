@@ -19,6 +19,8 @@ from training.distillation.settings import DistillSettings
 from training.distillation.student import StudentSpec
 
 SHARES = (1 / 2, 5 / 8, 3 / 4, 1)  # of the detector's square: the sides of a front's widths
+# Where frames fill their square: a 4:3 frame costs about what it does letterboxed at those above. One is larger.
+STRETCHED_SHARES = (11 / 26, 14 / 26, 18 / 26, 22 / 26, 1)
 
 
 def recipe_of(settings: DistillSettings) -> Recipe:
@@ -37,7 +39,7 @@ def crop_scales(settings: DistillSettings) -> tuple[float, float]:
     A front's widths are sizes of the image: it sees crops from its smallest to its largest one.
     """
     smallest, largest = settings.crop_scales or recipe_for(settings.encoder, settings.detector).scales
-    if settings.encoder != FrontSpec.kind or settings.crop_scales or architecture_of(settings.detector).fills_latents:
+    if settings.encoder != FrontSpec.kind or settings.crop_scales:
         return smallest, largest
     sides = _sides(settings)
     return smallest * (sides[0] / sides[-1]), largest
@@ -46,15 +48,14 @@ def crop_scales(settings: DistillSettings) -> tuple[float, float]:
 def crop_spec(settings: DistillSettings) -> CropSpec:
     """Return how crops are cut: pictures of all the sizes that the encoder's widths see."""
     low, high = crop_scales(settings)
-    return CropSpec(settings.square, full_side(settings), low, high, shares=_shares(settings))
+    return CropSpec(settings.square, full_side(settings), low, high, stretches=_stretches(settings))
 
 
-def _shares(settings: DistillSettings) -> tuple[float, ...]:
-    """Return the widths' sizes as shares of the square, where canvases have them; half of the crops are full ones."""
-    if settings.encoder != FrontSpec.kind or not architecture_of(settings.detector).fills_latents:
-        return (1.0,)
-    *smaller, _ = (side / full_side(settings) for side in _sides(settings))
-    return (*smaller, *(1.0 for _ in range(max(1, len(smaller)))))
+def _stretches(settings: DistillSettings) -> bool:
+    """Return whether the encoder's frames fill their square."""
+    if settings.complete is not None:
+        return load_manifest(settings.complete).encoder.stretches
+    return settings.encoder == FrontSpec.kind and architecture_of(settings.detector).fills
 
 
 def full_side(settings: DistillSettings) -> int:
@@ -104,9 +105,10 @@ def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec:
     if settings.shares:
         raise ConfigError(f"--shares is for slimmable encoders: give --encoder {SlimmableSpec.kind}, or leave it out")
     if settings.encoder == FrontSpec.kind:
+        stretches = _stretches(settings)
         if recipe_for(settings.encoder, settings.detector).is_light:
-            return FrontSpec(_sides(settings), channels=0, blocks=1)
-        return FrontSpec(_sides(settings))
+            return FrontSpec(_sides(settings), channels=0, blocks=1, stretches=stretches)
+        return FrontSpec(_sides(settings), stretches=stretches)
     if settings.only:
         raise ConfigError("--only is for encoders that share their weights: leave it out for an ensemble")
     return EnsembleSpec()
@@ -132,7 +134,8 @@ def _sides(settings: DistillSettings) -> tuple[int, ...]:
     size = input_size(settings)
     if settings.sides and settings.sides[-1] != size:
         raise ConfigError(f"--sides must end with the detector's own, {size}")
-    usual = (round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in SHARES)
+    shares = STRETCHED_SHARES if _stretches(settings) else SHARES
+    usual = (round(size * share / LATENT_STRIDE) * LATENT_STRIDE for share in shares)
     sides = tuple(settings.sides) or tuple(dict.fromkeys(usual))  # of a small square some shares are the same
     return (_only(sides, settings.only[0]),) if settings.only else sides
 

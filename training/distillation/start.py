@@ -28,6 +28,7 @@ from training.distillation.student import Student, StudentSpec
 from training.loop.run import CHECKPOINT, read_checkpoint
 
 MIN_GAIN = 1e-6  # a bundle may have channels that say nothing; training knows logarithms only
+CANVASES = ("sides", "stretches")  # what a front's spec says of canvases; the rest is of its weights
 log = logging.getLogger(__name__)
 
 
@@ -125,7 +126,7 @@ def trained_gains(gains: Tensor, qualities: int) -> Tensor:
 
 
 def _check_fits(path: Path, theirs: Mapping[str, Any], spec: StudentSpec) -> None:
-    """Raise ConfigError unless everything but classes and a front's sides is as the spec says."""
+    """Raise ConfigError unless everything but classes and a front's canvases is as the spec says."""
     ours = spec.to_json()
     for name in ("detector", "split_point"):
         if theirs[name] != ours[name]:
@@ -134,7 +135,7 @@ def _check_fits(path: Path, theirs: Mapping[str, Any], spec: StudentSpec) -> Non
     if kinds[0] != kinds[1]:
         raise ConfigError(f"{path} has an encoder of the kind {kinds[0]}, not {kinds[1]}")
     for part in ("encoder", "decoder"):
-        sizes = [{k: v for k, v in each[part].items() if k != "sides"} for each in (theirs, ours)]
+        sizes = [{k: v for k, v in each[part].items() if k not in CANVASES} for each in (theirs, ours)]
         if sizes[0] != sizes[1]:
             raise ConfigError(f"{path} has {_an(part)} of other sizes, {sizes[0]}, not {sizes[1]}")
 

@@ -15,13 +15,10 @@ from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import FrontEncoder
 from splitnet.nn.encoder.spec import EncoderSpec
-from splitnet.nn.filling import with_mask
 from training.distillation.depthwise import cheapen
 from training.distillation.rate import GainedQuantiser, Quantised, pad_to
 from training.distillation.trained_kinds import kind_of
 from training.loop.precision import single_precision
-
-SEEN = 4  # cells beyond an image's border that its decoder sees
 
 
 @dataclass(frozen=True)
@@ -87,21 +84,10 @@ class Student(nn.Module):
         with single_precision(canvas.device):
             latents = self.kind.latents(self.encoder, canvas, widths)
             quantised = self.quantiser(latents, widths, qualities)
-        features = self._decoded(quantised.y_hat, square // LATENT_STRIDE)
+        features = self.decoder(pad_to(quantised.y_hat, square // LATENT_STRIDE))
         if joint:
             return self.tail.trace(features), quantised
         return self.tail.next_stage(features), quantised
-
-    def _decoded(self, y_hat: Tensor, cells: int) -> dict[str, Tensor]:
-        """Return the features that the server makes of a dequantised latent (N, C, h, w), of a square of so many cells.
-
-        Where a picture is stretched to the square, no more grey is decoded than the last cells of the picture see.
-        """
-        if not self.decoder.fills:
-            features: dict[str, Tensor] = self.decoder(pad_to(y_hat, cells))
-            return features
-        sides = (min(cells, side + SEEN) for side in y_hat.shape[2:])
-        return self.decoder.filling(with_mask(y_hat, *sides), cells)
 
     def take_tail(self, detector: Detector) -> None:
         """Start the tail from a whole, fused detector. ConfigError if it is another than the spec's."""

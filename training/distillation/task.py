@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
-from training.data.crops import check_square, on_grey_square, on_whole_square
+from training.data.crops import check_square, on_grey_square
 from training.detectors.family import family_of
 from training.distillation.losses import distillation_loss
 from training.distillation.optimisers import load_optimiser, optimisers_of
@@ -113,8 +113,7 @@ class Distillation:
         return figures
 
     def _loss(self, batch: NDArray[Any], progress: float) -> tuple[dict[str, list[float]], Tensor]:
-        place_on = on_whole_square if self.student.decoder.fills else on_grey_square
-        canvas, square = place_on(batch, self.config.square, self.device)
+        canvas, square = on_grey_square(batch, self.config.square, self.device)
         recipe = self.config.recipe
         widths, qualities = self._operating_points(len(canvas))
         with mixed_precision(self.device, self.is_mixed):

@@ -210,5 +210,5 @@ def mmacs(device: DeviceBundle, point: OperatingPoint) -> float:
     """Return the millions of multiply-accumulates of an operating point on the device, for a 4:3 frame."""
     if point.mode is not Mode.SPLIT:
         return 0.0
-    usual = Letterbox.fit(640, 480, device.manifest.side(point.width))
+    usual = device.manifest.fit(640, 480, point.width)
     return device.encoder.mmacs(point.width, usual.canvas_height, usual.canvas_width)

@@ -67,12 +67,12 @@ class SplitSystem:
 
     def fit(self, frame_width: int, frame_height: int) -> Letterbox:
         """Fit a frame into the square of the width."""
-        return Letterbox.fit(frame_width, frame_height, self.device.manifest.side(self.point.width))
+        return self.device.manifest.fit(frame_width, frame_height, self.point.width)
 
     def seen(self, box: Letterbox) -> Size:
-        """Return the side of the detector's square, or both sides if the canvas was not stretched to it."""
+        """Return both sides of the detector's square: a canvas lies in it as it is."""
         size = self.server.manifest.input_size
-        return size if architecture_of(self.detector_name).fills_latents else (size, size)
+        return size, size
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox, encode, write the bitstream."""

@@ -8,8 +8,9 @@ is what a latent of zeros says: server and decoder know nothing of widths.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class FrontSpec(EncoderSpec):
     # Of the residual network, at the latent's stride. 0: it works on the latent itself, for half of the computation.
     channels: int = 96
     blocks: int = 2
+    stretches: bool = False  # frames fill the canvas, as the detector was trained; else they are letterboxed
 
     def __post_init__(self) -> None:
         """Raise ConfigError on a size that no encoder has."""
@@ -54,6 +56,18 @@ class FrontSpec(EncoderSpec):
     def canvas_sides(self, input_size: int) -> tuple[int, ...]:
         """Return the sides, one for each width."""
         return self.sides
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FrontSpec:
+        """Return the spec that a manifest states (`EncoderSpec`); those of before say nothing of stretching."""
+        return super().from_json({"stretches": False, **values})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON values (`EncoderSpec`), as before if it does not stretch."""
+        values = super().to_json()
+        if not self.stretches:
+            del values["stretches"]
+        return values
 
     def check(self, decoder: DecoderSpec | None, detector: str, split_point: str) -> None:
         """Raise ConfigError if more than one tensor must be sent, besides what every kind refuses."""

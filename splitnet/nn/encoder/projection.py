@@ -21,7 +21,6 @@ from splitnet.letterbox import LATENT_STRIDE
 from splitnet.nn.architectures import SPLIT_POINTS, STRIDES, architecture_of
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder.spec import Encoder, EncoderSpec, check_width
-from splitnet.nn.filling import extent, stretched
 from splitnet.nn.yolox.architecture import SILU_MIN
 
 MAX_LATENT_CHANNELS = 8192
@@ -83,7 +82,7 @@ class ProjectionSpec(EncoderSpec):
 
     def make_decoder(self, decoder: DecoderSpec | None, detector: str, split_point: str) -> BackProjection:
         """Return the way back, its weights not set (`EncoderSpec`)."""
-        return BackProjection(self.patches(detector, split_point), architecture_of(detector).fills_latents)
+        return BackProjection(self.patches(detector, split_point))
 
     def patches(self, detector: str, split_point: str) -> dict[str, Patch]:
         """Return how each tensor lies in the latent, in order; ConfigError if the detector has no such tensors."""
@@ -121,15 +120,10 @@ class Projection(nn.Module):
 
 
 class BackProjection(nn.Module):
-    """The latent to features by name: a transposed convolution each, and what the detector cannot say cut off.
+    """The latent to features by name: a transposed convolution each, and what the detector cannot say cut off."""
 
-    fills: the latent comes with its mask, and the features are stretched to the square (`splitnet.nn.filling`).
-    """
-
-    def __init__(self, patches: Mapping[str, Patch], fills: bool = False) -> None:
+    def __init__(self, patches: Mapping[str, Patch]) -> None:
         super().__init__()
-        self.fills = fills
-        self.sides = {name: patch.side for name, patch in patches.items()}
         self.sizes = [patch.latent_channels for patch in patches.values()]
         self.floors = {name: patch.floor for name, patch in patches.items() if math.isfinite(patch.floor)}
         self.convs = nn.ModuleDict(
@@ -137,14 +131,7 @@ class BackProjection(nn.Module):
         )
 
     def forward(self, latent: Tensor) -> dict[str, Tensor]:
-        """Map the dequantised latent (N, L, H, W), with its mask if it fills, to features (N, C, h, w) by name."""
-        if not self.fills:
-            return self._features(latent)
-        rows, columns = extent(latent[:, -1])
-        found = {name: (x, self.sides[name]) for name, x in self._features(latent[:, :-1]).items()}
-        return {n: stretched(x, side * rows, side * columns, side * latent.shape[2]) for n, (x, side) in found.items()}
-
-    def _features(self, latent: Tensor) -> dict[str, Tensor]:
+        """Map the dequantised latent (N, L, H, W) to features (N, C, h, w) by name."""
         parts = latent.split(self.sizes, dim=1)
         found = {name: conv(x) for x, (name, conv) in zip(parts, self.convs.items(), strict=True)}
         return {name: x.clamp(min=self.floors[name]) if name in self.floors else x for name, x in found.items()}

@@ -45,6 +45,11 @@ class EncoderSpec(ABC):
     def latent_channels(self) -> int:
         """Channels of the latent."""
 
+    @property
+    def stretches(self) -> bool:
+        """Whether frames fill their canvas; else they are letterboxed."""
+        return False
+
     def canvas_sides(self, input_size: int) -> tuple[int, ...]:
         """Return the pixels a side of the square that frames are fitted into, for each width."""
         return (input_size,) * self.widths
@@ -74,8 +79,10 @@ class EncoderSpec(ABC):
         return {**sizes, "kind": self.kind}
 
 
-def _sizes(value: Any) -> int | tuple[int, ...] | dict[str, int]:
-    """Return what JSON states of a field: a whole number, some, or some by name."""
+def _sizes(value: Any) -> int | bool | tuple[int, ...] | dict[str, int]:
+    """Return what JSON states of a field: a whole number, some, some by name, or whether something is so."""
+    if isinstance(value, bool):
+        return value
     if isinstance(value, Mapping):
         return integers(value)
     return tuple(integer(one) for one in value) if isinstance(value, list) else integer(value)

@@ -80,11 +80,11 @@ def test_a_letterboxed_image_lies_where_the_runtime_puts_it(height, width):
     result = letterboxed(Sample(image, np.array([box], np.float32), np.zeros(1, np.int64)), 64)
     fit = Letterbox.fit(width, height, 64)
     assert result.image.shape == (64, 64, 3)
-    assert (result.image[fit.picture_height :] == PADDING_VALUE).all()
-    assert (result.image[:, fit.picture_width :] == PADDING_VALUE).all()
-    assert np.abs(result.boxes[:1] / fit.scale - box).max() <= 2 / fit.scale if len(result.boxes) else height == 7
-    if fit.scale > 0.5:  # smaller ones are averaged here, so that nothing is skipped
-        inside = np.s_[: fit.picture_height, : fit.picture_width]
+    assert (result.image[fit.image_height :] == PADDING_VALUE).all()
+    assert (result.image[:, fit.image_width :] == PADDING_VALUE).all()
+    assert np.abs(result.boxes[:1] / fit.scale_x - box).max() <= 2 / fit.scale_x if len(result.boxes) else height == 7
+    if fit.scale_x > 0.5:  # smaller ones are averaged here, so that nothing is skipped
+        inside = np.s_[: fit.image_height, : fit.image_width]
         assert np.array_equal(result.image[inside], fit.apply(image)[inside])
 
 

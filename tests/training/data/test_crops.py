@@ -75,6 +75,15 @@ def test_a_canvas_touches_the_square_and_fits_the_latent():
     assert all(side % LATENT_STRIDE == 0 for shape in shapes for side in shape)
 
 
+def test_stretched_images_fill_square_canvases_at_scale_one():
+    spec = CropSpec(square=64, input_size=64, min_scale=1.0, max_scale=1.0, max_enlargement=4.0, stretches=True)
+    rng = np.random.default_rng(0)
+    assert {canvas_shape(spec, rng) for _ in range(20)} == {(64, 64)}
+    image = np.full((30, 120, 3), 250, np.uint8)  # four times as wide as high
+    grey = [(crop(image, spec, (64, 64), rng) == PADDING_VALUE).mean() for _ in range(20)]
+    assert max(grey) < 0.2  # what its shape is varied by
+
+
 @pytest.mark.parametrize("square", [0, -32, 31, 48, 100])
 def test_a_square_that_no_detector_takes_is_refused(square):
     with pytest.raises(ConfigError, match="multiple of 32"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from splitnet.codec.bitstream import HEADER_BYTES
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest, load_manifest
+from splitnet.nn.encoder.front import FrontSpec
 from splitnet.nn.split_detector import DeviceHalf, image_input
 from splitnet.nn.yolox.network import YOLOX
 from tests.splitnet.nn.yolox.test_network import randomise_norms
@@ -22,7 +24,6 @@ from training.distillation.export import export_bundle, image_latents
 from training.distillation.student import Student
 
 INPUT_SIZE = 128
-SIDES = (INPUT_SIZE, INPUT_SIZE)
 POINTS = [(width, quality) for width in (1, 2) for quality in (0, 1)]
 FILES = ("encoder.safetensors", "server.safetensors")
 
@@ -169,21 +170,24 @@ def device_half(student: Student) -> DeviceHalf:
 
 def test_tables_are_fitted_on_the_latents_that_devices_make(student, images):
     half = device_half(student)
-    latents = image_latents(half, SIDES, images[:2])
+    latents = image_latents(half, manifest(), images[:2])
     assert [len(of_width) for of_width in latents] == [2, 2]
     for width, (_, second) in enumerate(latents):
         torch.testing.assert_close(second, half.latent(canvas_of(images[1]), width + 1))
 
 
 def test_each_width_is_fitted_on_images_of_its_own_size(student, images):
-    latents = image_latents(device_half(student), (64, INPUT_SIZE), images[:1])
-    assert [tuple(of_width[0].shape[1:]) for of_width in latents] == [(3, 4), (6, 8)]
+    front = FrontSpec((64, INPUT_SIZE), latent_channels=12)
+    for stretches, shapes in ((False, [(3, 4), (6, 8)]), (True, [(4, 4), (8, 8)])):
+        fitted = replace(manifest(), encoder=replace(front, stretches=stretches))
+        latents = image_latents(device_half(student), fitted, images[:1])
+        assert [tuple(of_width[0].shape[1:]) for of_width in latents] == shapes
 
 
 def test_unreadable_images_are_left_out(student, images, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
-    latents = image_latents(device_half(student), SIDES, [broken, images[0]])
+    latents = image_latents(device_half(student), manifest(), [broken, images[0]])
     assert [len(of_width) for of_width in latents] == [1, 1]
 
 

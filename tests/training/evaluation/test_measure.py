@@ -89,7 +89,7 @@ def test_the_json_has_the_promised_keys(measured):
 
 def test_detections_are_scored_in_pixels_of_the_frame(device, server, labelled, monkeypatch):
     """Let the networks find exactly the truth, in pixels of the square: everything after must keep it."""
-    scales = [Letterbox.fit(width, height, INPUT_SIZE).scale for height, width in SIZES]
+    scales = [Letterbox.fit(width, height, INPUT_SIZE).scale_x for height, width in SIZES]
     in_square = [
         Detections(found.boxes * np.float32(scale), found.scores, found.labels)
         for found, scale in zip(labelled.truth(), scales, strict=True)

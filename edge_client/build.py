@@ -28,13 +28,17 @@ from edge_client.encoding.local_detector import LocalRuntime, load_local
 from edge_client.measuring.cpu_sampler import CpuSampler
 from edge_client.measuring.device_profile import find_profile
 from edge_client.measuring.profile_cache import device_fingerprint
+from edge_client.measuring.thermometer import temperature_c
 from edge_client.output.annotation import annotation_sink
+from edge_client.output.journal import Journal
+from edge_client.output.own_status import StatusMaker
 from edge_client.output.places import check_places, check_writable
 from edge_client.output.sinks import JsonLinesSink, ScoreFilter, Sink
 from edge_client.output.view import view_sink
 from edge_client.pipeline import Pipeline
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
+from splitnet.environment import processor, version
 from splitnet.operating_point import Mode
 
 
@@ -80,7 +84,15 @@ def build_run(
     if config.min_score > 0:
         all_sinks = [ScoreFilter(sink, config.min_score) for sink in all_sinks]
     pipeline = Pipeline(
-        source, encoder, policy, all_sinks, settings, local=local, sampler=CpuSampler(), trace_out=config.trace_out
+        source,
+        encoder,
+        policy,
+        all_sinks,
+        settings,
+        local=local,
+        sampler=CpuSampler(),
+        trace_out=config.trace_out,
+        status=_status_maker(config, manifest.class_names),
     )
     return BuiltRun(
         pipeline,
@@ -101,6 +113,13 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
         use_proxy=config.use_proxy,
         whole_frames=config.whole_frames,
     )
+
+
+def _status_maker(config: RunConfig, class_names: Sequence[str]) -> StatusMaker | None:
+    if config.no_status:
+        return None
+    journal = Journal(class_names, config.preview)
+    return StatusMaker(journal, f"slimsplit {version()}", processor(), config.deadline_ms, temperature_c)
 
 
 def _check_outputs(config: RunConfig) -> None:

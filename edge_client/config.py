@@ -68,6 +68,16 @@ class RunConfig:
     device_id: str = option(
         "name of this device in the server's log", default=default_device_id(), metavar="NAME", group=_SERVERS
     )
+    no_status: bool = option(
+        "say nothing to the server's status page: how this device is doing, its decisions and its log",
+        default=False,
+        group=_SERVERS,
+    )
+    preview: bool = option(
+        "show small images of this camera on the server's status page, where the link has room for them",
+        default=False,
+        group=_SERVERS,
+    )
     deadline_ms: float = option(
         "from capture to detections: each frame is sent so that it meets it; 0: none", default=0.0, group=_CHOICE
     )

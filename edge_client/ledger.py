@@ -53,6 +53,11 @@ class FrameLedger:
         """The figures so far. To be read in the event loop's thread, where all but single counts are written."""
         return self._statistics
 
+    @property
+    def cpu(self) -> CpuSample | None:
+        """The latest sample of the processor."""
+        return self._cpu
+
     # What happens to a frame.
 
     def captured(self, frame: CapturedFrame) -> None:

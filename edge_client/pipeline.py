@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ from edge_client.encoding.local_detector import LocalResult, LocalRuntime, Local
 from edge_client.encoding.references import SentReferences
 from edge_client.frames import CapturedFrame, ChosenFrame, SentFrame
 from edge_client.ledger import FrameLedger
-from edge_client.output.sinks import Sink, SinkThread
+from edge_client.output.own_status import StatusMaker
+from edge_client.output.sinks import Recorder, Sink, SinkThread
 from edge_client.output.statistics import RunStatistics
 from edge_client.output.trace import TraceFile
 from edge_client.pipeline_settings import PipelineSettings
@@ -34,6 +36,7 @@ from edge_client.threads import in_thread
 from edge_client.transport.dialing import staggered
 from edge_client.transport.session import open_session
 from edge_client.uplink import Uplink, UplinkSettings
+from splitnet.device_status import DeviceStatus
 from splitnet.errors import ConfigError
 from splitnet.messages import OpenSession
 from splitnet.operating_point import LOCAL
@@ -59,6 +62,7 @@ class Pipeline:
         local: LocalRuntime | None = None,
         sampler: CpuSampler | None = None,
         trace_out: Path | None = None,
+        status: StatusMaker | None = None,
         clock: Callable[[], float] = time.monotonic,
         backoff: Backoff | None = None,
     ) -> None:
@@ -72,7 +76,11 @@ class Pipeline:
         self._sampler = sampler
         self._live = settings.live or not source.finite
         self._pacer = Pacer(self._live, clock)
-        recorders = [] if trace_out is None else [TraceFile(trace_out, settings.deadline_ms, started=clock())]
+        recorders: list[Recorder] = [] if status is None else [status.journal]
+        if trace_out is not None:
+            recorders.append(TraceFile(trace_out, settings.deadline_ms, started=clock()))
+        self._status = status
+        self._clock = clock
         self._sinks = SinkThread(sinks, recorders)
         self._ledger = FrameLedger(policy, settings.deadline_ms, clock, local is not None, self._sinks.record)
         self._mailbox: Mailbox[CapturedFrame] = Mailbox(
@@ -117,13 +125,17 @@ class Pipeline:
         Raises SourceError when the source fails, and a ProtocolError when no server will ever take this client and
         the device cannot detect alone. A server that is away is waited for, unless another one is there.
         """
+        with nullcontext() if self._status is None else self._status.journal.listening():
+            return await self._run()
+
+    async def _run(self) -> RunStatistics:
         self._loop = asyncio.get_running_loop()
         self._sinks.start()
         reading = in_thread(self._read_source, "reader")
         encoding = in_thread(self._encode_frames, "encoder")
         detecting = [in_thread(self._local.run, "local detector")] if self._local else []
         connecting = [asyncio.create_task(self._uplink.run())] if self._uplink else []
-        stopping, sampling = asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._sample_cpu())
+        stopping, sampling = asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._sample())
         work: list[asyncio.Future[None]] = [*connecting, reading, encoding, *detecting]
         try:
             enough: list[asyncio.Future[Any]] = [*work, stopping]
@@ -224,10 +236,17 @@ class Pipeline:
         assert self._local is not None
         self._sinks.put(self._ledger.detected(chosen, *found), self._local.release)
 
-    async def _sample_cpu(self) -> None:
-        while self._sampler is not None:
+    async def _sample(self) -> None:
+        while True:
             await asyncio.sleep(SAMPLE_INTERVAL_S)
-            self._ledger.sampled(await asyncio.to_thread(self._sampler.sample))
+            if self._sampler is not None:
+                self._ledger.sampled(await asyncio.to_thread(self._sampler.sample))
+            if self._status is not None and self._uplink is not None:
+                await asyncio.to_thread(self._status.prepare)
+                self._uplink.report(partial(self._own_status, self._status))
+
+    def _own_status(self, maker: StatusMaker) -> DeviceStatus:
+        return maker.status(self.statistics, self._clock(), self._ledger.cpu)
 
     async def _drain(
         self,

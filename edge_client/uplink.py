@@ -15,6 +15,7 @@ from edge_client.ledger import FrameLedger
 from edge_client.transport.connection import Connection
 from edge_client.transport.dialing import FirstOpener
 from edge_client.transport.in_flight import InFlight
+from splitnet.device_status import DeviceStatus
 from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, OpenSession, Reply
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,10 @@ class Uplink:
             self._ledger.sent(sent)
         else:
             self._lose(sent)
+
+    def report(self, make: Callable[[], DeviceStatus]) -> None:
+        """Tell the server how this device is doing, if it wants to know."""
+        self._connection.report(make)
 
     def _silence_s(self, sent: SentFrame) -> float:
         """Return how long to wait for a frame's ack: TCP alone would find a link that has come back too late."""

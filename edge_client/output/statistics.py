@@ -71,6 +71,7 @@ class RunStatistics:
         self.skipped = 0  # because the policy has chosen so
         self.lost = 0  # encoded, but the link died before the answer
         self.late = 0  # detected after the deadline
+        self.late_local = 0  # those of them that the device has detected itself
         self.switches = 0  # of the operating point, from one chosen frame to the next
         self.unreadable = 0  # images that the source passed over
         self.sessions = 0
@@ -103,6 +104,7 @@ class RunStatistics:
     def add_result(self, now: float, result: FrameResult, predicted: LatencyBreakdown | None = None) -> None:
         """Count a frame with detections, from the server or from the device itself."""
         self.late += result.late
+        self.late_local += result.late and result.encoded.point == LOCAL
         self.whole.add(result)
         self.points.setdefault(result.encoded.point, PointStatistics()).add(result)
         if predicted is not None:

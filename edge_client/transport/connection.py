@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from edge_client.backoff import Backoff
 from edge_client.transport.dialing import FirstOpener
 from edge_client.transport.servers import Servers
 from edge_client.transport.session import Session
+from splitnet.device_status import DeviceStatus
 from splitnet.errors import LinkError, SplitError
 from splitnet.messages import Frame, FrameDetections, OpenSession, Reply
 
@@ -83,6 +84,11 @@ class Connection:
             return False
         self._session.send(frame)
         return True
+
+    def report(self, make: Callable[[], DeviceStatus]) -> None:
+        """Send the status that `make` makes, if the server takes one now; it is not made in vain."""
+        if self._session is not None and self._session.takes_status:
+            self._session.send(make())
 
     def break_session(self) -> None:
         """Give the session up, because the server no longer answers; another one is opened, elsewhere if possible."""

@@ -16,6 +16,7 @@ from edge_client.transport.channel import open_channel
 from edge_client.transport.status import session_error
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceStub
+from splitnet.device_status import MAX_STATUS_BYTES, DeviceStatus
 from splitnet.errors import BundleMismatchError, LinkError, ProtocolError
 from splitnet.messages import (
     Frame,
@@ -24,6 +25,7 @@ from splitnet.messages import (
     Reply,
     SessionOpened,
 )
+from splitnet.status_wire import status_to_proto
 from splitnet.text import printable
 from splitnet.wire import reply_from_proto, request_to_proto
 
@@ -38,7 +40,7 @@ class Session:
     def __init__(self, call: _Call, server: str) -> None:
         self._call = call
         self._server = server
-        self._outbox: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._outbox: asyncio.Queue[Frame | DeviceStatus | None] = asyncio.Queue()
         self._aborted = False
         self._opened: SessionOpened | None = None
 
@@ -64,9 +66,15 @@ class Session:
         self._opened = reply
         return reply
 
-    def send(self, frame: Frame) -> None:
-        """Hand a frame over for sending, in order; returns at once."""
-        self._outbox.put_nowait(frame)
+    @property
+    def takes_status(self) -> bool:
+        """Whether the server wants to know how the device is doing, and nothing waits to be sent."""
+        limits = None if self._opened is None else self._opened.limits
+        return limits is not None and limits.max_status_bytes >= MAX_STATUS_BYTES and self._outbox.empty()
+
+    def send(self, message: Frame | DeviceStatus) -> None:
+        """Hand a frame or a status over for sending, in order; returns at once."""
+        self._outbox.put_nowait(message)
 
     def finish(self) -> None:
         """Say that no more frames follow; the server answers those it has and closes the stream."""
@@ -88,8 +96,8 @@ class Session:
     async def write_frames(self) -> None:
         """Send what `send` hands over, until `finish` or until the stream is over."""
         with suppress(*_STREAM_IS_OVER):
-            while (frame := await self._outbox.get()) is not None:
-                await self._call.write(request_to_proto(frame))
+            while (message := await self._outbox.get()) is not None:
+                await self._call.write(_to_proto(message))
             await self._call.done_writing()
 
     async def _read(self) -> Reply | None:
@@ -134,6 +142,10 @@ async def open_session(
         finally:
             writing.cancel()
             call.cancel()
+
+
+def _to_proto(message: Frame | DeviceStatus) -> pb.DetectRequest:
+    return status_to_proto(message) if isinstance(message, DeviceStatus) else request_to_proto(message)
 
 
 def _fit_to_print(reply: Reply) -> Reply:

@@ -46,6 +46,15 @@ class ServeConfig:
         "most sessions, single calls and health watches at once; further ones are refused", default=MAX_CALLS
     )
     drain_grace_s: float = option("seconds for open sessions to finish after SIGTERM", default=5.0)
+    status: str = option(
+        "address of the status page, of metrics for Prometheus and of health by HTTP, such as 127.0.0.1:8080; none if "
+        "not given",
+        default="",
+        metavar="HOST:PORT",
+    )
+    status_token_file: Path | None = option(
+        "file with a token that lets others than this machine's programs read them", default=None, metavar="FILE"
+    )
     log_level: str = option(
         "least severity logged, as JSON lines on stderr", default="info", choices=("debug", "info", "warning", "error")
     )
@@ -53,6 +62,8 @@ class ServeConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range."""
         split_address(self.listen)
+        if self.status:
+            split_address(self.status, "--status")
         _check_range("threads", self.threads, 0, 1024)
         _check_range("decode-threads", self.decode_threads, 1, 64)
         _check_range("max-batch-size", self.max_batch_size, 1, 1024)
@@ -66,11 +77,11 @@ class ServeConfig:
         return self.bundle or [DEFAULT_BUNDLE]
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Split "host:port" or "[v6 address]:port". Raises ConfigError."""
+def split_address(address: str, option: str = "--listen") -> tuple[str, int]:
+    """Split "host:port" or "[v6 address]:port". Raises ConfigError, which names the option."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and int(port) <= 65535):
-        raise ConfigError(f"--listen takes HOST:PORT, such as 0.0.0.0:50051, not {address!r}")
+        raise ConfigError(f"{option} takes HOST:PORT, such as 0.0.0.0:50051, not {address!r}")
     return host, int(port)
 
 

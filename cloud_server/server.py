@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +20,12 @@ from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_
 from cloud_server.compute.tensor_store import TensorStore
 from cloud_server.config import MAX_CALLS, ServeConfig, split_address
 from cloud_server.engine import Engine
+from cloud_server.fleet.fleet import Fleet
 from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
 from cloud_server.service import SplitInferenceService
 from cloud_server.signals import EarlySignals, as_events
+from cloud_server.status import status_page
 from cloud_server.tunings import Tunings
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import add_SplitInferenceServicer_to_server
@@ -68,6 +70,8 @@ class Server:
         self._engine = engine
         self._registry = registry
         self._host, self._port = split_address(listen)
+        self.fleet = Fleet()
+        self._bundles_shown: set[str] = set()  # by health checks
 
     async def start(self) -> str:
         """Load, warm up, listen, and say so to health checks; returns the bound HOST:PORT.
@@ -80,7 +84,7 @@ class Server:
         if changes.refused:
             self._engine.stop()
             raise BundleError(changes.refused[0])
-        self._service = SplitInferenceService(self._engine, self._registry, software())
+        self._service = SplitInferenceService(self._engine, self._registry, software(), self.fleet)
         self._health = health.aio.HealthServicer()
         self._grpc = grpc.aio.server(
             options=SERVER_OPTIONS,
@@ -94,6 +98,8 @@ class Server:
         await self._grpc.start()
         for name in SERVED_NAMES:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._show_bundles()
+        self.fleet.is_serving = True
         return f"{self._host}:{port}"
 
     async def stop(self, grace_s: float, force: asyncio.Event) -> bool:
@@ -109,11 +115,22 @@ class Server:
     async def refresh(self) -> Changes:
         """Look at the bundles again, while frames are served. Raises BundleError if none is left; the old ones stay."""
         try:
-            return await _in_daemon_thread(self._registry.refresh)
+            changes = await _in_daemon_thread(self._registry.refresh)
+            if self.fleet.is_serving:
+                await self._show_bundles()
+            return changes
         except BundleError:
             if not self._registry.models:
                 self._engine.stop()
             raise
+
+    async def _show_bundles(self) -> None:
+        """Tell health checks of each bundle, as SERVICE/NAME."""
+        names = {f"{SERVICE_NAME}/{model.name}" for model in self._registry.models}
+        for name in names | self._bundles_shown:
+            answers = health_pb2.HealthCheckResponse
+            await self._health.set(name, answers.SERVING if name in names else answers.NOT_SERVING)
+        self._bundles_shown |= names
 
     @property
     def memory_mb(self) -> dict[str, float]:
@@ -152,7 +169,8 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
     """
     device = choose_device(config.device)
     tunings, store = Tunings(config, device), TensorStore()
-    with as_events(early) as signals:
+    async with AsyncExitStack() as stack:
+        signals = stack.enter_context(as_events(early))
         engine: Engine[DecodedFrame] = Engine(config.max_batch_size, config.max_queue, config.decode_threads)
 
         def load(folder: Path) -> BundleModel:
@@ -160,6 +178,7 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
 
         registry = Registry(engine, config.bundles, load, lambda: store.held_bytes)
         server = Server(engine, registry, config.listen, config.max_calls)
+        page = await stack.enter_async_context(status_page(config, engine, registry, server.fleet))
         starting = asyncio.create_task(server.start())
         if not await _first(starting, signals.stop.wait()):
             engine.stop(timeout_s=0.0)  # what it loads or warms up is not waited for
@@ -173,7 +192,7 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         logger.info("ready", extra=facts)
         announce(
             f"cloud-server ready: listening on {address}, bundle {default.name} ({default.digest[:12]}){others}, "
-            f"device {device.type}"
+            f"device {device.type}" + (f", status page http://{page}/" if page else "")
         )
         refreshing = asyncio.create_task(_refresh_when_told(server, signals.refresh))
         await signals.stop.wait()

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXTRA_OF = {  # package as it is imported: the extra of setup.cfg that brings it
+    "aiohttp": "server",
+    "prometheus_client": "server",
     "grpc_health": "server",
     "grpc_reflection": "server",
     "pycocotools": "train",

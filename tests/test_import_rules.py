@@ -67,6 +67,8 @@ ROOMS = {
     "cloud_server": Room(("splitnet", "protos"), grpc=True),
     "cloud_server.compute": Room(("splitnet",)),
     "cloud_server.fleet": Room(("splitnet",), pure=True),
+    # Knows nothing of engine, sessions and gRPC: what it shows is handed to it.
+    "cloud_server.status_page": Room(("splitnet", "cloud_server.fleet")),
     "cloud_server.scheduling": Room(("splitnet",), pure=True),
     # The training.
     "training": Room(("splitnet",)),

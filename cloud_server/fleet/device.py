@@ -73,6 +73,7 @@ class Device:
     log: deque[DeviceLogLine] = field(default_factory=lambda: deque(maxlen=MAX_LOG_LINES))
     history: deque[float] = field(default_factory=lambda: deque(maxlen=BUCKETS))  # frames with detections a second
     preview: bytes = b""
+    _samples_are_own: bool = False  # counted by the device, on its clock; else by the server
     _samples: deque[Sample] = field(default_factory=deque)
     _times_ms: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_TIMES))
     _bucket_began: float = 0.0
@@ -89,6 +90,8 @@ class Device:
     def closed(self, now: float, session: str) -> None:
         """Note that a session is over."""
         self.sessions.discard(session)
+        if not self.sessions:
+            self._samples.clear()
         self.last_seen = now
 
     def frame(self, now: float, point: OperatingPoint, payload_bytes: int) -> None:
@@ -118,7 +121,7 @@ class Device:
             new = status.frames.minus(before.frames)
             self._detected += new.answered + new.local + new.late
         self.status, self.status_at, self.last_seen = status, now, now
-        self._add_sample(Sample(status.run_s, status.frames, self.seen_bytes, self.seen.captured))
+        self._add_sample(Sample(status.run_s, status.frames, self.seen_bytes, self.seen.captured), True)
         self.decisions.extend(status.decisions)
         self.log.extend(status.log)
         self.left_out += status.left_out
@@ -133,7 +136,7 @@ class Device:
         Returns whether the history has a new entry.
         """
         if not self.reports(now) and self.sessions:
-            self._add_sample(Sample(now, self.seen, self.seen_bytes, self.seen.captured))
+            self._add_sample(Sample(now, self.seen, self.seen_bytes, self.seen.captured), False)
         if not self._bucket_began:
             self._bucket_began, self._bucket_detected = now, self._detected
         passed = now - self._bucket_began
@@ -143,9 +146,10 @@ class Device:
         self._bucket_began, self._bucket_detected = now, self._detected
         return True
 
-    def _add_sample(self, sample: Sample) -> None:
-        if self._samples and sample.at < self._samples[-1].at:
+    def _add_sample(self, sample: Sample, is_own: bool) -> None:
+        if is_own != self._samples_are_own or (self._samples and sample.at < self._samples[-1].at):
             self._samples.clear()
+        self._samples_are_own = is_own
         self._samples.append(sample)
         while len(self._samples) > 2 and self._samples[0].at < sample.at - WINDOW_S:
             self._samples.popleft()

@@ -41,6 +41,7 @@ class Fleet:
     def __init__(self) -> None:
         self.tally = Tally()
         self.refusals: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
+        self.is_serving = False
         self.is_draining = False
         self.forgotten = 0
         self._devices: dict[tuple[str, str], Device] = {}

@@ -15,10 +15,10 @@ class Histogram:
         self._counts = [0] * (len(self._bounds) + 1)
         self.sum = 0.0
 
-    def add(self, value: float) -> None:
-        """Count a value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+    def add(self, value: float, count: int = 1) -> None:
+        """Count a value, or so many of it."""
+        self._counts[bisect_left(self._bounds, value)] += count
+        self.sum += value * count
 
     @property
     def count(self) -> int:

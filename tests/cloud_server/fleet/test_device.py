@@ -128,3 +128,17 @@ def test_decisions_and_log_are_kept_within_bounds():
     details = details_of(one, 400.0)
     assert [one["frame_id"] for one in details["decisions"]] == list(range(250, 300))
     assert details["left_out"] == 300
+
+
+def test_a_device_that_is_gone_has_no_rates_and_one_that_falls_silent_those_that_the_server_sees():
+    one = device()
+    one.reported(100.0, STATUS)
+    one.reported(102.0, replace(STATUS, run_s=12.0, frames=FrameCounts(20, 20)))
+    for second in range(108, 112):
+        one.tick(second)
+        one.frame(second, SPLIT, 1000)
+        one.answered(second, ServerTiming(1.0, 1.0, 1.0))
+    one.tick(112)
+    assert one.rates().answered == 1.0
+    one.closed(112.0, "s1")
+    assert one.rates() == (0.0,) * 6

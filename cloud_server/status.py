@@ -1,0 +1,48 @@
+"""The status page of a daemon: what it is told of server, engine and bundles."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from cloud_server.config import ServeConfig, split_address
+from cloud_server.engine import Engine
+from cloud_server.fleet.fleet import Fleet
+from cloud_server.registry import Registry
+from splitnet.environment import version
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def status_page(
+    config: ServeConfig, engine: Engine[Any], registry: Registry[Any], fleet: Fleet
+) -> AsyncIterator[str | None]:
+    """Serve the page while in this block, if there is to be one; yields its HOST:PORT.
+
+    It is there before the daemon is ready, and says so. Raises ListenError, ConfigError.
+    """
+    if not config.status:
+        yield None
+        return
+    from cloud_server.status_page.access import Access, read_token  # here: a daemon without it need not load aiohttp
+    from cloud_server.status_page.facts import Bundle, ServerFacts
+    from cloud_server.status_page.site import listening
+
+    def bundles() -> Sequence[Bundle]:
+        return [Bundle(one.name, one.digest, one.memory_bytes / 1e6) for one in registry.models]
+
+    token = None if config.status_token_file is None else read_token(config.status_token_file)
+    facts = ServerFacts(
+        software=f"slimsplit {version()}",
+        listen=config.listen,
+        fleet=fleet,
+        queue_depth=lambda: engine.depth,
+        batch_sizes=lambda: engine.batch_sizes,
+        bundles=bundles,
+    )
+    async with listening(facts, Access(token), *split_address(config.status, "--status")) as address:
+        logger.info("status page", extra={"address": f"http://{address}/", "has_token": token is not None})
+        yield address

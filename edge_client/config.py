@@ -17,7 +17,7 @@ from splitnet.operating_point import Codec, Mode, OperatingPoint, parse_points
 from splitnet.settings import DEFAULT_BUNDLE, option
 from splitnet.text import printable
 
-DEFAULT_IMAGE_QUALITY = 50
+DEFAULT_IMAGE_QUALITY, DEFAULT_H264_QUALITY = 50, 19
 BACKEND_HELP = (
     "what runs the networks on the device: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
     "former where it is installed and the latter elsewhere (auto)"
@@ -98,7 +98,7 @@ class RunConfig:
         group=_CHOICE,
     )
     codec: str | None = option(
-        "rans if not given, or jpeg in image mode",
+        "rans if not given, or jpeg in image mode; h264 needs the extra video, here and on the server",
         default=None,
         choices=[c.value for c in Codec if c.is_sent],
         group=_CHOICE,
@@ -107,7 +107,9 @@ class RunConfig:
         "how much the encoder computes, 1 is the least; all if not given", default=None, group=_CHOICE
     )
     quality: int | None = option(
-        "0 is the fewest bytes; the middle one if not given, or 50 for images", default=None, group=_CHOICE
+        "0 is the fewest bytes; the middle one if not given, or 50 for images, 19 of 51 for h264",
+        default=None,
+        group=_CHOICE,
     )
     schedule: tuple[OperatingPoint, ...] = option(
         'go through a list of operating points instead: "w4 q2, w1 q0, jpeg 30"',
@@ -191,6 +193,7 @@ class RunConfig:
         default_codec = Codec.JPEG if self.mode == Mode.IMAGE.value else Codec.RANS
         codec = Codec(self.codec) if self.codec else default_codec
         if codec.mode is Mode.IMAGE:
-            return OperatingPoint(codec, 0, DEFAULT_IMAGE_QUALITY if self.quality is None else self.quality)
+            usual = DEFAULT_H264_QUALITY if codec is Codec.H264 else DEFAULT_IMAGE_QUALITY
+            return OperatingPoint(codec, 0, usual if self.quality is None else self.quality)
         width = widths if self.width is None else self.width
         return OperatingPoint(codec, width, qualities // 2 if self.quality is None else self.quality)

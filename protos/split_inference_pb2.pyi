@@ -13,6 +13,7 @@ class Codec(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CODEC_ZSTD: _ClassVar[Codec]
     CODEC_JPEG: _ClassVar[Codec]
     CODEC_WEBP: _ClassVar[Codec]
+    CODEC_H264: _ClassVar[Codec]
 
 class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -28,6 +29,7 @@ CODEC_RANS: Codec
 CODEC_ZSTD: Codec
 CODEC_JPEG: Codec
 CODEC_WEBP: Codec
+CODEC_H264: Codec
 ERROR_CODE_UNSPECIFIED: ErrorCode
 ERROR_CODE_INVALID_ARGUMENT: ErrorCode
 ERROR_CODE_DEADLINE_EXCEEDED: ErrorCode

@@ -37,6 +37,13 @@ class MissingReferenceError(BitstreamError):
         self.low_bits = low_bits
 
 
+class StreamGapError(BitstreamError):
+    """A picture of a video stream has come without the one before it."""
+
+    def __init__(self) -> None:
+        super().__init__("the H.264 picture does not follow on the last one that came here: send a keyframe")
+
+
 class ProtocolError(SplitError):
     """The peer broke the rules of the session: wrong version, wrong order, missing fields."""
 

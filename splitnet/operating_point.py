@@ -8,6 +8,8 @@ from enum import Enum
 
 from splitnet.errors import ConfigError
 
+H264_QUALITY_MAX = 51  # a constant rate factor of 0: lossless, or nearly
+
 
 class Mode(str, Enum):
     """How a frame is turned into detections."""
@@ -25,6 +27,7 @@ class Codec(str, Enum):
     ZSTD = "zstd"  # the same symbols, Zstandard: the fall-back codec
     JPEG = "jpeg"
     WEBP = "webp"
+    H264 = "h264"  # a picture of the session's video stream
     LOCAL = "local"
     SKIP = "skip"
 
@@ -44,6 +47,7 @@ _MODES = {
     Codec.ZSTD: Mode.SPLIT,
     Codec.JPEG: Mode.IMAGE,
     Codec.WEBP: Mode.IMAGE,
+    Codec.H264: Mode.IMAGE,
     Codec.LOCAL: Mode.LOCAL,
     Codec.SKIP: Mode.SKIP,
 }
@@ -54,8 +58,9 @@ class OperatingPoint:
     """One choice of computation and rate.
 
     In split mode `width` is how much the device computes, in the bundle's own steps (1 is the cheapest), and `quality`
-    indexes the bundle's gains (0 is the fewest bytes). In image mode `quality` is the picture codec's own
-    (0 to 100) and `width` is 0. Where nothing is sent both are 0: see `LOCAL` and `SKIP`.
+    indexes the bundle's gains (0 is the fewest bytes). In image mode `quality` is the image codec's own
+    (0 to 100; of H.264 51 less its constant rate factor) and `width` is 0. Where nothing is sent both are 0: see
+    `LOCAL` and `SKIP`.
     """
 
     codec: Codec
@@ -68,6 +73,8 @@ class OperatingPoint:
             raise ConfigError(f"split mode needs width 1..255 and quality 0..255, not {self.width}, {self.quality}")
         if self.mode is Mode.IMAGE and not (self.width == 0 and 0 <= self.quality <= 100):
             raise ConfigError(f"image mode needs width 0 and quality 0..100, not {self.width}, {self.quality}")
+        if self.codec is Codec.H264 and self.quality > H264_QUALITY_MAX:
+            raise ConfigError(f"H.264 has qualities 0..{H264_QUALITY_MAX}, not {self.quality}")
         if not self.is_sent and (self.width or self.quality):
             raise ConfigError(f"{self.mode.value} mode needs width 0 and quality 0, not {self.width}, {self.quality}")
 
@@ -94,7 +101,7 @@ LOCAL = OperatingPoint(Codec.LOCAL, 0, 0)
 SKIP = OperatingPoint(Codec.SKIP, 0, 0)
 
 _SPLIT_POINT = re.compile("w([0-9]{1,3}) q([0-9]{1,3})( zstd)?")
-_IMAGE_POINT = re.compile("(jpeg|webp) ([0-9]{1,3})")
+_IMAGE_POINT = re.compile("(jpeg|webp|h264) ([0-9]{1,3})")
 
 
 def parse_point(text: str) -> OperatingPoint:

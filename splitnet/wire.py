@@ -51,7 +51,7 @@ from splitnet.messages import (
     SessionLimits,
     SessionOpened,
 )
-from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.operating_point import Codec, OperatingPoint
 
 # Read downwards for an exception, the most special class first; the first row of a status is its exception.
 STATUS_TABLE: tuple[tuple[type[SplitError], grpc.StatusCode], ...] = (
@@ -69,6 +69,7 @@ STATUS_TABLE: tuple[tuple[type[SplitError], grpc.StatusCode], ...] = (
 
 _CODEC_NAME = {codec: f"CODEC_{codec.name}" for codec in Codec if codec.is_sent}
 _CODEC_OF_NUMBER = {pb.Codec.Value(name): codec for codec, name in _CODEC_NAME.items()}
+_BY_THEMSELVES = (Codec.JPEG, Codec.WEBP)  # of images
 _STATUS_OF_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
 
@@ -147,7 +148,7 @@ def frame_from_proto(message: pb.Frame) -> Frame:
 
 def _check_size(message: pb.Frame, point: OperatingPoint) -> None:
     """Refuse a size that no frame has. Only a whole image may leave it to its own header."""
-    if message.whole_image and point.mode is not Mode.IMAGE:
+    if message.whole_image and point.codec not in _BY_THEMSELVES:
         raise ProtocolError(f"a whole image is JPEG or WebP, not {point}: name its codec, or leave whole_image out")
     width, height = message.frame_width, message.frame_height
     if message.whole_image and width == height == 0:

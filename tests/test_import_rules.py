@@ -156,6 +156,7 @@ IMPURE = {
 EXEMPT = {
     "edge_client.adaptation.adaptive_policy": {"threading"},  # a lock
     "splitnet.codec.references": {"threading"},  # a lock
+    "splitnet.codec.h264": {"threading"},  # the same
     "splitnet.nn.nanodet.onnx_reader": {"pathlib"},  # reads a file
     "splitnet.nn.yolox.onnx_reader": {"pathlib"},  # reads a file
 }

@@ -16,6 +16,7 @@ from cloud_server.compute.onnx_module import OnnxModule, exported
 from cloud_server.compute.tensor_store import TensorStore, held_bytes, tensors_of
 from cloud_server.compute.tuning import Tuning
 from splitnet.bundle import ServerBundle
+from splitnet.codec.h264 import has_h264
 from splitnet.codec.image_codec import decompress_image, decompress_whole_image
 from splitnet.codec.references import ReferenceStore
 from splitnet.detections import SCORE_THRESHOLD, Detections
@@ -95,7 +96,7 @@ class BundleModel:
             widths=manifest.widths,
             qualities=manifest.qualities,
             score_threshold=SCORE_THRESHOLD,
-            codecs=tuple(codec for codec in Codec if codec.mode in self._modules),
+            codecs=tuple(codec for codec in Codec if codec.mode in self._modules and _is_here(codec)),
         )
 
     @property
@@ -151,7 +152,7 @@ class BundleModel:
         letterbox = self._fit(frame)
         if frame.operating_point.mode is Mode.SPLIT:
             return DecodedFrame(self._symbols(frame, letterbox, references), frame.operating_point, letterbox)
-        return DecodedFrame(self._canvas(frame, letterbox), frame.operating_point, letterbox)
+        return DecodedFrame(self._canvas(frame, letterbox, references), frame.operating_point, letterbox)
 
     @torch.inference_mode()
     def raw(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
@@ -238,10 +239,15 @@ class BundleModel:
             name = self._bundle.manifest.name
             raise BitstreamError(f"bundle {name} has no detector for images: use a split operating point")
 
-    def _canvas(self, frame: Frame, letterbox: Letterbox) -> NDArray[np.uint8]:
+    def _canvas(self, frame: Frame, letterbox: Letterbox, references: ReferenceStore | None) -> NDArray[np.uint8]:
         self._check_takes_images()
-        codec = frame.operating_point.codec
-        canvas = decompress_image(frame.payload, codec, self._input_size, self._input_size)
+        codec, size = frame.operating_point.codec, self._input_size
+        if codec is Codec.H264:
+            if references is None:
+                raise BitstreamError("H.264 needs a session, whose frames build on one another: send JPEG or WebP")
+            canvas = references.video.decode(frame.payload, letterbox.canvas_width, letterbox.canvas_height)
+        else:
+            canvas = decompress_image(frame.payload, codec, size, size)
         _check_shape(frame, canvas.shape, (letterbox.canvas_height, letterbox.canvas_width, 3))
         return canvas
 
@@ -255,6 +261,10 @@ class BundleModel:
         cells = size // LATENT_STRIDE
         symbols = np.zeros((manifest.latent_channels, cells, cells), np.int16)
         return DecodedFrame(symbols, OperatingPoint(Codec.RANS, 1, 0), letterbox)
+
+
+def _is_here(codec: Codec) -> bool:
+    return codec is not Codec.H264 or has_h264()
 
 
 def _dtype(tuning: Tuning, device: torch.device) -> torch.dtype:

@@ -13,10 +13,12 @@ from edge_client.encoding.backends import TORCH, start_backend
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.encoding.latent_coder import LatentCoder
 from edge_client.encoding.references import SentReferences
+from edge_client.encoding.video_stream import VideoStream
 from edge_client.frames import EncodedFrame, Image
+from splitnet.codec.h264 import require_av
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
-from splitnet.operating_point import Mode, OperatingPoint
+from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 if TYPE_CHECKING:
     from splitnet.bundle import DeviceBundle
@@ -33,6 +35,7 @@ class EncoderRuntime:
         self.backend = backend
         self._bundle = bundle
         self._coder = LatentCoder(bundle)
+        self._video: VideoStream | None = None
         self._clock = clock
 
     @property
@@ -54,7 +57,7 @@ class EncoderRuntime:
         canvas = self.manifest.fit(width, height, point.width).apply(image)
         fitted = self._clock()
         if point.mode is Mode.IMAGE:
-            payload = compress_image(canvas, point.codec, point.quality)
+            payload = self._image(canvas, point, references)
             coded = self._clock()
             return EncodedFrame(point, payload, _ms(begin, fitted), 0.0, _ms(fitted, coded))
         latent = self._bundle.encoder.latent(canvas, point.width)
@@ -64,9 +67,18 @@ class EncoderRuntime:
         times = (_ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
         return EncodedFrame(code.point, code.payload, *times, code.reference, code.builds_on)
 
+    def _image(self, canvas: Image, point: OperatingPoint, references: SentReferences | None) -> bytes:
+        if point.codec is not Codec.H264:
+            return compress_image(canvas, point.codec, point.quality)
+        if self._video is None:
+            self._video = VideoStream()
+        return self._video.encode(canvas, point.quality, references)
+
     def check(self, point: OperatingPoint) -> None:
-        """Raise ConfigError if the bundle has no such operating point."""
+        """Raise ConfigError if the bundle has no such operating point, or this device cannot encode at it."""
         manifest = self.manifest
+        if point.codec is Codec.H264:
+            require_av()
         if point.mode is Mode.SPLIT and (point.width > manifest.widths or point.quality >= manifest.qualities):
             raise ConfigError(
                 f"bundle {manifest.name} has widths 1..{manifest.widths} and qualities "

@@ -20,6 +20,13 @@ class SentReferences:
         self._sent: deque[Reference] = deque(maxlen=MAX_REFERENCES)
         self._best: Reference | None = None
         self._usable = False
+        self._times_cleared = 0
+
+    @property
+    def times_cleared(self) -> int:
+        """How often all that had been sent became worthless, to the last video stream as well."""
+        with self._lock:
+            return self._times_cleared
 
     def allow(self, kept_by_server: int) -> None:
         """Begin a session with a server that keeps so many frames; 0 if it keeps none."""
@@ -54,3 +61,4 @@ class SentReferences:
     def _clear(self) -> None:
         self._sent.clear()
         self._best = None
+        self._times_cleared += 1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from splitnet.codec.image_bounds import ImageHeader, jpeg_header, webp_header
 from splitnet.errors import BitstreamError, ConfigError
-from splitnet.operating_point import Codec, Mode
+from splitnet.operating_point import Codec
 
 _EXTENSIONS = {Codec.JPEG: ".jpg", Codec.WEBP: ".webp"}
 _QUALITY_FLAGS = {Codec.JPEG: cv2.IMWRITE_JPEG_QUALITY, Codec.WEBP: cv2.IMWRITE_WEBP_QUALITY}
@@ -23,8 +23,8 @@ _PLAIN = {Codec.JPEG: "sequential JPEG in one scan", Codec.WEBP: "lossy WebP wit
 
 def compress_image(canvas: NDArray[np.uint8], codec: Codec, quality: int) -> bytes:
     """Return a BGR image (H, W, 3) uint8 as a file; quality is the codec's own, 0 to 100."""
-    if codec.mode is not Mode.IMAGE:
-        raise ConfigError(f"{codec.value} codes no images: choose jpeg or webp")
+    if codec not in _EXTENSIONS:
+        raise ConfigError(f"{codec.value} codes no images by themselves: choose jpeg or webp")
     try:
         _, data = cv2.imencode(_EXTENSIONS[codec], canvas, [_QUALITY_FLAGS[codec], quality])
     except cv2.error as error:
@@ -68,8 +68,8 @@ def decompress_whole_image(data: bytes, codec: Codec, max_pixels: int, max_side:
 
 
 def _header(data: bytes, codec: Codec) -> ImageHeader:
-    if codec.mode is not Mode.IMAGE:
-        raise BitstreamError(f"{codec.value} codes no images")
+    if codec not in _HEADERS:
+        raise BitstreamError(f"{codec.value} codes no images by themselves")
     return _HEADERS[codec](data)
 
 

@@ -16,6 +16,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.codec.h264 import H264Decoder
+
 ID_MASK = 0xFFFF  # what a header has room for; 0 means no reference
 MAX_REFERENCES = 4  # of one session, at either end: two frames in flight, the one they build on, and one to spare
 RATIO_BITS = 16  # of the fixed-point factor between two qualities
@@ -66,9 +68,10 @@ def changed_positions(symbols: NDArray[np.int16], reference: Reference) -> NDArr
 
 
 class ReferenceStore:
-    """The newest few frames of one session that may be references. Any thread may use it."""
+    """What later frames of one session may build on: the newest few latents, and its video. Any thread may use it."""
 
     def __init__(self, limit: int = MAX_REFERENCES) -> None:
+        self.video = H264Decoder()
         self._limit = limit
         self._kept: OrderedDict[int, Reference] = OrderedDict()
         self._lock = threading.Lock()
@@ -94,4 +97,4 @@ class ReferenceStore:
     def nbytes(self) -> int:
         """What all of them take in memory."""
         with self._lock:
-            return sum(one.nbytes for one in self._kept.values())
+            return self.video.nbytes + sum(one.nbytes for one in self._kept.values())

@@ -50,3 +50,15 @@ def test_whole_frames_are_sent_where_the_user_wants_them(start, tiny_bundle, sce
     _, address = serve(start, tiny_bundle)
     lines = traced(start, address, tiny_bundle, scene, tmp_path / "whole.jsonl", "--whole-frames")
     assert [line["builds_on"] for line in lines] == [None] * FRAMES
+
+
+def test_h264_is_a_stream_that_begins_anew_when_the_size_changes(start, tiny_bundle, scene, tmp_path):  # noqa: F811
+    _, address = serve(start, tiny_bundle)
+    kept = ("--as-fast-as-possible", "--mode", "image", "--codec", "h264", "--quality", 30)
+    client = run(start, address, tiny_bundle, scene, *kept, "--trace-out", tmp_path / "h264.jsonl")
+    assert client.wait(60) == 0, client.communicate()
+    lines = [json.loads(line) for line in (tmp_path / "h264.jsonl").read_text().splitlines()]
+    assert [line["outcome"] for line in lines] == ["answered"] * FRAMES
+    sizes = [line["bytes"] for line in sorted(lines, key=lambda line: line["frame_id"])]
+    half = FRAMES // 2
+    assert max(sizes[1:half]) < sizes[0] / 3 and max(sizes[half + 1 :]) < sizes[half] / 3

@@ -18,6 +18,7 @@ def test_every_codec_belongs_to_a_mode():
         Codec.ZSTD: Mode.SPLIT,
         Codec.JPEG: Mode.IMAGE,
         Codec.WEBP: Mode.IMAGE,
+        Codec.H264: Mode.IMAGE,
         Codec.LOCAL: Mode.LOCAL,
         Codec.SKIP: Mode.SKIP,
     }
@@ -55,7 +56,7 @@ def test_fields_that_contradict_one_another_are_refused(codec, width, quality):
 
 
 def test_only_features_and_pictures_travel():
-    assert [codec for codec in Codec if codec.is_sent] == [Codec.RANS, Codec.ZSTD, Codec.JPEG, Codec.WEBP]
+    assert [codec for codec in Codec if codec.is_sent] == [Codec.RANS, Codec.ZSTD, Codec.JPEG, Codec.WEBP, Codec.H264]
     assert not LOCAL.is_sent and not SKIP.is_sent
 
 

@@ -65,6 +65,8 @@ class BundleModel:
             self._modules[Mode.IMAGE] = bundle.detector
         self._networks: dict[Mode, Callable[[Tensor], Tensor]] = dict(self._modules)
         self._ways = {mode: tuning.of_mode(mode) for mode in self._modules}
+        here = [codec for codec in Codec if codec is not Codec.H264 or has_h264()]
+        self._codecs = tuple(codec for codec in here if codec.mode in self._modules)
         exports = {} if exports is None else exports
         for mode, way in self._ways.items():
             if way.onnxruntime and device.type == "cpu":  # here: it takes a second that no batch should wait for
@@ -96,7 +98,7 @@ class BundleModel:
             widths=manifest.widths,
             qualities=manifest.qualities,
             score_threshold=SCORE_THRESHOLD,
-            codecs=tuple(codec for codec in Codec if codec.mode in self._modules and _is_here(codec)),
+            codecs=self._codecs,
         )
 
     @property
@@ -261,10 +263,6 @@ class BundleModel:
         cells = size // LATENT_STRIDE
         symbols = np.zeros((manifest.latent_channels, cells, cells), np.int16)
         return DecodedFrame(symbols, OperatingPoint(Codec.RANS, 1, 0), letterbox)
-
-
-def _is_here(codec: Codec) -> bool:
-    return codec is not Codec.H264 or has_h264()
 
 
 def _dtype(tuning: Tuning, device: torch.device) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,9 @@ from cloud_server.compute.bundle_model import BundleModel, choose_device
 from cloud_server.compute.onnx_module import is_installed
 from cloud_server.compute.tuning import Tuning
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server
+from splitnet.codec.h264 import H264Encoder
 from splitnet.codec.image_codec import compress_image
+from splitnet.codec.references import ReferenceStore
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.messages import Frame
@@ -216,7 +219,25 @@ def test_a_client_is_told_what_it_must_know_of_the_bundle(bundle, model):
     assert (described.input_size, described.stride) == (INPUT_SIZE, 16)
     assert (described.widths, described.qualities, described.score_threshold) == (WIDTHS, QUALITIES, 0.25)
     assert described.class_names == bundle.manifest.class_names
-    assert described.codecs == (Codec.RANS, Codec.ZSTD, Codec.JPEG, Codec.WEBP)
+    assert described.codecs == (Codec.RANS, Codec.ZSTD, Codec.JPEG, Codec.WEBP, Codec.H264)
+
+
+def test_h264_is_offered_only_where_it_can_be_decoded(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert Codec.H264 not in BundleModel(bundle, torch.device("cpu")).description.codecs
+
+
+def test_h264_is_decoded_with_what_its_session_holds_and_refused_without_one(model, photo):
+    point = OperatingPoint(Codec.H264, 0, 40)
+    canvas = Letterbox.fit(640, 480, INPUT_SIZE).apply(cv2.resize(photo, (640, 480)))
+    frame = Frame(1, 0, point, H264Encoder().encode(canvas, point.quality), 640, 480)
+    store = ReferenceStore()
+    assert np.abs(model.decode(frame, store).data.astype(int) - canvas).mean() < 6
+    assert store.nbytes > canvas.size
+    with pytest.raises(BitstreamError, match="needs a session"):
+        model.decode(frame)
+    with pytest.raises(BitstreamError, match="shape|damaged"):
+        model.decode(replace(frame, frame_width=480, frame_height=640), ReferenceStore())
 
 
 def test_the_number_of_threads_is_set(tiny_bundle):

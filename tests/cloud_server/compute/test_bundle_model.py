@@ -236,7 +236,7 @@ def test_h264_is_decoded_with_what_its_session_holds_and_refused_without_one(mod
     assert store.nbytes > canvas.size
     with pytest.raises(BitstreamError, match="needs a session"):
         model.decode(frame)
-    with pytest.raises(BitstreamError, match="shape|damaged"):
+    with pytest.raises(BitstreamError, match="at most 48x64"):
         model.decode(replace(frame, frame_width=480, frame_height=640), ReferenceStore())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from benchmarks import document
-from benchmarks.accuracy import backends, failures, kinds, rate, split_points_verify
+from benchmarks.accuracy import backends, choices, failures, kinds, rate, split_points_verify
 from benchmarks.adaptation import adapt
 from benchmarks.costs import codec, guide, overhead, switch, training_cost
 from benchmarks.harness import plot
@@ -31,6 +31,7 @@ BENCHMARKS = tuple(
         switch,
         overhead,
         rate,
+        choices,
         backends,
         failures,
         kinds,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import backends_tables, kinds_tables, own_detector_tables, split_points_tables
+from benchmarks.accuracy.choices_tables import choices
 from benchmarks.accuracy.rate_tables import equal_bytes, failures, rate, rate_summary
 from benchmarks.adaptation import tables as adapt_tables
 from benchmarks.harness.benchmark import Benchmark
@@ -65,6 +66,7 @@ LATER = frozenset(
         "rate",
         "rate-short",
         "rate-rows",
+        "choices",
         "backends",
         "failures",
         "fuzz",
@@ -250,6 +252,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "rate": ("rate.json", rate),
     "rate-short": ("rate.json", rate_summary),
     "rate-rows": ("rate.json", equal_bytes),
+    "choices": ("choices.json", choices),
     "backends": ("backends.json", backends_tables.backends),
     "failures": ("failures.json", failures),
     "fuzz": ("fuzz.json", endurance_tables.fuzz),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cloud_server.compute.tuning import TuneConfig, Tuning, in_words, write_tuning
 from cloud_server.config import ServeConfig
+from cloud_server.devices_command import add_devices
 from cloud_server.signals import EarlySignals
 from splitnet.config_check import add_check
 from splitnet.configuration import add_configurable, read_configured
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("folder", type=Path, metavar="DIR", help="a bundle, or a folder of bundles")
     models.add_argument("--json", action="store_true", help="print JSON instead of tables")
     models.set_defaults(command=_models)
+    add_devices(commands, _tell)
     add_check(commands, SECTIONS, say)
     return parser
 
@@ -88,6 +90,11 @@ def _tune(arguments: argparse.Namespace) -> int:
         way = in_words(Tuning(**{name: row[name] for name in asdict(tuning)}))
         print(f"{way:<34}  {row['ms_per_frame']:.2f} ms a frame, fidelity {100 * row['fidelity']:.2f} %")
     print(f"chosen: {in_words(tuning)}; use it with `cloud-server serve --tuning {config.out}`")
+    return 0
+
+
+def _tell(arguments: argparse.Namespace) -> int:
+    print(arguments.tell(arguments))
     return 0
 
 

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splitnet.errors import ConfigError
+from splitnet.image_header import MAX_IMAGE_PIXELS
 from splitnet.settings import DEFAULT_BUNDLE, option
 
 BUNDLE_HELP = (
     "bundle, or folder of bundles, to serve; may be given several times, the first is the default. "
     f"SIGHUP looks again (default: {DEFAULT_BUNDLE.name})"
 )
-LISTEN_HELP = "address to listen on; 0.0.0.0 serves the network (no authentication), port 0 is any free port"
+LISTEN_HELP = (
+    "address to listen on; 0.0.0.0 serves the network: lock it with --access or --tls-cert. Port 0 is any free port"
+)
 
 MAX_CALLS = 1000
+_LIMITS, _SECURITY = "limits", "security"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,43 @@ class ServeConfig:
     max_calls: int = option(
         "most sessions, single calls and health watches at once; further ones are refused", default=MAX_CALLS
     )
+    max_calls_per_address: int = option(
+        "the same for one address that has not shown which device it is", default=64, group=_LIMITS
+    )
+    max_calls_per_device: int = option("the same for one known device", default=8, group=_LIMITS)
+    max_image_pixels: int = option(
+        "most pixels of a whole image; devices are told", default=MAX_IMAGE_PIXELS, group=_LIMITS
+    )
+    open_timeout_s: float = option("seconds until a stream must have opened its session", default=10.0, group=_LIMITS)
+    idle_timeout_s: float = option("seconds without a frame after which a session ends", default=900.0, group=_LIMITS)
+    access: Path | None = option(
+        "let known devices in only: the folder that `cloud-server devices init` made, with the server's certificate",
+        default=None,
+        metavar="DIR",
+        group=_SECURITY,
+    )
+    enrol_listen: str | None = option(
+        "second address with --access: TLS without client certificates, for enrolment, tokens and health checks; the "
+        "port after --listen's if not given, none for no such address",
+        default=None,
+        metavar="HOST:PORT",
+        group=_SECURITY,
+    )
+    tls_cert: Path | None = option(
+        "certificate chain of the server, PEM; a changed file is taken while it runs",
+        default=None,
+        metavar="FILE",
+        group=_SECURITY,
+    )
+    tls_key: Path | None = option(
+        "its key, PEM, if it is not in the same file", default=None, metavar="FILE", group=_SECURITY
+    )
+    client_ca: Path | None = option(
+        "authority of an own PKI, PEM: devices must show its certificates, whose common names they are called by",
+        default=None,
+        metavar="FILE",
+        group=_SECURITY,
+    )
     drain_grace_s: float = option("seconds for open sessions to finish after SIGTERM", default=5.0)
     status: str = option(
         "address of the status page, of metrics for Prometheus and of health by HTTP, such as 127.0.0.1:8080; none if "
@@ -69,6 +110,19 @@ class ServeConfig:
         _check_range("max-batch-size", self.max_batch_size, 1, 1024)
         _check_range("max-queue", self.max_queue, 1, 100_000)
         _check_range("max-calls", self.max_calls, 1, 100_000)
+        _check_range("max-calls-per-address", self.max_calls_per_address, 1, 100_000)
+        _check_range("max-calls-per-device", self.max_calls_per_device, 1, 100_000)
+        _check_range("max-image-pixels", self.max_image_pixels, 1, MAX_IMAGE_PIXELS)
+        _check_range("open-timeout-s", self.open_timeout_s, 0.1, 3600)
+        _check_range("idle-timeout-s", self.idle_timeout_s, 1, 31_536_000)
+        if self.enrol_listen not in (None, "none"):
+            split_address(self.enrol_listen)
+        if self.access is None and self.enrol_listen is not None:
+            raise ConfigError("--enrol-listen belongs to --access DIR")
+        if self.tls_cert is None and (self.tls_key is not None or self.client_ca is not None):
+            raise ConfigError("--tls-key and --client-ca belong to --tls-cert FILE")
+        if self.access is not None and self.client_ca is not None:
+            raise ConfigError("--access knows its devices by their own keys: leave --client-ca out")
         _check_range("drain-grace-s", self.drain_grace_s, 0, 3600)
 
     @property

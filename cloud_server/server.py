@@ -5,50 +5,56 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, InvalidStateError
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from cloud_server.access.enrolment_service import EnrolmentService
+from cloud_server.access.entrance import Entrance, make_entrance, open_entrance
+from cloud_server.access.gate import CallLimits, Gate
 from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
 from cloud_server.compute.tensor_store import TensorStore
 from cloud_server.config import MAX_CALLS, ServeConfig, split_address
+from cloud_server.daemon_thread import in_daemon_thread
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet
 from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
-from cloud_server.service import SplitInferenceService
+from cloud_server.service import ServiceLimits, SplitInferenceService
 from cloud_server.signals import EarlySignals, as_events
 from cloud_server.status import status_page
 from cloud_server.tunings import Tunings
 from protos import split_inference_pb2 as pb
+from protos.device_enrolment_pb2_grpc import add_DeviceEnrolmentServicer_to_server
 from protos.split_inference_pb2_grpc import add_SplitInferenceServicer_to_server
 from splitnet.bundle import load_server
+from splitnet.enrolment import EnrolReply
 from splitnet.environment import version
 from splitnet.errors import BundleError, ListenError, SplitError
-from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
+from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["SplitInference"].full_name
 SERVED_NAMES = ("", SERVICE_NAME)  # what health reports on; "" is the whole server
 FLUSH_S = 0.25  # for the last bytes of finished calls; then what is left (health watches) is cancelled
 NOTICE_S = 1.0  # for health watchers to be told; a stalled one does not hold up the shutdown
 
+MAX_CONNECTIONS = 2000
 MAX_STREAMS = 100  # of a connection, as HTTP/2 advises at least; further ones wait at the client
 
 SERVER_OPTIONS = (
     ("grpc.max_concurrent_streams", MAX_STREAMS),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # a connection that says nothing
+    ("grpc.max_connection_idle_ms", 300_000),  # one without calls
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ("grpc.so_reuseport", 0),  # a port in use is an error, not a silent half of the traffic
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
@@ -61,10 +67,20 @@ SERVER_OPTIONS = (
 class Server:
     """A gRPC server around an engine. `start` once, `stop` once."""
 
-    def __init__(self, engine: Engine[Any], registry: Registry[Any], listen: str, max_calls: int = MAX_CALLS) -> None:
+    def __init__(
+        self,
+        engine: Engine[Any],
+        registry: Registry[Any],
+        listen: str,
+        max_calls: int = MAX_CALLS,
+        entrance: Entrance | None = None,
+        call_limits: CallLimits | None = None,
+        session_limits: ServiceLimits | None = None,
+    ) -> None:
         """Take an engine that has not been started, a registry that has not loaded anything, and HOST:PORT.
 
-        max_calls: sessions, single calls and health watches that may be open at once.
+        max_calls: sessions, single calls and health watches that may be open at once. entrance: whom to let in, if not
+        everybody; call_limits, session_limits: what each may have, if not the usual.
         """
         self._max_calls = max_calls
         self._engine = engine
@@ -72,35 +88,54 @@ class Server:
         self._host, self._port = split_address(listen)
         self.fleet = Fleet()
         self._bundles_shown: set[str] = set()  # by health checks
+        self._entrance = entrance or open_entrance()
+        self._call_limits = call_limits or CallLimits()
+        self._session_limits = session_limits or ServiceLimits()
+        self.enrol_address: str | None = None
 
     async def start(self) -> str:
         """Load, warm up, listen, and say so to health checks; returns the bound HOST:PORT.
 
         Raises BundleError if any bundle is broken, and ListenError.
         """
-        self._check_address()  # before what may take long
-        self._engine.start(asyncio.get_running_loop().call_soon_threadsafe)
+        loop = asyncio.get_running_loop()
+        for host, port in self._addresses:  # before what may take long
+            self._check_address(host, port)
+        self._engine.start(loop.call_soon_threadsafe)
         changes = await self.refresh()
         if changes.refused:
             self._engine.stop()
             raise BundleError(changes.refused[0])
-        self._service = SplitInferenceService(self._engine, self._registry, software(), self.fleet)
+        self._service = SplitInferenceService(
+            self._engine, self._registry, software(), self.fleet, self._session_limits
+        )
         self._health = health.aio.HealthServicer()
+        self._gate = Gate(self._entrance.callers, self._call_limits, f"/{SERVICE_NAME}/")
         self._grpc = grpc.aio.server(
             options=SERVER_OPTIONS,
             compression=grpc.Compression.NoCompression,
             maximum_concurrent_rpcs=self._max_calls,
+            interceptors=[self._gate],
         )
         add_SplitInferenceServicer_to_server(self._service, self._grpc)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         enable_reflection((SERVICE_NAME, health.SERVICE_NAME), self._grpc)
-        port = self._bind()
+        port = self._bind(self._host, self._port, self._entrance.credentials)
+        if self._entrance.enrol_address is not None:
+            self._enrol_at(*self._entrance.enrol_address, port)
         await self._grpc.start()
+        if self._entrance.directory is not None:
+            self._entrance.directory.start(lambda: loop.call_soon_threadsafe(self._service.expel))
         for name in SERVED_NAMES:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._show_bundles()
         self.fleet.is_serving = True
         return f"{self._host}:{port}"
+
+    @property
+    def who_may_come(self) -> str:
+        """A line that says who can connect, and how."""
+        return self._entrance.in_words(self._host, self.enrol_address)
 
     async def stop(self, grace_s: float, force: asyncio.Event) -> bool:
         """Drain for at most grace_s, or until forced, then stop; returns whether all sessions had ended."""
@@ -108,6 +143,8 @@ class Server:
         self._service.drain(grace_s)
         drained = await _first(self._service.wait_idle(), force.wait(), timeout_s=grace_s)
         self._service.end()
+        if self._entrance.directory is not None:
+            self._entrance.directory.stop()
         await self._grpc.stop(FLUSH_S)
         await asyncio.to_thread(self._engine.stop)
         return drained
@@ -115,7 +152,7 @@ class Server:
     async def refresh(self) -> Changes:
         """Look at the bundles again, while frames are served. Raises BundleError if none is left; the old ones stay."""
         try:
-            changes = await _in_daemon_thread(self._registry.refresh)
+            changes = await in_daemon_thread(self._registry.refresh)
             if self.fleet.is_serving:
                 await self._show_bundles()
             return changes
@@ -142,23 +179,40 @@ class Server:
         """What the weights of all bundles take together, equal ones counted once."""
         return self._registry.held_mb
 
-    def _check_address(self) -> None:
+    @property
+    def _addresses(self) -> list[tuple[str, int]]:
+        second = self._entrance.enrol_address
+        return [(self._host, self._port), *([] if second is None else [second])]
+
+    def _enrol_at(self, host: str, port: int, port_of_sessions: int) -> None:
+        """Listen where devices are enrolled."""
+        one = self._entrance
+        bound = self._bind(host, port, one.enrol_credentials)
+        self.enrol_address = f"{host}:{bound}"
+        if one.folder is None or one.directory is None or one.certificate is None:
+            return
+        reply = EnrolReply("", port_of_sessions, one.authority, one.server_name)
+        service = EnrolmentService(one.folder.store, one.directory, one.certificate, reply)
+        add_DeviceEnrolmentServicer_to_server(service, self._grpc)  # type: ignore[no-untyped-call]
+
+    def _check_address(self, host: str, port: int) -> None:
         try:
-            _try_bind(self._host, self._port)
+            _try_bind(host, port)
         except OSError as error:
-            raise self._cannot_listen() from error
+            raise self._cannot_listen(host, port) from error
 
-    def _bind(self) -> int:
+    def _bind(self, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
         try:
-            self._check_address()
-            return self._grpc.add_insecure_port(f"{self._host}:{self._port}")
+            self._check_address(host, port)
+            if credentials is None:
+                return self._grpc.add_insecure_port(f"{host}:{port}")
+            return self._grpc.add_secure_port(f"{host}:{port}", credentials)
         except RuntimeError as error:
-            raise self._cannot_listen() from error
+            raise self._cannot_listen(host, port) from error
 
-    def _cannot_listen(self) -> ListenError:
+    def _cannot_listen(self, host: str, port: int) -> ListenError:
         self._engine.stop()
-        address = f"{self._host}:{self._port}"
-        return ListenError(f"cannot listen on {address}: the port is taken, or the address is not of this machine")
+        return ListenError(f"cannot listen on {host}:{port}: the port is taken, or the address is not of this machine")
 
 
 async def serve(config: ServeConfig, announce: Callable[[str], None], early: EarlySignals) -> bool:
@@ -169,15 +223,20 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
     """
     device = choose_device(config.device)
     tunings, store = Tunings(config, device), TensorStore()
+    entrance = make_entrance(config)
     async with AsyncExitStack() as stack:
         signals = stack.enter_context(as_events(early))
         engine: Engine[DecodedFrame] = Engine(config.max_batch_size, config.max_queue, config.decode_threads)
 
         def load(folder: Path) -> BundleModel:
-            return BundleModel(load_server(folder), device, tunings.of(folder), store=store)
+            tuning, most = tunings.of(folder), config.max_image_pixels
+            return BundleModel(load_server(folder), device, tuning, store=store, max_image_pixels=most)
 
         registry = Registry(engine, config.bundles, load, lambda: store.held_bytes)
-        server = Server(engine, registry, config.listen, config.max_calls)
+        call_limits = CallLimits(config.max_calls_per_address, config.max_calls_per_device)
+        session_limits = ServiceLimits(config.open_timeout_s, config.idle_timeout_s, config.max_image_pixels)
+        limits = (config.max_calls, entrance, call_limits, session_limits)
+        server = Server(engine, registry, config.listen, *limits)
         page = await stack.enter_async_context(status_page(config, engine, registry, server.fleet))
         starting = asyncio.create_task(server.start())
         if not await _first(starting, signals.stop.wait()):
@@ -189,11 +248,13 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
         memory = {"memory_mb": registry.memory_mb, "held_mb": registry.held_mb}
         facts = {"listen": address, "bundle": default.name, "device": device.type, **memory}
+        facts["entrance"] = server.who_may_come
         logger.info("ready", extra=facts)
         announce(
             f"cloud-server ready: listening on {address}, bundle {default.name} ({default.digest[:12]}){others}, "
             f"device {device.type}" + (f", status page http://{page}/" if page else "")
         )
+        announce(f"cloud-server: {server.who_may_come}")
         refreshing = asyncio.create_task(_refresh_when_told(server, signals.refresh))
         await signals.stop.wait()
         refreshing.cancel()
@@ -236,21 +297,6 @@ def _try_bind(host: str, port: int) -> None:
 def software() -> str:
     """Return name and version of this software."""
     return f"slimsplit {version()}"
-
-
-async def _in_daemon_thread(function: Callable[[], T]) -> T:
-    """Return what a function returns, or raise what it raises. The end of the process does not wait for it."""
-    outcome: Future[T] = Future()
-
-    def run() -> None:
-        with suppress(InvalidStateError):  # cancelled: nobody waits any more
-            try:
-                outcome.set_result(function())
-            except Exception as error:
-                outcome.set_exception(error)
-
-    threading.Thread(target=run, name="loading", daemon=True).start()
-    return await asyncio.wrap_future(outcome)
 
 
 async def _first(wanted: Awaitable[object], other: Awaitable[object], timeout_s: float | None = None) -> bool:

@@ -8,18 +8,22 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
+from cloud_server.access.budgets import Buckets
+from cloud_server.access.callers import Caller, current_caller
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet, SessionWatch, reason_of
 from cloud_server.job import Answer
 from cloud_server.registry import BundleModelOf, Registry
-from cloud_server.session import DetectContext, Session, check_fits_opening, host_of, payer, read_message
+from cloud_server.session import DetectContext, Pace, Session, check_fits_opening, host_of, read_message
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceServicer
 from splitnet.errors import DeadlineExceededError, DrainingError, ProtocolError, SplitError
+from splitnet.image_header import MAX_IMAGE_PIXELS
 from splitnet.messages import Frame, FrameError, InferRequest, OpenSession, SessionLimits, SessionOpened
 from splitnet.wire import (
     detections_to_proto,
@@ -30,27 +34,44 @@ from splitnet.wire import (
 )
 
 SESSION_ID_BYTES = 4
-OPENING_TIMEOUT_S = 10.0  # a stream that says nothing takes a place that another could have
+MESSAGES_PER_S, MESSAGES_BURST = 500.0, 500.0  # of one payer's sessions, refused frames included; then they wait
 
 logger = logging.getLogger(__name__)
 
 InferContext = grpc.aio.ServicerContext[pb.InferRequest, pb.InferReply]
 
 
+@dataclass(frozen=True)
+class ServiceLimits:
+    """How long a stream may say nothing, and what it is told of images."""
+
+    open_timeout_s: float = 10.0  # a stream that does not open its session takes a place that another could have
+    idle_timeout_s: float = 900.0
+    max_image_pixels: int = MAX_IMAGE_PIXELS
+
+
 class SplitInferenceService(SplitInferenceServicer):
     """Serves the bundles of a registry. Everything here runs on the event loop."""
 
-    def __init__(self, engine: Engine[Any], registry: Registry[Any], software: str, fleet: Fleet | None = None) -> None:
-        """Take a started engine, its models, the name and version that sessions are told, and who counts devices."""
+    def __init__(
+        self,
+        engine: Engine[Any],
+        registry: Registry[Any],
+        software: str,
+        fleet: Fleet | None = None,
+        limits: ServiceLimits | None = None,
+    ) -> None:
+        """Take a started engine, its models, name and version for sessions, who counts devices, and limits."""
+        self._limits = limits or ServiceLimits()
+        self._messages = Buckets(MESSAGES_PER_S, MESSAGES_BURST)
         self._engine = engine
         self._registry = registry
         self._software = software
         self._fleet = fleet or Fleet()
-        self._sessions: set[Session] = set()
-        self._handlers: set[asyncio.Task[Any]] = set()  # of every call, opened or not
+        self._sessions: dict[Session, asyncio.Task[Any]] = {}
+        self._handlers: dict[asyncio.Task[Any], SplitError | None] = {}  # of every call; why it was ended
         self._calls = 0  # opened sessions and single calls
         self._draining = False
-        self._ended = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -71,7 +92,7 @@ class SplitInferenceService(SplitInferenceServicer):
         """Answer one frame."""
         try:
             with self._until_ended(), self._busy():
-                answer = await self._answer(infer_request_from_proto(request), context.peer())
+                answer = await self._answer(infer_request_from_proto(request), current_caller(context.peer()))
         except SplitError as error:
             await context.abort(status_of(error), str(error))
         if isinstance(answer, FrameError):
@@ -90,19 +111,31 @@ class SplitInferenceService(SplitInferenceServicer):
 
     def end(self) -> None:
         """End what is left, as unavailable."""
-        self._draining = self._ended = True
+        self._draining = True
         for handler in self._handlers:
-            handler.cancel()
+            self._end(handler, DrainingError("this server has shut down: use another one, or try again later"))
+
+    def expel(self) -> None:
+        """End the sessions of devices that may not go on as they do: revoked ones, and those that lost their bundle."""
+        for session in self._sessions:
+            if (reason := session.refused()) is not None:
+                self._end(self._sessions[session], reason)
+
+    def _end(self, handler: asyncio.Task[Any], reason: SplitError) -> None:
+        self._handlers[handler] = reason
+        handler.cancel()
 
     async def _serve(self, context: DetectContext) -> None:
         opening = await self._opening(context)
         if opening is None:
             return
-        model = self._registry.find(opening.bundle_digest)
+        model, caller = self._registry.find(opening.bundle_digest), current_caller(context.peer())
+        caller.check_may_use(model.name, model.digest)
         with self._busy():
             id, host = secrets.token_hex(SESSION_ID_BYTES), host_of(context.peer())
             watch = self._fleet.opened(time.monotonic(), opening.device_id, host, id, model.name, model.digest)
-            session = Session(self._engine, model, context, opening, watch)
+            pace = Pace(self._messages, self._limits.idle_timeout_s)
+            session = Session(self._engine, model, context, opening, watch, caller, pace)
             try:
                 await self._run(session, self._opened(model, watch), context)
             finally:
@@ -111,9 +144,9 @@ class SplitInferenceService(SplitInferenceServicer):
     async def _opening(self, context: DetectContext) -> OpenSession | None:
         """Wait for the first message; None if the device hangs up before."""
         try:
-            message = await asyncio.wait_for(read_message(context), OPENING_TIMEOUT_S)
+            message = await asyncio.wait_for(read_message(context), self._limits.open_timeout_s)
         except asyncio.TimeoutError:
-            raise DeadlineExceededError(f"a session must be opened within {OPENING_TIMEOUT_S:g} s") from None
+            raise DeadlineExceededError(f"a session must be opened within {self._limits.open_timeout_s:g} s") from None
         if message is None:
             return None
         opening = request_from_proto(message)
@@ -123,12 +156,12 @@ class SplitInferenceService(SplitInferenceServicer):
 
     async def _run(self, session: Session, opened: SessionOpened, context: DetectContext) -> None:
         # Known before the device hears of it, so that a drain in between is not missed.
-        self._sessions.add(session)
+        self._sessions[session] = _own_task()
         try:
             await context.write(reply_to_proto(opened))
             await session.run()
         finally:
-            self._sessions.discard(session)
+            del self._sessions[session]
 
     def _opened(self, model: BundleModelOf[Any], watch: SessionWatch) -> SessionOpened:
         return SessionOpened(
@@ -136,15 +169,16 @@ class SplitInferenceService(SplitInferenceServicer):
             model.device_digest,
             self._software,
             bundle=model.description,
-            limits=SessionLimits(),
+            limits=SessionLimits(max_image_pixels=self._limits.max_image_pixels),
             session_id=watch.session,
         )
 
-    async def _answer(self, request: InferRequest, peer: str) -> Answer:
+    async def _answer(self, request: InferRequest, caller: Caller) -> Answer:
         check_fits_opening(request.frame, request.bundle_digest)
         model = self._registry.find(request.bundle_digest)
+        caller.check_may_use(model.name, model.digest)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        job = self._engine.submit(model, request.frame, answered.set_result, payer(peer))
+        job = self._engine.submit(model, request.frame, answered.set_result, caller.payer)
         try:
             answer = await answered
             self._count_call(model.name, request.frame, answer)
@@ -162,18 +196,17 @@ class SplitInferenceService(SplitInferenceServicer):
 
     @contextmanager
     def _until_ended(self) -> Iterator[None]:
-        """Let `end` cut a call short. Raises DrainingError then."""
-        handler = asyncio.current_task()
-        assert handler is not None
-        self._handlers.add(handler)
+        """Let `end` and `expel` cut a call short. Raises their reason then."""
+        handler = _own_task()
+        self._handlers[handler] = None
         try:
             yield
         except asyncio.CancelledError:
-            if not self._ended:
+            if (reason := self._handlers[handler]) is None:
                 raise
-            raise DrainingError("this server has shut down: use another one, or try again later") from None
+            raise reason from None
         finally:
-            self._handlers.discard(handler)
+            del self._handlers[handler]
 
     @contextmanager
     def _busy(self) -> Iterator[None]:
@@ -188,3 +221,9 @@ class SplitInferenceService(SplitInferenceServicer):
             self._calls -= 1
             if not self._calls:
                 self._idle.set()
+
+
+def _own_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Hashable
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from cloud_server.access.budgets import Buckets
+from cloud_server.access.callers import Caller
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import SessionWatch
-from cloud_server.job import Answer, Job, Model, error_answer
+from cloud_server.job import Answer, Job, error_answer
+from cloud_server.registry import BundleModelOf
 from protos import split_inference_pb2 as pb
 from splitnet.codec.references import ReferenceStore
-from splitnet.errors import ProtocolError, SplitError
+from splitnet.errors import DeadlineExceededError, ProtocolError, ShedError, SplitError
 from splitnet.messages import (
     MAX_UNANSWERED,
     Ack,
@@ -51,13 +55,13 @@ def check_fits_opening(frame: Frame, bundle_digest: str) -> None:
         raise ProtocolError("without a bundle's digest only images are taken: give that of your encoder's bundle")
 
 
-def payer(peer: str, device_id: str = "") -> Hashable:
-    """Return who shares the engine with others: a device at an address, however many streams and calls it has open.
+@dataclass(frozen=True)
+class Pace:
+    """How fast sessions are read."""
 
-    Until devices are authenticated, an address that invents devices gets the shares of all of them. peer: as gRPC names
-    it, "ipv4:192.0.2.1:50312".
-    """
-    return host_of(peer), device_id
+    messages: Buckets  # of all sessions, by who pays
+    idle_timeout_s: float
+    clock: Callable[[], float] = time.monotonic
 
 
 def host_of(peer: str) -> str:
@@ -71,18 +75,26 @@ class Session:
     def __init__(
         self,
         engine: Engine[Any],
-        model: Model[Any],
+        model: BundleModelOf[Any],
         context: DetectContext,
         opening: OpenSession,
         watch: SessionWatch,
+        caller: Caller,
+        pace: Pace,
     ) -> None:
-        """Take a started engine, the model that answers, the stream with its opening, and who is told what happens."""
+        """Take a started engine, the model that answers, the stream with its opening, who is told what happens, from
+        whom it is and how fast it is read.
+
+        Raises ForbiddenError if the opening names another device.
+        """
         self._engine = engine
         self._model = model
         self._context = context
         self._opening = opening
         self._watch = watch
-        self._payer = payer(context.peer(), opening.device_id)
+        self._caller = caller
+        self._pace = pace
+        self._payer = caller.payer_of_session(opening.device_id)
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
         self._jobs: set[Job[Any]] = set()
@@ -107,19 +119,39 @@ class Session:
             counts = {"frames": self._frames, "refused": self._refused, "unanswered": len(self._jobs)}
             logger.info("session closed", extra={**who, **counts})
 
+    def refused(self) -> SplitError | None:
+        """Return why the device may not go on: it was revoked, or lost its bundle."""
+        try:
+            self._caller.check_may_use(self._model.name, self._model.digest)
+        except SplitError as error:
+            return error
+        return None
+
     def drain(self, grace_ms: int) -> None:
         """Tell the device to go elsewhere. What it has sent before it hears of that is answered."""
         self._outgoing.put_nowait(Draining(grace_ms))
 
     async def _read(self) -> None:
-        while (message := await read_message(self._context)) is not None:
+        while (message := await self._next()) is not None:
             if message.WhichOneof("request") == "status":
                 self._take_status(message.status)
-                continue
-            await self._room.acquire()
-            self._take(message)
+            else:
+                await self._room.acquire()
+                self._take(message)
+            wait_s = self._pace.messages.take(self._payer.group, self._pace.clock())
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
         for _ in range(MAX_UNANSWERED):  # all room is free again: every answer has been written
             await self._room.acquire()
+
+    async def _next(self) -> pb.DetectRequest | None:
+        """Return the next message. Raises DeadlineExceededError if none comes for too long."""
+        try:
+            return await asyncio.wait_for(read_message(self._context), self._pace.idle_timeout_s)
+        except asyncio.TimeoutError:
+            raise DeadlineExceededError(
+                f"no frame for {self._pace.idle_timeout_s:g} s: open the session again"
+            ) from None
 
     def _take(self, message: pb.DetectRequest) -> None:
         if message.WhichOneof("request") != "frame":
@@ -149,6 +181,7 @@ class Session:
             frame = frame_from_proto(message)
             self._watch.frame(time.monotonic(), frame)
             check_fits_opening(frame, self._opening.bundle_digest)
+            self._check_rate()
             job = self._engine.submit(
                 self._model, frame, lambda answer: self._finish(job, answer), self._payer, self._references
             )
@@ -156,6 +189,14 @@ class Session:
             return error_answer(message.frame_id, message.capture_time_us, error)
         self._jobs.add(job)
         return job
+
+    def _check_rate(self) -> None:
+        """Raise ShedError if the device sends more frames than it may."""
+        device = self._caller.device
+        if device is None or device.max_fps is None:
+            return
+        if not self._pace.messages.allow((self._payer, "frames"), self._pace.clock(), device.max_fps):
+            raise ShedError(f"this device may send {device.max_fps:g} frames a second: send fewer")
 
     def _finish(self, job: Job[Any], answer: Answer) -> None:
         self._jobs.discard(job)

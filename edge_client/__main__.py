@@ -72,10 +72,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(console: Console) -> argparse.ArgumentParser:
     from edge_client.config import RunConfig
+    from edge_client.enrol_command import EnrolConfig
     from edge_client.profile_config import ProfileConfig
     from splitnet.config_check import add_check
     from splitnet.configuration import add_configurable, read_configured
-    from splitnet.settings import add_command, add_commands
+    from splitnet.settings import add_command, add_commands, add_settings, read_settings
 
     sections = {"run": RunConfig, "profile": ProfileConfig}  # the tables of a file of settings
 
@@ -92,6 +93,12 @@ def _parser(console: Console) -> argparse.ArgumentParser:
         profile_command(config, console)
         return DONE
 
+    def enrol(parsed: argparse.Namespace) -> int:
+        from edge_client.enrol_command import enrol as enrol_command
+
+        enrol_command(read_settings(EnrolConfig, parsed), console)
+        return DONE
+
     parser = _Parser(prog=PROGRAM, description="The device's half of split object detection.", epilog=EXIT_CODES)
     commands = add_commands(parser)
     adding = add_command(
@@ -106,6 +113,9 @@ def _parser(console: Console) -> argparse.ArgumentParser:
     adding = add_command(commands, "profile", "measure what each operating point costs on this device")
     add_configurable(adding, ProfileConfig)
     adding.set_defaults(command=profile)
+    adding = add_command(commands, "enrol", "get an identity at a server, with a code of `cloud-server devices invite`")
+    add_settings(adding, EnrolConfig)
+    adding.set_defaults(command=enrol)
     add_check(commands, sections, console.say)
     return parser
 

@@ -38,6 +38,7 @@ from edge_client.output.view import view_sink
 from edge_client.pipeline import Pipeline
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
+from edge_client.transport.tls_files import tls_files
 from splitnet.environment import processor, version
 from splitnet.operating_point import Mode
 
@@ -111,6 +112,7 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
         max_frames=config.max_frames,
         live=not config.as_fast_as_possible,
         use_proxy=config.use_proxy,
+        tls=tls_files(config),
         whole_frames=config.whole_frames,
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from edge_client.adaptation.controller import BYTE_PRICE_AP
 from edge_client.encoding.backends import AUTO, BACKENDS
 from edge_client.transport.servers import server_list
+from edge_client.transport.tls_files import tls_option
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
 from splitnet.operating_point import Codec, Mode, OperatingPoint, parse_points
@@ -129,6 +130,11 @@ class RunConfig:
     profile: Path | None = option(
         "this device's profile, instead of the kept one", default=None, metavar="FILE.json", group=_DEVICE
     )
+    server_ca: str | None = tls_option("server_ca")
+    client_cert: Path | None = tls_option("client_cert")
+    client_key: Path | None = tls_option("client_key")
+    token_file: Path | None = tls_option("token_file")
+    identity: Path | None = tls_option("identity")
     view: bool = option(
         "show frames and boxes in a window, or without a display on a web page of this machine",
         default=False,

@@ -33,6 +33,7 @@ from edge_client.output.statistics import RunStatistics
 from edge_client.output.trace import TraceFile
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.threads import in_thread
+from edge_client.transport.credentials import Credentials
 from edge_client.transport.dialing import staggered
 from edge_client.transport.session import open_session
 from edge_client.uplink import Uplink, UplinkSettings
@@ -97,7 +98,11 @@ class Pipeline:
         urgent = self._works_offline or settings.deadline_ms > 0
         usual = Backoff(random.random, ceiling_s=URGENT_BACKOFF_S) if urgent else Backoff(random.random)
         opening = OpenSession(settings.device_id, self._encoder.manifest.device_digest)
-        open_one = partial(open_session, use_proxy=settings.use_proxy)
+        settings.tls.check()
+        self._credentials = Credentials(settings.tls)
+        for server in settings.servers:
+            self._credentials.of(server)  # what is missing or damaged is said at once
+        open_one = partial(open_session, use_proxy=settings.use_proxy, credentials=self._credentials)
         opener = staggered(open_one) if urgent or len(settings.servers) > 1 else staggered(open_one, None)
         needed = not (self._works_offline and self._local)
         limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s, needed)

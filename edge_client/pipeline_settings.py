@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_client.adaptation.policy import MAX_IN_FLIGHT
 from edge_client.transport.servers import server_list
+from edge_client.transport.tls_files import TlsFiles
 from splitnet.errors import ConfigError
 
 PATIENCE_S = 0.5  # how long a silent link may hold frames back that the device could look at, without a deadline
@@ -25,6 +26,7 @@ class PipelineSettings:
     drain_timeout_s: float = 5.0  # how long to wait at the end for frames in flight
     answer_timeout_s: float = 10.0  # a frame unanswered after this is lost, and the session is reopened
     use_proxy: bool = False  # reach the servers through the proxy that the environment names
+    tls: TlsFiles = field(default_factory=TlsFiles)  # what both ends show, if it is not the enrolled identity
     whole_frames: bool = False  # code every frame by itself, not as changes against one that the server has
 
     def __post_init__(self) -> None:

@@ -29,6 +29,8 @@ from edge_client.output.mode_scores import RunConditions
 from edge_client.policy_choice import mode_tables
 from edge_client.profile_config import ProfileConfig
 from edge_client.run_command import what_runs, write_result
+from edge_client.transport.credentials import Credentials
+from edge_client.transport.tls_files import tls_files
 from splitnet.messages import OpenSession
 from splitnet.synthetic_images import synthetic_images
 
@@ -64,8 +66,11 @@ def _advice(config: ProfileConfig, encoder: EncoderRuntime, image: Image, found:
     manifest = encoder.manifest
     opening = OpenSession(default_device_id(), manifest.device_digest)
     size = image.shape[1], image.shape[0]
+    credentials = Credentials(tls_files(config))
     frames, use_proxy = probe_frames(encoder, image), config.use_proxy
-    measured = asyncio.run(measure_link(config.server, opening, *frames, size, use_proxy=use_proxy))
+    measured = asyncio.run(
+        measure_link(config.server, opening, *frames, size, use_proxy=use_proxy, credentials=credentials)
+    )
     limits = ControlSettings(config.deadline_ms)
     conditions = RunConditions(limits, config.fps, measured.capacity_bps, measured.rtt_ms, measured.server_ms)
     return advice(mode_tables(manifest, found), conditions)

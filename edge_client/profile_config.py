@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_client.config import BACKEND_HELP, PROXY_HELP
 from edge_client.encoding.backends import AUTO, BACKENDS
 from edge_client.transport.servers import server_list
+from edge_client.transport.tls_files import tls_option
 from splitnet.errors import ConfigError
 from splitnet.settings import DEFAULT_BUNDLE, option
 
@@ -35,6 +36,11 @@ class ProfileConfig:
         "measure the way to it as well, and say which mode serves best", default="", metavar="HOST:PORT"
     )
     use_proxy: bool = option(PROXY_HELP, default=False)
+    server_ca: str | None = tls_option("server_ca")
+    client_cert: Path | None = tls_option("client_cert")
+    client_key: Path | None = tls_option("client_key")
+    token_file: Path | None = tls_option("token_file")
+    identity: Path | None = tls_option("identity")
     deadline_ms: float = option("from capture to detections, for the advice", default=200.0)
     fps: float = option("frames a second, for the advice", default=10.0)
     out: Path | None = option("write all that was measured here as well", default=None, metavar="FILE.json")

@@ -56,6 +56,14 @@ class BundleMismatchError(ProtocolError):
     """Client and server hold different bundles."""
 
 
+class AccessError(SplitError):
+    """Whoever asks has not shown who it is: no, a wrong or a revoked certificate, token or code."""
+
+
+class ForbiddenError(SplitError):
+    """A device that is known may not do this."""
+
+
 class ProfileError(SplitError):
     """A device's profile is damaged, or belongs to another device or bundle."""
 

@@ -15,6 +15,7 @@ EXTRA_OF = {  # package as it is imported: the extra of setup.cfg that brings it
     "prometheus_client": "server",
     "grpc_health": "server",
     "grpc_reflection": "server",
+    "segno": "server",
     "pycocotools": "train",
     "PIL": "train",
     "tqdm": "train",

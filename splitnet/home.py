@@ -20,6 +20,11 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path(PROGRAM)
 
 
+def data_folder() -> Path:
+    """Return the folder for what cannot be made again: `$XDG_DATA_HOME/slimsplit`, usually ~/.local/share/slimsplit."""
+    return platformdirs.user_data_path(PROGRAM)
+
+
 def ensure_home() -> Path | None:
     """Give a user without a home one below the folder for temporary files; return it, or None if there was one.
 

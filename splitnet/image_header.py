@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from splitnet.errors import ImageFileError
 
+MAX_IMAGE_PIXELS = 1 << 24  # of a whole image on the wire: 48 MiB while it is decoded
+
 Size = tuple[int, int]  # width, height in pixels
 
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; the other three are tables and extensions

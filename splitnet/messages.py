@@ -9,14 +9,15 @@ import grpc
 from splitnet.codec.references import MAX_REFERENCES
 from splitnet.detections import Detections
 from splitnet.device_status import MAX_STATUS_BYTES
+from splitnet.image_header import MAX_IMAGE_PIXELS
 from splitnet.operating_point import Codec, OperatingPoint
 
 PROTOCOL_VERSION = 1
 DIGEST_BYTES = 32  # SHA-256
 MAX_PAYLOAD_BYTES = 1 << 20  # a larger payload is refused, and the session goes on
-MAX_MESSAGE_BYTES = 4 << 20  # a larger message is refused by gRPC itself, which ends the stream
+MAX_REQUEST_BYTES = MAX_PAYLOAD_BYTES + (1 << 16)  # a larger one is refused by gRPC itself, which ends the stream
+MAX_MESSAGE_BYTES = 4 << 20  # the same for what a server sends
 MAX_FRAME_SIDE = 1 << 14  # pixels
-MAX_IMAGE_PIXELS = 1 << 24  # of a whole image: 48 MiB while it is decoded
 MAX_UNANSWERED = 8  # frames of one session; its stream is not read beyond that. A device needs one or two
 MAX_DEVICE_ID_CHARS = 128
 MAX_DETECTIONS = 1000

@@ -16,12 +16,14 @@ import numpy as np
 from protos import split_inference_pb2 as pb
 from splitnet.detections import MAX_CLASSES, Detections
 from splitnet.errors import (
+    AccessError,
     BitstreamError,
     BundleError,
     BundleMismatchError,
     ConfigError,
     DeadlineExceededError,
     DrainingError,
+    ForbiddenError,
     ProtocolError,
     ProtocolVersionError,
     ShedError,
@@ -61,6 +63,8 @@ STATUS_TABLE: tuple[tuple[type[SplitError], grpc.StatusCode], ...] = (
     (BitstreamError, grpc.StatusCode.INVALID_ARGUMENT),
     (ProtocolError, grpc.StatusCode.INVALID_ARGUMENT),
     (ConfigError, grpc.StatusCode.INVALID_ARGUMENT),
+    (AccessError, grpc.StatusCode.UNAUTHENTICATED),
+    (ForbiddenError, grpc.StatusCode.PERMISSION_DENIED),
     (ShedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DeadlineExceededError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (DrainingError, grpc.StatusCode.UNAVAILABLE),

@@ -84,10 +84,17 @@ def program_of(words: Words) -> tuple[str, Words] | None:
 
 
 def parsers(name: str) -> list[argparse.ArgumentParser]:
-    """Return a program's parser, and those of its commands."""
-    parser = PROGRAMS[name]()
+    """Return a program's parser, and those of its commands, and of theirs."""
+    return with_commands(PROGRAMS[name]())
+
+
+def with_commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Return a parser and those of its commands, and of theirs."""
     nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return [parser, *(command for action in nested for command in action.choices.values())]
+    return [
+        parser,
+        *(one for action in nested for command in action.choices.values() for one in with_commands(command)),
+    ]
 
 
 def parse(name: str, arguments: Words) -> None:

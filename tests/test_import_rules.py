@@ -65,6 +65,10 @@ ROOMS = {
     ),
     # The edge node.
     "cloud_server": Room(("splitnet", "protos"), grpc=True),
+    "cloud_server.access": Room(
+        ("splitnet", "protos", "cloud_server.config", "cloud_server.daemon_thread", "cloud_server.scheduling"),
+        grpc=True,
+    ),
     "cloud_server.compute": Room(("splitnet",)),
     "cloud_server.fleet": Room(("splitnet",), pure=True),
     # Knows nothing of engine, sessions and gRPC: what it shows is handed to it.
@@ -119,7 +123,9 @@ ROOMS = {
 }
 # Pure modules of rooms that are not.
 PURE_MODULES = {
+    "cloud_server.access.budgets",
     "splitnet.dominated",
+    "splitnet.enrolment_link",
     "splitnet.fidelity",
     "splitnet.image_header",
     "splitnet.json_values",
@@ -167,8 +173,11 @@ ASSEMBLY = tuple(f"edge_client.{part}" for part in ("frames", "ledger", "uplink"
 # Where the generated messages stop.
 USE_MESSAGES = {
     "splitnet.status_wire",
+    "splitnet.enrolment_wire",
     "splitnet.wire",
+    "edge_client.transport.enrolment",
     "edge_client.transport.session",
+    "cloud_server.access.enrolment_service",
     "cloud_server.server",
     "cloud_server.service",
     "cloud_server.session",

@@ -21,8 +21,9 @@ from splitnet.codec.image_codec import decompress_image, decompress_whole_image
 from splitnet.codec.references import ReferenceStore
 from splitnet.detections import SCORE_THRESHOLD, Detections
 from splitnet.errors import BitstreamError, ConfigError
+from splitnet.image_header import MAX_IMAGE_PIXELS
 from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox, stretched_canvas
-from splitnet.messages import MAX_FRAME_SIDE, MAX_IMAGE_PIXELS, BundleDescription, Frame
+from splitnet.messages import MAX_FRAME_SIDE, BundleDescription, Frame
 from splitnet.nn.architectures import architecture_of
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 
@@ -46,12 +47,14 @@ class BundleModel:
         tuning: Tuning = Tuning(),  # noqa: B008
         exports: dict[Mode, bytes] | None = None,
         store: TensorStore | None = None,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:
         """Take a loaded bundle, the device to run on, and how.
 
         exports: ONNX models that were made of it before; those that are made now go there, too. store: of the tensors
         of other bundles, which are held once. Raises ConfigError if this way does not exist here.
         """
+        self._max_image_pixels = max_image_pixels
         self._store = TensorStore() if store is None else store
         self._bundle = bundle
         self._device = device
@@ -226,7 +229,8 @@ class BundleModel:
 
     def _fitted(self, frame: Frame) -> DecodedFrame:
         self._check_takes_images()
-        image = decompress_whole_image(frame.payload, frame.operating_point.codec, MAX_IMAGE_PIXELS, MAX_FRAME_SIDE)
+        codec = frame.operating_point.codec
+        image = decompress_whole_image(frame.payload, codec, self._max_image_pixels, MAX_FRAME_SIDE)
         height, width = image.shape[:2]
         if (frame.frame_width, frame.frame_height) not in ((0, 0), (width, height)):
             raise BitstreamError(

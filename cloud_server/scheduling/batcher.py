@@ -213,11 +213,11 @@ class Batcher(Generic[R]):
 
     def _give_way(self, newcomer: R) -> R:
         """Withdraw the request that would be served last, unless that is the newcomer: then raise ShedError."""
-        last = self._queue.last()
-        if last is None or self._queue.tag_of_next(newcomer.session) >= last[0]:
+        last = self._queue.who_gives_way(newcomer.session)
+        if last is None:
             raise ShedError(f"the server is busy: {self.depth} frames wait already. Send fewer or smaller ones")
-        self.withdraw(last[1])
-        return last[1]
+        self.withdraw(last)
+        return last
 
     def _leave(self, request: R, phase: Phase) -> None:
         request.phase = phase

@@ -1,15 +1,18 @@
 """Payloads that wait to be decoded: sessions take turns by the seconds that theirs have cost. Pure.
 
-Start-time fair queueing as in `fair_queue`, with seconds instead of frames. An image of 16 megapixels takes a hundred
-times as long as a canvas, and whoever sends such images pays for that. One payload of a session is decoded at a time:
-no session takes all threads.
+Start-time fair queueing at two levels as in `fair_queue`, with seconds instead of frames. An image of 16 megapixels
+takes a hundred times as long as a canvas, and whoever sends such images pays for that. One payload of a session is
+decoded at a time, and a group of which one is being decoded comes after the others: nobody takes all threads.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Hashable
 from typing import Generic, Protocol, TypeVar
+
+from cloud_server.scheduling.payer import group_of
+from cloud_server.scheduling.virtual_time import VirtualTime
 
 
 class OfSession(Protocol):
@@ -29,8 +32,8 @@ class DecodeQueue(Generic[T]):
     def __init__(self) -> None:
         self._waiting: dict[Hashable, deque[T]] = {}  # by session
         self._busy: set[Hashable] = set()  # sessions of which one is being decoded
-        self._finished_s: dict[Hashable, float] = {}  # virtual times that are ahead of _now_s
-        self._now_s = 0.0
+        self._groups = VirtualTime()
+        self._members: defaultdict[Hashable, VirtualTime] = defaultdict(VirtualTime)  # by group
 
     def add(self, item: T) -> None:
         """Let something wait behind the others of its session."""
@@ -41,8 +44,11 @@ class DecodeQueue(Generic[T]):
         free = [session for session in self._waiting if session not in self._busy]
         if not free:
             return None
-        session = min(free, key=self._start_s)
-        self._now_s = max(self._now_s, self._start_s(session))
+        busy = Counter(group_of(session) for session in self._busy)
+        session = min(free, key=lambda one: (busy[group_of(one)], *self._turn(one)))
+        of_group, of_member = self._turn(session)
+        self._groups.advance(of_group)
+        self._members[group_of(session)].advance(of_member)
         queue = self._waiting[session]
         item = queue.popleft()
         if not queue:
@@ -61,8 +67,14 @@ class DecodeQueue(Generic[T]):
     def charge(self, session: Hashable, seconds: float) -> None:
         """Say what the payload of a session has cost that was taken: its next one may be."""
         self._busy.discard(session)
-        self._finished_s[session] = self._start_s(session) + seconds
-        self._finished_s = {one: time for one, time in self._finished_s.items() if time > self._now_s}
+        group = group_of(session)
+        for time, flow in ((self._groups, group), (self._members[group], session)):
+            time.charge(flow, seconds)
+            time.forget()
+        waiting = {group_of(one) for one in (*self._waiting, *self._busy)}
+        for one in [one for one in self._members if one not in waiting and not self._groups.is_ahead(one)]:
+            del self._members[one]
 
-    def _start_s(self, session: Hashable) -> float:
-        return max(self._now_s, self._finished_s.get(session, 0.0))
+    def _turn(self, session: Hashable) -> tuple[float, float]:
+        group = group_of(session)
+        return self._groups.start(group), self._members[group].start(session)

@@ -1,15 +1,16 @@
-"""Turns between sessions: start-time fair queueing (Goyal et al., SIGCOMM 1996). Pure.
+"""Turns between sessions, at two levels: groups share equally, and the sessions of a group share what it has. Pure.
 
-A session's virtual time is the number of its frames that were computed. Whoever comes anew, or again, starts where
-those stand that are served now: having been away earns no credit.
+Start-time fair queueing (`virtual_time`), where everything costs one.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Hashable
 from typing import Generic, Protocol, TypeVar
 
-MAX_REMEMBERED = 4096  # sessions ahead of the others; beyond it the nearest are forgiven
+from cloud_server.scheduling.payer import group_of
+from cloud_server.scheduling.virtual_time import VirtualTime
 
 
 class Waiting(Protocol):
@@ -28,12 +29,12 @@ W = TypeVar("W", bound=Waiting)
 
 
 class FairQueue(Generic[W]):
-    """Who waits for whom. A request's tag is how many turns its session has had when it is served."""
+    """Who waits for whom. A request's tag is how many turns its group has had when it is served."""
 
     def __init__(self) -> None:
         self._queues: dict[Hashable, list[W]] = {}  # by session, in order of arrival
-        self._finished: dict[Hashable, float] = {}  # virtual times that are ahead of _now
-        self._now = 0.0
+        self._groups = VirtualTime()
+        self._members: defaultdict[Hashable, VirtualTime] = defaultdict(VirtualTime)  # by group
         self._count = 0
 
     def __len__(self) -> int:
@@ -59,34 +60,53 @@ class FairQueue(Generic[W]):
 
     def serve(self, requests: Collection[W]) -> None:
         """Count a turn for each of some requests, which still stand in line."""
-        tags = self._tags()
-        self._now = max(self._now, min(tags[request] for request in requests))
-        for request in requests:
-            self._finished[request.session] = self._start(request.session) + 1.0
-        if len(self._finished) > MAX_REMEMBERED:
-            self._now = sorted(self._finished.values())[len(self._finished) - MAX_REMEMBERED - 1]
-        self._finished = {session: time for session, time in self._finished.items() if time > self._now}
+        inner, tags = self._inner_tags(), self._tags()
+        self._groups.advance(min(tags[request] for request in requests))
+        for group in {group_of(request.session) for request in requests}:
+            own = [request for request in requests if group_of(request.session) == group]
+            self._members[group].advance(min(inner[request] for request in own))
+            for request in own:
+                self._groups.charge(group, 1.0)
+                self._members[group].charge(request.session, 1.0)
+            self._members[group].forget()
+        self._groups.forget()
+        waiting = {group_of(session) for session in self._queues}
+        for group in [one for one in self._members if one not in waiting and not self._groups.is_ahead(one)]:
+            del self._members[group]
 
     def order(self, requests: Collection[W]) -> list[W]:
         """Return requests in the order of their turns."""
         tags = self._tags()
         return sorted(requests, key=lambda request: (tags[request], request.due))
 
-    def tag_of_next(self, session: Hashable) -> float:
-        """Return the tag that one more request of a session would have."""
-        return self._start(session) + self.waiting(session)
-
-    def last(self) -> tuple[float, W] | None:
-        """Return the request that would be served last, after its tag; None if nobody waits."""
+    def who_gives_way(self, session: Hashable) -> W | None:
+        """Return the request that is served last; None if one more request of a session would be, or nobody waits."""
         tags = self._tags()
-        return max(((tag, request) for request, tag in tags.items()), key=lambda one: one[0], default=None)
+        if not tags:
+            return None
+        last = max(tags, key=tags.__getitem__)
+        group = group_of(session)
+        if group_of(last.session) == group:
+            gives_way = self._members[group].start(session) + self.waiting(session) < self._inner_tags()[last]
+        else:
+            waiting = sum(group_of(request.session) == group for request in tags)
+            gives_way = self._groups.start(group) + waiting < tags[last]
+        return last if gives_way else None
 
-    def _start(self, session: Hashable) -> float:
-        return max(self._now, self._finished.get(session, 0.0))
-
-    def _tags(self) -> dict[W, float]:
+    def _inner_tags(self) -> dict[W, float]:
+        """Return how many turns each request's session has had of its group's when it is served."""
         return {
-            request: self._start(session) + place
+            request: self._members[group_of(session)].start(session) + place
             for session, queue in self._queues.items()
             for place, request in enumerate(queue)
         }
+
+    def _tags(self) -> dict[W, float]:
+        inner = self._inner_tags()
+        places: defaultdict[Hashable, int] = defaultdict(int)
+        tags = {}
+        for request in sorted(inner, key=lambda one: (inner[one], one.due)):
+            group = group_of(request.session)
+            tags[request] = self._groups.start(group) + places[group]
+            places[group] += 1
+        return tags

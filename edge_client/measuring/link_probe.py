@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.frames import EncodedFrame, Image
 from edge_client.percentiles import percentile
+from edge_client.transport.credentials import Credentials
 from edge_client.transport.session import Session, open_session
 from splitnet.errors import LinkError, ProtocolError
 from splitnet.messages import Ack, Frame, FrameDetections, FrameError, OpenSession, ServerTiming
@@ -52,12 +53,13 @@ async def measure_link(
     frame_size: tuple[int, int],
     clock: Callable[[], float] = time.monotonic,
     use_proxy: bool = False,
+    credentials: Credentials | None = None,
 ) -> LinkMeasurement:
     """Send frames one at a time, the small ones for the round trip, then a burst of large ones for the capacity.
 
     frame_size: (width, height). Raises LinkError or ProtocolError if the server does not answer.
     """
-    async with open_session(server, opening, use_proxy=use_proxy) as session:
+    async with open_session(server, opening, use_proxy=use_proxy, credentials=credentials) as session:
         probe = _Probe(session, frame_size, clock)
         trips = [await asyncio.wait_for(probe.exchange([encoded]), ANSWER_TIMEOUT_S) for encoded in alone]
         last = await asyncio.wait_for(probe.exchange(burst), ANSWER_TIMEOUT_S)

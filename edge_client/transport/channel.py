@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import grpc
 
 from edge_client.threads import in_thread
+from edge_client.transport.credentials import NO_TLS, ServerTls
 from edge_client.transport.servers import split_address
 from splitnet.errors import LinkError
 from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES
@@ -28,15 +29,22 @@ CHANNEL_OPTIONS = (
 )
 
 
-async def open_channel(server: str, use_proxy: bool = False) -> grpc.aio.Channel:
+async def open_channel(server: str, use_proxy: bool = False, tls: ServerTls = NO_TLS) -> grpc.aio.Channel:
     """Return a channel to "host:port"; with use_proxy, through the proxy that the environment names, if any.
 
-    Raises LinkError if the host's name is not known.
+    tls: how it is secured. Raises LinkError if the host's name is not known.
     """
     if use_proxy:  # which resolves the name itself
-        return grpc.aio.insecure_channel(f"dns:///{server}", options=(*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 1)))
+        return _channel(f"dns:///{server}", (("grpc.enable_http_proxy", 1),), tls)
     own = (("grpc.enable_http_proxy", 0), ("grpc.default_authority", server))
-    return grpc.aio.insecure_channel(await _target(server), options=(*CHANNEL_OPTIONS, *own))
+    return _channel(await _target(server), own, tls)
+
+
+def _channel(target: str, options: Sequence[tuple[str, str | int]], tls: ServerTls) -> grpc.aio.Channel:
+    if tls.credentials is None:
+        return grpc.aio.insecure_channel(target, options=(*CHANNEL_OPTIONS, *options))
+    expected = () if tls.name is None else (("grpc.ssl_target_name_override", tls.name),)
+    return grpc.aio.secure_channel(target, tls.credentials, options=(*CHANNEL_OPTIONS, *options, *expected))
 
 
 async def _target(server: str) -> str:

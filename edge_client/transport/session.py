@@ -13,6 +13,7 @@ from dataclasses import replace
 import grpc
 
 from edge_client.transport.channel import open_channel
+from edge_client.transport.credentials import NO_TLS, Credentials
 from edge_client.transport.status import session_error
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceStub
@@ -118,19 +119,27 @@ SessionOpener = Callable[[str, OpenSession], AbstractAsyncContextManager[Session
 
 @asynccontextmanager
 async def open_session(
-    server: str, opening: OpenSession, timeout_s: float = 5.0, use_proxy: bool = False
+    server: str,
+    opening: OpenSession,
+    timeout_s: float = 5.0,
+    use_proxy: bool = False,
+    credentials: Credentials | None = None,
 ) -> AsyncIterator[Session]:
     """Connect to "host:port" and open a session there; the stream is closed on leaving.
 
-    use_proxy: through the proxy that the environment names. Raises LinkError if the server cannot be reached or does
+    use_proxy: through the proxy that the environment names. credentials: what both ends show, if not nothing; where the
+    device was enrolled it goes by the name that it got there. Raises LinkError if the server cannot be reached or does
     not answer within `timeout_s`, and BundleMismatchError or another ProtocolError if it will never take this client.
     """
+    tls = NO_TLS if credentials is None else credentials.of(server)
+    if tls.device_id is not None:
+        opening = replace(opening, device_id=tls.device_id)
     try:
-        channel = await asyncio.wait_for(open_channel(server, use_proxy), timeout_s)
+        channel = await asyncio.wait_for(open_channel(server, use_proxy, tls), timeout_s)
     except asyncio.TimeoutError:
         raise LinkError(f"the name has not been resolved for {timeout_s:g} s") from None
     async with channel:
-        call: _Call = SplitInferenceStub(channel).Detect()  # type: ignore[no-untyped-call]
+        call: _Call = SplitInferenceStub(channel).Detect(metadata=tls.metadata)  # type: ignore[no-untyped-call]
         session = Session(call, server)
         try:
             await asyncio.wait_for(session.open(opening), timeout_s)

@@ -163,7 +163,7 @@ async def test_another_protocol_version_is_refused_with_both_versions(daemon):
 
 
 async def test_a_stream_that_says_nothing_is_ended(daemon, monkeypatch):
-    monkeypatch.setattr(service_module, "OPENING_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(daemon.service, "_limits", service_module.ServiceLimits(open_timeout_s=0.0))
     async with daemon.client() as client:
         status, message = await Stream(client.Detect()).refusal()
     assert status is grpc.StatusCode.DEADLINE_EXCEEDED and "opened within 0 s" in message
@@ -227,18 +227,6 @@ async def test_all_streams_of_a_device_take_one_share(daemon):
         assert isinstance(shed, FrameError) and "gave way to that of a session with fewer" in shed.message
         daemon.model.gate.set()
         assert isinstance(await other.next(), FrameDetections)
-
-
-@pytest.mark.parametrize(
-    ("peer", "who"),
-    [
-        ("ipv4:192.0.2.1:50312", ("ipv4:192.0.2.1", "camera-1")),
-        ("ipv6:%5B2001:db8::1%5D:50312", ("ipv6:%5B2001:db8::1%5D", "camera-1")),
-        ("unix", ("unix", "camera-1")),
-    ],
-)
-def test_a_device_at_an_address_pays_whatever_its_port_is(peer, who):
-    assert session_module.payer(peer, "camera-1") == who
 
 
 async def test_a_session_with_too_many_unanswered_frames_is_not_read(daemon, monkeypatch):

@@ -81,4 +81,4 @@ def test_what_is_remembered_is_only_who_is_ahead():
     for number in range(100):
         assert queue.take() is not None
         queue.charge(f"session {number}", 0.0)
-    assert not queue._finished_s and not queue._busy and not queue._waiting
+    assert not queue._members and not queue._busy and not queue._waiting

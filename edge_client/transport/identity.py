@@ -47,11 +47,11 @@ def find_identity(server: str, folder: Path | None = None) -> Identity | None:
         return None
     try:
         facts = json.loads(read_regular(place / FACTS_FILE, MAX_FILE_BYTES))
-        texts = [facts[name] for name in ("device_id", "server", "server_name")]
-        if not all(isinstance(text, str) for text in texts):
+        device_id, address, name = (facts[key] for key in ("device_id", "server", "server_name"))
+        if not all(isinstance(text, str) for text in (device_id, address, name)):
             raise TypeError("no text")
         authority = read_regular(place / AUTHORITY_FILE, MAX_FILE_BYTES)
-        return Identity(*texts, authority, read_regular(place / KEY_FILE, MAX_FILE_BYTES))
+        return Identity(device_id, address, name, authority, read_regular(place / KEY_FILE, MAX_FILE_BYTES))
     except OSError as error:
         raise ConfigError(f"the identity in {place} cannot be read ({error.strerror}): enrol this device") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -93,7 +93,8 @@ def hopeless_answer(job: Job[Any]) -> FrameError:
 def failure_answer(job: Job[Any], error: Exception) -> FrameError:
     """Return the answer to a frame that could not be computed; what is not meant for the device is logged."""
     if not isinstance(error, SplitError):
-        logger.error("frame failed", exc_info=error)
+        who = {"frame_id": job.frame.frame_id, "payer": str(job.session)}
+        logger.error("frame failed", exc_info=error, extra=who)
         error = SplitError("the server failed on this frame; its log says why")
     return error_answer(job.frame.frame_id, job.frame.capture_time_us, error)
 

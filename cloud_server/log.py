@@ -18,43 +18,17 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 
-from splitnet.text import printable, without_secrets
+from splitnet.json_log import JsonFormatter
 
 EVENTS_PER_S = 20.0  # of one kind, after a burst of
 BURST = 100
 MAX_KINDS = 256  # of events whose budgets are kept
 MAX_LINES = 2000  # that wait to be written
-MAX_TRACEBACK_CHARS = 20_000
 FLUSH_S = 1.0  # for the last lines, at the end
 PIPE_BYTES = 1 << 16
 
-# What every record has; anything else was given as `extra` and belongs to the event.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
 logger = logging.getLogger(__name__)
-
-
-class JsonFormatter(logging.Formatter):
-    """Format a record as {"time", "level", "event", ...its extra facts}."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line without its end. Texts are bounded, printable and without passwords."""
-        facts = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        entry = {
-            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "event": _shown(record.getMessage()),
-            **{key: _shown(value) if isinstance(value, str) else value for key, value in facts.items()},
-        }
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)[-MAX_TRACEBACK_CHARS:]
-        return json.dumps(entry, default=str)
-
-
-def _shown(text: str) -> str:
-    return printable(without_secrets(text))
 
 
 class EventBudget(logging.Filter):

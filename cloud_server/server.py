@@ -37,6 +37,7 @@ from splitnet.enrolment import EnrolReply
 from splitnet.environment import version
 from splitnet.errors import BundleError, ListenError, SplitError
 from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES
+from splitnet.service_manager import READY, STOPPING, notify, show_life
 
 logger = logging.getLogger(__name__)
 
@@ -255,11 +256,14 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
             f"device {device.type}" + (f", status page http://{page}/" if page else "")
         )
         announce(f"cloud-server: {server.who_may_come}")
-        refreshing = asyncio.create_task(_refresh_when_told(server, signals.refresh))
+        notify(READY)
+        beside = [asyncio.create_task(_refresh_when_told(server, signals.refresh)), asyncio.create_task(show_life())]
         await signals.stop.wait()
-        refreshing.cancel()
+        beside[0].cancel()
+        notify(STOPPING)
         logger.info("draining", extra={"grace_s": config.drain_grace_s})
         drained = await server.stop(config.drain_grace_s, signals.force)
+        beside[1].cancel()
         logger.info("stopped", extra={"drained": drained, "batch_sizes": engine.batch_sizes})
     return drained
 

@@ -30,6 +30,14 @@ PROXY_HELP = "reach the servers through the proxy that the environment (http_pro
 _SOURCE, _SERVERS, _CHOICE, _DEVICE, _OUTPUT = "source", "servers", "what is sent", "this device", "output"
 
 
+def address_of(option: str, text: str) -> tuple[str, int]:
+    """Return host and port of "HOST:PORT". ConfigError, which names the option, if it is none."""
+    host, _, port = text.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal() and int(port) <= 65535):
+        raise ConfigError(f"{option} takes HOST:PORT, such as 127.0.0.1:9108, not {text!r}")
+    return host, int(port)
+
+
 def default_device_id() -> str:
     """Return this machine's name as a server may log it."""
     return printable(platform.node(), MAX_DEVICE_ID_CHARS) or "edge-client"
@@ -161,6 +169,18 @@ class RunConfig:
         metavar="FILE.jsonl",
         group=_OUTPUT,
     )
+    metrics: str = option(
+        "address of metrics for Prometheus, such as 0.0.0.0:9108 (the extra metrics); none if not given",
+        default="",
+        metavar="HOST:PORT",
+        group=_OUTPUT,
+    )
+    log_format: str = option(
+        "warnings and errors as lines for people, or as JSON for collectors",
+        default="text",
+        choices=("text", "json"),
+        group=_OUTPUT,
+    )
     json_summary: Path | None = option("write the summary as JSON", default=None, metavar="FILE.json", group=_OUTPUT)
 
     def __post_init__(self) -> None:
@@ -169,6 +189,8 @@ class RunConfig:
             raise ConfigError(f"--device-id is printable text of at most {MAX_DEVICE_ID_CHARS} characters")
         if self.threads < 1 or not 0 < self.fps < math.inf or self.schedule_frames < 1:
             raise ConfigError("--threads, --fps and --schedule-frames must be positive")
+        if self.metrics:
+            address_of("--metrics", self.metrics)
         limits = (
             self.deadline_ms,
             self.min_fps,

@@ -23,12 +23,18 @@ class LatencyHistogram:
     def __init__(self) -> None:
         self._counts = [0] * _BUCKETS
         self.count = 0
+        self.sum_ms = 0.0
 
     def add(self, duration_ms: float) -> None:
         """Count one time in milliseconds; what lies outside the range counts as its end."""
         bounded = min(max(duration_ms, _SMALLEST_MS), _LARGEST_MS)
         self._counts[int(math.log(bounded / _SMALLEST_MS) / _LOG_GROWTH)] += 1
         self.count += 1
+        self.sum_ms += bounded
+
+    def count_up_to(self, bound_ms: float) -> int:
+        """Return how many times are at most a bound of less than 1000 s, exact to 0.5 %."""
+        return sum(self._counts[: int(math.log(max(bound_ms, _SMALLEST_MS) / _SMALLEST_MS) / _LOG_GROWTH) + 1])
 
     def percentile_ms(self, percent: float) -> float:
         """Return the time in milliseconds that `percent` of all times stay below, 0 if there are none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import islice
 from threading import Event
 
@@ -12,8 +13,10 @@ from edge_client.capture.address import open_source
 from edge_client.config import default_device_id
 from edge_client.console import Console
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
-from edge_client.encoding.local_detector import load_local
+from edge_client.encoding.local_detector import LocalRuntime, load_local
 from edge_client.frames import Image
+from edge_client.measuring.energy import find_meter
+from edge_client.measuring.frame_energy import UNKNOWN, EnergyProfile, measure_energy
 from edge_client.measuring.link_probe import measure_link, probe_frames
 from edge_client.measuring.profile_cache import device_fingerprint, keep_profile
 from edge_client.measuring.profiling import (
@@ -32,6 +35,7 @@ from edge_client.run_command import what_runs, write_result
 from edge_client.transport.credentials import Credentials
 from edge_client.transport.tls_files import tls_files
 from splitnet.messages import OpenSession
+from splitnet.operating_point import OperatingPoint
 from splitnet.synthetic_images import synthetic_images
 
 SYNTHETIC_IMAGES = 8  # enough that the entropy coder does not always see the same
@@ -51,14 +55,33 @@ def profile(config: ProfileConfig, console: Console) -> None:
     device = device_fingerprint(config.device, config.threads, encoder.backend)
     found = profile_of(manifest, device, measured, local)
     console.say(profile_table(measured))
+    energy = _energy(config, encoder, local, images, points, console)
     if (path := keep_profile(found)) is not None:
         console.say(f"kept in {path}")
     if config.out is not None:
         size = images[0].shape[1], images[0].shape[0]
-        write_result(config.out, profile_to_json(found, manifest.name, size, measured, encoder.backend))
+        result = profile_to_json(found, manifest.name, size, measured, encoder.backend)
+        write_result(config.out, {**result, "energy": None if energy is None else energy.to_json()})
         console.say(f"written to {config.out}")
     if config.server:
         console.say("\n".join(_advice(config, encoder, images[0], found)))
+
+
+def _energy(
+    config: ProfileConfig,
+    encoder: EncoderRuntime,
+    local: LocalRuntime | None,
+    images: Sequence[Image],
+    points: Sequence[OperatingPoint],
+    console: Console,
+) -> EnergyProfile | None:
+    """Measure what a frame costs the board, where it knows; say so, or that it does not."""
+    if config.no_energy:
+        return None
+    meter = find_meter()
+    energy = None if meter is None else measure_energy(meter, encoder, local, images, points)
+    console.say(UNKNOWN if energy is None else energy.to_text())
+    return energy
 
 
 def _advice(config: ProfileConfig, encoder: EncoderRuntime, image: Image, found: DeviceProfile) -> list[str]:

@@ -32,6 +32,7 @@ class ProfileConfig:
         default=AUTO,
         choices=BACKENDS,
     )
+    no_energy: bool = option("do not measure the energy of a frame, where the board could", default=False)
     server: str = option(
         "measure the way to it as well, and say which mode serves best", default="", metavar="HOST:PORT"
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from pathlib import Path
 
 from edge_client.build import BuiltRun, build_run
-from edge_client.config import RunConfig
+from edge_client.config import RunConfig, address_of
 from edge_client.console import Console
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalRuntime
+from edge_client.measuring.thermometer import temperature_c
 from edge_client.output.advice import advice
+from edge_client.output.metrics_page import MetricsPage
 from edge_client.output.mode_scores import as_seen, conditions_of_run
 from edge_client.output.report import summary, to_json
 from edge_client.output.status_line import status_line
@@ -19,9 +22,13 @@ from edge_client.pipeline import Pipeline
 from edge_client.policy_choice import limits_of
 from edge_client.signals import at_first_signal
 from splitnet.atomic_write import write_json
-from splitnet.errors import OutputError
+from splitnet.errors import ConfigError, OutputError
+from splitnet.extras import missing_extra
+from splitnet.json_log import JsonFormatter
+from splitnet.service_manager import READY, STOPPING, notify, show_life
 
 STATUS_INTERVAL_S = 0.5
+SAYS_SESSIONS = "edge_client.transport.connection"  # by their names in the server's log
 
 
 def run(config: RunConfig, console: Console) -> bool:
@@ -29,17 +36,43 @@ def run(config: RunConfig, console: Console) -> bool:
 
     Raises SplitError if it cannot begin, or fails.
     """
+    if config.log_format == "json":
+        log_json()
     built = build_run(config, on_progress=console.show_progress)
+    page = metrics_page(config, built)
+    if page is not None:
+        console.say(f"metrics: port {page.port}, /metrics")
     console.say(what_runs(built.encoder, built.local))
     if built.view is not None:
         console.say(f"frames and boxes: {built.view}")
     try:
         asyncio.run(_run_until_signal(built.pipeline, console))
     finally:
+        if page is not None:
+            page.close()
         statistics = built.pipeline.statistics
         if statistics.sessions or statistics.detected:  # else there is nothing to tell but the error
             _report(built, config, console)
     return not (statistics.unreadable or built.pipeline.lost_outputs)
+
+
+def log_json() -> None:
+    """Let the lines of the log be JSON from now on."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(JsonFormatter())
+    logging.getLogger(SAYS_SESSIONS).setLevel(logging.INFO)
+
+
+def metrics_page(config: RunConfig, built: BuiltRun) -> MetricsPage | None:
+    """Return the page of a run's metrics, if there is to be one. ConfigError without its port, or the extra."""
+    if not config.metrics:
+        return None
+    try:
+        from edge_client.output.metrics import RunCollector, exposition, registry_of
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--metrics: {missing_extra(error)}") from error
+    registry = registry_of(RunCollector(lambda: built.pipeline.statistics, config.deadline_ms, temperature_c))
+    return MetricsPage(address_of("--metrics", config.metrics), lambda: exposition(registry))
 
 
 def what_runs(encoder: EncoderRuntime, local: LocalRuntime | None) -> str:
@@ -53,9 +86,13 @@ async def _run_until_signal(pipeline: Pipeline, console: Console) -> None:
     """Run; the first Ctrl+C, SIGTERM or SIGHUP ends it cleanly, a second one at once."""
     at_first_signal(pipeline.stop)
     showing = asyncio.create_task(_show_status(pipeline, console)) if console.is_terminal else None
+    notify(READY)
+    living = asyncio.create_task(show_life())
     try:
         await pipeline.run()
     finally:
+        notify(STOPPING)
+        living.cancel()
         if showing is not None:
             showing.cancel()
             console.keep()

@@ -157,12 +157,12 @@ class Uplink:
             return
         self._references.forget()
         if self._ledger.refused(sent, reply):  # later ones are only counted
-            kind = reply.status.name.lower()
-            logger.warning("the server refused frame %d (%s): %s", reply.frame_id, kind, reply.message)
+            kind, frame = reply.status.name.lower(), {"frame_id": reply.frame_id}
+            logger.warning("the server refused frame %d (%s): %s", reply.frame_id, kind, reply.message, extra=frame)
         self._mailbox.release()
 
     def _give_up(self, frame_id: int) -> None:
-        logger.warning("frame %d is unanswered: the link is silent", frame_id)
+        logger.warning("frame %d is unanswered: the link is silent", frame_id, extra={"frame_id": frame_id})
         self._connection.break_session()
 
     def _lose(self, sent: SentFrame) -> None:

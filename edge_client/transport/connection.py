@@ -117,7 +117,7 @@ class Connection:
         self._tried = self._servers.order
         async with self._opener(self._tried, self._opening) as session:
             self._session = session
-            self._say_up(session.server)
+            self._say_up(session.server, session.id)
             self._listener.link_up(session.server, session.references_kept)
             try:
                 await self._listen(session)
@@ -136,11 +136,12 @@ class Connection:
                 self._refused.clear()
             self._listener.receive(reply)
 
-    def _say_up(self, server: str) -> None:
+    def _say_up(self, server: str, session_id: str) -> None:
         if server != self._used:
             logger.warning("connected to %s instead of %s", server, self._used)
         elif self._reported:
             logger.warning("connected to %s again", server)
+        logger.info("session opened with %s", server, extra={"session": session_id})
         self._used = server
         self._tried = (server,)
         self._reported = None

@@ -52,6 +52,11 @@ class Session:
         return 0 if limits is None else limits.max_references
 
     @property
+    def id(self) -> str:
+        """What the server's log calls the session; empty if the server does not say."""
+        return "" if self._opened is None else self._opened.session_id
+
+    @property
     def server(self) -> str:
         """The HOST:PORT at the other end."""
         return self._server

@@ -1,0 +1,90 @@
+"""The device's metrics over HTTP, in threads that nothing waits for: a scrape that never reads is cut off."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from splitnet.errors import ConfigError
+
+MAX_SCRAPES = 4  # at once
+TIMEOUT_S = 5.0  # for one that says or takes nothing
+POLL_S = 0.1
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class MetricsPage:
+    """Answers `/metrics` from now on, until it is closed."""
+
+    def __init__(self, address: tuple[str, int], make: Callable[[], bytes]) -> None:
+        """Take HOST and port (0: a free one), and what makes the text. Raises ConfigError if the port is taken."""
+        host, port = address
+        try:
+            self._server = _Server((host.strip("[]"), port), _Handler)
+        except OSError as error:
+            reason = f"{host}:{port} cannot be had ({error.strerror}): the port is taken, or not of this machine"
+            raise ConfigError(f"--metrics {reason}") from error
+        self._server.make = make
+        threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="metrics", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    make: Callable[[], bytes]
+
+    def __init__(self, *arguments: Any) -> None:
+        self.places = threading.Semaphore(MAX_SCRAPES)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, if there is a place."""
+        if self.places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and free the place."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a scraper that has gone is no failure of the run."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = TIMEOUT_S
+
+    def do_GET(self) -> None:
+        """Send the metrics."""
+        if self.path.partition("?")[0] != "/metrics":
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        content = self.server.make()
+        with suppress(OSError):  # it has gone, or takes nothing
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing of requests."""

@@ -39,6 +39,11 @@ class ServeConfig:
         metavar="FILE",
     )
     no_tune: bool = option("measure nothing; without --tuning, compute in a way that runs everywhere", default=False)
+    plan: Path | None = option(
+        "what bundles share, as `python -m training share` wrote it; SIGHUP looks at it again. Implies --small-memory",
+        default=None,
+        metavar="PLAN",
+    )
     small_memory: bool = option(
         "compute by PyTorch even where ONNX Runtime is faster: then weights that bundles have in common are held once",
         default=False,

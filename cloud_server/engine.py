@@ -260,7 +260,7 @@ class Engine(Generic[D]):
 
 
 def _kind(model: Model[Any], mode: Mode) -> Hashable:
-    return model.digest, mode
+    return model.computed_as, mode
 
 
 def _not_started(*_: object) -> None:

@@ -18,6 +18,7 @@ from splitnet.wire import status_of
 logger = logging.getLogger(__name__)
 
 Answer = FrameDetections | FrameError
+Found = Detections | tuple[Detections, ...]  # of one bundle, or of each that a session has asked for
 D = TypeVar("D")  # a decoded frame, which only the model looks into
 
 
@@ -26,7 +27,11 @@ class Model(Protocol[D]):
 
     @property
     def digest(self) -> str:
-        """The bundle's digest: frames of one bundle share batches."""
+        """The bundle's digest."""
+
+    @property
+    def computed_as(self) -> str:
+        """What decides how its frames are computed: those of one kind share batches."""
 
     @property
     def modes(self) -> Sequence[Mode]:
@@ -48,8 +53,8 @@ class Model(Protocol[D]):
         references: the earlier frames of its session, on which it may build, and among which it is kept.
         """
 
-    def infer(self, mode: Mode, batch: Sequence[D]) -> list[Detections]:
-        """Return the detections of each decoded frame. Called on the engine's thread only."""
+    def infer(self, mode: Mode, batch: Sequence[D]) -> Sequence[Found]:
+        """Return what is found in each decoded frame. Called on the engine's thread only."""
 
 
 @dataclass(eq=False)
@@ -71,11 +76,12 @@ class Job(Request, Generic[D]):
         return self.frame.operating_point.mode
 
 
-def detections_answer(job: Job[Any], detections: Detections, start: float, end: float) -> FrameDetections:
+def detections_answer(job: Job[Any], found: Found, start: float, end: float) -> FrameDetections:
     """Return what was found in a frame, whose batch was computed from `start` to `end` in seconds."""
     wait_s = max(0.0, start - job.arrived_at - job.decode_s)
     timing = ServerTiming(wait_s * 1000, job.decode_s * 1000, (end - start) * 1000)
-    return FrameDetections(job.frame.frame_id, job.frame.capture_time_us, detections, timing)
+    first, *further = found if isinstance(found, tuple) else (found,)
+    return FrameDetections(job.frame.frame_id, job.frame.capture_time_us, first, timing, tuple(further))
 
 
 def expired_answer(job: Job[Any]) -> FrameError:

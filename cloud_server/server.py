@@ -26,6 +26,7 @@ from cloud_server.fleet.fleet import Fleet
 from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
 from cloud_server.service import ServiceLimits, SplitInferenceService
+from cloud_server.sharing import BundleSharing
 from cloud_server.signals import EarlySignals, as_events
 from cloud_server.status import status_page
 from cloud_server.tunings import Tunings
@@ -233,7 +234,8 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
             tuning, most = tunings.of(folder), config.max_image_pixels
             return BundleModel(load_server(folder), device, tuning, store=store, max_image_pixels=most)
 
-        registry = Registry(engine, config.bundles, load, lambda: store.held_bytes)
+        sharing = BundleSharing(config.plan, device, tunings, store, config.max_image_pixels)
+        registry = Registry(engine, config.bundles, load, lambda: store.held_bytes, sharing)
         call_limits = CallLimits(config.max_calls_per_address, config.max_calls_per_device)
         session_limits = ServiceLimits(config.open_timeout_s, config.idle_timeout_s, config.max_image_pixels)
         limits = (config.max_calls, entrance, call_limits, session_limits)

@@ -24,7 +24,7 @@ from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceServicer
 from splitnet.errors import DeadlineExceededError, DrainingError, ProtocolError, SplitError
 from splitnet.image_header import MAX_IMAGE_PIXELS
-from splitnet.messages import Frame, FrameError, InferRequest, OpenSession, SessionLimits, SessionOpened
+from splitnet.messages import Frame, FrameError, FurtherBundle, InferRequest, OpenSession, SessionLimits, SessionOpened
 from splitnet.wire import (
     detections_to_proto,
     infer_request_from_proto,
@@ -129,15 +129,18 @@ class SplitInferenceService(SplitInferenceServicer):
         opening = await self._opening(context)
         if opening is None:
             return
-        model, caller = self._registry.find(opening.bundle_digest), current_caller(context.peer())
+        model, further = self._registry.find_all(opening.bundle_digest, opening.further_digests)
+        caller = current_caller(context.peer())
         caller.check_may_use(model.name, model.digest)
+        for one in further:
+            caller.check_may_use(one.bundle_name, one.bundle_digest)
         with self._busy():
             id, host = secrets.token_hex(SESSION_ID_BYTES), host_of(context.peer())
             watch = self._fleet.opened(time.monotonic(), opening.device_id, host, id, model.name, model.digest)
             pace = Pace(self._messages, self._limits.idle_timeout_s)
             session = Session(self._engine, model, context, opening, watch, caller, pace)
             try:
-                await self._run(session, self._opened(model, watch), context)
+                await self._run(session, self._opened(model, watch, further), context)
             finally:
                 watch.closed(time.monotonic())
 
@@ -163,7 +166,9 @@ class SplitInferenceService(SplitInferenceServicer):
         finally:
             del self._sessions[session]
 
-    def _opened(self, model: BundleModelOf[Any], watch: SessionWatch) -> SessionOpened:
+    def _opened(
+        self, model: BundleModelOf[Any], watch: SessionWatch, further: tuple[FurtherBundle, ...]
+    ) -> SessionOpened:
         return SessionOpened(
             model.name,
             model.device_digest,
@@ -171,6 +176,7 @@ class SplitInferenceService(SplitInferenceServicer):
             bundle=model.description,
             limits=SessionLimits(max_image_pixels=self._limits.max_image_pixels),
             session_id=watch.session,
+            further=further,
         )
 
     async def _answer(self, request: InferRequest, caller: Caller) -> Answer:

@@ -46,8 +46,10 @@ class Tunings:
         """Return how to compute a bundle. Raises BundleError, ConfigError."""
         tuning = self._given or self._kept_or_measured(bundle)
         self._first = self._first or tuning
-        if self._config.small_memory and tuning.onnxruntime:  # which copies the weights into a form of its own
-            tuning = replace(tuning, onnxruntime=False, channels_last=True)
+        if (self._config.small_memory or self._config.plan) and tuning != in_torch(
+            tuning
+        ):  # which copies the weights into a form of its own
+            tuning = in_torch(tuning)
         return replace(tuning, threads=self._config.threads) if self._config.threads else tuning
 
     def _kept_or_measured(self, bundle: Path) -> Tuning:
@@ -93,6 +95,13 @@ class Tunings:
         }
         key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
         return self._folder / f"{key[:KEY_CHARS]}.json"
+
+
+def in_torch(tuning: Tuning) -> Tuning:
+    """Return a way that computes in PyTorch, and all modes alike: then bundles can have the same tensors."""
+    if not (tuning.onnxruntime or tuning.bfloat16):
+        return tuning
+    return replace(tuning, onnxruntime=False, bfloat16=False, channels_last=True)
 
 
 def _version(package: str) -> str | None:

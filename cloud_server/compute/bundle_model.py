@@ -26,6 +26,7 @@ from splitnet.letterbox import LATENT_STRIDE, PADDING_VALUE, Letterbox, stretche
 from splitnet.messages import MAX_FRAME_SIDE, BundleDescription, Frame
 from splitnet.nn.architectures import architecture_of
 from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.sharing_plan import PlannedMerge
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,17 @@ class BundleModel:
         exports: dict[Mode, bytes] | None = None,
         store: TensorStore | None = None,
         max_image_pixels: int = MAX_IMAGE_PIXELS,
+        plan: str = "",
+        merge: PlannedMerge | None = None,
     ) -> None:
         """Take a loaded bundle, the device to run on, and how.
 
         exports: ONNX models that were made of it before; those that are made now go there, too. store: of the tensors
-        of other bundles, which are held once. Raises ConfigError if this way does not exist here.
+        of other bundles, which are held once. plan: the digest of the sharing plan that the bundle was loaded by.
+        merge: what that makes of the bundle. Raises ConfigError if this way does not exist here.
         """
         self._max_image_pixels = max_image_pixels
+        self.plan, self.merge = plan, merge
         self._store = TensorStore() if store is None else store
         self._bundle = bundle
         self._device = device
@@ -84,6 +89,11 @@ class BundleModel:
     def device_digest(self) -> str:
         """The digest that its devices name (`Manifest.device_digest`)."""
         return self._bundle.manifest.device_digest
+
+    @property
+    def computed_as(self) -> str:
+        """The digests of the bundle and of the plan that it is computed by, if there is one."""
+        return f"{self.digest} {self.plan}".strip()
 
     @property
     def name(self) -> str:
@@ -138,7 +148,7 @@ class BundleModel:
 
     def _exported(self, mode: Mode, exports: dict[Mode, bytes]) -> OnnxModule:
         if mode not in exports:
-            exports[mode] = exported(self._modules[mode], self._input(mode, [self.blank(mode)]))
+            exports[mode] = exported(self._modules[mode], self.input_of(mode, [self.blank(mode)]))
         return OnnxModule(exports[mode], self._tuning.threads)
 
     def _placed(self, module: nn.Module, way: Tuning) -> Callable[[Tensor], Tensor]:
@@ -162,20 +172,35 @@ class BundleModel:
     @torch.inference_mode()
     def raw(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
         """Return the raw predictions (N, A, ...) of frames of one mode."""
-        return self._networks[mode](self._input(mode, batch)).float()
+        return self._networks[mode](self.input_of(mode, batch)).float()
 
     @torch.inference_mode()
     def infer(
         self, mode: Mode, batch: Sequence[DecodedFrame], score_threshold: float = SCORE_THRESHOLD
     ) -> list[Detections]:
         """Return the detections of each frame of one mode."""
-        raw = self.raw(mode, batch)
+        return self.read(self.raw(mode, batch), batch, self._fills and mode is Mode.IMAGE, score_threshold)
+
+    def read(
+        self, raw: Tensor, batch: Sequence[DecodedFrame], fills: bool, score_threshold: float = SCORE_THRESHOLD
+    ) -> list[Detections]:
+        """Return what raw predictions (N, A, ...) of frames say; fills: the canvases were stretched to the square."""
         found = architecture_of(self._bundle.manifest.detector).detections(raw, self._input_size, score_threshold)
-        filled = self._input_size if self._fills and mode is Mode.IMAGE else None
+        filled = self._input_size if fills else None
         return [_to_frame(one, frame.letterbox, filled) for one, frame in zip(found, batch, strict=True)]
 
-    def _input(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
-        """Return a batch as the network takes it, on the device: one transfer, of integers."""
+    @property
+    def bundle(self) -> ServerBundle:
+        """What is run, its networks where they are run."""
+        return self._bundle
+
+    @property
+    def fills(self) -> bool:
+        """Whether its images are stretched to the square."""
+        return self._fills
+
+    def input_of(self, mode: Mode, batch: Sequence[DecodedFrame]) -> Tensor:
+        """Return frames of one mode as the network takes them, on the device: one transfer, of integers."""
         whole = self._latents(batch) if mode is Mode.SPLIT else self._squares(batch)
         way = self._ways[mode]
         whole = whole.to(_dtype(way, self._device))

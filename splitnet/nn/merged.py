@@ -73,15 +73,24 @@ def _names(joints: Iterable[JointSpec], is_own: bool) -> tuple[str, ...]:
 class Merged(Detector):
     """A recipient: joints and tail. What it needs of the donor is given, or computed by the donor that it knows."""
 
-    def __init__(self, spec: MergeSpec, donor: Detector, recipient: Detector, joints: Sequence[Joint]) -> None:
+    def __init__(
+        self,
+        spec: MergeSpec,
+        donor: Detector,
+        recipient: Detector,
+        joints: Sequence[Joint],
+        holds_donor: bool = False,
+    ) -> None:
         """Take the whole donor, the whole recipient, and the joints in the order of `MergeSpec.every_joint`.
 
-        The recipient loses what is no longer needed of it. ConfigError if these do not fit together.
+        The recipient loses what is no longer needed of it. holds_donor: the donor is this one's own, and loses what
+        this does not need of it; else it is somebody else's, and stays whole. ConfigError if these do not fit together.
         """
         super().__init__()
         self.spec, self.name = spec, recipient.name
-        # In a tuple, for they are the donor's: its modules are not counted, moved or saved here as well.
-        self._donor = (donor,)
+        if holds_donor:
+            self.donor = donor
+        # They do not make its modules this one's: what is not held is not counted, moved or saved here as well.
         self._donor_nodes: tuple[Node, ...] = nodes_of(donor)
         self._nodes: tuple[Node, ...] = nodes_of(recipient)
         needed = needed_after(self._nodes, spec.cut)
@@ -90,11 +99,15 @@ class Merged(Detector):
             raise ConfigError(f"behind {spec.cut} {self.name} reads {', '.join(needed)}, not {', '.join(targets)}")
         self.joints = nn.ModuleList(joints)
         self.tail = recipient
-        _drop_unused(self, recipient)
+        _drop_unused(self, [recipient, donor] if holds_donor else [recipient])
 
     def trace(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the raw predictions, of an image, or of the donor's features with the image if that is read."""
-        return {RAW: run_rest(self._nodes, self.spec.cut, self.joined(features))}
+        return {RAW: self.behind(self.joined(features))}
+
+    def behind(self, joined: Mapping[str, Tensor]) -> Tensor:
+        """Map what `joined` gives to raw predictions."""
+        return run_rest(self._nodes, self.spec.cut, joined)
 
     def joined(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what the tail reads, of an image or of the donor's features."""
@@ -144,24 +157,25 @@ class SharedFront(nn.Module):
 
 
 @torch.inference_mode()
-def _drop_unused(merged: Merged, recipient: Detector) -> None:
-    """Take those layers from a recipient that an image does not come to; ConfigError if it does not get through."""
+def _drop_unused(merged: Merged, detectors: Sequence[Detector]) -> None:
+    """Take those layers from detectors that an image does not come to; ConfigError if it does not get through."""
     used: set[nn.Module] = set()
 
     def note(layer: nn.Module, *_: object) -> None:
         used.add(layer)
 
-    leaves = [layer for layer in recipient.modules() if not list(layer.children())]
+    leaves = [layer for one in detectors for layer in one.modules() if not list(layer.children())]
     hooks = [layer.register_forward_hook(note) for layer in leaves]
-    side = 2 * architecture_of(recipient.name).coarsest
+    side = 2 * max(architecture_of(one.name).coarsest for one in detectors)
     try:
         merged(torch.zeros(1, 3, side, side))
     except (RuntimeError, KeyError) as error:
-        raise ConfigError(f"the joints do not fit {recipient.name}: {error}") from error
+        raise ConfigError(f"the joints do not fit {merged.name}: {error}") from error
     finally:
         for hook in hooks:
             hook.remove()
-    for name, layer in list(recipient.named_modules()):
-        if layer in leaves and layer not in used and next(layer.parameters(), None) is not None:
-            parent, _, own = name.rpartition(".")
-            setattr(recipient.get_submodule(parent), own, nn.Identity())
+    for detector in detectors:
+        for name, layer in list(detector.named_modules()):
+            if layer not in used and not list(layer.children()) and next(layer.parameters(), None) is not None:
+                parent, _, own = name.rpartition(".")
+                setattr(detector.get_submodule(parent), own, nn.Identity())

@@ -9,8 +9,8 @@ import numpy as np
 
 from splitnet.codec.references import ReferenceStore
 from splitnet.detections import Detections
-from splitnet.errors import BitstreamError, BundleMismatchError
-from splitnet.messages import BundleDescription, Frame
+from splitnet.errors import BitstreamError, BundleMismatchError, ProtocolError
+from splitnet.messages import BundleDescription, Frame, FurtherBundle
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 BAD = b"bad"  # a payload that does not decode
@@ -28,11 +28,12 @@ class FakeModel:
     modes = (Mode.SPLIT, Mode.IMAGE)
     name = "coco-nano"
     memory_bytes = 1_000_000
+    plan = ""
     each_size_differs = True
     description = BundleDescription(416, 16, ("person", "car"), 4, 3, 0.25, (Codec.RANS, Codec.JPEG))
 
     def __init__(self, digest: str = DIGEST) -> None:
-        self.digest = self.device_digest = digest
+        self.digest = self.device_digest = self.computed_as = digest
         self.batches: list[list[bytes]] = []
         self.kinds: list[Mode] = []
         self.warm_ups: list[tuple[Mode, int]] = []
@@ -79,6 +80,11 @@ class FakeRegistry:
             if digest in ("", model.digest):
                 return model
         raise BundleMismatchError(f"serves {[model.digest for model in self.models]}, not {digest}")
+
+    def find_all(self, digest: str, further: Sequence[str]) -> tuple[FakeModel, tuple[FurtherBundle, ...]]:
+        if further:
+            raise ProtocolError("this server answers a session by one bundle")
+        return self.find(digest), ()
 
 
 def one_object(label: int) -> Detections:

@@ -22,9 +22,8 @@ from training.sharing.similarity import Alignment
 
 POSITIONS = 500  # of an image that are looked at: neighbours say nearly the same
 MIN_IMAGES = 4
-MAX_COLUMNS = (
-    6000  # of all that one pass reads for one tensor: its moments take 8 * MAX_COLUMNS^2 * FOLDS bytes at most
-)
+# Of all that one pass reads for one tensor: its moments take 8 * MAX_COLUMNS^2 bytes for each fold, and once more.
+MAX_COLUMNS = 4000
 
 Features = Mapping[str, Tensor]
 
@@ -124,30 +123,31 @@ def _pass(
     through: the donor's tensor that the recipient's features are joined to, and how. at_donor: the joints' targets are
     the donor's tensors.
     """
-    groups: dict[str, list[JointSpec]] = {}
+    groups: dict[tuple[str, int], list[JointSpec]] = {}
     for spec in wanted:
-        groups.setdefault(spec.target, []).append(spec)
-    gatherings = {target: _Gathering(target, _widest(specs)) for target, specs in groups.items()}
+        groups.setdefault((spec.target, max(1, spec.kernel)), []).append(spec)
+    gatherings = {key: _Gathering(key[0], _widest(specs)) for key, specs in groups.items()}
+    targets = list(dict.fromkeys(target for target, _ in groups))
     sources = {source for spec in wanted for source in spec.sources}
     if through is not None:
         sources |= set(through[1].spec.sources)
-    own_names = [one.name for one in sources if one.is_own] + ([] if at_donor else list(groups))
-    donor_names = [one.name for one in sources if not one.is_own] + (list(groups) if at_donor else [])
+    own_names = [one.name for one in sources if one.is_own] + ([] if at_donor else targets)
+    donor_names = [one.name for one in sources if not one.is_own] + (targets if at_donor else [])
     count = 0
     for image in squares(images, recipient.manifest.input_size, recipient.fills, task):
         own = run_to(recipient.nodes, {IMAGE: image}, own_names)
         features = {own_key(name): x for name, x in own.items()}
         given = {IMAGE: image} if through is None else {through[0]: through[1](features)}
         features |= run_to(donor.nodes, given, donor_names)
-        for target, specs in groups.items():
-            y = features[target] if at_donor else features[own_key(target)]
-            gatherings[target].add(count, features, y, specs)
+        for key, specs in groups.items():
+            y = features[key[0] if at_donor else own_key(key[0])]
+            gatherings[key].add(count, features, y, specs)
         count += 1
     if count < MIN_IMAGES:
         raise ConfigError(
             f"only {count} images can be read, a map needs {MIN_IMAGES} at least, and some hundred to be good"
         )
-    return {spec: gatherings[target].fitted(spec) for target, specs in groups.items() for spec in specs}
+    return {spec: gatherings[key].fitted(spec) for key, specs in groups.items() for spec in specs}
 
 
 def _widest(specs: Sequence[JointSpec]) -> JointSpec:

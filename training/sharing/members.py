@@ -37,6 +37,7 @@ class Member:
     folder: Path
     manifest: Manifest
     detector: Detector
+    called: str = ""  # if not as the bundle
 
     @classmethod
     def load(cls, folder: Path) -> Member:
@@ -56,7 +57,7 @@ class Member:
     @property
     def name(self) -> str:
         """The bundle's name."""
-        return self.manifest.name
+        return self.called or self.manifest.name
 
     @property
     def fills(self) -> bool:
@@ -81,7 +82,15 @@ class Member:
     @cached_property
     def parameters(self) -> Mapping[str, int]:
         """Number of weights of each node."""
-        return {name: sum(x.numel() for x in layers) for name, layers in _tensors_by_node(self).items()}
+        return {name: sum(x.numel() for x in layers) for name, layers in self._layers.items()}
+
+    @cached_property
+    def _layers(self) -> Mapping[str, Sequence[Tensor]]:
+        return _tensors_by_node(self)
+
+    def tensors(self, names: Sequence[str] = ()) -> list[Tensor]:
+        """Return the parameters of some nodes, of all if none is named, in order."""
+        return [x for name, layers in self._layers.items() if not names or name in names for x in layers]
 
     @property
     def total_parameters(self) -> int:

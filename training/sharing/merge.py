@@ -50,8 +50,8 @@ def nearest_sources(donor: Member, shape: Shape, count: int, deepest: str) -> li
     """
     names = list(donor.shapes)[: list(donor.shapes).index(deepest) + 1]
     fits = [name for name in names if _fits(donor.shapes[name].stride, shape.stride)]
-    apart = {name: abs(donor.shapes[name].stride.bit_length() - shape.stride.bit_length()) for name in fits}
-    order = sorted(fits, key=lambda name: (apart[name], -names.index(name)))
+    octaves = {name: donor.shapes[name].stride.bit_length() - shape.stride.bit_length() for name in fits}
+    order = sorted(fits, key=lambda name: (abs(octaves[name]), octaves[name] > 0, -names.index(name)))
     return order[:count]
 
 
@@ -86,6 +86,17 @@ def segment(donor: Member, recipient: Member, start: str, cut: str, kernel: int)
     return MergeSpec(cut, tuple(joints), start, entry)
 
 
+def can_segment(donor: Member, recipient: Member, start: str, cut: str) -> bool:
+    """Return whether what a segment gives follows from where it begins: the neck reads earlier stages as well."""
+    known = [node.name for node in recipient.nodes]
+    known = known[: known.index(start) + 1]
+    follows = {start}
+    for node in donor.nodes:
+        if node.name not in follows and set(node.inputs) <= follows:
+            follows.add(node.name)
+    return all(name in known or name in follows for name in needed_after(recipient.nodes, cut))
+
+
 def candidates(members: Sequence[Member]) -> Iterator[Merge]:
     """Yield what `share` looks at: every pair, every cut at which something can be saved."""
     for donor in members:
@@ -101,7 +112,7 @@ def _specs(donor: Member, recipient: Member) -> Iterator[MergeSpec]:
         if alike:
             yield same_names(donor, recipient, cut, COPY)
             yield same_names(donor, recipient, cut, 1)
-            if i >= 2:
+            if i >= 2 and can_segment(donor, recipient, cuts[i - 1], cut):
                 yield segment(donor, recipient, cuts[i - 1], cut, COPY)
         else:
             deepest = _deepest(donor, recipient.shapes[cut].stride)

@@ -41,7 +41,7 @@ class Moments:
         """Begin with no rows."""
         self.x, self.y, self.yy = np.zeros(self.p), np.zeros(self.q), np.zeros(self.q)
         self._xx, self._xy = np.zeros((self.p, self.p)), np.zeros((self.p, self.q))
-        self._recent = torch.zeros(self.p, self.p), torch.zeros(self.p, self.q)
+        self._recent = _zeros(self.p, self.q)
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Take rows x (n, p) and y (n, q) float32 in."""
@@ -58,7 +58,7 @@ class Moments:
     def _flush(self) -> None:
         for total, recent in zip((self._xx, self._xy), self._recent, strict=True):
             total += recent.numpy()
-            recent.zero_()
+        self._recent = _zeros(self.p, self.q)  # anew: what was made in inference mode cannot be emptied outside of it
 
     @property
     def xx(self) -> Floats:
@@ -93,6 +93,10 @@ class Moments:
         n = max(self.count, 1)
         x, y = self.x / n, self.y / n
         return self.xx / n - np.outer(x, x), self.xy / n - np.outer(x, y), np.maximum(self.yy / n - y * y, 0.0)
+
+
+def _zeros(p: int, q: int) -> tuple[Tensor, Tensor]:
+    return torch.zeros(p, p), torch.zeros(p, q)
 
 
 def rows_of(x: Tensor, kernel: int, positions: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from splitnet.nn.joint import Joint, JointSpec, Source, resampled_channels
 from training.sharing.moments import Floats, Moments
 
-RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # in units of the mean variance of what is read
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)  # in units of the mean variance of what is read
 FLAT = 1e-12  # a variance below this share of the largest is none
 
 

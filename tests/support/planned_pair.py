@@ -28,7 +28,7 @@ class Pair:
 
 
 def write_pair(folder: Path, cut: str = "dark4", kernel: int = 1, kind: str = "prefix") -> Pair:
-    """Write two bundles and a plan with random maps; kind: "prefix", "own" (the recipient's stem is read), "segment"."""
+    """Write two bundles and a plan with random maps; kind: "prefix", "own" (reads its stem), "segment"."""
     donor, recipient = folder / "donor", folder / "recipient"
     manifests = write_tiny_bundle(donor, seed=0), write_tiny_bundle(recipient, seed=1)
     a, b = Member.load(donor), Member.load(recipient)

@@ -12,7 +12,6 @@ from torch import Tensor
 from splitnet.extras import progress
 from splitnet.nn.detector import IMAGE
 from splitnet.nn.graph import needed_after, run_to
-from splitnet.nn.joint import COPY
 from splitnet.nn.merged import Merged
 from training.data.images import read_image
 from training.detectors.family import family_of
@@ -28,7 +27,7 @@ def refine(donor: Member, recipient: Member, merged: Merged, images: Sequence[Pa
 
     No labels. A joint that copies has nothing to train.
     """
-    trained = [p for joint in merged.joints if joint.spec.kernel != COPY for p in joint.parameters()]
+    trained = list(merged.joints.parameters())  # those that copy have none
     if not trained or not steps:
         return
     for parameter in trained:
@@ -48,7 +47,7 @@ def refine(donor: Member, recipient: Member, merged: Merged, images: Sequence[Pa
         raw = merged.behind(joined)
         loss = error(raw, own["raw"]) + FEATURE_WEIGHT * _distance(joined, {name: own[name] for name in needed})
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         schedule.step()

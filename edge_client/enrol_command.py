@@ -28,7 +28,7 @@ class EnrolConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError unless there is a server and a code, or a camera."""
         if bool(self.qr) == bool(self.server and self.code) or (self.qr and (self.server or self.code)):
-            raise ConfigError("give --server HOST:PORT and --code ABCD-1234, or --qr SRC")
+            raise ConfigError("give --server and --code, or --qr SRC")
         if self.server:
             split_address(self.server)
 

@@ -35,6 +35,7 @@ from edge_client.pipeline_settings import PipelineSettings
 from edge_client.threads import in_thread
 from edge_client.transport.credentials import Credentials
 from edge_client.transport.dialing import staggered
+from edge_client.transport.renewal import watch
 from edge_client.transport.session import open_session
 from edge_client.uplink import Uplink, UplinkSettings
 from splitnet.device_status import DeviceStatus
@@ -89,6 +90,7 @@ class Pipeline:
         )
         self._local = None if local is None else LocalThread(local, self._post_detected, self._overtaken_locally)
         self._references = SentReferences()
+        self._shown: Callable[[], object] = tuple  # what both ends show
         self._uplink = self._uplink_to(settings, clock, backoff) if settings.servers else None
         self._stopped = threading.Event()
         self._stopping = asyncio.Event()
@@ -99,10 +101,11 @@ class Pipeline:
         usual = Backoff(random.random, ceiling_s=URGENT_BACKOFF_S) if urgent else Backoff(random.random)
         opening = OpenSession(settings.device_id, self._encoder.manifest.device_digest)
         settings.tls.check()
-        self._credentials = Credentials(settings.tls)
+        credentials = Credentials(settings.tls)
         for server in settings.servers:
-            self._credentials.of(server)  # what is missing or damaged is said at once
-        open_one = partial(open_session, use_proxy=settings.use_proxy, credentials=self._credentials)
+            credentials.of(server)  # what is missing or damaged is said at once
+        self._shown = lambda: [credentials.state(server) for server in settings.servers]
+        open_one = partial(open_session, use_proxy=settings.use_proxy, credentials=credentials)
         opener = staggered(open_one) if urgent or len(settings.servers) > 1 else staggered(open_one, None)
         needed = not (self._works_offline and self._local)
         limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s, needed)
@@ -140,6 +143,7 @@ class Pipeline:
         encoding = in_thread(self._encode_frames, "encoder")
         detecting = [in_thread(self._local.run, "local detector")] if self._local else []
         connecting = [asyncio.create_task(self._uplink.run())] if self._uplink else []
+        renewing = [asyncio.create_task(watch(self._shown, self._uplink.renew))] if self._uplink else []
         stopping, sampling = asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._sample())
         work: list[asyncio.Future[None]] = [*connecting, reading, encoding, *detecting]
         try:
@@ -149,7 +153,8 @@ class Pipeline:
         finally:
             self.stop()
             stopping.cancel()
-            sampling.cancel()
+            for task in (sampling, *renewing):
+                task.cancel()
             if self._uplink is not None:
                 await self._uplink.end(connecting[0])
             if self._local is not None:

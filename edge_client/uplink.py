@@ -78,6 +78,11 @@ class Uplink:
         await self._connection.end(running)
         self._lose_all()
 
+    def renew(self) -> None:
+        """Go on over a new channel: what has been sent is still answered on the old one."""
+        self._mailbox.pause()
+        self._connection.leave_session(self._settings.answer_timeout_s)
+
     async def wait_until_empty(self) -> None:
         """Wait until every frame is answered or lost."""
         await self._in_flight.wait_until_empty()

@@ -9,6 +9,8 @@ MAX_CHARS = 300
 # Up to the last "@": a password may hold any sign.
 _CREDENTIALS = re.compile(r"(?<=:/)/?[^\s/'\"][^\s'\"]*@")
 _SECRET_VALUE = re.compile(r"(?i)(passw(?:or)?d|passwd|pwd|pass|secret|token|api_?key)=[^&\s'\"]+")
+_BEARER = re.compile(r"(?i)\b(bearer )[\w.~+/=-]+")
+_CODE = re.compile(r"(--code[ =]|enrol\?code=)[^\s'\"&]+")  # of enrolment
 
 
 def printable(text: str, most: int = MAX_CHARS) -> str:
@@ -32,4 +34,4 @@ def without_secrets(text: str) -> str:
     Not more than the rest of the word is lost where it is unclear which part of it is the password.
     """
     hidden = _CREDENTIALS.sub(lambda found: "/***@" if found[0].startswith("/") else "***@", text)
-    return _SECRET_VALUE.sub(r"\1=***", hidden)
+    return _CODE.sub(r"\1***", _BEARER.sub(r"\1***", _SECRET_VALUE.sub(r"\1=***", hidden)))

@@ -96,7 +96,7 @@ class Connection:
             self._session.abort()
 
     def leave_session(self, grace_s: float) -> None:
-        """Finish the session, because the server is shutting down; another one is opened after its last answer."""
+        """Finish the session; another one is opened after its last answer."""
         session = self._session
         if session is not None:
             self._reported = LinkError  # by whoever has called this

@@ -41,6 +41,9 @@ def test_no_text_gets_longer_than_asked(text):
         ("http://h/?user=a&password=secret&x=1", "http://h/?user=a&password=***&x=1"),
         ("rtsp://h/user=admin_password=secret_channel=1", "rtsp://h/user=admin_password=***"),
         ("rtsp://cam:554/ch1", "rtsp://cam:554/ch1"),
+        ("edge-client enrol --code ABCD-1234 --server a:1", "edge-client enrol --code *** --server a:1"),
+        ("slimsplit://a:1/enrol?code=ABCD-1234", "slimsplit://a:1/enrol?code=***"),
+        ("authorization: Bearer aB3-_x.y=, and more", "authorization: Bearer ***, and more"),
         ("127.0.0.1:50051, mail me@example", "127.0.0.1:50051, mail me@example"),
     ],
 )

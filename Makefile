@@ -16,7 +16,7 @@ LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long lint protos bench fuzz soak arm64-check
+.PHONY: demo test test-long lint protos bench fuzz soak attack arm64-check
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -51,6 +51,9 @@ bench: $(VENV)/installed-dev
 fuzz: $(VENV)/installed-dev
 	$(INSTALL) --editable ".[dev,fuzz]"
 	$(RUN) -m tests.fuzzing all --out docs/results/fuzz.json
+
+attack: $(VENV)/installed-dev
+	$(RUN) -m benchmarks attack --bundle $(BUNDLE) --out docs/results/attack.json
 
 soak: $(VENV)/installed-dev
 	$(RUN) -m benchmarks soak --bundle $(BUNDLE) --out docs/results/soak.json

@@ -55,7 +55,7 @@ class Engine(Generic[D]):
         self._clock = clock
         self._batcher: Batcher[Job[D]] = Batcher(max_batch_size, max_queue, MAX_PER_SESSION)
         self._work = WorkQueue(self._batcher)
-        self._undecoded: DecodeQueue[Job[D]] = DecodeQueue()
+        self._undecoded: DecodeQueue[Job[D]] = DecodeQueue(decode_threads)
         self._changed = threading.Condition()  # guards all of them and _stopping
         self._first_runs = BatchCost()  # of any model: what runs for the first time takes longer
         self._stopping = False

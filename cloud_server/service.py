@@ -34,7 +34,10 @@ from splitnet.wire import (
 )
 
 SESSION_ID_BYTES = 4
-MESSAGES_PER_S, MESSAGES_BURST = 500.0, 500.0  # of one payer's sessions, refused frames included; then they wait
+# Of one payer's sessions; then they are read later.
+MESSAGES_PER_S, MESSAGES_BURST = 500.0, 500.0
+REFUSALS_PER_S, REFUSALS_BURST = 20.0, 40.0  # of one name
+GROUP_REFUSALS_PER_S, GROUP_REFUSALS_BURST = 200.0, 400.0
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,8 @@ class SplitInferenceService(SplitInferenceServicer):
         """Take a started engine, its models, name and version for sessions, who counts devices, and limits."""
         self._limits = limits or ServiceLimits()
         self._messages = Buckets(MESSAGES_PER_S, MESSAGES_BURST)
+        self._refusals = Buckets(REFUSALS_PER_S, REFUSALS_BURST)
+        self._group_refusals = Buckets(GROUP_REFUSALS_PER_S, GROUP_REFUSALS_BURST)
         self._engine = engine
         self._registry = registry
         self._software = software
@@ -137,7 +142,7 @@ class SplitInferenceService(SplitInferenceServicer):
         with self._busy():
             id, host = secrets.token_hex(SESSION_ID_BYTES), host_of(context.peer())
             watch = self._fleet.opened(time.monotonic(), opening.device_id, host, id, model.name, model.digest)
-            pace = Pace(self._messages, self._limits.idle_timeout_s)
+            pace = Pace(self._messages, self._refusals, self._group_refusals, self._limits.idle_timeout_s)
             session = Session(self._engine, model, context, opening, watch, caller, pace)
             try:
                 await self._run(session, self._opened(model, watch, further), context)

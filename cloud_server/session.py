@@ -60,6 +60,8 @@ class Pace:
     """How fast sessions are read."""
 
     messages: Buckets  # of all sessions, by who pays
+    refusals: Buckets  # of a session's name
+    refusals_of_group: Buckets
     idle_timeout_s: float
     clock: Callable[[], float] = time.monotonic
 
@@ -101,6 +103,7 @@ class Session:
         self._references = ReferenceStore()
         self._frames = 0
         self._refused = 0
+        self._paced_refusals = 0
 
     async def run(self) -> None:
         """Serve until the device has closed its side and has its answers, or until cancelled."""
@@ -138,11 +141,19 @@ class Session:
             else:
                 await self._room.acquire()
                 self._take(message)
-            wait_s = self._pace.messages.take(self._payer.group, self._pace.clock())
-            if wait_s > 0:
+            if (wait_s := self._wait_s()) > 0:
                 await asyncio.sleep(wait_s)
         for _ in range(MAX_UNANSWERED):  # all room is free again: every answer has been written
             await self._room.acquire()
+
+    def _wait_s(self) -> float:
+        """Return how long not to read: a flood costs less in the socket's buffer."""
+        now, pace = self._pace.clock(), self._pace
+        waits = [pace.messages.take(self._payer.group, now)]
+        refused, self._paced_refusals = self._refused - self._paced_refusals, self._refused
+        for _ in range(refused):
+            waits += [pace.refusals.take(self._payer, now), pace.refusals_of_group.take(self._payer.group, now)]
+        return max(waits)
 
     async def _next(self) -> pb.DetectRequest | None:
         """Return the next message. Raises DeadlineExceededError if none comes for too long."""

@@ -187,6 +187,7 @@ COMMANDS = {
     "protos.generate",
     "benchmarks.harness.delay_relay",
     "benchmarks.harness.cpu_load",
+    "benchmarks.serving.attacks",
     "demo.clip",
 }
 

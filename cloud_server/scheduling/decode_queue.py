@@ -2,7 +2,7 @@
 
 Start-time fair queueing at two levels as in `fair_queue`, with seconds instead of frames. An image of 16 megapixels
 takes a hundred times as long as a canvas, and whoever sends such images pays for that. One payload of a session is
-decoded at a time, and a group of which one is being decoded comes after the others: nobody takes all threads.
+decoded at a time, and a group leaves a thread to the others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ T = TypeVar("T", bound=OfSession)
 class DecodeQueue(Generic[T]):
     """Who is decoded next."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 2) -> None:
+        """Take how many decode at once."""
+        self._most_of_group = max(1, threads - 1)
         self._waiting: dict[Hashable, deque[T]] = {}  # by session
         self._busy: set[Hashable] = set()  # sessions of which one is being decoded
         self._groups = VirtualTime()
@@ -41,11 +43,11 @@ class DecodeQueue(Generic[T]):
 
     def take(self) -> T | None:
         """Remove and return what is decoded next; None if nothing waits that may be."""
-        free = [session for session in self._waiting if session not in self._busy]
-        if not free:
-            return None
         busy = Counter(group_of(session) for session in self._busy)
-        session = min(free, key=lambda one: (busy[group_of(one)], *self._turn(one)))
+        may = [one for one in self._waiting if one not in self._busy and busy[group_of(one)] < self._most_of_group]
+        if not may:
+            return None
+        session = min(may, key=lambda one: (busy[group_of(one)], *self._turn(one)))
         of_group, of_member = self._turn(session)
         self._groups.advance(of_group)
         self._members[group_of(session)].advance(of_member)

@@ -34,6 +34,7 @@ class ImageHeader:
     width: int
     height: int
     is_plain: bool  # sequential JPEG in one scan, lossy WebP without extensions: decoded in one pass
+    scans: int = 1
 
 
 def jpeg_header(data: bytes) -> ImageHeader:
@@ -48,18 +49,19 @@ def jpeg_header(data: bytes) -> ImageHeader:
             width, height = int.from_bytes(segment[3:5], "big"), int.from_bytes(segment[1:3], "big")
             header, components = ImageHeader(width, height, marker in _SEQUENTIAL), segment[5]
         elif marker == _SOS and header is not None:
-            _check_scans(data)
             one_scan = segment[:1] == bytes([components])
-            return ImageHeader(header.width, header.height, header.is_plain and one_scan)
+            return ImageHeader(header.width, header.height, header.is_plain and one_scan, _scans(data))
         elif marker not in _SKIPPED:
             raise BitstreamError("the JPEG file is damaged or of a rare kind: send baseline or progressive JPEG")
     raise BitstreamError(f"the JPEG file has over {MAX_SEGMENTS} segments before its image: write it again")
 
 
-def _check_scans(data: bytes) -> None:
-    """Bound how often a decoder passes over the image. Coded data never holds a marker (T.81, section B.1.1.5)."""
-    if data.count(bytes([0xFF, _SOS])) > MAX_SCANS:
+def _scans(data: bytes) -> int:
+    """Return how often a decoder passes over the image. Coded data never holds a marker (T.81, section B.1.1.5)."""
+    scans = data.count(bytes([0xFF, _SOS]))
+    if scans > MAX_SCANS:
         raise BitstreamError(f"the JPEG file has over {MAX_SCANS} scans: write it again with fewer")
+    return scans
 
 
 def webp_header(data: bytes) -> ImageHeader:

@@ -14,6 +14,9 @@ from splitnet.codec.image_bounds import ImageHeader, jpeg_header, webp_header
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
 
+MAX_COSTLY_PIXELS = 1 << 22  # of an image whose decoding takes several passes, or much memory
+USUAL_SCANS = 16  # of a progressive JPEG, at most; with more, fewer pixels are taken
+
 _EXTENSIONS = {Codec.JPEG: ".jpg", Codec.WEBP: ".webp"}
 _QUALITY_FLAGS = {Codec.JPEG: cv2.IMWRITE_JPEG_QUALITY, Codec.WEBP: cv2.IMWRITE_WEBP_QUALITY}
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -53,8 +56,8 @@ def decompress_image(data: bytes, codec: Codec, max_width: int, max_height: int)
 def decompress_whole_image(data: bytes, codec: Codec, max_pixels: int, max_side: int) -> NDArray[np.uint8]:
     """Return the BGR image (H, W, 3) uint8 in an ordinary file, a JPEG turned upright by its EXIF orientation.
 
-    Takes baseline and progressive JPEG and still WebP. Raises BitstreamError for anything else, and for images of more
-    than max_pixels, or of more than max_side pixels a side.
+    Takes baseline and progressive JPEG and still WebP. Raises BitstreamError for anything else, for images of more than
+    max_pixels, or of more than max_side pixels a side, and for progressive and lossless ones over MAX_COSTLY_PIXELS.
     """
     header = _header(data, codec)
     width, height = header.width, header.height
@@ -62,6 +65,11 @@ def decompress_whole_image(data: bytes, codec: Codec, max_pixels: int, max_side:
         raise BitstreamError(
             f"the image is {width}x{height}, this server takes up to {max_pixels} pixels and {max_side} a side: "
             "scale it down first"
+        )
+    if not header.is_plain and width * height * max(1.0, header.scans / USUAL_SCANS) > MAX_COSTLY_PIXELS:
+        raise BitstreamError(
+            f"a progressive or lossless image of {width}x{height} takes too long to decode: up to {MAX_COSTLY_PIXELS} "
+            "pixels are taken; scale it down, or send baseline JPEG"
         )
     upright = cv2.IMREAD_COLOR if codec is Codec.JPEG else _AS_STORED
     return _decoded(data, codec, upright, (height, width), (width, height))

@@ -23,7 +23,10 @@ from splitnet.errors import AccessError
 KEY_ID_CHARS = 32
 # The registry says who may still come, not the calendar: a device without a clock is no less itself.
 _FROM, _UNTIL = datetime(2000, 1, 1, tzinfo=timezone.utc), datetime(2099, 12, 31, tzinfo=timezone.utc)
-_BROKEN = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm)
+_BROKEN = (
+    *(ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm),
+    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -33,9 +36,10 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 def new_root(key: Ed25519PrivateKey) -> bytes:
     """Return the root certificate of an identity, DER."""
-    name = _name(key_id(key.public_key()))
+    id = key_id(key.public_key())
+    name = _name(id)
     usage = x509.KeyUsage(False, False, False, False, False, True, False, False, False)
-    builder = _builder(name, name).public_key(key.public_key())
+    builder = _builder(name, name, int(id, 16)).public_key(key.public_key())
     builder = builder.add_extension(x509.BasicConstraints(True, 0), critical=True).add_extension(usage, critical=True)
     return builder.sign(key, None).public_bytes(serialization.Encoding.DER)
 
@@ -74,7 +78,11 @@ def signer_of(client_certificate: bytes) -> str:
 
     It is only a claim until `check_signed`.
     """
-    issuer = _loaded(client_certificate).issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    certificate = _loaded(client_certificate)
+    try:
+        issuer = certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except _BROKEN as error:
+        raise AccessError("the certificate is damaged") from error
     if len(issuer) != 1 or not isinstance(issuer[0].value, str):
         raise AccessError("the certificate does not say who signed it")
     return issuer[0].value
@@ -101,9 +109,9 @@ def _loaded(pem: bytes) -> x509.Certificate:
         raise AccessError("the certificate is damaged") from error
 
 
-def _builder(issuer: x509.Name, subject: x509.Name) -> x509.CertificateBuilder:
+def _builder(issuer: x509.Name, subject: x509.Name, serial: int | None = None) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().issuer_name(issuer).subject_name(subject)
-    return builder.serial_number(x509.random_serial_number()).not_valid_before(_FROM).not_valid_after(_UNTIL)
+    return builder.serial_number(serial or x509.random_serial_number()).not_valid_before(_FROM).not_valid_after(_UNTIL)
 
 
 def _name(common: str) -> x509.Name:

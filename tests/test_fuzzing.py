@@ -13,6 +13,7 @@ from splitnet.errors import BundleError, ConfigError
 from splitnet.manifest import ENCODER_FILE
 from tests.fuzzing import runner, seeds
 from tests.fuzzing.__main__ import main
+from tests.fuzzing.access_targets import within_cost
 from tests.fuzzing.runner import Budget, finding, fuzz, row
 from tests.fuzzing.targets import CORPUS, all_targets, run
 
@@ -36,6 +37,11 @@ VALID = {
     "latent": "extremes",
     "predictions": "two",
     "weights": "tiny",
+    "device-root": "own",
+    "enrol-request": "root",
+    "enrol-reply": "told",
+    "enrol-link": "invited",
+    "common-name": "camera",
 }
 MAX_CORPUS_BYTES = 100_000
 SAID = """#2	INITED cov: 40 ft: 41 corp: 3/9b exec/s: 0 rss: 330Mb
@@ -66,6 +72,12 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("target", "name"), INPUTS, ids=["/".join(pair) for pair in INPUTS])
 def test_a_target_survives_its_corpus(target, name, scratch):
     run(all_targets(scratch)[target], (CORPUS / target / name).read_bytes())
+
+
+def test_an_input_that_costs_too_much_is_a_finding():
+    with pytest.raises(AssertionError, match="an input of 3 bytes costs"):
+        within_cost(lambda data: print(*range(1000)), 0.0)(b"abc")
+    within_cost(lambda data: None, 60.0)(b"abc")
 
 
 @pytest.mark.parametrize(("target", "name"), VALID.items(), ids=VALID)

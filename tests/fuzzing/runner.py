@@ -21,7 +21,14 @@ PROJECT = CORPUS.parent.parent.parent
 MEMORY_MB = 512  # that one input may take beyond what the target needs anyhow
 RESIDENT_MB = 2048  # of the whole process
 INPUT_TIMEOUT_S = 60  # far more than the slowest target needs, on however busy a machine
-MAX_INPUT_BYTES = {"weights": 16_384, "manifest": 4096}  # others: DEFAULT_INPUT_BYTES
+MAX_INPUT_BYTES = {  # as far as the real limits are worth the time
+    "weights": 16_384,
+    "manifest": 4096,
+    "enrol-request": 4096,
+    "enrol-reply": 20_000,
+    "device-root": 4096,
+    "client-certificate": 8192,
+}  # others: DEFAULT_INPUT_BYTES
 DEFAULT_INPUT_BYTES = 1024
 FOUND_S = 60.0  # beyond its time that a target's process may take to start and to end
 _PROGRESS = re.compile(r"^#\d+\s.*\bcov: (\d+).*\bcorp: (\d+)/", re.MULTILINE)

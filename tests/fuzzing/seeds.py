@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import grpc
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud_server.compute.tuning import Tuning, write_tuning
 from edge_client.adaptation.profile import DeviceProfile
@@ -21,6 +22,10 @@ from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.feature_codec import compress_zstd
 from splitnet.codec.image_codec import compress_image
 from splitnet.detections import Detections
+from splitnet.device_keys import new_root
+from splitnet.enrolment import EnrolReply, EnrolRequest
+from splitnet.enrolment_link import enrolment_link
+from splitnet.enrolment_wire import enrol_reply_to_proto, enrol_request_to_proto
 from splitnet.manifest import ENCODER_FILE, FILE_NAME, Accuracy, MeasuredPoint
 from splitnet.messages import (
     Ack,
@@ -53,6 +58,7 @@ def seeds(scratch: Path) -> Iterator[Seed]:
     yield from _messages()
     yield from _bundle(scratch)
     yield from _files(scratch)
+    yield from _access()
 
 
 def _payloads() -> Iterator[Seed]:
@@ -138,6 +144,18 @@ def _files(scratch: Path) -> Iterator[Seed]:
     yield "profile", "printed", json.dumps({"profile": {**asdict(profile), "format_version": 1}}).encode()
     yield "trace-csv", "steps", b"0,1.5\n2,0\n3.5,20\n5,0\n"
     yield "trace-mahimahi", "packets", b"0\n1\n1\n2\n17\n"
+
+
+def _access() -> Iterator[Seed]:
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    root, proof = new_root(key), bytes(range(32))
+    yield "device-root", "own", root
+    yield "client-certificate", "root", root  # as good as any: it is signed by an identity
+    yield "enrol-request", "root", enrol_request_to_proto(EnrolRequest(root, proof)).SerializeToString()
+    reply = EnrolReply("camera-1", 50_051, b"-----BEGIN CERTIFICATE-----", "slimsplit-edge", proof)
+    yield "enrol-reply", "told", enrol_reply_to_proto(reply).SerializeToString()
+    yield "enrol-link", "invited", enrolment_link("edge-node:50052", "ABCD-1234").encode()
+    yield "common-name", "camera", b"camera-1"
 
 
 def write(folder: Path) -> int:

@@ -43,6 +43,7 @@ from splitnet.wire import (
     request_from_proto,
     request_to_proto,
 )
+from tests.fuzzing.access_targets import access_targets
 from tests.support.golden_bitstreams import SHAPE, golden_codec_of
 from tests.support.tiny_bundle import CHANNELS, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
 
@@ -78,6 +79,7 @@ def all_targets(scratch: Path) -> Mapping[str, Target]:
         "profile": lambda data: read_file(data, scratch / "profile.json", read_profile),
         "trace-csv": lambda data: read_file(data, scratch / "trace.csv", read_csv),
         "trace-mahimahi": lambda data: read_file(data, scratch / "trace.up", read_mahimahi),
+        **access_targets(),
     }
 
 

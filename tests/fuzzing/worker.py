@@ -16,6 +16,7 @@ with atheris.instrument_imports(
     include=["splitnet", "edge_client", "cloud_server", "benchmarks"],
     exclude=["splitnet.codec.rans", "splitnet.nn.suppression", "splitnet.nn.yolox.boxes"],
 ):
+    from tests.fuzzing.access_targets import MAX_COST_S, TRACED, access_targets, within_cost
     from tests.fuzzing.targets import CORPUS, all_targets, run
 
 
@@ -24,6 +25,8 @@ def main(name: str, scratch: Path, memory_mb: int, options: list[str]) -> None:
     target = all_targets(scratch)[name]
     for seed in sorted((CORPUS / name).iterdir()):  # what is made once is made here, not on an input's time
         run(target, seed.read_bytes())
+    if name in access_targets():
+        target = within_cost(target, TRACED * MAX_COST_S)
     _limit_memory(memory_mb)
     atheris.Setup([sys.argv[0], *options], lambda data: run(target, data))
     atheris.Fuzz()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import grpc
@@ -56,6 +57,7 @@ class Target:
         return request_to_proto(OpenSession(name, self.digest)).SerializeToString()
 
 
+Call = grpc.aio.StreamStreamCall[bytes, bytes]
 Attack = Callable[[Target], Awaitable[None]]
 
 
@@ -81,7 +83,7 @@ def _frame(number: int, payload: bytes, deadline_ms: int = 400) -> bytes:
 async def _flood(target: Target, name: str, message: bytes, reads: bool = True) -> None:
     """Send one message again and again on one stream, as fast as it is taken."""
     async with target.channel() as channel:
-        call = channel.stream_stream(DETECT)()
+        call: Call = channel.stream_stream(DETECT)()
         reading = asyncio.create_task(_read_all(call)) if reads else None
         with suppress(*ENDED):
             await call.write(target.opening(name))
@@ -91,10 +93,15 @@ async def _flood(target: Target, name: str, message: bytes, reads: bool = True) 
             reading.cancel()
 
 
-async def _read_all(call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
+async def _read_all(call: Call) -> None:
     with suppress(*ENDED):
         while await call.read() is not grpc.aio.EOF:
             pass
+
+
+async def _ask(channel: grpc.aio.Channel, method: str, request: bytes) -> None:
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+    await call(request)
 
 
 async def _again(action: Callable[[], Awaitable[object]]) -> None:
@@ -153,7 +160,7 @@ async def unopened_streams(target: Target) -> None:
         await channel.stream_stream(DETECT)().read()
 
     channels = [target.channel() for _ in range(10)]
-    await _together(_again(lambda one=one: begin(one)) for one in channels for _ in range(SILENT // 10))
+    await _together(_again(partial(begin, one)) for one in channels for _ in range(SILENT // 10))
 
 
 async def unread_replies(target: Target) -> None:
@@ -178,13 +185,13 @@ async def single_calls(target: Target) -> None:
     frame = Frame(1, 0, JPEG, b"no image", 0, 0, 0, whole_image=True)
     request = infer_request_to_proto(InferRequest("", frame)).SerializeToString()
     channels = [target.channel() for _ in range(CONNECTIONS)]
-    await _together(_again(lambda one=one: one.unary_unary(INFER)(request)) for one in channels)
+    await _together(_again(partial(_ask, one, INFER, request)) for one in channels)
 
 
 async def health_checks(target: Target) -> None:
     """Ask for the server's health on 50 streams, without a pause."""
     channel = target.channel()
-    await _together(_again(lambda: channel.unary_unary(HEALTH)(b"")) for _ in range(50))
+    await _together(_again(partial(_ask, channel, HEALTH, b"")) for _ in range(50))
 
 
 async def opens_and_resets(target: Target) -> None:
@@ -192,7 +199,7 @@ async def opens_and_resets(target: Target) -> None:
     channel = target.channel()
 
     async def once() -> None:
-        call = channel.stream_stream(DETECT)()
+        call: Call = channel.stream_stream(DETECT)()
         await call.write(target.opening("s"))
         await call.read()
         call.cancel()

@@ -111,6 +111,7 @@ ROOMS = {
             "cloud_server.compute",
             "cloud_server.config",
             "cloud_server.tunings",
+            "edge_client.percentiles",
             "edge_client.transport",
         ),
         grpc=True,

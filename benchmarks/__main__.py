@@ -16,7 +16,7 @@ from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
 from benchmarks.serving import attack, serve, soak
-from benchmarks.video import video
+from benchmarks.video import delay, video
 from splitnet.atomic_write import write_json
 from splitnet.environment import environment
 from splitnet.errors import ConfigError, SplitError
@@ -37,6 +37,7 @@ BENCHMARKS = tuple(
         kinds,
         adapt,
         video,
+        delay,
         serve,
         soak,
         attack,

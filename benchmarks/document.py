@@ -19,7 +19,7 @@ from benchmarks.adaptation import tables as adapt_tables
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.processes import PROJECT
 from benchmarks.serving import endurance_tables
-from benchmarks.video.video_tables import video, video_ratios, video_ratios_by_judge
+from benchmarks.video.video_tables import delays, video, video_ratios, video_ratios_by_judge
 from splitnet.errors import ConfigError
 
 RESULTS = Path("docs/results")
@@ -79,6 +79,7 @@ LATER = frozenset(
         "training-cost",
         "video",
         "video-ratios",
+        "delay",
         "video-ratios-by-judge",
     ]
 )
@@ -267,6 +268,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "training-cost": ("training-cost.json", own_detector_tables.training_cost),
     "video": ("video.json", video),
     "video-ratios": ("video.json", video_ratios),
+    "delay": ("delay.json", delays),
     "video-ratios-by-judge": ("video.json", video_ratios_by_judge),
     "kinds": ("slimmable.json", kinds_tables.kinds),
     "kinds-alone": ("slimmable.json", kinds_tables.alone),

@@ -113,6 +113,8 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
         live=not config.as_fast_as_possible,
         use_proxy=config.use_proxy,
         tls=tls_files(config),
+        repeat_s=config.repeat_s,
+        smooth=config.smooth,
         whole_frames=config.whole_frames,
     )
 

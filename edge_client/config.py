@@ -131,6 +131,11 @@ class RunConfig:
     whole_frames: bool = option(
         "code every frame by itself, not as changes against one that the server has", default=False, group=_CHOICE
     )
+    repeat_s: float = option(
+        "where nothing has changed, send nothing and repeat the last answer, until it is so many seconds old; 0: never",
+        default=0.0,
+        group=_CHOICE,
+    )
     bundle: Path = option("bundle, the same as the server's", default=DEFAULT_BUNDLE, metavar="DIR", group=_DEVICE)
     device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"), group=_DEVICE)
     threads: int = option("CPU threads of the encoder", default=1, group=_DEVICE)
@@ -143,6 +148,11 @@ class RunConfig:
     client_key: Path | None = tls_option("client_key")
     token_file: Path | None = tls_option("token_file")
     identity: Path | None = tls_option("identity")
+    smooth: bool = option(
+        "give frames that nobody looked at the boxes of the last answers, moved on, marked as predicted",
+        default=False,
+        group=_OUTPUT,
+    )
     view: bool = option(
         "show frames and boxes in a window, or without a display on a web page of this machine",
         default=False,

@@ -52,6 +52,7 @@ class EncodedFrame:
     entropy_ms: float  # symbols to bytes, or the image codec
     reference: Reference | None = None  # what later frames may build on, once the server has answered this one
     builds_on: int | None = None  # the frame whose changes this one is, if it does not stand alone
+    is_unchanged: bool = False  # there are none: the server would answer as it did then
 
     @property
     def encode_ms(self) -> float:
@@ -76,7 +77,9 @@ class SentFrame:
 class FrameResult:
     """A frame, how it was encoded, and what was found in it.
 
-    end_to_end_ms: from capture until the detections were here. late: that was after the deadline.
+    end_to_end_ms: from capture until the detections were here. late: that was after the deadline. repeated: nothing had
+    changed, so it was not sent, and the last answer holds. predicted: nobody looked at it; the boxes are those of the
+    answers before, moved on.
     """
 
     frame: CapturedFrame
@@ -85,6 +88,8 @@ class FrameResult:
     server: ServerTiming
     end_to_end_ms: float
     late: bool
+    repeated: bool = False
+    predicted: bool = False
 
 
 class FrameOutcome(str, Enum):

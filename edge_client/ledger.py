@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from edge_client.frames import CapturedFrame, ChosenFrame, EncodedFrame, Fate, F
 from edge_client.output.statistics import RunStatistics
 from splitnet.detections import Detections
 from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
-from splitnet.operating_point import LOCAL, SKIP
+from splitnet.operating_point import LOCAL, SKIP, Codec
 
 if TYPE_CHECKING:
     from edge_client.adaptation.load import CpuSample
@@ -106,8 +107,9 @@ class FrameLedger:
 
     def encoded(self, chosen: ChosenFrame, encoded: EncodedFrame) -> None:
         """Note what a payload has cost."""
+        builds = encoded.builds_on is not None
         self._policy.encoded(
-            self._clock(), chosen.frame.frame_id, encoded.point, encoded.encode_ms, len(encoded.payload)
+            self._clock(), chosen.frame.frame_id, encoded.point, encoded.encode_ms, len(encoded.payload), builds
         )
 
     def sent(self, sent: SentFrame) -> None:
@@ -133,6 +135,10 @@ class FrameLedger:
         self._policy.detected_locally(now, chosen.frame.frame_id, encoded.encode_ms)
         return self._result(now, chosen, encoded, detections, NO_SERVER)
 
+    def repeated(self, chosen: ChosenFrame, encoded: EncodedFrame, detections: Detections) -> FrameResult:
+        """Count out a frame in which nothing had changed, and which was not sent; returns the result for the sinks."""
+        return self._result(self._clock(), chosen, replace(encoded, payload=b""), detections, NO_SERVER, repeated=True)
+
     def refused(self, sent: SentFrame, error: FrameError) -> bool:
         """Count out a frame that the server has refused; returns whether it is the first for this reason."""
         kind = error.status.name.lower()
@@ -157,11 +163,11 @@ class FrameLedger:
         with self._lock:
             self._statistics.no_link_since = self._clock()
 
-    def link_up(self, server: str) -> None:
+    def link_up(self, server: str, codecs: frozenset[Codec] | None = None) -> None:
         """Note that a session is open, and with whom."""
         with self._lock:
             self._statistics.add_session(server)
-        self._policy.link_up(self._clock())
+        self._policy.link_up(self._clock(), codecs)
 
     def link_down(self) -> None:
         """Note that there is none any more."""
@@ -174,11 +180,17 @@ class FrameLedger:
         self._policy.sampled(self._clock(), sample)
 
     def _result(
-        self, now: float, chosen: ChosenFrame, encoded: EncodedFrame, detections: Detections, timing: ServerTiming
+        self,
+        now: float,
+        chosen: ChosenFrame,
+        encoded: EncodedFrame,
+        detections: Detections,
+        timing: ServerTiming,
+        repeated: bool = False,
     ) -> FrameResult:
         latency_ms = (now - chosen.frame.capture_time) * 1000
         late = 0 < self._deadline_ms < latency_ms
-        result = FrameResult(chosen.frame, encoded, detections, timing, latency_ms, late)
+        result = FrameResult(chosen.frame, encoded, detections, timing, latency_ms, late, repeated)
         with self._lock:
             self._statistics.add_result(now, result, chosen.decision.predicted)
         on_time = FrameOutcome.ANSWERED if encoded.point.is_sent else FrameOutcome.LOCAL

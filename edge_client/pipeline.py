@@ -25,19 +25,22 @@ from edge_client.capture.source import Source
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalResult, LocalRuntime, LocalThread
 from edge_client.encoding.references import SentReferences
-from edge_client.frames import CapturedFrame, ChosenFrame, SentFrame
+from edge_client.frames import CapturedFrame, ChosenFrame, EncodedFrame, FrameResult, SentFrame
 from edge_client.ledger import FrameLedger
 from edge_client.output.own_status import StatusMaker
 from edge_client.output.sinks import Recorder, Sink, SinkThread
+from edge_client.output.smoothing import Smoothing
 from edge_client.output.statistics import RunStatistics
 from edge_client.output.trace import TraceFile
 from edge_client.pipeline_settings import PipelineSettings
+from edge_client.repetition import Repetition
 from edge_client.threads import in_thread
 from edge_client.transport.credentials import Credentials
 from edge_client.transport.dialing import staggered
 from edge_client.transport.renewal import watch
 from edge_client.transport.session import open_session
 from edge_client.uplink import Uplink, UplinkSettings
+from splitnet.detections import Detections
 from splitnet.device_status import DeviceStatus
 from splitnet.errors import ConfigError
 from splitnet.messages import OpenSession
@@ -83,6 +86,8 @@ class Pipeline:
             recorders.append(TraceFile(trace_out, settings.deadline_ms, started=clock()))
         self._status = status
         self._clock = clock
+        if settings.smooth:
+            recorders.append(Smoothing(sinks))
         self._sinks = SinkThread(sinks, recorders)
         self._ledger = FrameLedger(policy, settings.deadline_ms, clock, local is not None, self._sinks.record)
         self._mailbox: Mailbox[CapturedFrame] = Mailbox(
@@ -91,6 +96,7 @@ class Pipeline:
         self._local = None if local is None else LocalThread(local, self._post_detected, self._overtaken_locally)
         self._references = SentReferences()
         self._shown: Callable[[], object] = tuple  # what both ends show
+        self._repetition = Repetition(settings.repeat_s)
         self._uplink = self._uplink_to(settings, clock, backoff) if settings.servers else None
         self._stopped = threading.Event()
         self._stopping = asyncio.Event()
@@ -109,7 +115,7 @@ class Pipeline:
         opener = staggered(open_one) if urgent or len(settings.servers) > 1 else staggered(open_one, None)
         needed = not (self._works_offline and self._local)
         limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s, needed)
-        parts = (self._ledger, self._mailbox, self._sinks.put, clock, backoff or usual, opener, self._references)
+        parts = (self._ledger, self._mailbox, self._answered, clock, backoff or usual, opener, self._references)
         return Uplink(limits, opening, *parts)
 
     @property
@@ -215,10 +221,13 @@ class Pipeline:
             frame = chosen.frame
             references = None if self._settings.whole_frames else self._references
             encoded = self._encoder.encode(frame.image, point, frame.frame_id, references)
-            if encoded.reference is not None:
-                self._references.sent(encoded.reference)
             self._ledger.encoded(chosen, encoded)
             assert self._loop is not None and self._uplink is not None
+            if (found := self._repetition.of(frame, encoded)) is not None:
+                self._loop.call_soon_threadsafe(self._repeated, chosen, encoded, found)
+                return
+            if encoded.reference is not None:
+                self._references.sent(encoded.reference)
             self._loop.call_soon_threadsafe(self._uplink.send, SentFrame(chosen, encoded))
             return
         if has_place:
@@ -241,6 +250,13 @@ class Pipeline:
         self._ledger.overtaken(chosen.frame, chosen)
 
     # In the event loop's thread, from here on.
+
+    def _answered(self, result: FrameResult, release: Callable[[], None]) -> None:
+        self._repetition.answered(result.frame, result.detections)
+        self._sinks.put(result, release)
+
+    def _repeated(self, chosen: ChosenFrame, encoded: EncodedFrame, found: Detections) -> None:
+        self._sinks.put(self._ledger.repeated(chosen, encoded, found), self._mailbox.release)
 
     def _detected(self, chosen: ChosenFrame, found: LocalResult) -> None:
         assert self._local is not None

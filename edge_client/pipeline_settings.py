@@ -10,6 +10,7 @@ from edge_client.transport.servers import server_list
 from edge_client.transport.tls_files import TlsFiles
 from splitnet.errors import ConfigError
 
+MAX_REPEAT_S = 60.0  # then a server that has failed should have been noticed
 PATIENCE_S = 0.5  # how long a silent link may hold frames back that the device could look at, without a deadline
 
 
@@ -27,11 +28,15 @@ class PipelineSettings:
     answer_timeout_s: float = 10.0  # a frame unanswered after this is lost, and the session is reopened
     use_proxy: bool = False  # reach the servers through the proxy that the environment names
     tls: TlsFiles = field(default_factory=TlsFiles)  # what both ends show, if it is not the enrolled identity
+    repeat_s: float = 0.0  # how old an answer may be that stands for frames in which nothing has changed; 0: for none
+    smooth: bool = False  # give frames that nobody looked at the boxes of the answers before, moved on
     whole_frames: bool = False  # code every frame by itself, not as changes against one that the server has
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a field is out of range."""
         server_list(self.server)
+        if not 0 <= self.repeat_s <= MAX_REPEAT_S:
+            raise ConfigError(f"answers may be repeated for 0 to {MAX_REPEAT_S:g} seconds, not {self.repeat_s:g}")
         if self.deadline_ms < 0 or self.max_frames < 0:
             raise ConfigError("the deadline and the number of frames cannot be negative")
         if self.max_in_flight < 1:

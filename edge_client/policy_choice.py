@@ -14,6 +14,7 @@ from edge_client.adaptation.profile import DeviceProfile
 from edge_client.config import RunConfig
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalRuntime
+from splitnet.codec.h264 import has_h264
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
 
@@ -59,7 +60,7 @@ def make_policy(
     """Return who chooses: with a profile, the policy that adapts. Raises ConfigError."""
     manifest = encoder.manifest
     if choice is not None and profile is not None:
-        return AdaptivePolicy(build_table(manifest, profile, choice), limits_of(config, local is not None))
+        return AdaptivePolicy(build_table(manifest, profile, choice, has_h264()), limits_of(config, local is not None))
     points = _fixed_points(config) or (config.point(manifest.widths, manifest.qualities),)
     for point in points:
         encoder.check(point)

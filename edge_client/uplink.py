@@ -17,6 +17,7 @@ from edge_client.transport.dialing import FirstOpener
 from edge_client.transport.in_flight import InFlight
 from splitnet.device_status import DeviceStatus
 from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, OpenSession, Reply
+from splitnet.operating_point import Codec
 
 logger = logging.getLogger(__name__)
 
@@ -123,10 +124,10 @@ class Uplink:
         age_ms = (self._clock() - frame.capture_time) * 1000
         return max(1, int(self._settings.deadline_ms - age_ms))
 
-    def link_up(self, server: str, references_kept: int) -> None:
+    def link_up(self, server: str, references_kept: int, codecs: frozenset[Codec] | None = None) -> None:
         """Let frames go: a session is open."""
         self._references.allow(references_kept)
-        self._ledger.link_up(server)
+        self._ledger.link_up(server, codecs)
         self._mailbox.resume()
 
     def link_down(self) -> None:

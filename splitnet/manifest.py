@@ -31,7 +31,7 @@ LOCAL_FILE = "local.safetensors"
 MAX_FILE_BYTES = 4_000_000  # of manifest.json: a thousand classes and points fit many times
 MAX_INPUT_SIZE = 2048
 # Fields that describe rather than define: they may change without making it another bundle.
-DESCRIPTIVE = ("digest", "origin", "licence", "unsplit", "points", "local")
+DESCRIPTIVE = ("digest", "origin", "licence", "unsplit", "points", "stream_points", "local")
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ class Manifest:
     licence: str = ""
     unsplit: Accuracy | None = None  # of the whole detector on uncompressed pictures
     points: tuple[MeasuredPoint, ...] = ()
+    stream_points: tuple[MeasuredPoint, ...] = ()  # of video codecs, as keyframes; apart, for readers of before
     local: LocalDetector | None = None  # of its own; None: a device runs the unsplit detector, if it has that
     completes: CompletedBundle | None = None  # None: it has a device half of its own
 
@@ -271,6 +272,7 @@ def _parse(values: Any, path: Path) -> Manifest:
             licence=text(values["licence"]),
             unsplit=None if values["unsplit"] is None else _accuracy(values["unsplit"]),
             points=tuple(_point(point) for point in values["points"]),
+            stream_points=tuple(_point(point) for point in values.get("stream_points", ())),
             local=None if values.get("local") is None else _local(values["local"]),
             completes=None if values.get("completes") is None else _completes(values["completes"]),
         )

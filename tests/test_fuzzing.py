@@ -23,6 +23,8 @@ INPUTS = [(target, path.name) for target in TARGETS for path in sorted((CORPUS /
 VALID = {
     "bitstream": "rans",
     "bitstream-context": "rans",
+    "changes": "golden",
+    "h264": "key",
     "rans": "table-0",
     "zstd": "golden",
     "jpeg": "ramp",

@@ -117,7 +117,14 @@ ROOMS = {
         grpc=True,
     ),
     "benchmarks.video": Room(
-        ("splitnet", "benchmarks.harness", "edge_client.encoding", "training.data", "training.detectors.family")
+        (
+            "splitnet",
+            "benchmarks.harness",
+            "edge_client.encoding",
+            "edge_client.output.motion",
+            "training.data",
+            "training.detectors.family",
+        )
     ),
     # Starts the two commands as processes, as a user does.
     "demo": Room(("splitnet", "benchmarks.harness")),

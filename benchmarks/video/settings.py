@@ -16,7 +16,7 @@ IMAGE_QUALITIES = {Codec.JPEG: (5, 10, 20, 40, 60, 80), Codec.WEBP: (1, 5, 20, 5
 STREAMS = (("libx264", "veryfast"), ("libx264", "ultrafast"), ("libx265", "ultrafast"))
 CRFS = (18, 24, 30, 36, 42, 48)
 TILED_STREAMS = (("libx264", "veryfast"), ("libx265", "ultrafast"))
-TILED_CRFS = (6, 14, 22, 30, 38)
+TILED_CRFS = (12, 20, 26, 32, 38)
 FILTERED_JPEG, FILTERED_SPLIT = (10, 40), (3, 7)  # qualities of JPEG and of the bundle
 THRESHOLDS = {"pixel": (0.002, 0.01, 0.04), "edge": (0.005, 0.015)}
 

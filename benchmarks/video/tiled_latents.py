@@ -1,7 +1,7 @@
 """Latents tiled into grey frames and sent through a video codec: MPEG's feature coding (FCM, ISO/IEC 23888-4) in small.
 
-Every channel is a tile. A grey level is one step of a quality's quantiser, so channels keep the weights that training
-has given them. What lies beyond 127 steps is cut off.
+Every channel is a tile. LEVELS grey levels are one step of a quality's quantiser, so channels keep the weights that
+training has given them, and the codec decides what is left out. What lies beyond the grey levels is cut off.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from benchmarks.video.video_codec import VideoCodec
 from splitnet.bundle import DeviceBundle
 from splitnet.detections import Detections
 
-_MIDDLE, _REACH = 128, 127
+LEVELS = 4  # of grey for a step
+_MIDDLE, _REACH = 128, 127 // LEVELS
 _SMALLEST = 64  # pixels a side: x265 takes none that are much smaller
 
 
@@ -39,11 +40,11 @@ class TiledVideo:
         """Encode the next frame's latent."""
         latent = self._device.encoder.latent(canvas, self._width)
         symbols = self._device.encoder.quantise(latent, self._width, self._quality)
-        return self._codec.encode(np.repeat(tiled(symbols)[..., None], 3, axis=2))
+        return self._codec.encode_grey(tiled(symbols))
 
     def receive(self, payload: bytes) -> NDArray[np.int16]:
         """Decode it to symbols (C, h, w)."""
-        return untiled(self._codec.decode(payload)[..., 1], self._shape)
+        return untiled(self._codec.decode_grey(payload), self._shape)
 
     @torch.inference_mode()
     def look(self, received: NDArray[np.int16]) -> Detections:
@@ -70,7 +71,7 @@ def tiled(symbols: NDArray[np.int16]) -> NDArray[np.uint8]:
     channels, height, width = shape = symbols.shape
     rows, columns = tile_grid(shape)
     padded = np.zeros((rows * columns, height, width), np.int16)
-    padded[:channels] = np.clip(symbols, -_REACH, _REACH)
+    padded[:channels] = LEVELS * np.clip(symbols, -_REACH, _REACH)
     grey = padded.reshape(rows, columns, height, width).transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
     rest = [(0, side - own) for side, own in zip(frame_sides(shape), grey.shape, strict=True)]
     return np.asarray(np.pad(grey, rest) + _MIDDLE, np.uint8)
@@ -80,6 +81,7 @@ def untiled(frame: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np
     """Return the symbols (C, h, w) of a grey frame."""
     channels, height, width = shape
     rows, columns = tile_grid(shape)
-    grey = frame[: rows * height, : columns * width].astype(np.int16) - _MIDDLE
+    levels = frame[: rows * height, : columns * width].astype(float) - _MIDDLE
+    grey = np.rint(levels / LEVELS).astype(np.int16)
     tiles = grey.reshape(rows, height, columns, width).transpose(0, 2, 1, 3).reshape(rows * columns, height, width)
     return np.ascontiguousarray(tiles[:channels])

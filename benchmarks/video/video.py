@@ -58,6 +58,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add("--look-every", type=int, default=2, help="every how many frames are judged; all are coded (%(default)s)")
     add("--qualities", type=int, nargs="+", default=[1, 3, 5, 7, 9, 10], help="of the bundle (%(default)s)")
     add("--no-stream", action="store_true", help="leave out the video codecs, which need PyAV")
+    add("--systems", nargs="+", metavar="NAME", help="only systems whose names begin so (default: all)")
     add("--judge", type=Path, metavar="FILE", help="weights of a stronger detector whose boxes are a second reference")
     add("--judge-detector", default="nanodet-plus-m-1.5x", metavar="NAME", help="what --judge is (%(default)s)")
 
@@ -70,7 +71,7 @@ def run(options: Namespace) -> dict[str, object]:
     device, server = load_device(options.bundle), load_server(options.bundle)
     device.codec.warm_up()
     judge = None if options.judge is None else WholeDetector.read(options.judge, options.judge_detector)
-    settings = settings_of(device, options.qualities, not options.no_stream)
+    settings = _chosen(settings_of(device, options.qualities, not options.no_stream), options.systems)
     clips = [_measured(clip, settings) for clip in _clips(options, server, judge)]
     if options.out is not None:
         draw_video(options.out, clips)
@@ -89,6 +90,15 @@ def _check(options: Namespace) -> None:
         raise ConfigError("there is no clip: give videos to --clips")
     if options.frames < 3 or options.look_every < 1 or not options.fps > 0:
         raise ConfigError("--frames must be at least 3, --look-every at least 1, --fps positive")
+
+
+def _chosen(settings: Sequence[Setting], names: Sequence[str] | None) -> list[Setting]:
+    chosen = [one for one in settings if names is None or one.system.startswith(tuple(names))]
+    if not chosen:
+        raise ConfigError(
+            f"no system is called so; there are {', '.join(dict.fromkeys(one.system for one in settings))}"
+        )
+    return chosen
 
 
 def _clips(options: Namespace, server: ServerBundle, judge: WholeDetector | None) -> Iterator[Clip]:

@@ -48,7 +48,14 @@ class VideoCodec:
 
     def encode(self, image: NDArray[np.uint8]) -> bytes:
         """Return the packet of an image (H, W, 3) BGR."""
-        frame = self._av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p")
+        return self._packet(self._av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p"))
+
+    def encode_grey(self, grey: NDArray[np.uint8]) -> bytes:
+        """Return the packet of levels (H, W) that are coded as they are, in the brightness alone."""
+        colour = np.full((len(grey) // 2, grey.shape[1]), 128, np.uint8)
+        return self._packet(self._av.VideoFrame.from_ndarray(np.concatenate((grey, colour)), format="yuv420p"))
+
+    def _packet(self, frame: Any) -> bytes:
         frame.pts, self._sent = self._sent, self._sent + 1
         packets = self._encoder.encode(frame)
         assert len(packets) == 1, "the encoder holds frames back"
@@ -56,7 +63,15 @@ class VideoCodec:
 
     def decode(self, packet: bytes) -> NDArray[np.uint8]:
         """Return the image (H, W, 3) BGR of the last packet."""
+        return np.asarray(self._frame(packet).to_ndarray(format="bgr24"), np.uint8)
+
+    def decode_grey(self, packet: bytes) -> NDArray[np.uint8]:
+        """Return the levels (H, W) of the last packet."""
+        frame = self._frame(packet)
+        return np.asarray(frame.to_ndarray(format="yuv420p")[: frame.height], np.uint8)
+
+    def _frame(self, packet: bytes) -> Any:
         frames = self._decoder.decode(self._av.Packet(packet))
         if not frames:
             frames = self._decoder.decode(None)
-        return np.asarray(frames[-1].to_ndarray(format="bgr24"), np.uint8)
+        return frames[-1]

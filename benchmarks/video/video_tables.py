@@ -43,6 +43,21 @@ def video_ratios_by_judge(result: Result) -> str:
     return _ratios(result["ratios_by_judge"])
 
 
+def delays(result: Result) -> str:
+    """Return the fidelity of late answers, as they were and moved on."""
+    clips = dict.fromkeys(row["clip"] for row in result["rows"])
+    found = {(row["clip"], row["delay_ms"]): row for row in result["rows"]}
+    times = sorted({row["delay_ms"] for row in result["rows"]})
+    header = f"| clip | {' | '.join(f'{time} ms' for time in times)} |\n{'|---' * (1 + len(times))}|\n"
+    return header + "".join(
+        f"| `{clip}` | {' | '.join(_late(found[clip, time]) for time in times)} |\n" for clip in clips
+    )
+
+
+def _late(row: Result) -> str:
+    return f"{row['as_it_was']:.1f}, moved on {row['moved_on']:.1f}"
+
+
 def _ratios(rows: list[Result]) -> str:
     header = (
         f"| clip | rival | fidelity | {' | '.join(f'{third} third' for third in THIRDS)} | all of it |\n{'|---' * 7}|\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,12 @@ from edge_client.adaptation.link import LinkEstimator
 from edge_client.adaptation.load import LoadFactor
 from edge_client.adaptation.point_table import PointTable, work_kind
 from edge_client.adaptation.policy import Decision, FrameContext, Policy, PolicyState
-from edge_client.adaptation.prediction import Spread, SystemState
+from edge_client.adaptation.prediction import SystemState
 from edge_client.adaptation.recent_values import FramePace, RecentValues
+from edge_client.adaptation.sizes import SizeEstimator
+from edge_client.adaptation.spread import Spread
 from splitnet.messages import Ack, ServerTiming
-from splitnet.operating_point import LOCAL, OperatingPoint
+from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 
 if TYPE_CHECKING:
     from edge_client.adaptation.load import CpuSample
@@ -37,8 +38,8 @@ class AdaptivePolicy(Policy):
         self._link = LinkEstimator()
         self._load = LoadFactor()
         self._pace = FramePace()
-        self._sizes: defaultdict[str, RecentValues]  # by codec, over the table's median: this camera's own
-        self._sizes = defaultdict(lambda: RecentValues(enough=1))
+        self._sizes = SizeEstimator()
+        self._codecs: frozenset[Codec] | None = None  # that the server takes
         self._server_ms = RecentValues(rises=True)
         self._expected: dict[int, tuple[float, Decision]] = {}  # by frame id: capture time, and what was predicted
 
@@ -69,14 +70,22 @@ class AdaptivePolicy(Policy):
             errors = self._controller.errors if decision.point.is_sent else self._controller.local_errors
             errors.add(behind_ms / decision.deviation_ms)
 
-    def encoded(self, now: float, frame_id: int, point: OperatingPoint, encode_ms: float, payload_bytes: int) -> None:
+    def encoded(
+        self,
+        now: float,
+        frame_id: int,
+        point: OperatingPoint,
+        encode_ms: float,
+        payload_bytes: int,
+        builds: bool = False,
+    ) -> None:
         """Learn what encoding has cost."""
         row = self._rows.get(point)
         if row is None:
             return
         with self._lock:
             self._load.measured(now, row.kind, encode_ms / row.encode_ms)
-            self._sizes[point.codec.value].add(payload_bytes / row.bytes_p50)
+            self._sizes.encoded(frame_id, row, payload_bytes, builds)
 
     def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
         """Learn that a frame is on its way."""
@@ -92,6 +101,7 @@ class AdaptivePolicy(Policy):
         """Learn that a frame's detections have arrived."""
         with self._lock:
             self._link.forget(now, frame_id)
+            self._sizes.answered(frame_id)
             self._server_ms.add(timing.total_ms)
             self._compare(now, frame_id)
 
@@ -99,12 +109,15 @@ class AdaptivePolicy(Policy):
         """Learn that a frame was refused, or lost."""
         with self._lock:
             self._link.forget(now, frame_id)
+            self._sizes.reset()
             self._compare(math.inf, frame_id)
 
-    def link_up(self, now: float) -> None:
+    def link_up(self, now: float, codecs: frozenset[Codec] | None = None) -> None:
         """Learn that a session is open: its link may be another one."""
         with self._lock:
+            self._codecs = codecs
             self._link.reset(now)
+            self._sizes.reset()
 
     def link_down(self, now: float) -> None:
         """Learn that there is none any more; frames in flight are lost."""
@@ -141,9 +154,10 @@ class AdaptivePolicy(Policy):
         return SystemState(
             link=self._link.estimate(now),
             encode_load={kind: self._encode_load(now, kind) for kind in self._kinds},
-            size_load={codec: known.spread for codec, known in self._sizes.items() if known.spread is not None},
+            sizes=self._sizes.estimate(),
             server_ms=self._server_ms.spread or SystemState.server_ms,
             frame_interval_ms=self._pace.interval_ms,
+            codecs=self._codecs,
         )
 
     def _encode_load(self, now: float, kind: str) -> Spread:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
 from edge_client.adaptation.point_table import PointTable, work_kind
 from edge_client.adaptation.policy import Decision, FrameContext, LatencyBreakdown
 from edge_client.adaptation.prediction import (
     LEAST_DEVIATION_MS,
-    NOMINAL,
     NORMAL_P90,
     Figures,
     Predictions,
@@ -24,6 +24,7 @@ from edge_client.adaptation.prediction import (
     SystemState,
 )
 from edge_client.adaptation.prediction_errors import PredictionErrors
+from edge_client.adaptation.spread import NOMINAL
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
 
@@ -66,7 +67,6 @@ class Controller:
         self._settings = settings
         self._predictor = Predictor(table.rows)
         self._ap = np.array([row.ap for row in table.rows])
-        self._bytes_p50 = np.array([row.bytes_p50 for row in table.rows])
         self._current: int | None = None  # row of the last choice
         self.errors = PredictionErrors()  # of frames that were sent
         self.local_errors = PredictionErrors()  # of the device's own detector
@@ -125,9 +125,11 @@ class Controller:
         most_bytes = np.inf
         if limits.max_kbps and state.frame_interval_ms is not None:
             most_bytes = limits.max_kbps * state.frame_interval_ms / 8
-        allowed = np.flatnonzero((predictions.encode_ms <= most_ms) & (self._bytes_p50 <= most_bytes))
-        excess = predictions.encode_ms / most_ms + self._bytes_p50 / most_bytes
-        return allowed if len(allowed) else np.array([np.argmin(excess)])
+        taken = np.array([state.codecs is None or row.point.codec in state.codecs for row in self._table.rows])
+        usual_bytes = predictions.wire_bytes - MESSAGE_OVERHEAD_BYTES
+        allowed = np.flatnonzero(taken & (predictions.encode_ms <= most_ms) & (usual_bytes <= most_bytes))
+        excess = predictions.encode_ms / most_ms + usual_bytes / most_bytes
+        return allowed if len(allowed) else np.array([np.argmin(np.where(taken, excess, np.inf))])
 
     def _taken(self, row: int, reason: str, predictions: Predictions) -> Decision:
         self._current = row

@@ -64,24 +64,34 @@ def work_kind(point: OperatingPoint) -> str:
     return f"w{point.width}" if point.mode is Mode.SPLIT else point.codec.value
 
 
-def build_table(manifest: Manifest, profile: DeviceProfile, mode: Choice = "auto") -> PointTable:
+def build_table(
+    manifest: Manifest, profile: DeviceProfile, mode: Choice = "auto", with_streams: bool = False
+) -> PointTable:
     """Return what a mode may choose from, with the bundle's accuracies and bytes and the device's times.
 
-    Raises ConfigError if nothing is left.
+    with_streams: this device can encode video. Raises ConfigError if nothing is left.
     """
     wanted = {"auto": (Mode.SPLIT, Mode.IMAGE), "split": (Mode.SPLIT,), "image": (Mode.IMAGE,), "local": ()}[mode]
-    rows = [_row(point, manifest, profile) for point in without_dominated(manifest.points) if point.mode in wanted]
+    rows = left_of(
+        [_row(point, manifest, profile) for point in without_dominated(manifest.points) if point.mode in wanted]
+    )
+    if with_streams and Mode.IMAGE in wanted:  # what a stream takes is known only when it runs: none is beaten before
+        rows = by_size([*rows, *(_row(point, manifest, profile) for point in manifest.stream_points)])
     local = manifest.local_detector if mode in ("auto", "local") else None
     if local is None or local.accuracy is None or profile.local_ms is None:
-        return PointTable(left_of(rows))
-    return PointTable(left_of(rows), local.accuracy.ap, profile.local_ms)
+        return PointTable(rows)
+    return PointTable(rows, local.accuracy.ap, profile.local_ms)
 
 
 def left_of(rows: Sequence[PointCosts]) -> tuple[PointCosts, ...]:
     """Return the rows that no other one dominates by this device's times, the smallest first."""
     gone = dominators_of([(row.encode_ms, row.bytes_p50, row.bytes_p90, -row.ap) for row in rows])
-    left = (row for i, row in enumerate(rows) if i not in gone)
-    return tuple(sorted(left, key=lambda row: (row.bytes_p50, row.encode_ms)))
+    return by_size([row for i, row in enumerate(rows) if i not in gone])
+
+
+def by_size(rows: Sequence[PointCosts]) -> tuple[PointCosts, ...]:
+    """Return rows with the smallest first."""
+    return tuple(sorted(rows, key=lambda row: (row.bytes_p50, row.encode_ms)))
 
 
 def _row(point: MeasuredPoint, manifest: Manifest, profile: DeviceProfile) -> PointCosts:

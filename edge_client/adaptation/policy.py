@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from splitnet.errors import ConfigError
 from splitnet.messages import Ack, ServerTiming
-from splitnet.operating_point import OperatingPoint
+from splitnet.operating_point import Codec, OperatingPoint
 
 if TYPE_CHECKING:
     from edge_client.adaptation.load import CpuSample
@@ -84,8 +84,16 @@ class Policy:
         """Return the decision for the frame that is encoded next."""
         raise NotImplementedError
 
-    def encoded(self, now: float, frame_id: int, point: OperatingPoint, encode_ms: float, payload_bytes: int) -> None:
-        """Learn what encoding has cost."""
+    def encoded(
+        self,
+        now: float,
+        frame_id: int,
+        point: OperatingPoint,
+        encode_ms: float,
+        payload_bytes: int,
+        builds: bool = False,
+    ) -> None:
+        """Learn what encoding has cost. builds: on an earlier frame, so that the payload holds only changes."""
 
     def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
         """Learn that a frame is on its way."""
@@ -99,8 +107,8 @@ class Policy:
     def failed(self, now: float, frame_id: int) -> None:
         """Learn that a frame was refused, or lost."""
 
-    def link_up(self, now: float) -> None:
-        """Learn that a session is open."""
+    def link_up(self, now: float, codecs: frozenset[Codec] | None = None) -> None:
+        """Learn that a session is open. codecs: what the server takes; None: it does not say."""
 
     def link_down(self, now: float) -> None:
         """Learn that there is none any more; frames in flight are lost."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,9 @@ from numpy.typing import NDArray
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES, LinkEstimate
 from edge_client.adaptation.point_table import PointCosts
 from edge_client.adaptation.policy import MAX_IN_FLIGHT, LatencyBreakdown
+from edge_client.adaptation.sizes import SizeEstimate
+from edge_client.adaptation.spread import NOMINAL, Spread
+from splitnet.operating_point import Codec
 
 NORMAL_P90 = 1.2816  # the p90 of a normal distribution, in standard deviations
 LEAST_DEVIATION_MS = 1.0
@@ -19,14 +21,6 @@ LEAST_DEVIATION_MS = 1.0
 Figures = NDArray[np.float64]  # (rows of the table,)
 
 
-class Spread(NamedTuple):
-    """A figure that varies: the expected value, and the p90."""
-
-    expected: float = 1.0
-    p90: float = 1.0
-
-
-NOMINAL = Spread()
 UNKNOWN_SERVER_MS = Spread(15.0, 25.0)  # until the first answer
 
 
@@ -36,9 +30,10 @@ class SystemState:
 
     link: LinkEstimate = field(default_factory=LinkEstimate)
     encode_load: Mapping[str, Spread] = field(default_factory=dict)  # time over nominal time, by kind of work
-    size_load: Mapping[str, Spread] = field(default_factory=dict)  # bytes over the table's median, by codec
+    sizes: SizeEstimate = field(default_factory=SizeEstimate)
     server_ms: Spread = UNKNOWN_SERVER_MS
     frame_interval_ms: float | None = None  # of the source
+    codecs: frozenset[Codec] | None = None  # that the server takes; None: all that there are
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class Predictor:
 
     def __init__(self, rows: Sequence[PointCosts]) -> None:
         self._kinds, self._kind_of = _numbered([row.kind for row in rows])
-        self._codecs, self._codec_of = _numbered([row.codec for row in rows])
+        self._rows = rows
         self._encode_ms = np.array([row.encode_ms for row in rows])
         self._bytes_p50 = np.array([row.bytes_p50 for row in rows])
         self._table_p90 = np.array([row.bytes_p90 / row.bytes_p50 for row in rows])
@@ -87,10 +82,11 @@ class Predictor:
         link, server = state.link, state.server_ms
         byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0
         load = np.array([state.encode_load.get(kind, NOMINAL) for kind in self._kinds])[self._kind_of]
-        size, size_p90 = self._sizes(state)
-        propagate_ms, usual_bytes = link.rtt_min_ms or 0.0, self._bytes_p50 * size
-        encode_ms, wire_bytes = self._encode_ms * load[:, 0], usual_bytes + MESSAGE_OVERHEAD_BYTES
-        own_ms = wire_bytes * byte_ms
+        usual, size, size_p90 = state.sizes.factors(self._rows)
+        size_p90 = np.where(np.isnan(size_p90), self._table_p90, size_p90)
+        propagate_ms = link.rtt_min_ms or 0.0
+        encode_ms, wire_bytes = self._encode_ms * load[:, 0], self._bytes_p50 * usual + MESSAGE_OVERHEAD_BYTES
+        own_ms = (self._bytes_p50 * size + MESSAGE_OVERHEAD_BYTES) * byte_ms
         queue_ms = np.maximum(0.0, link.queued_bytes * byte_ms - encode_ms)  # it goes on draining meanwhile
         square = (
             (self._encode_ms * load[:, 1] - encode_ms) ** 2
@@ -110,11 +106,6 @@ class Predictor:
             propagate_ms=propagate_ms,
             server_ms=server.expected,
         )
-
-    def _sizes(self, state: SystemState) -> tuple[Figures, Figures]:
-        """Return the usual size and the p90 of each row, over the table's median."""
-        known = np.array([state.size_load.get(codec, (1.0, np.nan)) for codec in self._codecs])[self._codec_of]
-        return known[:, 0], np.where(np.isnan(known[:, 1]), self._table_p90, known[:, 1])
 
 
 def _numbered(names: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from edge_client.adaptation.prediction import Spread
+from edge_client.adaptation.spread import Spread
 from edge_client.percentiles import percentile
 
 FRAMES = 32  # remembered

@@ -57,22 +57,24 @@ class EncoderRuntime:
         canvas = self.manifest.fit(width, height, point.width).apply(image)
         fitted = self._clock()
         if point.mode is Mode.IMAGE:
-            payload = self._image(canvas, point, references)
+            payload, builds_on = self._image(canvas, point, frame_id, references)
             coded = self._clock()
-            return EncodedFrame(point, payload, _ms(begin, fitted), 0.0, _ms(fitted, coded))
+            return EncodedFrame(point, payload, _ms(begin, fitted), 0.0, _ms(fitted, coded), builds_on=builds_on)
         latent = self._bundle.encoder.latent(canvas, point.width)
         encoded = self._clock()
         code = self._coder.code(latent, point, frame_id, references)
         coded = self._clock()
         times = (_ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
-        return EncodedFrame(code.point, code.payload, *times, code.reference, code.builds_on)
+        return EncodedFrame(code.point, code.payload, *times, code.reference, code.builds_on, code.is_unchanged)
 
-    def _image(self, canvas: Image, point: OperatingPoint, references: SentReferences | None) -> bytes:
+    def _image(
+        self, canvas: Image, point: OperatingPoint, frame_id: int, references: SentReferences | None
+    ) -> tuple[bytes, int | None]:
         if point.codec is not Codec.H264:
-            return compress_image(canvas, point.codec, point.quality)
+            return compress_image(canvas, point.codec, point.quality), None
         if self._video is None:
             self._video = VideoStream()
-        return self._video.encode(canvas, point.quality, references)
+        return self._video.encode(canvas, point.quality, references, frame_id)
 
     def check(self, point: OperatingPoint) -> None:
         """Raise ConfigError if the bundle has no such operating point, or this device cannot encode at it."""

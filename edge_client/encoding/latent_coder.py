@@ -30,6 +30,7 @@ class CodedLatent:
     payload: bytes
     reference: Reference | None  # None: nothing can build on it
     builds_on: int | None  # the frame whose changes it is
+    is_unchanged: bool = False  # it holds the same symbols at the same point as that frame
 
 
 class LatentCoder:
@@ -77,8 +78,10 @@ class LatentCoder:
         width, quality = point.width, point.quality
         symbols = self._encoder.quantise_near(latent, width, quality, fitted.symbols, HYSTERESIS)
         payload = self._codec.changes.compress(symbols, width, quality, base, base=fitted)
-        reference = self._reference(frame_id, width, quality, symbols, changed_positions(symbols, fitted))
-        return CodedLatent(point, payload, reference, base.frame_id)
+        changed = changed_positions(symbols, fitted)
+        reference = self._reference(frame_id, width, quality, symbols, changed)
+        is_unchanged = base.quality == quality and not changed.any()
+        return CodedLatent(point, payload, reference, base.frame_id, is_unchanged)
 
     def _reference(
         self, frame_id: int, width: int, quality: int, symbols: NDArray[np.int16], changed: NDArray[np.uint8]

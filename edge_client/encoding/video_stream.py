@@ -19,10 +19,18 @@ class VideoStream:
         """Raise ConfigError without PyAV."""
         self._encoder = H264Encoder()
         self._times_cleared: int | None = None  # of the references that the stream has relied on
+        self._last_id = 0
 
-    def encode(self, canvas: Image, quality: int, references: SentReferences | None) -> bytes:
-        """Return the payload of the next canvas: a keyframe if nothing before it counts, or there are no references."""
+    def encode(
+        self, canvas: Image, quality: int, references: SentReferences | None, frame_id: int = 0
+    ) -> tuple[bytes, int | None]:
+        """Return the payload of the next canvas, and the id of the frame that it builds on.
+
+        It is a keyframe, which builds on none, if nothing before it counts or there are no references.
+        """
         cleared = None if references is None else references.times_cleared
         anew = cleared is None or cleared != self._times_cleared
         self._times_cleared = cleared
-        return self._encoder.encode(canvas, quality, anew)
+        payload = self._encoder.encode(canvas, quality, anew)
+        before, self._last_id = self._last_id, frame_id
+        return payload, None if self._encoder.is_at_keyframe else before

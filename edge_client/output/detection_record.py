@@ -27,6 +27,8 @@ def detection_record(result: FrameResult, class_names: Sequence[str]) -> dict[st
         "encode_ms": round(result.encoded.encode_ms, 3),
         "end_to_end_ms": round(result.end_to_end_ms, 3),
         "late": result.late,
+        "repeated": result.repeated,
+        "predicted": result.predicted,
         "server": {
             "wait_ms": round(result.server.wait_ms, 3),
             "decode_ms": round(result.server.decode_ms, 3),

@@ -15,6 +15,7 @@ from edge_client.transport.session import Session
 from splitnet.device_status import DeviceStatus
 from splitnet.errors import LinkError, SplitError
 from splitnet.messages import Frame, FrameDetections, OpenSession, Reply
+from splitnet.operating_point import Codec
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ FINISH_TIMEOUT_S = 1.0  # how long the server may take to close a finished strea
 class Listener(Protocol):
     """Is told what happens on the link, in the event loop's thread."""
 
-    def link_up(self, server: str, references_kept: int) -> None:
+    def link_up(self, server: str, references_kept: int, codecs: frozenset[Codec] | None) -> None:
         """Learn that a session is open, with whom, and how many frames it keeps to build on."""
         ...
 
@@ -118,7 +119,7 @@ class Connection:
         async with self._opener(self._tried, self._opening) as session:
             self._session = session
             self._say_up(session.server, session.id)
-            self._listener.link_up(session.server, session.references_kept)
+            self._listener.link_up(session.server, session.references_kept, session.codecs)
             try:
                 await self._listen(session)
             finally:

@@ -26,6 +26,7 @@ from splitnet.messages import (
     Reply,
     SessionOpened,
 )
+from splitnet.operating_point import Codec
 from splitnet.status_wire import status_to_proto
 from splitnet.text import printable
 from splitnet.wire import reply_from_proto, request_to_proto
@@ -55,6 +56,12 @@ class Session:
     def id(self) -> str:
         """What the server's log calls the session; empty if the server does not say."""
         return "" if self._opened is None else self._opened.session_id
+
+    @property
+    def codecs(self) -> frozenset[Codec] | None:
+        """What the server takes; None if it does not say."""
+        bundle = None if self._opened is None else self._opened.bundle
+        return None if bundle is None else frozenset(bundle.codecs)
 
     @property
     def server(self) -> str:

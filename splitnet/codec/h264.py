@@ -79,6 +79,11 @@ class H264Encoder:
         self._number += 1
         return payload
 
+    @property
+    def is_at_keyframe(self) -> bool:
+        """Whether the last picture began a stream."""
+        return self._number == 1
+
     def _opened(self, quality: int, width: int, height: int) -> Any:
         context: Any = self._av.CodecContext.create("libx264", "w")
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"

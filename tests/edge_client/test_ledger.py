@@ -32,7 +32,7 @@ class ScriptedPolicy(Policy):
     def state(self, now):
         return PolicyState(capacity_bps=2e6)
 
-    def encoded(self, now, frame_id, point, encode_ms, payload_bytes):
+    def encoded(self, now, frame_id, point, encode_ms, payload_bytes, builds):
         self.told.append(("encoded", frame_id, point, encode_ms, payload_bytes))
 
     def sent(self, now, frame_id, payload_bytes):
@@ -47,7 +47,7 @@ class ScriptedPolicy(Policy):
     def failed(self, now, frame_id):
         self.told.append(("failed", frame_id))
 
-    def link_up(self, now):
+    def link_up(self, now, codecs=None):
         self.told.append(("up",))
 
     def link_down(self, now):

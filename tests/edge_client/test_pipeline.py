@@ -32,7 +32,7 @@ EVERY_FRAME = PipelineSettings(server="127.0.0.1:1", live=False)
 class FakeEncoder:
     """Makes a payload of the frame's first pixel."""
 
-    manifest = SimpleNamespace(digest=DIGEST)
+    manifest = SimpleNamespace(digest=DIGEST, device_digest=DIGEST)
 
     def encode(self, image, point, frame_id=0, references=None):
         return EncodedFrame(point, bytes([int(image[0, 0, 0]) + 1]), 0.1, 0.2, 0.3)

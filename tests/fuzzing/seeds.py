@@ -20,6 +20,7 @@ from splitnet.bundle import load_device
 from splitnet.codec import rans
 from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.feature_codec import compress_zstd
+from splitnet.codec.h264 import H264Encoder
 from splitnet.codec.image_codec import compress_image
 from splitnet.detections import Detections
 from splitnet.device_keys import new_root
@@ -43,7 +44,7 @@ from splitnet.messages import (
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from splitnet.wire import frame_to_proto, infer_request_to_proto, reply_to_proto, request_to_proto
 from tests.fuzzing.targets import CORPUS, PICTURE_SIDE
-from tests.support.golden_bitstreams import golden_bitstream, golden_codec, golden_symbols
+from tests.support.golden_bitstreams import CHANGES, golden_bitstream, golden_codec, golden_symbols
 from tests.support.tiny_bundle import CHANNELS, write_tiny_bundle
 
 DIGEST = "ab" * 32
@@ -55,6 +56,7 @@ def seeds(scratch: Path) -> Iterator[Seed]:
     """Yield every seed; files are made in `scratch`."""
     yield from _payloads()
     yield from _pictures()
+    yield from _pictures_of_a_stream()
     yield from _messages()
     yield from _bundle(scratch)
     yield from _files(scratch)
@@ -65,6 +67,7 @@ def _payloads() -> Iterator[Seed]:
     for name in ("rans", "zstd"):
         yield "bitstream", name, golden_bitstream(name)
     yield "bitstream-context", "rans", golden_bitstream("rans_context")
+    yield "changes", "golden", golden_bitstream(CHANGES)
     yield "zstd", "golden", compress_zstd(golden_symbols())
     tables = rans.Tables.build(golden_codec().model)
     symbols = np.array([0, 9, -3, 8, 0, 1, 30_000, -1, 7, 0, -200, 0], np.int16)
@@ -85,6 +88,14 @@ def _pictures() -> Iterator[Seed]:
     progressive = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_QUALITY, 10])[1]
     yield "jpeg", "progressive", progressive.tobytes()
     yield "webp", "lossless", cv2.imencode(".webp", canvas[:4, :4], [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes()
+
+
+def _pictures_of_a_stream() -> Iterator[Seed]:
+    encoder = H264Encoder()
+    for number in range(2):
+        canvas = np.full((PICTURE_SIDE, PICTURE_SIDE, 3), 60, np.uint8)
+        canvas[8:16, 8 * number : 8 * number + 8] = 200
+        yield "h264", ("key", "next")[number], encoder.encode(canvas, 20)
 
 
 def _messages() -> Iterator[Seed]:

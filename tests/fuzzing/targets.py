@@ -26,8 +26,11 @@ from edge_client.measuring.profile_cache import read_profile
 from protos import split_inference_pb2 as pb
 from splitnet.bundle import load_device, load_server
 from splitnet.codec import rans, rans_reference
+from splitnet.codec.bitstream import Limits
+from splitnet.codec.changes_header import unpack as unpack_changes
 from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.feature_codec import FeatureCodec, decompress_zstd
+from splitnet.codec.h264 import H264Decoder
 from splitnet.codec.image_codec import decompress_image, decompress_whole_image
 from splitnet.errors import BitstreamError, SplitError
 from splitnet.letterbox import Letterbox
@@ -44,7 +47,16 @@ from splitnet.wire import (
     request_to_proto,
 )
 from tests.fuzzing.access_targets import access_targets
-from tests.support.golden_bitstreams import SHAPE, golden_codec_of
+from tests.support.golden_bitstreams import (
+    CHANGES,
+    DIGEST,
+    SHAPE,
+    golden_bitstream,
+    golden_change_codec,
+    golden_codec_of,
+    golden_reference,
+    golden_references,
+)
 from tests.support.tiny_bundle import CHANNELS, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle
 
 Target = Callable[[bytes], None]
@@ -56,6 +68,7 @@ MAX_SYMBOLS = 16  # of the plain Python decoder, which is slow
 PICTURE_SIDE = 32  # pixels
 VALUES_PER_ANCHOR = 6  # a box, its objectness, one class
 _DIGEST_IN_HEADER = slice(4, 12)
+_CHECK_IN_CHANGES = slice(7, 11)
 
 
 def all_targets(scratch: Path) -> Mapping[str, Target]:
@@ -63,6 +76,8 @@ def all_targets(scratch: Path) -> Mapping[str, Target]:
     return {
         "bitstream": lambda data: bitstream(data, golden_codec_of("rans")),
         "bitstream-context": lambda data: bitstream(data, golden_codec_of("rans_context")),
+        "changes": changes,
+        "h264": h264_stream,
         "rans": rans_payload,
         "zstd": zstd_payload,
         "jpeg": lambda data: picture(data, Codec.JPEG),
@@ -96,6 +111,29 @@ def bitstream(data: bytes, codec: FeatureCodec) -> None:
     header, symbols = codec.decompress(data)
     if header.codec is Codec.RANS:
         assert codec.compress(symbols, header.width, header.quality) == data
+
+
+def changes(data: bytes) -> None:
+    """Decode changes against the golden reference; what decodes comes back when it is coded again.
+
+    The checksum of the reference is put right first. A position that is flagged, but does not change, is longer than
+    need be, and allowed.
+    """
+    golden, limits = golden_bitstream(CHANGES), Limits(DIGEST, 2, 2, *SHAPE)
+    data = data[: _CHECK_IN_CHANGES.start] + golden[_CHECK_IN_CHANGES] + data[_CHECK_IN_CHANGES.stop :]
+    latent = golden_change_codec().decompress(data, limits, golden_references())
+    shift = unpack_changes(data, limits).shift
+    again = golden_change_codec().compress(latent.symbols, latent.width, latent.quality, golden_reference(), shift)
+    assert (golden_change_codec().decompress(again, limits, golden_references()).symbols == latent.symbols).all()
+
+
+def h264_stream(data: bytes) -> None:
+    """Decode a picture, and the same again as the one after it."""
+    decoder = H264Decoder()
+    for payload in (data, data[:4] + b"\x01\x00" + data[6:]):
+        with suppress(BitstreamError):
+            height, width, channels = decoder.decode(payload, PICTURE_SIDE, PICTURE_SIDE).shape
+            assert 1 <= height <= PICTURE_SIDE and 1 <= width <= PICTURE_SIDE and channels == 3
 
 
 def rans_payload(data: bytes) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from edge_client.adaptation.link import LinkEstimate
 from edge_client.adaptation.point_table import PointCosts, PointTable
 from edge_client.adaptation.policy import FrameContext
-from edge_client.adaptation.prediction import Spread, SystemState
+from edge_client.adaptation.prediction import SystemState
+from edge_client.adaptation.spread import Spread
 from splitnet.operating_point import Codec, OperatingPoint
 
 SMALL = PointCosts(OperatingPoint(Codec.RANS, 1, 0), 16.0, 900, 1100, 20.0)

@@ -11,13 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from splitnet.codec.change_codec import ChangeCodec
+from splitnet.codec.change_contexts import CHANGE_CONTEXTS, FLAG_CONTEXTS
+from splitnet.codec.change_model import ChangeModel
 from splitnet.codec.contexts import CONTEXTS
 from splitnet.codec.entropy_model import TOTAL, EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
+from splitnet.codec.references import Reference, ReferenceStore
 from splitnet.operating_point import Codec
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 NAMES = ("rans", "zstd", "rans_context")
+CHANGES = "changes"  # the golden latent as changes against another one
 SHAPE = (4, 5, 7)
 WIDTH, QUALITY = 2, 1
 DIGEST = bytes.fromhex("0123456789abcdef")
@@ -71,6 +76,31 @@ def golden_context_codec() -> FeatureCodec:
 
 
 @cache
+def golden_change_codec() -> ChangeCodec:
+    """Return the codec that golden_changes.bin was made with: tables of counts made from integers alone."""
+    flags = 1 + np.arange(2 * FLAG_CONTEXTS * 2).reshape(2, FLAG_CONTEXTS, 2) * 7 % 50
+    changes = np.arange(2 * SHAPE[0] * CHANGE_CONTEXTS * 7).reshape(2, SHAPE[0], CHANGE_CONTEXTS, 7) * 11 % 30
+    changes[..., 3] += 200
+    gains = np.ones((2, 2, SHAPE[0]), np.float32) * np.array([1.0, 1.5], np.float32)[:, None]
+    return ChangeCodec(ChangeModel.fit(flags, changes), golden_model(), gains, DIGEST)
+
+
+def golden_reference() -> Reference:
+    """Return the frame that golden_changes.bin builds on: of the other quality, and most of it stays."""
+    symbols = golden_symbols()
+    symbols[:, ::2, ::3] += 2
+    changed = (np.arange(SHAPE[1] * SHAPE[2]).reshape(SHAPE[1:]) % 4 == 0).astype(np.uint8)
+    return Reference(258, WIDTH, 0, symbols, changed)
+
+
+def golden_references() -> ReferenceStore:
+    """Return what a server holds that takes golden_changes.bin."""
+    store = ReferenceStore()
+    store.put(golden_reference())
+    return store
+
+
+@cache
 def golden_codec_of(name: str) -> FeatureCodec:
     """Return the codec that golden_NAME.bin was made with."""
     return golden_context_codec() if name == "rans_context" else golden_codec()
@@ -86,3 +116,6 @@ if __name__ == "__main__":
         bitstream = golden_codec_of(name).compress(golden_symbols(), WIDTH, QUALITY, Codec(name.split("_")[0]))
         (DATA / f"golden_{name}.bin").write_bytes(bitstream)
         print(f"golden_{name}.bin: {len(bitstream)} bytes")
+    changes = golden_change_codec().compress(golden_symbols(), WIDTH, QUALITY, golden_reference())
+    (DATA / f"golden_{CHANGES}.bin").write_bytes(changes)
+    print(f"golden_{CHANGES}.bin: {len(changes)} bytes")

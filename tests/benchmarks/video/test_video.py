@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.video.delay import delayed
 from benchmarks.video.fidelity import fidelity
 from benchmarks.video.frame_filter import DIFFERENCES, FilteredVideo
 from benchmarks.video.tiled_latents import frame_sides, tiled, untiled
@@ -120,7 +121,7 @@ def test_tiled_latents_come_back_and_what_is_too_large_is_cut_off(shape):
     symbols = np.random.default_rng(0).integers(-140, 140, shape).astype(np.int16)
     frame = tiled(symbols)
     assert frame.shape == frame_sides(shape)
-    np.testing.assert_array_equal(untiled(frame, shape), np.clip(symbols, -127, 127))
+    np.testing.assert_array_equal(untiled(frame, shape), np.clip(symbols, -31, 31))
 
 
 class Passing:
@@ -144,3 +145,20 @@ def test_a_filter_sends_what_differs_from_the_last_frame_that_it_sent(feature):
     payloads = [system.encode(frame) for frame in frames]
     assert payloads == [b"\x0a", b"", b"\x0e"]
     assert [system.receive(payload) for payload in payloads] == [10, 10, 14]
+
+
+def test_boxes_that_move_evenly_are_right_again_once_they_are_moved_on():
+    frames = [found((10.0 + 6 * number, 10.0, 60.0 + 6 * number, 50.0)) for number in range(12)]
+    at_once, late = (delayed(frames, by, 10.0, (400, 300)) for by in (0, 2))
+    assert at_once == {"delay_ms": 0, "as_it_was": 100.0, "moved_on": 100.0}
+    assert late["delay_ms"] == 200 and late["as_it_was"] < 60 < late["moved_on"] == 100.0
+
+
+def test_late_boxes_are_measured_on_a_clip(tmp_path, tiny_bundle, clip):
+    out = tmp_path / "delay.json"
+    options = ["--bundle", str(tiny_bundle), "--clips", str(clip), "--frames", "5", "--most-ms", "100"]
+    assert main(["delay", *options, "--out", str(out)]) == 0
+    assert [(row["clip"], row["delay_ms"]) for row in json.loads(out.read_text())["rows"]] == [
+        ("clip", 0),
+        ("clip", 100),
+    ]

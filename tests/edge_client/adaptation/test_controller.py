@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from edge_client.adaptation.controller import BYTE_PRICE_AP, MARGIN_AP, UNATTAINABLE, Controller, ControlSettings
 from edge_client.adaptation.point_table import PointCosts, PointTable
-from edge_client.adaptation.prediction import NORMAL_P90, Spread
+from edge_client.adaptation.prediction import NORMAL_P90
+from edge_client.adaptation.sizes import SizeEstimate
+from edge_client.adaptation.spread import Spread
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
 from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE, context, state
@@ -91,7 +93,7 @@ def test_half_an_ap_is_not_worth_ten_times_the_bytes_and_three_are():
 
 def test_a_point_that_is_often_late_gives_way_to_a_quicker_one():
     controller = Controller(TABLE, ControlSettings())
-    doubtful = {"mbps": 2.4, "size_load": {"jpeg": Spread(1.0, 1.5), "rans": Spread(1.0, 1.5)}}
+    doubtful = {"mbps": 2.4, "sizes": SizeEstimate({"jpeg": Spread(1.0, 1.5), "rans": Spread(1.0, 1.5)})}
     assert choose(controller, frame=context(deadline_ms=180.0), **doubtful).point == PICTURE.point
     for _ in range(20):
         controller.errors.add(3.0)  # standard deviations late

@@ -11,9 +11,10 @@ from edge_client.adaptation.prediction import (
     NORMAL_P90,
     Predictions,
     Predictor,
-    Spread,
     SystemState,
 )
+from edge_client.adaptation.sizes import SizeEstimate
+from edge_client.adaptation.spread import Spread
 from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, TABLE, state
 
 
@@ -39,7 +40,7 @@ def test_all_rows_are_predicted_as_each_alone():
         mbps=1.0,
         queued_bytes=7500.0,
         encode_load={"w2": Spread(2.0, 2.5)},
-        size_load={"jpeg": Spread(0.5, 0.75)},
+        sizes=SizeEstimate({"jpeg": Spread(0.5, 0.75)}),
     )
     together = Predictor(TABLE.rows).predict(5.0, known)
     alone = [of(row, known, wait_ms=5.0) for row in TABLE.rows]
@@ -67,12 +68,12 @@ def test_independent_deviations_add_as_squares():
 
 
 def test_no_time_is_known_to_better_than_a_millisecond():
-    certain = state(size_load={"rans": Spread(1.0, 1.0)})
+    certain = state(sizes=SizeEstimate({"rans": Spread(1.0, 1.0)}))
     assert of(MIDDLE, certain).deviation_ms == LEAST_DEVIATION_MS
 
 
 def test_sizes_as_seen_replace_those_of_the_table():
-    seen = state(mbps=1.0, size_load={"rans": Spread(2.0, 2.0)})
+    seen = state(mbps=1.0, sizes=SizeEstimate({"rans": Spread(2.0, 2.0)}))
     assert of(MIDDLE, seen).own_ms == pytest.approx(8 * 5900 / 1000)
     assert of(PICTURE, seen).own_ms == pytest.approx(8 * 25_000 / 1000)
 

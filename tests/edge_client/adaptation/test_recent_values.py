@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from edge_client.adaptation.prediction import Spread
 from edge_client.adaptation.recent_values import ENOUGH, FEW_P90, FRAMES, LATEST, FramePace, RecentValues
+from edge_client.adaptation.spread import Spread
 
 
 def test_a_few_values_are_not_believed():

@@ -128,6 +128,19 @@ EVENTS = st.lists(
 @settings(max_examples=150)
 @given(EVENTS)
 def test_both_ends_hold_the_same_whatever_happens(device: DeviceBundle, server: ServerBundle, events: list[Event]):
+    both_ends_hold_the_same(device, server, events)
+
+
+@pytest.mark.long
+@settings(max_examples=1000)
+@given(EVENTS)
+def test_both_ends_hold_the_same_in_a_thousand_sessions(
+    device: DeviceBundle, server: ServerBundle, events: list[Event]
+):
+    both_ends_hold_the_same(device, server, events)
+
+
+def both_ends_hold_the_same(device: DeviceBundle, server: ServerBundle, events: list[Event]) -> None:
     """Answers are late by one frame; frames get lost or refused, sessions end, servers restart, points change."""
     coder, references, store = LatentCoder(device), in_session(), ReferenceStore()
     waiting: list[int] = []

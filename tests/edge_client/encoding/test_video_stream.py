@@ -12,7 +12,7 @@ CANVAS = np.full((32, 48, 3), 90, np.uint8)
 
 
 def numbers(stream: VideoStream, references: SentReferences | None, count: int) -> list[int]:
-    return [unpack(stream.encode(CANVAS, 20, references))[0].number for _ in range(count)]
+    return [unpack(stream.encode(CANVAS, 20, references)[0])[0].number for _ in range(count)]
 
 
 def test_a_stream_goes_on_within_a_session_and_begins_anew_after_a_refusal_or_in_another():
@@ -27,3 +27,9 @@ def test_a_stream_goes_on_within_a_session_and_begins_anew_after_a_refusal_or_in
 
 def test_whole_frames_are_all_keyframes():
     assert numbers(VideoStream(), None, 3) == [0, 0, 0]
+
+
+def test_a_picture_names_the_frame_that_it_builds_on():
+    stream, references = VideoStream(), SentReferences()
+    builds = [stream.encode(CANVAS, 20, references, frame_id)[1] for frame_id in (7, 9, 12)]
+    assert builds == [None, 7, 9]

@@ -73,6 +73,8 @@ def test_a_line_says_everything_about_a_frame(tmp_path):
         "encode_ms": 5.5,
         "end_to_end_ms": 51.25,
         "late": True,
+        "repeated": False,
+        "predicted": False,
         "server": {"wait_ms": 1.0, "decode_ms": 0.25, "infer_ms": 12.0},
         "detections": [
             {"label": "car", "score": 0.8765, "box": [4.0, 5.0, 30.0, 40.0]},

@@ -23,7 +23,7 @@ class FakeSession:
 
     def __init__(self, replies, error: Exception | None, server: str = "host:1") -> None:
         self.scripted, self.error, self.server = replies, error, server
-        self.references_kept = 4
+        self.references_kept, self.codecs, self.id = 4, None, ""
         self.sent = []
         self.over = asyncio.Event()
 
@@ -67,7 +67,7 @@ class Listener:
         self.told = []
         self.up_again = asyncio.Event()
 
-    def link_up(self, server: str, references_kept: int) -> None:
+    def link_up(self, server: str, references_kept: int, codecs: object = None) -> None:
         self.told.append("up")
         if self.told.count("up") == 2:
             self.up_again.set()

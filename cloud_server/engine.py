@@ -86,6 +86,12 @@ class Engine(Generic[D]):
         return self._batcher.depth
 
     @property
+    def expected_s(self) -> float:
+        """How long the frames that wait and one more take at most, as far as batches have told."""
+        with self._changed:
+            return self._batcher.bound_s(min(self._batcher.depth + 1, self._max_batch_size))
+
+    @property
     def batch_sizes(self) -> dict[int, int]:
         """How many batches of each size were computed."""
         return dict(sorted(self._batch_sizes.items()))

@@ -80,8 +80,9 @@ def detections_answer(job: Job[Any], found: Found, start: float, end: float) -> 
     """Return what was found in a frame, whose batch was computed from `start` to `end` in seconds."""
     wait_s = max(0.0, start - job.arrived_at - job.decode_s)
     timing = ServerTiming(wait_s * 1000, job.decode_s * 1000, (end - start) * 1000)
+    frame = job.frame
     first, *further = found if isinstance(found, tuple) else (found,)
-    return FrameDetections(job.frame.frame_id, job.frame.capture_time_us, first, timing, tuple(further))
+    return FrameDetections(frame.frame_id, frame.capture_time_us, first, timing, tuple(further), frame.layers)
 
 
 def expired_answer(job: Job[Any]) -> FrameError:

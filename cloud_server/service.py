@@ -186,6 +186,8 @@ class SplitInferenceService(SplitInferenceServicer):
 
     async def _answer(self, request: InferRequest, caller: Caller) -> Answer:
         check_fits_opening(request.frame, request.bundle_digest)
+        if request.frame.layers:
+            raise ProtocolError("a frame in layers needs a session (Detect): send a single one whole")
         model = self._registry.find(request.bundle_digest)
         caller.check_may_use(model.name, model.digest)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -17,6 +17,7 @@ from cloud_server.access.callers import Caller
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import SessionWatch
 from cloud_server.job import Answer, Job, error_answer
+from cloud_server.layered_frames import LayeredFrames
 from cloud_server.registry import BundleModelOf
 from protos import split_inference_pb2 as pb
 from splitnet.codec.references import ReferenceStore
@@ -33,7 +34,7 @@ from splitnet.messages import (
 )
 from splitnet.operating_point import Mode
 from splitnet.status_wire import status_from_proto
-from splitnet.wire import frame_from_proto, reply_to_proto
+from splitnet.wire import frame_from_proto, layer_from_proto, reply_to_proto
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Session:
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
         self._jobs: set[Job[Any]] = set()
         self._references = ReferenceStore()
+        self._layered = LayeredFrames(self._compute, time.monotonic, asyncio.get_running_loop().call_later)
         self._frames = 0
         self._refused = 0
         self._paced_refusals = 0
@@ -117,6 +119,7 @@ class Session:
         finally:
             reader.cancel()
             writer.cancel()
+            self._layered.close()
             for job in self._jobs:
                 self._engine.cancel(job)
             counts = {"frames": self._frames, "refused": self._refused, "unanswered": len(self._jobs)}
@@ -136,13 +139,17 @@ class Session:
 
     async def _read(self) -> None:
         while (message := await self._next()) is not None:
-            if message.WhichOneof("request") == "status":
+            kind = message.WhichOneof("request")
+            if kind == "status":
                 self._take_status(message.status)
+            elif kind == "layer":
+                self._take_layer(message.layer)
             else:
                 await self._room.acquire()
                 self._take(message)
             if (wait_s := self._wait_s()) > 0:
                 await asyncio.sleep(wait_s)
+        self._layered.finish_all()
         for _ in range(MAX_UNANSWERED):  # all room is free again: every answer has been written
             await self._room.acquire()
 
@@ -170,8 +177,8 @@ class Session:
         received_us = time.monotonic_ns() // 1000
         frame = message.frame
         self._frames += 1
-        taken = self._submit(frame)
-        depth = self._engine.depth if isinstance(taken, FrameError) else taken.queue_depth
+        taken = self._begin(frame)
+        depth = taken.queue_depth if isinstance(taken, Job) else self._engine.depth
         self._outgoing.put_nowait(Ack(frame.frame_id, len(frame.payload), received_us, depth))
         if isinstance(taken, FrameError):
             self._answer(taken)
@@ -186,18 +193,44 @@ class Session:
             self._watch.bad_status()
             logger.warning("status refused", extra={"session": self._watch.session, "reason": str(error)})
 
-    def _submit(self, message: pb.Frame) -> Job[Any] | FrameError:
-        """Give a frame to the engine; returns the answer if it is refused here."""
+    def _take_layer(self, message: pb.Layer) -> None:
+        """Take a further layer of a frame. What is wrong with it spoils no more than itself."""
+        received_us = time.monotonic_ns() // 1000
+        size, layer = len(message.payload), message.layer
+        self._outgoing.put_nowait(Ack(message.frame_id, size, received_us, self._engine.depth, layer))
+        try:
+            self._layered.add(layer_from_proto(message))
+        except ProtocolError as error:
+            logger.info("layer ignored", extra={"device": self._opening.device_id, "reason": str(error)})
+
+    def _begin(self, message: pb.Frame) -> Job[Any] | FrameError | None:
+        """Take a frame, or the first layer of one; returns its job, None while layers are to come, or a refusal."""
         try:
             frame = frame_from_proto(message)
             self._watch.frame(time.monotonic(), frame)
             check_fits_opening(frame, self._opening.bundle_digest)
             self._check_rate()
+        except SplitError as error:
+            return error_answer(message.frame_id, message.capture_time_us, error)
+        if frame.layers:
+            self._layered.begin(frame, self._engine.expected_s)
+            return None
+        return self._submit(frame)
+
+    def _compute(self, frame: Frame) -> None:
+        """Have a frame computed with the layers that have come."""
+        taken = self._submit(frame)
+        if isinstance(taken, FrameError):
+            self._answer(taken)
+
+    def _submit(self, frame: Frame) -> Job[Any] | FrameError:
+        """Give a frame to the engine; returns the answer if it is refused here."""
+        try:
             job = self._engine.submit(
                 self._model, frame, lambda answer: self._finish(job, answer), self._payer, self._references
             )
         except SplitError as error:
-            return error_answer(message.frame_id, message.capture_time_us, error)
+            return error_answer(frame.frame_id, frame.capture_time_us, error)
         self._jobs.add(job)
         return job
 

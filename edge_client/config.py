@@ -136,6 +136,11 @@ class RunConfig:
         default=0.0,
         group=_CHOICE,
     )
+    one_piece: bool = option(
+        "send every frame in one piece, not in layers that make a late one coarser instead",
+        default=False,
+        group=_CHOICE,
+    )
     bundle: Path = option("bundle, the same as the server's", default=DEFAULT_BUNDLE, metavar="DIR", group=_DEVICE)
     device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"), group=_DEVICE)
     threads: int = option("CPU threads of the encoder", default=1, group=_DEVICE)

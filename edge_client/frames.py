@@ -53,6 +53,7 @@ class EncodedFrame:
     reference: Reference | None = None  # what later frames may build on, once the server has answered this one
     builds_on: int | None = None  # the frame whose changes this one is, if it does not stand alone
     is_unchanged: bool = False  # there are none: the server would answer as it did then
+    layers: tuple[bytes, ...] = ()  # that the payload consists of, if it may be sent piece by piece
 
     @property
     def encode_ms(self) -> float:
@@ -79,7 +80,8 @@ class FrameResult:
 
     end_to_end_ms: from capture until the detections were here. late: that was after the deadline. repeated: nothing had
     changed, so it was not sent, and the last answer holds. predicted: nobody looked at it; the boxes are those of the
-    answers before, moved on.
+    answers before, moved on. layers_used: of a frame in layers, how many the server had when it computed;
+    0: the frame was whole.
     """
 
     frame: CapturedFrame
@@ -90,6 +92,7 @@ class FrameResult:
     late: bool
     repeated: bool = False
     predicted: bool = False
+    layers_used: int = 0
 
 
 class FrameOutcome(str, Enum):

@@ -114,7 +114,12 @@ class FrameLedger:
 
     def sent(self, sent: SentFrame) -> None:
         """Note that a frame is on its way."""
-        self._policy.sent(self._clock(), sent.frame.frame_id, len(sent.encoded.payload))
+        first = sent.encoded.layers[0] if sent.encoded.layers else sent.encoded.payload
+        self._policy.sent(self._clock(), sent.frame.frame_id, len(first))
+
+    def layer_sent(self, frame_id: int, layer: int, payload_bytes: int) -> None:
+        """Note that a further layer of a frame is on its way."""
+        self._policy.sent(self._clock(), frame_id, payload_bytes, layer)
 
     def acked(self, ack: Ack) -> None:
         """Note that the server has a frame."""
@@ -123,8 +128,10 @@ class FrameLedger:
     def answered(self, sent: SentFrame, reply: FrameDetections) -> FrameResult:
         """Count out a frame that the server has answered; returns the result for the sinks."""
         now = self._clock()
-        self._policy.answered(now, sent.frame.frame_id, reply.timing)
-        return self._result(now, sent.chosen, sent.encoded, reply.detections, reply.timing)
+        missing = max(0, len(sent.encoded.layers) - reply.layers_used)
+        self._policy.answered(now, sent.frame.frame_id, reply.timing, missing)
+        found = reply.detections, reply.timing
+        return self._result(now, sent.chosen, sent.encoded, *found, layers_used=reply.layers_used)
 
     def detected(self, chosen: ChosenFrame, encoded: EncodedFrame, detections: Detections) -> FrameResult:
         """Count out a frame that the device has looked at itself; returns the result for the sinks.
@@ -187,10 +194,13 @@ class FrameLedger:
         detections: Detections,
         timing: ServerTiming,
         repeated: bool = False,
+        layers_used: int = 0,
     ) -> FrameResult:
         latency_ms = (now - chosen.frame.capture_time) * 1000
         late = 0 < self._deadline_ms < latency_ms
-        result = FrameResult(chosen.frame, encoded, detections, timing, latency_ms, late, repeated)
+        result = FrameResult(
+            chosen.frame, encoded, detections, timing, latency_ms, late, repeated, layers_used=layers_used
+        )
         with self._lock:
             self._statistics.add_result(now, result, chosen.decision.predicted)
         on_time = FrameOutcome.ANSWERED if encoded.point.is_sent else FrameOutcome.LOCAL

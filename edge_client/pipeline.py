@@ -212,6 +212,7 @@ class Pipeline:
             in_flight=(self._uplink.in_flight if self._uplink else 0) + 1,
             can_send=has_place,
             local_pending=0 if self._local is None else self._local.pending,
+            max_layers=self._uplink.max_layers if self._uplink and not self._settings.one_piece else 0,
         )
 
     def _go_on(self, chosen: ChosenFrame, has_place: bool) -> None:
@@ -220,7 +221,7 @@ class Pipeline:
         if point.is_sent:
             frame = chosen.frame
             references = None if self._settings.whole_frames else self._references
-            encoded = self._encoder.encode(frame.image, point, frame.frame_id, references)
+            encoded = self._encoder.encode(frame.image, point, frame.frame_id, references, chosen.decision.layers)
             self._ledger.encoded(chosen, encoded)
             assert self._loop is not None and self._uplink is not None
             if (found := self._repetition.of(frame, encoded)) is not None:

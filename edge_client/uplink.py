@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edge_client.adaptation.layer_sender import LayerSender, Ready
 from edge_client.backoff import Backoff
 from edge_client.capture.mailbox import Mailbox
 from edge_client.encoding.references import SentReferences
@@ -16,7 +17,7 @@ from edge_client.transport.connection import Connection
 from edge_client.transport.dialing import FirstOpener
 from edge_client.transport.in_flight import InFlight
 from splitnet.device_status import DeviceStatus
-from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, OpenSession, Reply
+from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, Layer, OpenSession, Reply
 from splitnet.operating_point import Codec
 
 logger = logging.getLogger(__name__)
@@ -62,12 +63,18 @@ class Uplink:
         self._clock = clock
         self._references = references
         self._in_flight = InFlight(self._give_up)
+        self._layers: LayerSender[bytes] = LayerSender()
         self._connection = Connection(settings.servers, opening, self, backoff, opener, settings.needed)
 
     @property
     def in_flight(self) -> int:
         """The number of frames that await their answer."""
         return len(self._in_flight)
+
+    @property
+    def max_layers(self) -> int:
+        """The number of layers that the server takes a frame in; 0: whole frames only."""
+        return self._connection.max_layers
 
     async def run(self) -> None:
         """Keep a session open until `end`. Raises a ProtocolError when no server will ever take us."""
@@ -93,8 +100,23 @@ class Uplink:
         if self._connection.send(self._message(sent)):
             self._in_flight.add(sent, self._silence_s(sent))
             self._ledger.sent(sent)
+            if sent.encoded.layers:
+                self._send_layers(self._layers.add(self._clock(), *self._layers_of(sent)))
         else:
             self._lose(sent)
+
+    def _layers_of(self, sent: SentFrame) -> tuple[int, tuple[bytes, ...], float]:
+        """Return a frame's id, its layers, and the time after which none of them can be of use."""
+        predicted, deadline_s = sent.chosen.decision.predicted, self._settings.deadline_ms / 1000
+        back_s = 0.0 if predicted is None else (predicted.propagate_ms + predicted.server_ms) / 1000
+        until = sent.frame.capture_time + deadline_s - back_s if deadline_s else float("inf")
+        return sent.frame.frame_id, sent.encoded.layers, until
+
+    def _send_layers(self, ready: Sequence[Ready[bytes]]) -> None:
+        """Send layers; the first of a frame is sent as the frame."""
+        for frame_id, layer, payload in ready:
+            if layer and self._connection.send(Layer(frame_id, layer, payload)):
+                self._ledger.layer_sent(frame_id, layer, len(payload))
 
     def report(self, make: Callable[[], DeviceStatus]) -> None:
         """Tell the server how this device is doing, if it wants to know."""
@@ -107,22 +129,30 @@ class Uplink:
 
     def _message(self, sent: SentFrame) -> Frame:
         height, width = sent.frame.image.shape[:2]
+        layers, now = sent.encoded.layers, self._clock()
         return Frame(
             frame_id=sent.frame.frame_id,
             capture_time_us=round(sent.frame.capture_time * 1e6),
             operating_point=sent.encoded.point,
-            payload=sent.encoded.payload,
+            payload=layers[0] if layers else sent.encoded.payload,
             frame_width=width,
             frame_height=height,
-            deadline_ms=self._remaining_ms(sent.frame),
+            deadline_ms=self._remaining_ms(sent, now),
+            layers=len(layers),
+            sent_time_us=round(now * 1e6) if layers else 0,
         )
 
-    def _remaining_ms(self, frame: CapturedFrame) -> int:
-        """Return what is left of the deadline, as the server counts from arrival; 0 means none."""
+    def _remaining_ms(self, sent: SentFrame, now: float) -> int:
+        """Return what is left of the deadline, as the server counts from arrival; 0 means none.
+
+        For a frame in layers the server waits until the deadline, so the way there and back is taken off.
+        """
         if not self._settings.deadline_ms:
             return 0
-        age_ms = (self._clock() - frame.capture_time) * 1000
-        return max(1, int(self._settings.deadline_ms - age_ms))
+        age_ms = (now - sent.frame.capture_time) * 1000
+        predicted = sent.chosen.decision.predicted
+        way_ms = predicted.propagate_ms if sent.encoded.layers and predicted is not None else 0.0
+        return max(1, int(self._settings.deadline_ms - age_ms - way_ms))
 
     def link_up(self, server: str, references_kept: int, codecs: frozenset[Codec] | None = None) -> None:
         """Let frames go: a session is open."""
@@ -134,6 +164,7 @@ class Uplink:
         """Let no frame go any more; those in flight are lost."""
         self._mailbox.pause()
         self._references.forget()
+        self._layers.clear()
         self._ledger.link_down()
         self._lose_all()
 
@@ -142,6 +173,7 @@ class Uplink:
         if isinstance(reply, Ack):
             self._in_flight.extend(reply.frame_id, self._settings.answer_timeout_s)  # from here on it is the server
             self._ledger.acked(reply)
+            self._send_layers(self._layers.acked(self._clock(), reply.frame_id, reply.layer))
         elif isinstance(reply, FrameDetections):
             self._answer(reply)
         elif isinstance(reply, FrameError):
@@ -153,12 +185,15 @@ class Uplink:
 
     def _answer(self, reply: FrameDetections) -> None:
         sent = self._in_flight.pop(reply.frame_id)
+        self._layers.forget(reply.frame_id)
         if sent is not None:  # else it was given up already
-            self._references.answered(reply.frame_id)
+            if reply.layers_used == len(sent.encoded.layers):  # else the server has not decoded all of it
+                self._references.answered(reply.frame_id)
             self._deliver(self._ledger.answered(sent, reply), self._mailbox.release)
 
     def _refuse(self, reply: FrameError) -> None:
         sent = self._in_flight.pop(reply.frame_id)
+        self._layers.forget(reply.frame_id)
         if sent is None:
             return
         self._references.forget()

@@ -43,14 +43,16 @@ ERROR_CODE_UNAVAILABLE: ErrorCode
 ERROR_CODE_UNAUTHENTICATED: ErrorCode
 
 class DetectRequest(_message.Message):
-    __slots__ = ("open", "frame", "status")
+    __slots__ = ("open", "frame", "status", "layer")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
     open: OpenSession
     frame: Frame
     status: DeviceStatus
-    def __init__(self, open: _Optional[_Union[OpenSession, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., status: _Optional[_Union[DeviceStatus, _Mapping]] = ...) -> None: ...
+    layer: Layer
+    def __init__(self, open: _Optional[_Union[OpenSession, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., status: _Optional[_Union[DeviceStatus, _Mapping]] = ..., layer: _Optional[_Union[Layer, _Mapping]] = ...) -> None: ...
 
 class DetectReply(_message.Message):
     __slots__ = ("opened", "ack", "detections", "error", "draining")
@@ -129,18 +131,20 @@ class BundleDescription(_message.Message):
     def __init__(self, input_size: _Optional[int] = ..., stride: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., widths: _Optional[int] = ..., qualities: _Optional[int] = ..., score_threshold: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ...) -> None: ...
 
 class SessionLimits(_message.Message):
-    __slots__ = ("max_frames_in_flight", "max_payload_bytes", "max_image_pixels", "max_references", "max_status_bytes")
+    __slots__ = ("max_frames_in_flight", "max_payload_bytes", "max_image_pixels", "max_references", "max_status_bytes", "max_layers")
     MAX_FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
     MAX_REFERENCES_FIELD_NUMBER: _ClassVar[int]
     MAX_STATUS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_LAYERS_FIELD_NUMBER: _ClassVar[int]
     max_frames_in_flight: int
     max_payload_bytes: int
     max_image_pixels: int
     max_references: int
     max_status_bytes: int
-    def __init__(self, max_frames_in_flight: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_references: _Optional[int] = ..., max_status_bytes: _Optional[int] = ...) -> None: ...
+    max_layers: int
+    def __init__(self, max_frames_in_flight: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_references: _Optional[int] = ..., max_status_bytes: _Optional[int] = ..., max_layers: _Optional[int] = ...) -> None: ...
 
 class DeviceStatus(_message.Message):
     __slots__ = ("software", "board", "run_s", "frames", "payload_bytes", "point", "deadline_ms", "latency_p50_ms", "latency_p95_ms", "capacity_bps", "capacity_is_bound", "rtt_ms", "cpu_share", "temperature_c", "decisions", "log", "left_out", "preview")
@@ -231,7 +235,7 @@ class OperatingPoint(_message.Message):
     def __init__(self, codec: _Optional[_Union[Codec, str]] = ..., width: _Optional[int] = ..., quality: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("frame_id", "capture_time_us", "operating_point", "payload", "deadline_ms", "frame_width", "frame_height", "whole_image")
+    __slots__ = ("frame_id", "capture_time_us", "operating_point", "payload", "deadline_ms", "frame_width", "frame_height", "whole_image", "layers", "sent_time_us")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +244,8 @@ class Frame(_message.Message):
     FRAME_WIDTH_FIELD_NUMBER: _ClassVar[int]
     FRAME_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WHOLE_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    SENT_TIME_US_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     capture_time_us: int
     operating_point: OperatingPoint
@@ -248,19 +254,33 @@ class Frame(_message.Message):
     frame_width: int
     frame_height: int
     whole_image: bool
-    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., operating_point: _Optional[_Union[OperatingPoint, _Mapping]] = ..., payload: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., frame_width: _Optional[int] = ..., frame_height: _Optional[int] = ..., whole_image: bool = ...) -> None: ...
+    layers: int
+    sent_time_us: int
+    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., operating_point: _Optional[_Union[OperatingPoint, _Mapping]] = ..., payload: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., frame_width: _Optional[int] = ..., frame_height: _Optional[int] = ..., whole_image: bool = ..., layers: _Optional[int] = ..., sent_time_us: _Optional[int] = ...) -> None: ...
+
+class Layer(_message.Message):
+    __slots__ = ("frame_id", "layer", "payload")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    layer: int
+    payload: bytes
+    def __init__(self, frame_id: _Optional[int] = ..., layer: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class Ack(_message.Message):
-    __slots__ = ("frame_id", "payload_bytes", "server_receive_time_us", "queue_depth")
+    __slots__ = ("frame_id", "payload_bytes", "server_receive_time_us", "queue_depth", "layer")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     SERVER_RECEIVE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     QUEUE_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    LAYER_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     payload_bytes: int
     server_receive_time_us: int
     queue_depth: int
-    def __init__(self, frame_id: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., server_receive_time_us: _Optional[int] = ..., queue_depth: _Optional[int] = ...) -> None: ...
+    layer: int
+    def __init__(self, frame_id: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., server_receive_time_us: _Optional[int] = ..., queue_depth: _Optional[int] = ..., layer: _Optional[int] = ...) -> None: ...
 
 class ServerTiming(_message.Message):
     __slots__ = ("wait_ms", "decode_ms", "infer_ms")
@@ -273,13 +293,14 @@ class ServerTiming(_message.Message):
     def __init__(self, wait_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., infer_ms: _Optional[float] = ...) -> None: ...
 
 class FrameDetections(_message.Message):
-    __slots__ = ("frame_id", "capture_time_us", "boxes", "scores", "labels", "timing", "further")
+    __slots__ = ("frame_id", "capture_time_us", "boxes", "scores", "labels", "timing", "layers_used", "further")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     BOXES_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_USED_FIELD_NUMBER: _ClassVar[int]
     FURTHER_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     capture_time_us: int
@@ -287,8 +308,9 @@ class FrameDetections(_message.Message):
     scores: _containers.RepeatedScalarFieldContainer[float]
     labels: _containers.RepeatedScalarFieldContainer[int]
     timing: ServerTiming
+    layers_used: int
     further: _containers.RepeatedCompositeFieldContainer[TaskDetections]
-    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., boxes: _Optional[_Iterable[float]] = ..., scores: _Optional[_Iterable[float]] = ..., labels: _Optional[_Iterable[int]] = ..., timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., further: _Optional[_Iterable[_Union[TaskDetections, _Mapping]]] = ...) -> None: ...
+    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., boxes: _Optional[_Iterable[float]] = ..., scores: _Optional[_Iterable[float]] = ..., labels: _Optional[_Iterable[int]] = ..., timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., layers_used: _Optional[int] = ..., further: _Optional[_Iterable[_Union[TaskDetections, _Mapping]]] = ...) -> None: ...
 
 class TaskDetections(_message.Message):
     __slots__ = ("boxes", "scores", "labels")

@@ -300,17 +300,17 @@ def _codec(tensors: Mapping[str, Tensor], manifest: Manifest) -> FeatureCodec:
         raise BundleError(f"{ENCODER_FILE}: the entropy tables do not fit the manifest; copy the bundle again")
     positions = [(side // LATENT_STRIDE) ** 2 for side in manifest.sides]
     digest = bytes.fromhex(manifest.device_digest)[:DIGEST_BYTES]
-    return FeatureCodec(model, digest, manifest.latent_size, positions, _changes(tensors, manifest, model, digest))
+    gains = _gains(tensors, "gains", manifest, ENCODER_FILE).numpy()
+    return FeatureCodec(model, digest, manifest.latent_size, positions, _changes(tensors, gains, model, digest), gains)
 
 
 def _changes(
-    tensors: Mapping[str, Tensor], manifest: Manifest, model: EntropyModel, digest: bytes
+    tensors: Mapping[str, Tensor], gains: NDArray[np.float32], model: EntropyModel, digest: bytes
 ) -> ChangeCodec | None:
     """Return what codes frames against references, or None if the bundle has no tables for it."""
     arrays = _tables(tensors, _CHANGE_TABLES)
     if not arrays:
         return None
-    gains = _gains(tensors, "gains", manifest, ENCODER_FILE).numpy()
     return ChangeCodec(ChangeModel.from_arrays(arrays), model, gains, digest)
 
 

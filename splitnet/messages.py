@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from splitnet.codec.bitstream import MAX_LAYERS
 from splitnet.codec.references import MAX_REFERENCES
 from splitnet.detections import Detections
 from splitnet.device_status import MAX_STATUS_BYTES
@@ -59,6 +60,7 @@ class SessionLimits:
     max_image_pixels: int = MAX_IMAGE_PIXELS
     max_references: int = MAX_REFERENCES  # earlier frames that a frame may build on; 0: the server keeps none
     max_status_bytes: int = MAX_STATUS_BYTES  # of a `DeviceStatus`; 0: the server is too old for one
+    max_layers: int = MAX_LAYERS  # that a frame may be sent in; 0: the server takes whole frames only
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,28 @@ class Frame:
     frame_height: int
     deadline_ms: int = 0  # 0 = none; the server counts it from arrival
     whole_image: bool = False  # the payload is an image of any size, which the server fits; else it is fitted already
+    layers: int = 0  # that the frame has; the payload is the first, the others follow as `Layer`. 0: it is whole
+    sent_time_us: int = 0  # of a frame in layers: when it was handed to the network, by the device's clock
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A further layer of a frame whose first one is on its way."""
+
+    frame_id: int
+    layer: int  # from 1
+    payload: bytes
 
 
 @dataclass(frozen=True)
 class Ack:
-    """The server has received a frame."""
+    """The server has received a frame, or one of its layers."""
 
     frame_id: int
     payload_bytes: int
     server_receive_time_us: int  # the server's monotonic clock
     queue_depth: int  # frames waiting, this one included
+    layer: int = 0  # of a frame in layers: which one
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,7 @@ class FrameDetections:
     detections: Detections  # boxes in pixels of the original image
     timing: ServerTiming
     further: tuple[Detections, ...] = ()  # of the session's further bundles, in their order
+    layers_used: int = 0  # of a frame in layers: how many had come; 0: the frame was whole
 
 
 @dataclass(frozen=True)
@@ -160,5 +175,5 @@ class InferRequest:
     protocol_version: int = PROTOCOL_VERSION
 
 
-Request = OpenSession | Frame
+Request = OpenSession | Frame | Layer
 Reply = SessionOpened | Ack | FrameDetections | FrameError | Draining

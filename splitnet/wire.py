@@ -7,13 +7,14 @@ the rules raises ProtocolError.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import grpc
 import numpy as np
 
 from protos import split_inference_pb2 as pb
+from splitnet.codec.bitstream import MAX_LAYERS
 from splitnet.detections import MAX_CLASSES, Detections
 from splitnet.errors import (
     AccessError,
@@ -46,6 +47,7 @@ from splitnet.messages import (
     FrameError,
     FurtherBundle,
     InferRequest,
+    Layer,
     OpenSession,
     Reply,
     Request,
@@ -53,7 +55,7 @@ from splitnet.messages import (
     SessionLimits,
     SessionOpened,
 )
-from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.operating_point import Codec, Mode, OperatingPoint
 
 # Read downwards for an exception, the most special class first; the first row of a status is its exception.
 STATUS_TABLE: tuple[tuple[type[SplitError], grpc.StatusCode], ...] = (
@@ -91,6 +93,8 @@ def request_to_proto(request: Request) -> pb.DetectRequest:
     """Return a request of a session as a message."""
     if isinstance(request, Frame):
         return pb.DetectRequest(frame=frame_to_proto(request))
+    if isinstance(request, Layer):
+        return pb.DetectRequest(layer=pb.Layer(frame_id=request.frame_id, layer=request.layer, payload=request.payload))
     opening = pb.OpenSession(
         protocol_version=request.protocol_version,
         device_id=request.device_id,
@@ -105,6 +109,8 @@ def request_from_proto(message: pb.DetectRequest) -> Request:
     kind = message.WhichOneof("request")
     if kind == "frame":
         return frame_from_proto(message.frame)
+    if kind == "layer":
+        return layer_from_proto(message.layer)
     if kind == "open":
         return _open_from_proto(message.open)
     raise ProtocolError("a request must be an opening or a frame; this one is empty or from a newer client")
@@ -127,15 +133,31 @@ def frame_to_proto(frame: Frame) -> pb.Frame:
         frame_width=frame.frame_width,
         frame_height=frame.frame_height,
         whole_image=frame.whole_image,
+        layers=frame.layers,
+        sent_time_us=frame.sent_time_us,
     )
+
+
+def layer_from_proto(message: pb.Layer) -> Layer:
+    """Return the layer in a message. Raises ProtocolError if a field is out of range."""
+    _check_payload(message.payload)
+    if not 1 <= message.layer < MAX_LAYERS:
+        raise ProtocolError(f"the layers after the first are 1 to {MAX_LAYERS - 1}, not {message.layer}")
+    return Layer(message.frame_id, message.layer, message.payload)
+
+
+def _check_payload(payload: bytes) -> None:
+    if not 0 < len(payload) <= MAX_PAYLOAD_BYTES:
+        raise ProtocolError(f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(payload)}")
 
 
 def frame_from_proto(message: pb.Frame) -> Frame:
     """Return the frame in a message. Raises ProtocolError if a field is missing or out of range."""
-    if not 0 < len(message.payload) <= MAX_PAYLOAD_BYTES:
-        raise ProtocolError(f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes, not {len(message.payload)}")
+    _check_payload(message.payload)
     point = _operating_point_from_proto(message.operating_point)
     _check_size(message, point)
+    if message.layers and not (2 <= message.layers <= MAX_LAYERS and point.mode is Mode.SPLIT):
+        raise ProtocolError(f"features are sent in 2 to {MAX_LAYERS} layers, {point} not in {message.layers}")
     if message.deadline_ms > MAX_DEADLINE_MS:
         raise ProtocolError(f"a deadline is at most {MAX_DEADLINE_MS} ms, not {message.deadline_ms}")
     return Frame(
@@ -147,6 +169,8 @@ def frame_from_proto(message: pb.Frame) -> Frame:
         frame_height=message.frame_height,
         deadline_ms=message.deadline_ms,
         whole_image=message.whole_image,
+        layers=message.layers,
+        sent_time_us=message.sent_time_us,
     )
 
 
@@ -169,6 +193,7 @@ def reply_to_proto(reply: Reply) -> pb.DetectReply:
             payload_bytes=reply.payload_bytes,
             server_receive_time_us=reply.server_receive_time_us,
             queue_depth=reply.queue_depth,
+            layer=reply.layer,
         )
         return pb.DetectReply(ack=ack)
     if isinstance(reply, FrameDetections):
@@ -185,7 +210,7 @@ def reply_from_proto(message: pb.DetectReply) -> Reply:
     kind = message.WhichOneof("reply")
     if kind == "ack":
         ack = message.ack
-        return Ack(ack.frame_id, ack.payload_bytes, ack.server_receive_time_us, ack.queue_depth)
+        return Ack(ack.frame_id, ack.payload_bytes, ack.server_receive_time_us, ack.queue_depth, ack.layer)
     if kind == "detections":
         return detections_from_proto(message.detections)
     if kind == "error":
@@ -204,6 +229,7 @@ def detections_to_proto(reply: FrameDetections) -> pb.FrameDetections:
         frame_id=reply.frame_id,
         capture_time_us=reply.capture_time_us,
         timing=pb.ServerTiming(wait_ms=timing.wait_ms, decode_ms=timing.decode_ms, infer_ms=timing.infer_ms),
+        layers_used=reply.layers_used,
         further=[pb.TaskDetections(**_lists_of(one)) for one in reply.further],
         **_lists_of(reply.detections),
     )
@@ -228,6 +254,7 @@ def detections_from_proto(message: pb.FrameDetections) -> FrameDetections:
         detections=_found_from_proto(message),
         timing=ServerTiming(*times),
         further=tuple(_found_from_proto(one) for one in message.further),
+        layers_used=message.layers_used,
     )
 
 
@@ -356,7 +383,8 @@ def _description_from_proto(message: pb.BundleDescription) -> BundleDescription:
 
 
 def _limits_from_proto(message: pb.SessionLimits) -> SessionLimits:
-    return SessionLimits(**{name: getattr(message, name) for name in SessionLimits.__dataclass_fields__})
+    limits = SessionLimits(**{name: getattr(message, name) for name in SessionLimits.__dataclass_fields__})
+    return replace(limits, max_layers=min(limits.max_layers, MAX_LAYERS))
 
 
 def _error_to_proto(reply: FrameError) -> pb.FrameError:

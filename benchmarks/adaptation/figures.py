@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from benchmarks.adaptation.effective_accuracy import FrameBank
+from benchmarks.adaptation.effective_accuracy import FrameBank, InPart, Seen
 from benchmarks.adaptation.simulation import FrameLog, Outcome
 from splitnet.operating_point import OperatingPoint
 
@@ -17,7 +17,7 @@ NEW_BEST_SHARE = 0.9
 
 def run_figures(logs: Sequence[FrameLog], bank: FrameBank, seconds: float) -> dict[str, object]:
     """Return the figures of one run. Latencies are those of frames with detections, late ones included."""
-    accuracy = bank.effective_ap([(log.frame_id - 1, log.point if _met(log) else None) for log in logs])
+    accuracy = bank.effective_ap([(log.frame_id - 1, seen(log)) for log in logs])
     totals = [log.total_ms for log in logs if log.total_ms is not None]
     p50, p95, p99 = np.percentile(totals, [50, 95, 99]).round(1).tolist() if totals else (None, None, None)
     sent = [log.payload_bytes for log in logs if log.payload_bytes]
@@ -32,6 +32,7 @@ def run_figures(logs: Sequence[FrameLog], bank: FrameBank, seconds: float) -> di
         "kilobytes_mean": round(sum(sent) / len(sent) / 1000, 3) if sent else 0.0,
         "switches_per_min": round(60 * sum(a != b for a, b in pairwise(chosen)) / seconds, 1),
         "frames": dict(Counter(point.mode.value for point in chosen)),
+        "in_part": sum(isinstance(seen(log), InPart) for log in logs),
         "outcomes": dict(Counter(log.outcome.value for log in logs)),
     }
 
@@ -66,6 +67,24 @@ def frames_until_width(logs: Sequence[FrameLog], start: float, end: float) -> in
         return len(after)
     goal = int(np.median(settled))
     return next((i for i, width in enumerate(after) if width <= goal), len(after))
+
+
+def segments(logs: Sequence[FrameLog], worth: Callable[[Seen], float], length_s: float) -> list[float]:
+    """Return what the frames of each piece of a run were worth on average; a last piece of under half counts with the
+    one before.
+    """
+    pieces: dict[int, list[float]] = {}
+    last = max(0, round(logs[-1].capture_time / length_s) - 1) if logs else 0
+    for log in logs:
+        pieces.setdefault(min(last, int(log.capture_time / length_s)), []).append(worth(seen(log)))
+    return [float(np.mean(piece)) for piece in pieces.values()]
+
+
+def seen(log: FrameLog) -> Seen:
+    """Return how a frame was looked at in time."""
+    if not _met(log) or log.point is None:
+        return None
+    return InPart(log.point, log.layers_used) if 0 < log.layers_used < log.layers else log.point
 
 
 def _met(log: FrameLog) -> bool:

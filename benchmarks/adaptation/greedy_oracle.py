@@ -52,7 +52,7 @@ class GreedyOraclePolicy(Policy):
         in_time = self.works_offline and not context.local_pending and now + local_s <= due
         return Decision(LOCAL if in_time else SKIP, "foreseen")
 
-    def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
+    def sent(self, now: float, frame_id: int, payload_bytes: int, layer: int = 0) -> None:
         """Follow the queue."""
         wire_bytes = payload_bytes + MESSAGE_OVERHEAD_BYTES
         self._link_free = self._world.trace.finish_time(max(now, self._link_free), wire_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from edge_client.encoding.backends import AUTO
 from edge_client.encoding.encoder import load_encoder
 from edge_client.encoding.local_detector import load_local
 from edge_client.measuring.profiling import Effort, measure, points_to_measure, profile_of
+from splitnet.errors import ConfigError, ProfileError
 from splitnet.operating_point import OperatingPoint
 
 IMAGES = 10
@@ -57,6 +59,18 @@ def measured_here(bundle: Path, images: Path, points: Sequence[OperatingPoint]) 
     found = measure(encoder, local, frames_from(images, IMAGES), wanted, EFFORT)
     profile = profile_of(manifest, "this machine", found, local)
     return MachineTimes(profile, encoder.backend, *_server_time(bundle), load)
+
+
+def times_of(result: Path) -> MachineTimes:
+    """Return the times that an earlier run has measured, from its JSON. Raises ConfigError if it has none."""
+    try:
+        values = json.loads(result.read_text(encoding="utf-8"))
+        local_ms = values["device"]["local_ms"]
+        profile = DeviceProfile("that machine", "", values["encode_ms"], local_ms)
+        server = float(values["server"]["ms"]), str(values["server"]["computed"])
+        return MachineTimes(profile, str(values["device"]["encoder"]), *server, float(values["measured_at_load"]))
+    except (OSError, ValueError, KeyError, TypeError, ProfileError) as error:
+        raise ConfigError(f"{result} is no result of `adapt` with times ({error!r})") from error
 
 
 def _server_time(bundle: Path) -> tuple[float, str]:

@@ -51,7 +51,7 @@ class SeePolicy(Policy):
         best = max(fitting, key=lambda row: row.ap, default=self._rows[0])
         return Decision(best.point, "throughput")
 
-    def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
+    def sent(self, now: float, frame_id: int, payload_bytes: int, layer: int = 0) -> None:
         """Remember when a frame left."""
         self._sent[frame_id] = now, payload_bytes
 

@@ -3,6 +3,7 @@
 The policy under test is the product's own object, asked and told through the same methods as by
 `edge_client.pipeline`: newest frame wins, two frames in flight, one in the encoder. The uplink is a queue
 without end in front of the trace's delivery opportunities, which is what sender-side buffering makes of it.
+A frame in layers is answered when all of them have come, or when its deadline leaves the server just the time.
 What chance decides is drawn once for every frame of the source, so that every policy meets the same luck.
 """
 
@@ -17,12 +18,14 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.harness.traces import Trace
+from edge_client.adaptation.layer_sender import LayerSender, Ready
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
 from edge_client.adaptation.policy import MAX_IN_FLIGHT, Decision, FrameContext, Policy
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import Mode, OperatingPoint
 
 SERVER_CLOCK_S = 987_654.321  # ahead of the device's
+SERVER_BOUND = 1.5  # times its usual time: what a server allows itself when it waits for layers
 
 
 class Frames(Protocol):
@@ -30,6 +33,9 @@ class Frames(Protocol):
 
     def payload_bytes(self, position: int, point: OperatingPoint) -> int:
         """Return the size of a frame at an operating point."""
+
+    def layer_bytes(self, position: int, point: OperatingPoint) -> tuple[int, ...]:
+        """Return the sizes of a frame's layers, or of the whole where there are none."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class World:
     server_ms: float = 15.0
     patience_s: float = 0.2  # how long a frame waits for a place before a policy that works offline does without
     seed: int = 0
+    max_layers: int = 0  # that the server takes a frame in
 
     @property
     def count(self) -> int:
@@ -104,6 +111,8 @@ class FrameLog:
     chosen_at: float = 0.0
     payload_bytes: int = 0
     total_ms: float | None = None
+    layers: int = 1  # that it was sent in
+    layers_used: int = 0  # that the server had; 0: it was whole
 
     @property
     def point(self) -> OperatingPoint | None:
@@ -119,7 +128,10 @@ class _Way:
     capture_time: float
     decision: Decision
     chosen_at: float
-    payload_bytes: int = 0
+    payload_bytes: int = 0  # that have been sent
+    sizes: tuple[int, ...] = ()  # of its layers, if it has some
+    arrived: int = 0  # layers that the server has
+    computed: bool = False
 
 
 class Simulation:
@@ -140,6 +152,8 @@ class Simulation:
         self._silent = False
         self._patience_from: float | None = None
         self._local_pending = 0
+        self._layers: LayerSender[int] = LayerSender()
+        self._ways: dict[int, _Way] = {}  # of frames in layers, by frame id
 
     def run(self) -> list[FrameLog]:
         """Return the fate of every frame of the source, in order."""
@@ -180,7 +194,15 @@ class Simulation:
         self._free_places -= placed
         self._silent = not placed
         in_flight = MAX_IN_FLIGHT - self._free_places + (not placed)
-        context = FrameContext(frame_id, capture_time, self.world.deadline_ms, in_flight, placed, self._local_pending)
+        context = FrameContext(
+            frame_id,
+            capture_time,
+            self.world.deadline_ms,
+            in_flight,
+            placed,
+            self._local_pending,
+            self.world.max_layers,
+        )
         way = _Way(frame_id, capture_time, self._policy.choose(self.now, context), self.now)
         self._start(way, placed)
 
@@ -220,27 +242,74 @@ class Simulation:
 
     def _encoded(self, way: _Way, duration_s: float) -> None:
         point = way.decision.point
-        way.payload_bytes = self.world.frames.payload_bytes(way.frame_id - 1, point)
-        self._policy.encoded(self.now, way.frame_id, point, duration_s * 1000, way.payload_bytes)
-        self._policy.sent(self.now, way.frame_id, way.payload_bytes)
-        self._transmit(way)
+        whole = self.world.frames.payload_bytes(way.frame_id - 1, point)
+        sizes = self.world.frames.layer_bytes(way.frame_id - 1, point) if way.decision.layers > 1 else ()
+        self._policy.encoded(self.now, way.frame_id, point, duration_s * 1000, whole)
+        if len(sizes) > 1:
+            way.sizes, self._ways[way.frame_id] = sizes, way
+            self._send_layers(self._layers.add(self.now, way.frame_id, sizes, self._useful_until(way)))
+        else:
+            self._transmit(way, whole)
         self._encoding = False
         self._take()
 
+    def _useful_until(self, way: _Way) -> float:
+        """Return when layers must have gone to be of use, as far as the device can tell."""
+        predicted = way.decision.predicted
+        back_s = 0.0 if predicted is None else (predicted.propagate_ms + predicted.server_ms) / 1000
+        return way.capture_time + self.world.deadline_ms / 1000 - back_s if self.world.deadline_ms else float("inf")
+
+    def _send_layers(self, ready: Sequence[Ready[int]]) -> None:
+        for frame_id, layer, size in ready:
+            self._transmit(self._ways[frame_id], size, layer)
+
     # The link and the server.
 
-    def _transmit(self, way: _Way) -> None:
-        wire_bytes = way.payload_bytes + MESSAGE_OVERHEAD_BYTES
+    def _transmit(self, way: _Way, size: int, layer: int = 0) -> None:
+        way.payload_bytes += size
+        self._policy.sent(self.now, way.frame_id, size, layer)
+        wire_bytes = size + MESSAGE_OVERHEAD_BYTES
         self.link_free = self.world.trace.finish_time(max(self.now, self.link_free), wire_bytes)
         half_s = self.world.rtt_ms / 2000
         received = self.link_free + half_s
-        ack = Ack(way.frame_id, way.payload_bytes, round((received + SERVER_CLOCK_S) * 1e6), 1)
-        jitter_s, server_ms = self.luck.jitter_s[way.frame_id], self.luck.server_ms[way.frame_id]
-        self._at(received + half_s + jitter_s, lambda: self._policy.acked(self.now, ack))
-        self._at(received + half_s + jitter_s + server_ms / 1000, lambda: self._answered(way, server_ms))
+        ack = Ack(way.frame_id, size, round((received + SERVER_CLOCK_S) * 1e6), 1, layer)
+        back_s = half_s + self.luck.jitter_s[way.frame_id]
+        self._at(received + back_s, lambda: self._acked(ack))
+        if way.sizes:
+            self._at(received, lambda: self._arrived(way, layer))
+        else:
+            self._compute(way, received, back_s)
+
+    def _acked(self, ack: Ack) -> None:
+        self._policy.acked(self.now, ack)
+        self._send_layers(self._layers.acked(self.now, ack.frame_id, ack.layer))
+
+    def _arrived(self, way: _Way, layer: int) -> None:
+        """Let the server have a layer: it computes with the last, or at the last moment."""
+        if way.computed:
+            return
+        way.arrived = layer + 1
+        half_s, compute_s = self.world.rtt_ms / 2000, SERVER_BOUND * self.world.server_ms / 1000
+        due = way.capture_time + self.world.deadline_ms / 1000 - half_s - compute_s
+        if way.arrived == len(way.sizes) or (self.world.deadline_ms and self.now >= due):
+            self._compute_layers(way)
+        elif layer == 0 and self.world.deadline_ms:
+            self._at(due, lambda: self._compute_layers(way))
+
+    def _compute_layers(self, way: _Way) -> None:
+        if not way.computed:
+            way.computed = True
+            self._compute(way, self.now, self.world.rtt_ms / 2000 + self.luck.jitter_s[way.frame_id])
+
+    def _compute(self, way: _Way, begin: float, back_s: float) -> None:
+        server_ms = self.luck.server_ms[way.frame_id]
+        self._at(begin + back_s + server_ms / 1000, lambda: self._answered(way, server_ms))
 
     def _answered(self, way: _Way, server_ms: float) -> None:
-        self._policy.answered(self.now, way.frame_id, ServerTiming(0.1 * server_ms, 0.2 * server_ms, 0.7 * server_ms))
+        timing = ServerTiming(0.1 * server_ms, 0.2 * server_ms, 0.7 * server_ms)
+        self._policy.answered(self.now, way.frame_id, timing, len(way.sizes) - way.arrived)
+        self._layers.forget(way.frame_id)
+        self._ways.pop(way.frame_id, None)
         self._free_places += 1
         self._silent = False
         self._finish(way)
@@ -252,7 +321,15 @@ class Simulation:
             outcome = Outcome.LATE if 0 < self.world.deadline_ms < total_ms else Outcome.MET
         assert outcome is not None
         self.logs[way.frame_id] = FrameLog(
-            way.frame_id, way.capture_time, outcome, way.decision, way.chosen_at, way.payload_bytes, total_ms
+            way.frame_id,
+            way.capture_time,
+            outcome,
+            way.decision,
+            way.chosen_at,
+            way.payload_bytes,
+            total_ms,
+            max(1, len(way.sizes)),
+            way.arrived,
         )
 
     def _log(self, frame_id: int, capture_time: float, outcome: Outcome) -> None:

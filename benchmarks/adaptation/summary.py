@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 OURS, GREEDY_ORACLE, ORACLE = "adaptive", "greedy-oracle", "oracle"
-FORESIGHT = frozenset({GREEDY_ORACLE, ORACLE})
+ONE_PIECE = "one-piece"  # the controller, with whole frames only
+OPTIMUM = "optimum"  # the best that can be known, where the link's law is
+FORESIGHT = frozenset({GREEDY_ORACLE, ORACLE, OPTIMUM})
+SPECIAL = (OURS, ONE_PIECE, "split", "image", "see", "local", OPTIMUM, GREEDY_ORACLE, ORACLE)  # no fixed points
 UNDER_OUR_CONTROLLER = ("see", "image")  # whose deadlines met are never to be above ours
 
 Row = Mapping[str, Any]
+Place = tuple[str, float, float, float]  # link, slowdown, frames a second, deadline in milliseconds
 
 
 def with_shares(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the rows with their shares of what the greedy oracle reached on the same trace by the same deadline."""
-    oracles = {_place(row): row for row in rows if row["policy"] == GREEDY_ORACLE}
-    return [{**row, **_shares(row, oracles.get(_place(row)))} for row in rows]
+    oracles = {place_of(row): row for row in rows if row["policy"] == GREEDY_ORACLE}
+    return [{**row, **_shares(row, oracles.get(place_of(row)))} for row in rows]
 
 
 def _shares(row: Row, oracle: Row | None) -> dict[str, float | None]:
@@ -29,18 +33,20 @@ def against_rivals(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
     rows: those of `with_shares`. Empty where the controller itself was not run.
     """
-    places = list(dict.fromkeys(map(_place, rows)))
-    groups = [{row["policy"]: row for row in rows if _place(row) == place} for place in places]
+    places = list(dict.fromkeys(map(place_of, rows)))
+    groups = [{row["policy"]: row for row in rows if place_of(row) == place} for place in places]
     return [_against(group) for group in groups if OURS in group]
 
 
 def _against(group: Mapping[str, Row]) -> dict[str, Any]:
     ours = group[OURS]
-    rivals = [row for name, row in group.items() if name != OURS and name not in FORESIGHT]
+    rivals = [row for name, row in group.items() if name not in (OURS, ONE_PIECE) and name not in FORESIGHT]
     best = max(rivals, key=lambda row: float(row["ap"]), default=None)
     compared = [group[name]["met_share"] for name in UNDER_OUR_CONTROLLER if name in group]
     kept = (
         "trace",
+        "slowdown",
+        "fps",
         "family",
         "tuned_on",
         "deadline_ms",
@@ -84,5 +90,6 @@ def _lowest(key: str, rows: Sequence[Row]) -> Iterable[tuple[str, Any]]:
     yield f"{key}_at", None if row is None else row["trace"]
 
 
-def _place(row: Row) -> tuple[str, float]:
-    return row["trace"], row["deadline_ms"]
+def place_of(row: Row) -> Place:
+    """Return where a row belongs to."""
+    return row["trace"], row["slowdown"], row["fps"], row["deadline_ms"]

@@ -248,7 +248,7 @@ class BundleModel:
             raise BitstreamError(f"the frame says {point}, its bitstream {inside}: send what you encoded")
         height, width = letterbox.canvas_height // LATENT_STRIDE, letterbox.canvas_width // LATENT_STRIDE
         _check_shape(frame, symbols.shape, (self._bundle.manifest.latent_channels, height, width))
-        if references is not None and self._bundle.codec.changes is not None:
+        if references is not None and self._bundle.codec.changes is not None and latent.is_complete:
             references.put(latent.as_reference(frame.frame_id))
         return symbols
 

@@ -62,11 +62,16 @@ class AdaptivePolicy(Policy):
             del self._expected[next(iter(self._expected))]
         self._expected[context.frame_id] = context.capture_time, decision
 
-    def _compare(self, now: float, frame_id: int) -> None:
-        """Learn how far a frame came behind its prediction. now: infinity if it never came."""
+    def _compare(self, now: float, frame_id: int, in_part: bool = False) -> None:
+        """Learn how far a frame came behind its prediction.
+
+        now: infinity if it never came. in_part: it came when its deadline was near; the whole would have come later.
+        """
         capture_time, decision = self._expected.pop(frame_id, (0.0, None))
         if decision is not None and decision.predicted is not None:
             behind_ms = (now - capture_time) * 1000 - decision.predicted.total_ms
+            if in_part:
+                behind_ms = max(behind_ms, self._settings.deadline_ms - decision.predicted.total_ms)
             errors = self._controller.errors if decision.point.is_sent else self._controller.local_errors
             errors.add(behind_ms / decision.deviation_ms)
 
@@ -87,23 +92,24 @@ class AdaptivePolicy(Policy):
             self._load.measured(now, row.kind, encode_ms / row.encode_ms)
             self._sizes.encoded(frame_id, row, payload_bytes, builds)
 
-    def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
-        """Learn that a frame is on its way."""
+    def sent(self, now: float, frame_id: int, payload_bytes: int, layer: int = 0) -> None:
+        """Learn that a frame, or one of its layers, is on its way."""
         with self._lock:
-            self._link.sent(now, frame_id, payload_bytes)
+            self._link.sent(now, frame_id, payload_bytes, layer)
 
     def acked(self, now: float, ack: Ack) -> None:
         """Learn that the server has a frame."""
         with self._lock:
             self._link.acked(now, ack)
 
-    def answered(self, now: float, frame_id: int, timing: ServerTiming) -> None:
-        """Learn that a frame's detections have arrived."""
+    def answered(self, now: float, frame_id: int, timing: ServerTiming, missing_layers: int = 0) -> None:
+        """Learn that a frame's detections have arrived, and how many of its layers the server had to do without."""
         with self._lock:
             self._link.forget(now, frame_id)
             self._sizes.answered(frame_id)
-            self._server_ms.add(timing.total_ms)
-            self._compare(now, frame_id)
+            if not missing_layers:
+                self._server_ms.add(timing.total_ms)
+            self._compare(now, frame_id, missing_layers > 0)
 
     def failed(self, now: float, frame_id: int) -> None:
         """Learn that a frame was refused, or lost."""

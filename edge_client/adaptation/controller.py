@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_client.adaptation.layered_rows import LAYERS, LayeredRows
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES
 from edge_client.adaptation.point_table import PointTable, work_kind
 from edge_client.adaptation.policy import Decision, FrameContext, LatencyBreakdown
@@ -31,6 +32,7 @@ from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
 BYTE_PRICE_AP = 0.4  # that twice the bytes must gain: half an AP is not worth ten times as many, 1.4 AP are
 CHEAP_BYTES = 500.0  # about what a message costs anyway: the price counts doublings from here on
 MARGIN_AP = 0.1  # less is not worth a change
+LAYERS_AP = 0.05  # that layers must gain over the frame in one piece
 LEAST_CHANCE = 0.15  # to be in time; a frame that has less is not sent for its own sake
 SILENT_MS = 200.0  # an ack overdue by more: the link counts as dead
 UNATTAINABLE = "no operating point meets the deadline, whatever the link"
@@ -45,6 +47,7 @@ class ControlSettings:
     max_kbps: float = 0.0  # of the uplink, in 1000 bits a second
     has_local: bool = False  # the device holds the detector's weights
     byte_price_ap: float = BYTE_PRICE_AP  # AP that a doubling of a frame's bytes must gain
+    in_layers: bool = True  # frames may be sent in layers, where the server takes them
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a limit is negative."""
@@ -67,6 +70,7 @@ class Controller:
         self._settings = settings
         self._predictor = Predictor(table.rows)
         self._ap = np.array([row.ap for row in table.rows])
+        self._layers = LayeredRows(table.rows) if table.rows else None
         self._current: int | None = None  # row of the last choice
         self.errors = PredictionErrors()  # of frames that were sent
         self.local_errors = PredictionErrors()  # of the device's own detector
@@ -87,20 +91,41 @@ class Controller:
             return self._taken(int(soonest), "start", predictions)
         chances = self.errors.chances((budget_ms - predictions.total_ms) / predictions.deviation_ms)
         scores = self._scores(predictions, chances, state)
+        layered = self._layered_scores(budget_ms, predictions, context, state)
+        in_layers = layered > scores + LAYERS_AP
+        scores = np.where(in_layers, layered, scores)
         best = int(allowed[np.argmax(scores[allowed])])
         if local is not None and self._local_score(local, budget_ms) > scores[best]:
             return replace(local, reason="the device's own detector is worth more")
-        if chances[best] < LEAST_CHANCE:
+        if chances[best] < LEAST_CHANCE and not in_layers[best]:
             return self._late(allowed, budget_ms, predictions)
         current = self._current
-        if current is not None and current in allowed and scores[best] < scores[current] + MARGIN_AP:
-            return self._taken(current, "steady", predictions)
-        return self._taken(best, "start" if current is None else "better", predictions)
+        keeps = current is not None and current in allowed and scores[best] < scores[current] + MARGIN_AP
+        row, reason = (current, "steady") if keeps else (best, "start" if current is None else "better")
+        assert row is not None
+        taken = self._taken(row, reason, predictions)
+        return replace(taken, layers=LAYERS) if in_layers[row] else taken
 
     def _scores(self, predictions: Predictions, chances: Figures, state: SystemState) -> Figures:
         """Return the expected accuracy of each row for a frame of the source, less the price of its bytes."""
         worth: Figures = self._ap * predictions.frame_share(state.frame_interval_ms) * chances
         return worth - self._settings.price_ap(predictions.wire_bytes)
+
+    def _layered_scores(
+        self, budget_ms: float, predictions: Predictions, context: FrameContext, state: SystemState
+    ) -> Figures:
+        """Return the same of each row for a frame in layers, not all of which need be in time; -inf if it cannot be.
+
+        Each layer adds its accuracy with its chance to be in time.
+        """
+        never = np.full(len(self._ap), -np.inf)
+        if self._layers is None or not self._settings.in_layers or context.max_layers < LAYERS:
+            return never
+        times_ms = self._layers.totals(predictions)
+        least = self.errors.chances((budget_ms - times_ms) / predictions.deviation_ms)
+        worth = self._ap * predictions.frame_share(state.frame_interval_ms) * (self._layers.gains * least).sum(axis=0)
+        scores = worth - self._settings.price_ap(predictions.wire_bytes * self._layers.shares[-1])
+        return np.where((least[0] >= LEAST_CHANCE) & self._layers.can, scores, never)
 
     def _local(self, wait_ms: float, context: FrameContext, state: SystemState) -> Decision | None:
         """Return the decision to detect on the device, if it can and is free to."""

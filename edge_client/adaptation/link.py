@@ -57,7 +57,8 @@ class LinkEstimator:
 
     def reset(self, now: float) -> None:
         """Forget everything: the next session may take another way."""
-        self._under_way: dict[int, tuple[float, int]] = {}  # frame id: (sent, wire bytes), in order of sending
+        # (frame id, layer): (sent, wire bytes), in order of sending
+        self._under_way: dict[tuple[int, int], tuple[float, int]] = {}
         self._capacity = Capacity()
         self._round_trip = RoundTrip()
         self._last: _Delivery | None = None
@@ -65,25 +66,29 @@ class LinkEstimator:
         self._app_limited = True
         self._late_in_a_row = 0
 
-    def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
-        """Note a frame that is handed to the network."""
+    def sent(self, now: float, frame_id: int, payload_bytes: int, layer: int = 0) -> None:
+        """Note a frame, or one of its layers, that is handed to the network."""
         if len(self._under_way) == MAX_UNDER_WAY:
             del self._under_way[next(iter(self._under_way))]
-        self._under_way[frame_id] = now, max(0, payload_bytes) + MESSAGE_OVERHEAD_BYTES
+        self._under_way[frame_id, layer] = now, max(0, payload_bytes) + MESSAGE_OVERHEAD_BYTES
 
     def forget(self, now: float, frame_id: int) -> None:
         """Note that a frame is answered, refused or lost, whether or not an ack has come."""
-        if self._under_way.pop(frame_id, None) is not None:
+        known = [one for one in self._under_way if one[0] == frame_id]
+        for one in known:
+            del self._under_way[one]
+        if known:
             self._heard = max(self._heard, now)
 
     def acked(self, now: float, ack: Ack) -> None:
         """Learn from an ack. One of an unknown frame, out of order or at an impossible time teaches nothing."""
         oldest = next(iter(self._under_way), None)
-        sent, wire_bytes = self._under_way.pop(ack.frame_id, (now, 0))
+        acked = ack.frame_id, ack.layer
+        sent, wire_bytes = self._under_way.pop(acked, (now, 0))
         if not wire_bytes:
             return
         self._heard = max(self._heard, now)
-        if ack.frame_id == oldest and now > sent:
+        if acked == oldest and now > sent:
             self._learn(now, sent, wire_bytes, ack.server_receive_time_us / 1e6)
 
     def _learn(self, now: float, sent: float, wire_bytes: int, server_time_s: float) -> None:

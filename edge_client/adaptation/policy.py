@@ -26,6 +26,7 @@ class FrameContext:
     in_flight: int  # frames on their way, this one included
     can_send: bool = True  # False: the link is down or silent, only LOCAL and SKIP are left
     local_pending: int = 0  # frames that the device's own detector has still to finish
+    max_layers: int = 0  # that the server takes a frame in; 0: whole frames only
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Decision:
     reason: str = "fixed"
     predicted: LatencyBreakdown | None = None
     deviation_ms: float = 0.0  # the standard deviation of the predicted total
+    layers: int = 1  # that the frame is to be sent in, if it can be; 1: whole
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,14 @@ class Policy:
     ) -> None:
         """Learn what encoding has cost. builds: on an earlier frame, so that the payload holds only changes."""
 
-    def sent(self, now: float, frame_id: int, payload_bytes: int) -> None:
-        """Learn that a frame is on its way."""
+    def sent(self, now: float, frame_id: int, payload_bytes: int, layer: int = 0) -> None:
+        """Learn that a frame, or one of its layers, is on its way."""
 
     def acked(self, now: float, ack: Ack) -> None:
         """Learn that the server has a frame."""
 
-    def answered(self, now: float, frame_id: int, timing: ServerTiming) -> None:
-        """Learn that a frame's detections have arrived."""
+    def answered(self, now: float, frame_id: int, timing: ServerTiming, missing_layers: int = 0) -> None:
+        """Learn that a frame's detections have arrived, and how many of its layers the server had to do without."""
 
     def failed(self, now: float, frame_id: int) -> None:
         """Learn that a frame was refused, or lost."""

@@ -44,13 +44,18 @@ class EncoderRuntime:
         return self._bundle.manifest
 
     def encode(
-        self, image: Image, point: OperatingPoint, frame_id: int = 0, references: SentReferences | None = None
+        self,
+        image: Image,
+        point: OperatingPoint,
+        frame_id: int = 0,
+        references: SentReferences | None = None,
+        layers: int = 1,
     ) -> EncodedFrame:
         """Encode a frame (H, W, 3) uint8 BGR of any size at an operating point of this bundle.
 
         references: what the server holds of its session; a frame that is cheaper as changes against that is coded so.
         A frame that would be far larger than images are at this point is sent at a lower quality: the result's point
-        is the one that it was encoded at.
+        is the one that it was encoded at. layers: that a frame is coded in, if it is features and stands alone.
         """
         begin = self._clock()
         height, width = image.shape[:2]
@@ -62,10 +67,11 @@ class EncoderRuntime:
             return EncodedFrame(point, payload, _ms(begin, fitted), 0.0, _ms(fitted, coded), builds_on=builds_on)
         latent = self._bundle.encoder.latent(canvas, point.width)
         encoded = self._clock()
-        code = self._coder.code(latent, point, frame_id, references)
+        code = self._coder.code(latent, point, frame_id, references, layers)
         coded = self._clock()
         times = (_ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
-        return EncodedFrame(code.point, code.payload, *times, code.reference, code.builds_on, code.is_unchanged)
+        coded_as = code.reference, code.builds_on, code.is_unchanged, code.layers
+        return EncodedFrame(code.point, code.payload, *times, *coded_as)
 
     def _image(
         self, canvas: Image, point: OperatingPoint, frame_id: int, references: SentReferences | None
@@ -95,6 +101,11 @@ class EncoderRuntime:
         for each in range(1, self.manifest.widths + 1):
             letterbox = self.manifest.fit(width, height, each)
             self._bundle.encoder.warm_up(each, letterbox.canvas_height, letterbox.canvas_width)
+
+    def has_layers(self, point: OperatingPoint) -> bool:
+        """Return whether a frame at an operating point can be sent in layers."""
+        layered = self._bundle.codec.layered
+        return point.codec is Codec.RANS and layered is not None and layered.is_of_use(point.width, point.quality)
 
     def byte_cap(self, point: OperatingPoint) -> int | None:
         """Return the most bytes of a frame at an operating point; None for images."""

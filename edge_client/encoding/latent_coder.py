@@ -31,6 +31,7 @@ class CodedLatent:
     reference: Reference | None  # None: nothing can build on it
     builds_on: int | None  # the frame whose changes it is
     is_unchanged: bool = False  # it holds the same symbols at the same point as that frame
+    layers: tuple[bytes, ...] = ()  # that the payload consists of
 
 
 class LatentCoder:
@@ -41,9 +42,21 @@ class LatentCoder:
         self._whole_bytes: dict[tuple[int, int], int] = {}  # of the last whole frame at each width and quality
 
     def code(
-        self, latent: Tensor, point: OperatingPoint, frame_id: int = 0, references: SentReferences | None = None
+        self,
+        latent: Tensor,
+        point: OperatingPoint,
+        frame_id: int = 0,
+        references: SentReferences | None = None,
+        layers: int = 1,
     ) -> CodedLatent:
-        """Return the shorter bitstream of a latent (C, h, w) at a split operating point of this bundle."""
+        """Return the shorter bitstream of a latent (C, h, w) at a split operating point of this bundle.
+
+        layers: that a frame is coded in which stands alone.
+        """
+        if layers > 1 and (references is None or references.best(point.width) is None):
+            in_layers = self._in_layers(latent, point, frame_id, layers)
+            if in_layers is not None:
+                return in_layers
         if references is None or self._codec.changes is None or point.codec is not Codec.RANS:
             return self._whole(latent, point, frame_id)
         base = references.best(point.width)
@@ -71,6 +84,21 @@ class LatentCoder:
         unchanged = np.zeros(capped.symbols.shape[1:], np.uint8)
         reference = self._reference(frame_id, width, capped.quality, capped.symbols, unchanged)
         return CodedLatent(replace(point, quality=capped.quality), capped.payload, reference, None)
+
+    def _in_layers(self, latent: Tensor, point: OperatingPoint, frame_id: int, layers: int) -> CodedLatent | None:
+        """Return a frame in layers; None if it cannot be, or would burst its cap."""
+        layered = self._codec.layered
+        if layered is None or point.codec is not Codec.RANS:
+            return None
+        width, quality = point.width, point.quality
+        symbols = self._encoder.quantise(latent, width, quality)
+        made = layered.compress(symbols, width, quality, layers)
+        payload = b"".join(made)
+        if len(made) < 2 or len(payload) > self._codec.byte_cap(width, quality):
+            return None
+        unchanged = np.zeros(symbols.shape[1:], np.uint8)
+        reference = self._reference(frame_id, width, quality, symbols, unchanged)
+        return CodedLatent(point, payload, reference, None, layers=made)
 
     def _changes(self, latent: Tensor, point: OperatingPoint, frame_id: int, base: Reference) -> CodedLatent:
         assert self._codec.changes is not None

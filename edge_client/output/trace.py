@@ -46,6 +46,8 @@ def trace_record(fate: Fate, started: float, deadline_ms: float) -> dict[str, An
         "outcome": fate.outcome.value,
         "bytes": 0 if fate.encoded is None else len(fate.encoded.payload),
         "builds_on": None if fate.encoded is None else fate.encoded.builds_on,
+        "layers": None if fate.encoded is None or not fate.encoded.layers else len(fate.encoded.layers),
+        "layers_used": None if result is None or not result.layers_used else result.layers_used,
         "total_ms": None if result is None else round(result.end_to_end_ms, 2),
         "actual": None,
     }

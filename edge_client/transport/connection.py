@@ -14,7 +14,7 @@ from edge_client.transport.servers import Servers
 from edge_client.transport.session import Session
 from splitnet.device_status import DeviceStatus
 from splitnet.errors import LinkError, SplitError
-from splitnet.messages import Frame, FrameDetections, OpenSession, Reply
+from splitnet.messages import Frame, FrameDetections, Layer, OpenSession, Reply
 from splitnet.operating_point import Codec
 
 logger = logging.getLogger(__name__)
@@ -79,8 +79,13 @@ class Connection:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), self._backoff.next_delay_s())
 
-    def send(self, frame: Frame) -> bool:
-        """Send a frame; return False if no session is open."""
+    @property
+    def max_layers(self) -> int:
+        """The number of layers that the server takes a frame in; 0: whole frames only, or there is no session."""
+        return 0 if self._session is None else self._session.max_layers
+
+    def send(self, frame: Frame | Layer) -> bool:
+        """Send a frame or a layer; return False if no session is open."""
         if self._session is None:
             return False
         self._session.send(frame)

@@ -22,6 +22,7 @@ from splitnet.errors import BundleMismatchError, LinkError, ProtocolError
 from splitnet.messages import (
     Frame,
     FrameError,
+    Layer,
     OpenSession,
     Reply,
     SessionOpened,
@@ -42,7 +43,7 @@ class Session:
     def __init__(self, call: _Call, server: str) -> None:
         self._call = call
         self._server = server
-        self._outbox: asyncio.Queue[Frame | DeviceStatus | None] = asyncio.Queue()
+        self._outbox: asyncio.Queue[Frame | Layer | DeviceStatus | None] = asyncio.Queue()
         self._aborted = False
         self._opened: SessionOpened | None = None
 
@@ -62,6 +63,12 @@ class Session:
         """What the server takes; None if it does not say."""
         bundle = None if self._opened is None else self._opened.bundle
         return None if bundle is None else frozenset(bundle.codecs)
+
+    @property
+    def max_layers(self) -> int:
+        """The number of layers that the server takes a frame in; 0: whole frames only."""
+        limits = None if self._opened is None else self._opened.limits
+        return 0 if limits is None else limits.max_layers
 
     @property
     def server(self) -> str:
@@ -85,8 +92,8 @@ class Session:
         limits = None if self._opened is None else self._opened.limits
         return limits is not None and limits.max_status_bytes >= MAX_STATUS_BYTES and self._outbox.empty()
 
-    def send(self, message: Frame | DeviceStatus) -> None:
-        """Hand a frame or a status over for sending, in order; returns at once."""
+    def send(self, message: Frame | Layer | DeviceStatus) -> None:
+        """Hand a frame, a layer or a status over for sending, in order; returns at once."""
         self._outbox.put_nowait(message)
 
     def finish(self) -> None:

@@ -11,6 +11,7 @@ from splitnet.operating_point import Codec
 MAGIC = b"SL"
 VERSION = 1
 NO_REFERENCE = 0
+MAX_LAYERS = 8  # that a frame may be sent in
 DIGEST_BYTES = 8
 _CODEC_IDS = {Codec.RANS: 1, Codec.ZSTD: 2}
 _CODECS = {number: codec for codec, number in _CODEC_IDS.items()}

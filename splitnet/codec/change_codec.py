@@ -28,6 +28,7 @@ class DecodedLatent:
     symbols: NDArray[np.int16]  # (C, H, W)
     changed: NDArray[np.uint8]  # (H, W): 1 where it differs from its reference; 0 everywhere if it has none
     builds_on: int | None = None  # the frame whose changes it is
+    is_complete: bool = True  # else some of its layers are missing: nothing may build on it
 
     def as_reference(self, frame_id: int) -> Reference:
         """Return what later frames may build on."""

@@ -16,6 +16,7 @@ from splitnet.codec.byte_cap import MAX_HALVINGS, byte_caps, halved
 from splitnet.codec.change_codec import ChangeCodec, DecodedLatent
 from splitnet.codec.changes_header import is_changes
 from splitnet.codec.entropy_model import EntropyModel
+from splitnet.codec.layers import LayeredCodec, is_layered
 from splitnet.codec.references import ReferenceStore
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
@@ -41,11 +42,12 @@ class FeatureCodec:
         max_latent_size: tuple[int, int, int],
         positions: Sequence[int] | None = None,
         changes: ChangeCodec | None = None,
+        gains: NDArray[np.float32] | None = None,
     ) -> None:
         """Take the tables, the 8 bytes that name the bundle, and the largest latent (C, H, W) it makes.
 
         positions: H * W of the largest latent of each width, if not the same for all. changes: codes frames against
-        references, if the bundle can.
+        references, if the bundle can. gains: (widths, qualities, channels), to code frames in layers.
         """
         if len(digest) != DIGEST_BYTES:
             raise ValueError(f"the digest has {DIGEST_BYTES} bytes, not {len(digest)}")
@@ -57,6 +59,7 @@ class FeatureCodec:
         self.changes = changes
         self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size, context_model)
         self._tables = rans.Tables.build(model)
+        self.layered = None if gains is None else LayeredCodec(model, gains, self.limits, self._tables)
         largest = max_latent_size[1] * max_latent_size[2]
         self._caps = byte_caps(model, positions or [largest] * model.widths)
 
@@ -126,9 +129,19 @@ class FeatureCodec:
             if self.changes is None:
                 raise BitstreamError("the bundle has no tables for changes against a reference: send whole frames")
             return self.changes.decompress(bitstream, self.limits, references)
+        if is_layered(bitstream):
+            return self._joined(bitstream)
         header, symbols = self.decompress(bitstream)
         unchanged = np.zeros(header.shape[1:], np.uint8)
         return DecodedLatent(header.codec, header.width, header.quality, symbols, unchanged)
+
+    def _joined(self, bitstream: bytes) -> DecodedLatent:
+        """Return what the layers of a bitstream hold together."""
+        if self.layered is None:
+            raise BitstreamError("this end does not take frames in layers: send whole frames")
+        width, quality, symbols, used, layers = self.layered.decompress(bitstream)
+        unchanged = np.zeros(symbols.shape[1:], np.uint8)
+        return DecodedLatent(Codec.RANS, width, quality, symbols, unchanged, is_complete=used == layers)
 
     def _symbols(self, header: Header, payload: bytes) -> NDArray[np.int16]:
         if header.codec is Codec.ZSTD:
@@ -140,6 +153,8 @@ class FeatureCodec:
     def warm_up(self) -> None:
         """Make the first frame as fast as the others: compile the coder, or load it from numba's cache."""
         rans.warm_up(self._tables)
+        if self.layered is not None:
+            self.layered.warm_up()
         if self.changes is not None:
             self.changes.warm_up()
 

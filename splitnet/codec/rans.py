@@ -145,7 +145,7 @@ _context_of = compiled(context_of)
 
 
 @compiled
-def _context_at(symbols: NDArray[np.int16], channel: int, row: int, column: int, centre: int) -> int:
+def context_at(symbols: NDArray[np.int16], channel: int, row: int, column: int, centre: int) -> int:
     """Return a symbol's context from its neighbours; must be what contexts.contexts says."""
     west = symbols[channel, row, column - 1] - centre if column > 0 else 0
     north = symbols[channel, row - 1, column] - centre if row > 0 else west
@@ -259,7 +259,7 @@ def _decode(
         middle = np.int64(centre[channel])
         for row in range(height):
             for column in range(columns):
-                context = _context_at(symbols, channel, row, column, middle) if in_context else 0
+                context = context_at(symbols, channel, row, column, middle) if in_context else 0
                 table = rows[channel, context]
                 symbol, state, position = pop(table, state, payload, position, cdf, start, offset, lookup)
                 if symbol > SYMBOL_MAX:

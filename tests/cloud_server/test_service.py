@@ -7,6 +7,7 @@ from dataclasses import replace
 import grpc
 import pytest
 
+from cloud_server import layered_frames
 from cloud_server import service as service_module
 from cloud_server import session as session_module
 from protos import split_inference_pb2 as pb
@@ -18,6 +19,7 @@ from splitnet.messages import (
     Ack,
     FrameDetections,
     FrameError,
+    Layer,
     OpenSession,
     SessionOpened,
 )
@@ -309,3 +311,52 @@ async def test_a_refused_session_is_remembered_with_its_reason(daemon):
     (refusal,) = daemon.fleet.refusals
     assert OTHER_DIGEST in refusal.text
     assert daemon.fleet.tally.refusals == {"bundle": 1}
+
+
+async def test_a_frame_in_layers_is_answered_with_all_of_them(daemon):
+    async with daemon.session() as stream:
+        await stream.send(replace(frame(7, b"one"), layers=3))
+        await stream.send(Layer(7, 1, b"two"))
+        await stream.send(Layer(7, 2, b"three"))
+        acks = [await stream.next() for _ in range(3)]
+        assert [(ack.frame_id, ack.layer, ack.payload_bytes) for ack in acks] == [(7, 0, 3), (7, 1, 3), (7, 2, 5)]
+        answer = await stream.next()
+    assert (answer.detections.labels.tolist(), answer.layers_used) == ([11], 3)
+
+
+async def test_a_frame_whose_layers_do_not_come_is_answered_with_what_there_is(daemon, monkeypatch):
+    monkeypatch.setattr(layered_frames, "MARGIN_S", 59.99)
+    async with daemon.session() as stream:
+        await stream.send(replace(frame(7, b"one"), layers=3, deadline_ms=60_000))
+        assert isinstance(await stream.next(), Ack)
+        answer = await stream.next()
+        assert (answer.detections.labels.tolist(), answer.layers_used) == ([3], 1)
+        await stream.send(Layer(7, 1, b"too late"))
+        assert isinstance(await stream.next(), Ack)
+        assert isinstance(await stream.answer(frame(8)), FrameDetections)
+
+
+async def test_a_layer_that_cannot_be_spoils_nothing_else(daemon):
+    async with daemon.session() as stream:
+        await stream.send(replace(frame(7, b"one"), layers=2))
+        await stream.send(Layer(7, 900, b"two"))
+        await stream.send(Layer(7, 1, b""))
+        await stream.send(Layer(7, 1, b"two"))
+        assert [(await stream.next()).layer for _ in range(4)] == [0, 900, 1, 1]
+        assert (await stream.next()).layers_used == 2
+
+
+async def test_a_client_that_has_sent_its_last_layer_gets_its_answer(daemon):
+    async with daemon.session() as stream:
+        await stream.send(replace(frame(7, b"one"), layers=3, deadline_ms=60_000))
+        await stream.call.done_writing()
+        assert isinstance(await stream.next(), Ack)
+        assert (await stream.next()).layers_used == 1
+        assert await stream.next() is None
+
+
+@pytest.mark.parametrize("layers", [1, 9])
+async def test_no_other_number_of_layers_is_taken(daemon, layers):
+    async with daemon.session() as stream:
+        answer = await stream.answer(replace(frame(1), layers=layers))
+        assert isinstance(answer, FrameError) and "2 to 8 layers" in answer.message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import grpc
 import pytest
 
@@ -32,8 +34,9 @@ async def test_an_image_is_answered_without_a_session_and_without_a_bundle(daemo
         (InferRequest(OTHER_DIGEST, frame(1)), grpc.StatusCode.FAILED_PRECONDITION),
         (InferRequest(DIGEST, frame(1), protocol_version=9), grpc.StatusCode.FAILED_PRECONDITION),
         (InferRequest("", frame(1)), grpc.StatusCode.INVALID_ARGUMENT),
+        (InferRequest(DIGEST, replace(frame(1), layers=2)), grpc.StatusCode.INVALID_ARGUMENT),
     ],
-    ids=["undecodable", "empty", "other bundle", "other version", "features of no bundle"],
+    ids=["undecodable", "empty", "other bundle", "other version", "features of no bundle", "one layer of two"],
 )
 async def test_what_is_wrong_with_a_single_call_is_its_status(daemon, request_, status):
     async with daemon.client() as client:

@@ -35,13 +35,13 @@ class ScriptedPolicy(Policy):
     def encoded(self, now, frame_id, point, encode_ms, payload_bytes, builds):
         self.told.append(("encoded", frame_id, point, encode_ms, payload_bytes))
 
-    def sent(self, now, frame_id, payload_bytes):
+    def sent(self, now, frame_id, payload_bytes, layer=0):
         self.told.append(("sent", frame_id, payload_bytes))
 
     def acked(self, now, ack):
         self.told.append(("acked", ack.frame_id))
 
-    def answered(self, now, frame_id, timing):
+    def answered(self, now, frame_id, timing, missing_layers=0):
         self.told.append(("answered", frame_id, timing))
 
     def failed(self, now, frame_id):

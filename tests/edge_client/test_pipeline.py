@@ -34,7 +34,7 @@ class FakeEncoder:
 
     manifest = SimpleNamespace(digest=DIGEST, device_digest=DIGEST)
 
-    def encode(self, image, point, frame_id=0, references=None):
+    def encode(self, image, point, frame_id=0, references=None, layers=1):
         return EncodedFrame(point, bytes([int(image[0, 0, 0]) + 1]), 0.1, 0.2, 0.3)
 
 

@@ -38,7 +38,7 @@ def config(**given) -> RunConfig:
 
 def policy_of(manifest, profile=None, local=None, **given):
     settings = config(**given)
-    encoder = SimpleNamespace(manifest=manifest, check=lambda point: None)
+    encoder = SimpleNamespace(manifest=manifest, check=lambda point: None, has_layers=lambda point: False)
     return make_policy(settings, adapts(settings, manifest), encoder, local, profile)
 
 

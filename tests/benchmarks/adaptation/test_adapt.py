@@ -11,9 +11,9 @@ import pytest
 from benchmarks.__main__ import _parser, main
 from benchmarks.adaptation import adapt, machine_times
 from benchmarks.adaptation import tables as adapt_tables
-from benchmarks.adaptation.adapt import BENCHMARK, _line, _real
+from benchmarks.adaptation.adapt import BENCHMARK, _line, _real, with_defaults
 from benchmarks.adaptation.figures import frames_until_width, late_frames_after, seconds_until_best
-from benchmarks.adaptation.links import TUNED_ON, chosen_links
+from benchmarks.adaptation.links import Link, chosen_links
 from benchmarks.adaptation.machine_times import MachineTimes, measured_here
 from benchmarks.adaptation.simulation import FrameLog, Outcome
 from benchmarks.harness.traces import steps
@@ -93,9 +93,7 @@ def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, mo
     arguments = ["adapt", "--out", str(out), "--bundle", str(measured_bundle), "--traces", str(traces)]
     arguments += ["--images", str(annotations.parent), "--annotations", str(annotations), "--slowdown", "2"]
     chosen = [
-        "--no-synthetic",
-        "--deadlines",
-        "200",
+        *("--generated", "0", "--deadlines", "200", "--fps", "10", "30", "--fixed", "0"),
         "--policies",
         "greedy-oracle",
         "adaptive",
@@ -106,17 +104,24 @@ def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, mo
     drawn = ["--line-trace", "drive", "--line-seconds", "4"]
     assert main([*arguments, *chosen, *drawn]) == 0
     result = json.loads(out.read_text())
-    assert [row["policy"] for row in result["runs"]] == [
-        *("greedy-oracle", "adaptive", "image", "w2 q0"),  # the last one is not in the manifest: others dominate it
-        *("w1 q0", "w4 q1", "jpeg 75"),
+    assert [(row["fps"], row["policy"]) for row in result["runs"]] == [
+        *((10.0, name) for name in ("greedy-oracle", "adaptive", "image", "w2 q0")),  # the manifest lacks the last one
+        *((10.0, name) for name in ("w1 q0", "w4 q1", "jpeg 75")),
+        *((30.0, name) for name in ("greedy-oracle", "adaptive", "image")),
     ]
+    assert {row["slowdown"] for row in result["runs"]} == {2.0}
+    assert "segments" not in result["runs"][0]
     assert result["device"] == {"encoder": "onnxruntime", "local_ms": 15.0}
     assert result["server"] == {"computed": "1 thread, plain", "ms": 9.0}
     assert {(row["trace"], row["family"]) for row in result["runs"]} == {("drive", "recorded")}
     ours = result["runs"][1]
     assert 0.5 < ours["met_share"] <= 1
     assert sum(ours["outcomes"].values()) == 60
-    (compared,) = result["compared"]
+    compared, faster = result["compared"]
+    assert (compared["fps"], faster["fps"]) == (10.0, 30.0)
+    best = next(row for row in result["pooled"] if row["policy"] == "best-fixed")
+    assert best["lead_low"] <= best["lead_high"]
+    assert result["targets"][0]["places"] == 1
     assert compared["met_share_of_greedy"] == ours["met_share_of_greedy"]
     assert [row["traces"] for row in result["worst"]] == ["all", "not tuned on"]
     (reaction,) = result["reactions"]
@@ -126,7 +131,7 @@ def test_every_trace_deadline_and_policy_has_a_row(measured_bundle, tmp_path, mo
     assert {path.name for path in out.parent.iterdir()} == {"adapt.json", *images}
     for make in (adapt_tables.compared, adapt_tables.policies, adapt_tables.summary, adapt_tables.figures):
         assert make(result)
-    quick = BENCHMARK.run(_parser().parse_args([*arguments[:1], *arguments[3:], "--quick", "--no-synthetic"]))
+    quick = BENCHMARK.run(_parser().parse_args([*arguments[:1], *arguments[3:], "--quick"]))
     assert [row["policy"] for row in quick["runs"]] == ["adaptive", "image", "see", "local", "greedy-oracle"]
     assert quick["pictures"] == 3
 
@@ -145,25 +150,31 @@ def test_each_side_is_measured_by_its_best_back_end(tiny_bundle, tmp_path, photo
         measured_here(tiny_bundle, tmp_path, [OperatingPoint(Codec.RANS, 9, 0)])
 
 
-def test_by_default_every_trace_is_run_whole_by_the_deadlines_of_the_issue():
-    options = _parser().parse_args(["adapt"])
-    assert options.deadlines == [100.0, 200.0, 300.0, 600.0]
-    assert (options.seconds, options.policies, options.synthetic) == (None, None, True)
+def test_by_default_fresh_links_are_run_on_three_devices_at_two_rates_by_three_deadlines():
+    options = with_defaults(_parser().parse_args(["adapt"]))
+    assert (options.deadlines, options.fps, options.slowdown) == ((200.0, 300.0, 600.0), (10.0, 30.0), (1.0, 6.0, 14.0))
+    assert (options.seconds, options.generated, options.seed, options.synthetic) == (60.0, 8, 1000, False)
+
+
+def test_a_quick_look_keeps_what_was_asked_for():
+    options = with_defaults(_parser().parse_args(["adapt", "--quick", "--policies", "see", "--seconds", "5"]))
+    assert (options.policies, options.seconds, options.limit, options.deadlines) == (["see"], 5.0, 24, [200.0])
 
 
 def test_a_folder_stands_for_its_traces_and_a_made_up_link_for_itself(tmp_path):
     (tmp_path / "b.csv").write_text("0,2\n9,0\n")
     (tmp_path / "a.up").write_text("0\n4\n1000\n")
-    found = [(family, link.name, link.duration_s) for family, link in chosen_links([tmp_path], 0.0, 5.0, True)]
+    links = chosen_links([tmp_path], 0.0, 5.0, True)
+    found = [(link.family, link.trace.name, link.trace.duration_s) for link in links]
     assert found[:2] == [("recorded", "a", 1.0), ("recorded", "b", 5.0)]
     assert [name for family, name, _ in found if family == "made-up"] == ["steps", "ramp", "steps-outages"]
-    assert {name for family, name, _ in found if family == "made-up"} <= TUNED_ON
+    assert all(link.is_tuned_on for link in links)
 
 
 def test_a_link_that_is_over_before_the_start_is_left_out(tmp_path):
     (tmp_path / "long.csv").write_text("0,2\n9,0\n")
     (tmp_path / "short.csv").write_text("0,2\n3,0\n")
-    assert [link.name for _, link in chosen_links([tmp_path], 4.0, None, False)] == ["long"]
+    assert [link.trace.name for link in chosen_links([tmp_path], 4.0, None, False)] == ["long"]
     with pytest.raises(ConfigError, match="no link lasts longer than 9 s"):
         chosen_links([tmp_path], 9.0, None, False)
     with pytest.raises(ConfigError, match="--seconds must be positive"):
@@ -171,7 +182,7 @@ def test_a_link_that_is_over_before_the_start_is_left_out(tmp_path):
 
 
 def test_the_time_line_is_drawn_of_the_usual_link_or_of_the_first_one():
-    usual, other = ("recorded", steps([1.0], 10.0, "ATT-LTE-driving")), ("made-up", steps([1.0], 10.0, "other"))
+    usual, other = (Link("recorded", steps([1.0], 10.0, name)) for name in ("ATT-LTE-driving", "other"))
     assert _line(_parser().parse_args(["adapt"]), [other, usual]).name == "ATT-LTE-driving"
     assert _line(_parser().parse_args(["adapt"]), [other]).name == "other"
     with pytest.raises(ConfigError, match="--line-trace x is not among the traces: other"):

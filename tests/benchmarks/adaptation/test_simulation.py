@@ -75,11 +75,11 @@ def test_two_frames_at_most_are_under_way():
     class Counting(FixedPolicy):
         most, now = 0, 0
 
-        def sent(self, now, frame_id, payload_bytes):
+        def sent(self, now, frame_id, payload_bytes, layer=0):
             Counting.now += 1
             Counting.most = max(Counting.most, Counting.now)
 
-        def answered(self, now, frame_id, timing):
+        def answered(self, now, frame_id, timing, missing_layers=0):
             Counting.now -= 1
 
     simulate(world(steps([0.3], 20.0)), Counting(LARGE.point))
@@ -153,3 +153,52 @@ def test_sees_controller_smooths_with_weight_0_4_and_knows_no_queue():
 def test_sees_controller_needs_rows():
     with pytest.raises(ConfigError, match="operating points"):
         SeePolicy(())
+
+
+class InLayers(Images):
+    """All of the same size, and in three layers."""
+
+    def layer_bytes(self, position: int, point: OperatingPoint) -> tuple[int, ...]:
+        whole = self.payload_bytes(position, point)
+        return whole // 4, whole // 4, whole // 2
+
+
+class Layered(FixedPolicy):
+    """A fixed point in layers."""
+
+    def choose(self, now, context):
+        return replace(super().choose(now, context), layers=3)
+
+
+def layered_world(trace: Trace, seconds: float = 20.0, deadline_ms: float = 300.0) -> World:
+    return replace(world(trace, seconds, deadline_ms), frames=InLayers(), max_layers=3)
+
+
+def test_on_a_rich_link_all_layers_arrive_and_cost_a_round_trip_at_most():
+    logs = simulate(layered_world(steps([10.0], 20.0)), Layered(MIDDLE.point))
+    assert {(log.layers, log.layers_used, log.payload_bytes) for log in logs} == {(3, 3, 2900)}
+    whole = simulate(layered_world(steps([10.0], 20.0)), FixedPolicy(MIDDLE.point))
+    longer_ms = sum(a.total_ms - b.total_ms for a, b in zip(logs, whole, strict=True)) / len(logs)
+    assert 20 < longer_ms < 32
+
+
+def test_on_a_link_that_is_too_slow_for_the_whole_a_frame_is_coarser_instead_of_late():
+    trace = steps([0.4], 20.0)
+    whole, logs = (simulate(layered_world(trace), policy(LARGE.point)) for policy in (FixedPolicy, Layered))
+    assert met(whole) < 0.7
+    assert met(logs) > 0.8
+    assert {log.layers_used for log in logs if log.outcome is Outcome.MET} == {1, 2, 3}
+    assert max(log.total_ms for log in logs if log.outcome is Outcome.MET) <= 300
+
+
+def test_what_can_not_be_in_time_any_more_is_not_sent():
+    trace = with_outages(steps([4.0], 20.0), [(5.0, 2.0)])
+    logs = simulate(layered_world(trace), Layered(LARGE.point))
+    during = [log for log in logs if 5.0 < log.capture_time < 6.9 and log.payload_bytes]
+    assert during and all(log.payload_bytes < 4900 for log in during)
+
+
+def test_without_a_deadline_the_server_waits_for_all_layers():
+    logs = simulate(layered_world(steps([0.5], 20.0), deadline_ms=0.0), Layered(LARGE.point))
+    done = [log for log in logs if log.outcome is Outcome.MET]
+    assert done and all(log.layers_used == 3 for log in done)

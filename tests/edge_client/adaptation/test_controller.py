@@ -210,3 +210,28 @@ def test_it_always_chooses_something_it_knows(bps, queued, late_ms, deadline_ms,
         assert decision.point in {LOCAL, SKIP, *(row.point for row in TABLE.rows)}
         assert can_send or not decision.point.is_sent
         assert decision.predicted is None or math.isfinite(decision.predicted.total_ms)
+
+
+LAYERED = context(max_layers=3)
+
+
+def test_a_frame_goes_in_layers_where_the_whole_may_be_late():
+    controller = Controller(SPLIT_TABLE, ControlSettings())
+    steady = choose(controller, frame=LAYERED, mbps=20.0)
+    assert (steady.point, steady.layers) == (LARGE.point, 1)
+    unsteady = choose(Controller(SPLIT_TABLE, ControlSettings()), frame=LAYERED, mbps=0.7, late_ms=40.0)
+    assert unsteady.layers == 3
+    assert choose(Controller(SPLIT_TABLE, ControlSettings()), mbps=0.7, late_ms=40.0).layers == 1
+
+
+def test_layers_need_a_server_that_takes_them_a_row_that_has_them_and_a_user_who_wants_them():
+    unsteady = {"mbps": 0.7, "late_ms": 40.0}
+    without = Controller(SPLIT_TABLE.with_layers(lambda point: False), ControlSettings())
+    assert choose(without, frame=LAYERED, **unsteady).layers == 1
+    assert choose(Controller(SPLIT_TABLE, ControlSettings(in_layers=False)), frame=LAYERED, **unsteady).layers == 1
+    assert choose(Controller(SPLIT_TABLE, ControlSettings()), frame=context(max_layers=2), **unsteady).layers == 1
+
+
+def test_images_have_no_layers():
+    only = Controller(PointTable((PICTURE,)), ControlSettings())
+    assert choose(only, frame=LAYERED, mbps=1.5, late_ms=40.0).layers == 1

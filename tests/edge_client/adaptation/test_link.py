@@ -211,3 +211,16 @@ def test_no_link_however_wild_makes_an_estimate_impossible(events):
             assert 0 < estimate.capacity_low_bps <= estimate.capacity_bps <= min(fastest * 1.0001, MAX_BPS)
         assert 0 <= estimate.queued_bytes <= estimate.in_flight_bytes
         assert estimate.silent_ms >= 0 and estimate.late_ms >= 0
+
+
+def test_layers_are_frames_to_the_link_and_are_forgotten_with_their_frame():
+    estimator = LinkEstimator()
+    estimator.sent(0.0, 1, 900)
+    estimator.sent(0.0, 1, 1900, layer=1)
+    estimator.acked(0.08, Ack(1, 900, 1_000_000, 1))
+    estimator.acked(0.18, Ack(1, 1900, 1_100_000, 1, layer=1))
+    assert estimator.estimate(0.2).capacity_bps == pytest.approx(8 * 2000 / 0.1, rel=0.4)
+    estimator.sent(0.3, 2, 900)
+    estimator.sent(0.3, 2, 1900, layer=1)
+    estimator.forget(0.4, 2)
+    assert estimator.estimate(0.4).in_flight_bytes == 0

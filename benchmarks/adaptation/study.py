@@ -109,7 +109,7 @@ class Study:
             "adaptive": lambda: AdaptivePolicy(table, settings),
             ONE_PIECE: lambda: AdaptivePolicy(table, replace(settings, in_layers=False)),
             "split": lambda: AdaptivePolicy(self.table("split"), replace(settings, has_local=False)),
-            OPTIMUM: lambda: OptimalPolicy(world, table, *(law or ())),  # type: ignore[arg-type]
+            OPTIMUM: lambda: OptimalPolicy(world, table, *(law or ())),
             "image": lambda: AdaptivePolicy(self.table("image"), settings),
             "see": lambda: SeePolicy(self.table("split").rows),
             "local": LocalOnlyPolicy,

@@ -70,8 +70,9 @@ class EncoderRuntime:
         code = self._coder.code(latent, point, frame_id, references, layers)
         coded = self._clock()
         times = (_ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
-        coded_as = code.reference, code.builds_on, code.is_unchanged, code.layers
-        return EncodedFrame(code.point, code.payload, *times, *coded_as)
+        return EncodedFrame(
+            code.point, code.payload, *times, code.reference, code.builds_on, code.is_unchanged, code.layers
+        )
 
     def _image(
         self, canvas: Image, point: OperatingPoint, frame_id: int, references: SentReferences | None

@@ -172,7 +172,7 @@ async def open_session(
             call.cancel()
 
 
-def _to_proto(message: Frame | DeviceStatus) -> pb.DetectRequest:
+def _to_proto(message: Frame | Layer | DeviceStatus) -> pb.DetectRequest:
     return status_to_proto(message) if isinstance(message, DeviceStatus) else request_to_proto(message)
 
 

@@ -7,6 +7,7 @@ the attacker over IPv4: two addresses of one machine. The attacker has the last 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import tempfile
@@ -30,6 +31,7 @@ from benchmarks.serving.load import Device, Load, Tally, run_devices
 from edge_client.percentiles import percentile
 from splitnet.bundle import load_device
 from splitnet.errors import ConfigError
+from splitnet.extras import progress
 from splitnet.messages import Frame
 from splitnet.settings import DEFAULT_BUNDLE
 
@@ -38,7 +40,10 @@ GRACE_S = 2.0
 SAMPLE_S = 0.1
 SETTLED_S = 12.0  # after an attack: what is not finished in time is given back by then
 PATIENCE_S = 300.0
+STOP_PATIENCE_S = 20.0
 NOTHING = "nothing"
+
+logger = logging.getLogger(__name__)
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -56,7 +61,10 @@ def run(options: Namespace) -> dict[str, object]:
     if not chosen or not 0.1 <= options.seconds <= 600:
         raise ConfigError("--attacks names some of the list in --help, --seconds takes 0.1 to 600")
     frames, digest = encoded_frames(options.bundle, None), load_device(options.bundle).manifest.device_digest
-    rows = [_row(options, attack, frames, digest) for attack in (None, *chosen)]
+    rows = []
+    for attack in progress((None, *chosen), desc="attacks"):
+        rows.append(_row(options, attack, frames, digest))
+        logger.info("%s", rows[-1])
     settings = {"seconds": options.seconds, "frames_per_s": FRAMES_PER_S, "deadline_ms": options.deadline_ms}
     return {**settings, "attacks": rows}
 
@@ -151,9 +159,12 @@ def _sampled(pid: int, samples: list[float]) -> Iterator[None]:
         looking.join()
 
 
-def _stopped_s(process: Process) -> float:
-    """Return how long a server takes to end after SIGTERM."""
+def _stopped_s(process: Process) -> float | None:
+    """Return how long a server takes to end after SIGTERM; None if it does not."""
     begin = time.monotonic()
     process.terminate()
-    process.wait(30.0)
+    try:
+        process.wait(STOP_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return None
     return round(time.monotonic() - begin, 2)

@@ -58,6 +58,9 @@ class ServeConfig:
         "the same for one address that has not shown which device it is", default=64, group=_LIMITS
     )
     max_calls_per_device: int = option("the same for one known device", default=8, group=_LIMITS)
+    max_calls_per_s: float = option(
+        "sessions opened, single calls and health checks of one address in a second", default=50.0, group=_LIMITS
+    )
     max_image_pixels: int = option(
         "most pixels of a whole image; devices are told", default=MAX_IMAGE_PIXELS, group=_LIMITS
     )
@@ -117,6 +120,7 @@ class ServeConfig:
         _check_range("max-calls", self.max_calls, 1, 100_000)
         _check_range("max-calls-per-address", self.max_calls_per_address, 1, 100_000)
         _check_range("max-calls-per-device", self.max_calls_per_device, 1, 100_000)
+        _check_range("max-calls-per-s", self.max_calls_per_s, 0.1, 1_000_000)
         _check_range("max-image-pixels", self.max_image_pixels, 1, MAX_IMAGE_PIXELS)
         _check_range("open-timeout-s", self.open_timeout_s, 0.1, 3600)
         _check_range("idle-timeout-s", self.idle_timeout_s, 1, 31_536_000)

@@ -236,7 +236,7 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
 
         sharing = BundleSharing(config.plan, device, tunings, store, config.max_image_pixels)
         registry = Registry(engine, config.bundles, load, lambda: store.held_bytes, sharing)
-        call_limits = CallLimits(config.max_calls_per_address, config.max_calls_per_device)
+        call_limits = CallLimits(config.max_calls_per_address, config.max_calls_per_device, config.max_calls_per_s)
         session_limits = ServiceLimits(config.open_timeout_s, config.idle_timeout_s, config.max_image_pixels)
         limits = (config.max_calls, entrance, call_limits, session_limits)
         server = Server(engine, registry, config.listen, *limits)

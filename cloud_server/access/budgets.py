@@ -26,6 +26,10 @@ class Buckets:
         self._keep(payer, full_at, now)
         return max(0.0, full_at - now - self._burst / self._per_s)
 
+    def waits(self, payer: Hashable, now: float) -> float:
+        """Return how many seconds the next one would wait."""
+        return max(0.0, self._full_at(payer, now, self._per_s) - now - self._burst / self._per_s)
+
     def allow(self, payer: Hashable, now: float, per_s: float | None = None) -> bool:
         """Take one if it is there; returns whether it was. per_s: this payer's own rate, and twice that its bucket."""
         rate = self._per_s if per_s is None else per_s

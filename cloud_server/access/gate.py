@@ -23,11 +23,11 @@ from cloud_server.access.callers import CALLER, Caller, Callers
 from splitnet.errors import DeadlineExceededError, ProtocolError, ShedError, SplitError
 from splitnet.wire import status_of
 
-CALLS_PER_S = 200.0  # of one payer: sessions opened, single calls, health checks
-CALLS_BURST = 400.0
+BURST_S = 4.0  # as many calls at once as are allowed in this time
 MAX_WAIT_S = 2.0  # for a call's turn; then it is refused
 REFUSAL_PAUSE_S = 1.0  # before a call without a place is told so: whoever asks again at once gains nothing
-MAX_PAUSING = 32  # of one payer; further ones are told at once
+MAX_WAITING = 64  # of one address for their turn
+MAX_PAUSING = 128  # of one address; further ones are told at once
 REQUEST_TIMEOUT_S = 10.0
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class CallLimits:
 
     per_address: int = 64  # that has not shown who it is
     per_device: int = 8
+    per_s: float = 50.0  # of one address: sessions opened, single calls, health checks
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -54,8 +55,9 @@ class Gate(grpc.aio.ServerInterceptor):
         self._limits = limits
         self._protected = protected
         self._clock = clock
-        self._buckets = Buckets(CALLS_PER_S, CALLS_BURST)
+        self._buckets = Buckets(limits.per_s, BURST_S * limits.per_s)
         self._open = Places()
+        self._waiting = Places()
         self._pausing = Places()
         self.refused: Counter[str] = Counter()  # calls, by status
 
@@ -126,11 +128,13 @@ class Gate(grpc.aio.ServerInterceptor):
         return self._callers.known(context.peer(), context.auth_context(), context.invocation_metadata() or ())
 
     async def _turn(self, caller: Caller) -> None:
-        wait_s = self._buckets.take(caller.payer, self._clock())
+        now = self._clock()
+        if self._buckets.waits(caller.payer, now) > MAX_WAIT_S:
+            raise ShedError(f"over {self._limits.per_s:g} calls a second: ask less often, or open a session")
+        wait_s = self._buckets.take(caller.payer, now)
         if wait_s > 0:
-            await asyncio.sleep(min(wait_s, MAX_WAIT_S))
-        if wait_s > MAX_WAIT_S:
-            raise ShedError(f"over {CALLS_PER_S:g} calls a second: ask less often, or open a session")
+            with self._waiting.take(caller.payer, MAX_WAITING, "calls that wait"):
+                await asyncio.sleep(wait_s)
 
     async def _refuse(self, context: Context, error: SplitError) -> None:
         payer, status = self._callers.anyone(context.peer()).payer, status_of(error)

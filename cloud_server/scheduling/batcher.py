@@ -21,6 +21,8 @@ from typing import Generic, TypeVar
 from cloud_server.scheduling.batch_cost import BatchCost
 from cloud_server.scheduling.fair_queue import FairQueue
 from cloud_server.scheduling.lookahead import Limits, PlannedBatch, plan_batches
+from cloud_server.scheduling.patience import Patience
+from cloud_server.scheduling.payer import group_of
 from splitnet.errors import ShedError
 
 PATIENCE_S = 1.0  # by when a frame without a deadline is due among the others
@@ -80,6 +82,7 @@ class Batcher(Generic[R]):
         self._gap_s = math.inf  # mean interval between ready requests
         self._last_ready_at = -math.inf
         self._first_ready_at = -math.inf  # of those that are ready now
+        self._patience = Patience()
 
     @property
     def depth(self) -> int:
@@ -105,6 +108,7 @@ class Batcher(Generic[R]):
         victim = self._give_way(request) if self.depth >= self._max_queue else None
         self._queue.add(request)
         request.phase = Phase.ADMITTED
+        self._patience.seen(group_of(request.session), request.arrived_at, request.deadline - request.arrived_at)
         return victim
 
     def ready(self, request: R, now: float) -> None:
@@ -179,13 +183,15 @@ class Batcher(Generic[R]):
         """Return the batch to start now, none of whose requests would be late."""
         if not alive:
             return []
-        planned = self._plan(sorted(alive, key=_by_due), now, self._max_batch_size)
+        most = self._largest_that_others_bear(alive[0].kind, now)
+        planned = self._plan(sorted(alive, key=_by_due), now, most)
         if _count(planned) == len(alive):
             return planned[0].requests
         by_turn = self._queue.order(alive)
         # A full batch is the most work done, but the first in turn may have time only for a smaller one.
-        small = self._plan(by_turn, now, self._largest_in_time(by_turn[0], now))
-        full = self._plan(by_turn, now, self._max_batch_size)
+        most = self._largest_that_others_bear(by_turn[0].kind, now)
+        small = self._plan(by_turn, now, min(most, self._largest_in_time(by_turn[0], now)))
+        full = self._plan(by_turn, now, most)
         return (small if self._is_better(small, full) else full)[0].requests
 
     def _is_better(self, small: Sequence[PlannedBatch[R]], full: Sequence[PlannedBatch[R]]) -> bool:
@@ -204,6 +210,12 @@ class Batcher(Generic[R]):
     def _plan(self, order: Sequence[R], now: float, first_size: int) -> list[PlannedBatch[R]]:
         limits = Limits(first_size, self._max_batch_size)
         return plan_batches(order, now, limits, lambda kind, size: self._costs[kind].bound_s(size))
+
+    def _largest_that_others_bear(self, kind: Hashable, now: float) -> int:
+        """Return the largest batch that a frame may find under way that comes just then, of whoever else is served."""
+        cost, most_s = self._costs[kind], self._patience.longest_s(now)
+        sizes = range(self._max_batch_size, 1, -1)
+        return next((size for size in sizes if cost.bound_s(size) <= most_s), 1)
 
     def _largest_in_time(self, request: R, now: float) -> int:
         """Return the largest batch that still ends before a request's deadline."""

@@ -16,6 +16,7 @@ from benchmarks.harness.run_trace import link_beside, read_run
 from benchmarks.harness.traces import read_trace
 from demo.adapting import phase_rows, run_ordeal
 from demo.answers import Answer, read_answers
+from demo.changes import compare
 from demo.chart import draw_chart
 from demo.client import ClientFiles, client_command, run_client, source_address
 from demo.ordeal import Ordeal, ordeal_for
@@ -85,11 +86,20 @@ class Run:
             command = client_command(server.address, source, self._bundle, self._points, frames, files)
             if not run_client(command, server):
                 return False, {}
+            changes = self._compare(server, files)
+            if changes is None:
+                return False, {}
             ordeal = ordeal_for(self._manifest, read_answers(files.detections), self._names[0])
             if ordeal is None:
-                return True, {}
+                return True, changes
             adapting = self._adapt(server, source, ordeal, files)
-            return bool(adapting), adapting
+            return bool(adapting), {**changes, **adapting}
+
+    def _compare(self, server: ServerProcess, files: ClientFiles) -> Json | None:
+        """Send a clip with and without references; returns that part of the summary, None after Ctrl+C."""
+        self._say("a camera that rests: each frame by itself, and as changes")
+        rows = compare(server, self._bundle, self._manifest, files.folder)
+        return None if rows is None else {"changes": rows}
 
     def _adapt(self, server: ServerProcess, source: str, ordeal: Ordeal, files: ClientFiles) -> Json:
         """Run the client under changing conditions; returns its part of the summary, {} after Ctrl+C."""

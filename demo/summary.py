@@ -40,6 +40,8 @@ def summarise(
 def as_text(summary: Mapping[str, Any], folder: Path) -> str:
     """Return the table, what became of the frames and where the results lie."""
     blocks = [point_table(summary["points"])] if summary["points"] else []
+    if changes := summary.get("changes"):
+        blocks.append(f"a camera that rests, one thing moves through the scene\n{table(changes)}")
     if adapting := summary.get("adapting"):
         heading = f"the same with a deadline of {adapting['deadline_ms']} ms, each frame's point chosen for it"
         blocks.append(f"{heading}\n{table(adapting['phases'])}")

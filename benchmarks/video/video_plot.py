@@ -12,7 +12,16 @@ from benchmarks.harness.drawing import TEXT_SIZE, THEMES, Theme, save, stacked_p
 from benchmarks.video.video_figures import ALONE, OURS, curves_of
 
 PANEL_IN = 3.0
-DRAWN = (OURS, ALONE, "x264 veryfast", "x265 ultrafast", "jpeg", "latents by x265", "filtered split")  # of all measured
+# Of all that is measured, and what the legend calls it.
+DRAWN = {
+    OURS: "changes",
+    ALONE: "split alone",
+    "x264 veryfast": "x264 veryfast",
+    "x265 ultrafast": "x265 ultrafast",
+    "jpeg": "JPEG",
+    "filtered split": "filtered split",
+}
+LEAST_KB = 0.012  # a frame; filters that send next to nothing reach further
 
 
 def draw_video(out: Path, clips: Sequence[Mapping[str, Any]]) -> None:
@@ -24,7 +33,7 @@ def draw_video(out: Path, clips: Sequence[Mapping[str, Any]]) -> None:
 def draw(path: Path, clips: Sequence[Mapping[str, Any]], theme: Theme) -> None:
     """Write a figure: a panel for each clip, a line for each system."""
     figure, panels = stacked_panels([PANEL_IN] * len(clips), theme)
-    palette = [theme.split, theme.soft, theme.image, theme.bad, theme.skip, theme.local, theme.text]
+    palette = [theme.split, theme.soft, theme.image, theme.bad, theme.skip, theme.text]
     colours = dict(zip(DRAWN, palette, strict=True))
     for axes, clip in zip(panels, clips, strict=True):
         curves = curves_of(clip)
@@ -33,8 +42,14 @@ def draw(path: Path, clips: Sequence[Mapping[str, Any]], theme: Theme) -> None:
             sizes_kb = np.exp(curve.log_bytes) / 1000
             axes.plot(sizes_kb, curve.ap, color=colours[name], linewidth=2.0, marker="o", markersize=4)
         axes.set_xscale("log")
+        axes.set_xlim(left=LEAST_KB)
         axes.set_ylabel("fidelity", color=theme.text, fontsize=TEXT_SIZE)
-        title(axes, theme, clip["name"], list(colours.items()) if axes is panels[0] else [])
+        title(
+            axes,
+            theme,
+            clip["name"],
+            [(DRAWN[name], colour) for name, colour in colours.items()] if axes is panels[0] else [],
+        )
     panels[-1].set_xlabel("KB a frame", color=theme.text, fontsize=TEXT_SIZE)
     for axes in panels:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

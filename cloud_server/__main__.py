@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("folder", type=Path, metavar="DIR", help="a bundle, or a folder of bundles")
     models.add_argument("--json", action="store_true", help="print JSON instead of tables")
     models.set_defaults(command=_models)
+    deliver = add_command(commands, "deliver", "make a bundle's package for devices without PyTorch")
+    deliver.add_argument("bundle", type=Path, metavar="DIR", help="the bundle")
+    deliver.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the package to")
+    deliver.set_defaults(command=_deliver)
     add_devices(commands, _tell)
     add_check(commands, SECTIONS, say)
     return parser
@@ -95,6 +99,15 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 def _tell(arguments: argparse.Namespace) -> int:
     print(arguments.tell(arguments))
+    return 0
+
+
+def _deliver(arguments: argparse.Namespace) -> int:
+    from splitnet.package_export import export_package
+
+    manifest = export_package(arguments.bundle, arguments.out)
+    size = sum(path.stat().st_size for path in arguments.out.iterdir()) / 1e6
+    print(f"{arguments.out}: package of {manifest.name} {manifest.digest[:12]}, {size:.1f} MB; copy it to the devices")
     return 0
 
 

@@ -25,13 +25,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from splitnet.atomic_write import write_atomically
-from splitnet.codec.bitstream import DIGEST_BYTES
-from splitnet.codec.change_codec import ChangeCodec
 from splitnet.codec.change_model import ChangeModel
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
+from splitnet.device_package import CHANGE_TABLES, TABLES, codec_of
 from splitnet.errors import BundleError, DigestMismatchError
-from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import (
     DETECTOR_FILE,
     ENCODER_FILE,
@@ -50,9 +48,6 @@ from splitnet.nn.encoder.spec import Encoder
 from splitnet.nn.split_detector import DeviceHalf, ServerHalf
 from splitnet.regular_file import read_regular
 
-_TABLES = "entropy."
-_CHANGE_TABLES = "changes."
-_UINT16 = {"quantized_cdf", "table_index", "flag_index", "change_index"}
 MAX_WEIGHTS_BYTES = 4_000_000_000
 MAX_HEADER_BYTES = 4_000_000  # of a file of weights: some tens of thousands of tensors
 _DTYPES = (torch.float16, torch.float32, torch.int32)  # what files hold: torch cannot compute with all there are
@@ -100,7 +95,7 @@ def load_device(folder: Path) -> DeviceBundle:
     tensors = _read(folder, manifest, ENCODER_FILE)
     # Not on the "meta" device: its initialisers import a compiler, 70 MB that a device does not have.
     encoder = manifest.encoder.make(*manifest.front)
-    weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith((_TABLES, _CHANGE_TABLES))}
+    weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith((TABLES, CHANGE_TABLES))}
     _assign(encoder, weights, ENCODER_FILE)
     gains = _gains(tensors, "gains", manifest, ENCODER_FILE)
     return DeviceBundle(manifest, DeviceHalf(encoder, gains), _codec(tensors, manifest), folder)
@@ -163,9 +158,9 @@ def _detector(name: str, classes: int, tensors: Mapping[str, Tensor], file: str)
 def save_bundle(folder: Path, parts: BundleParts) -> Manifest:
     """Write a bundle; returns its manifest. The manifest is written last, so a half-written one does not load."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = _stored(parts.entropy_model.to_arrays(), _TABLES)
+    tables = _stored(parts.entropy_model.to_arrays(), TABLES)
     if parts.change_model is not None:
-        tables |= _stored(parts.change_model.to_arrays(), _CHANGE_TABLES)
+        tables |= _stored(parts.change_model.to_arrays(), CHANGE_TABLES)
     encoder = {**_half_precision(parts.encoder), "gains": parts.gains.float().contiguous(), **tables}
     contents = {ENCODER_FILE: save_tensors(encoder), SERVER_FILE: save_tensors(_server_tensors(parts.server))}
     if parts.detector is not None:
@@ -205,8 +200,8 @@ def replace_change_tables(folder: Path, model: ChangeModel) -> Manifest:
     if manifest.completes is not None:
         raise BundleError(f"{folder} has the device half of another bundle: give that one the tables")
     tensors = _read(folder, manifest, ENCODER_FILE)
-    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(_CHANGE_TABLES)}
-    return _write(folder, manifest, {ENCODER_FILE: save_tensors(kept | _stored(model.to_arrays(), _CHANGE_TABLES))})
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(CHANGE_TABLES)}
+    return _write(folder, manifest, {ENCODER_FILE: save_tensors(kept | _stored(model.to_arrays(), CHANGE_TABLES))})
 
 
 def _write(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Manifest:
@@ -295,33 +290,5 @@ def _gains(tensors: Mapping[str, Tensor], key: str, manifest: Manifest, name: st
 
 
 def _codec(tensors: Mapping[str, Tensor], manifest: Manifest) -> FeatureCodec:
-    model = EntropyModel.from_arrays(_tables(tensors, _TABLES))
-    if model.table_index.shape[:3] != (manifest.widths, manifest.qualities, manifest.latent_channels):
-        raise BundleError(f"{ENCODER_FILE}: the entropy tables do not fit the manifest; copy the bundle again")
-    positions = [(side // LATENT_STRIDE) ** 2 for side in manifest.sides]
-    digest = bytes.fromhex(manifest.device_digest)[:DIGEST_BYTES]
-    gains = _gains(tensors, "gains", manifest, ENCODER_FILE).numpy()
-    return FeatureCodec(model, digest, manifest.latent_size, positions, _changes(tensors, gains, model, digest), gains)
-
-
-def _changes(
-    tensors: Mapping[str, Tensor], gains: NDArray[np.float32], model: EntropyModel, digest: bytes
-) -> ChangeCodec | None:
-    """Return what codes frames against references, or None if the bundle has no tables for it."""
-    arrays = _tables(tensors, _CHANGE_TABLES)
-    if not arrays:
-        return None
-    return ChangeCodec(ChangeModel.from_arrays(arrays), model, gains, digest)
-
-
-def _tables(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, NDArray[Any]]:
-    """Return the integer tables whose names begin with a prefix, without it."""
-    arrays = {}
-    for key, tensor in tensors.items():
-        if key.startswith(prefix):
-            field = key.removeprefix(prefix)
-            if tensor.dtype != torch.int32:
-                raise BundleError(f"{ENCODER_FILE}: {key} holds no integers; copy the bundle again")
-            array = tensor.numpy()
-            arrays[field] = array.astype(np.uint16) if field in _UINT16 else array.astype(np.int32)
-    return arrays
+    arrays = {key: tensor.numpy() for key, tensor in tensors.items() if key.startswith((TABLES, CHANGE_TABLES))}
+    return codec_of(manifest, arrays, _gains(tensors, "gains", manifest, ENCODER_FILE).numpy())

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from splitnet.operating_point import Mode
 
 if TYPE_CHECKING:  # it needs torch, which a program that shows its help can do without
-    from splitnet.manifest import MeasuredPoint
+    from splitnet.measured_point import MeasuredPoint
 
 Costs = tuple[float, ...]  # of one point: each the better, the less it is
 

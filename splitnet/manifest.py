@@ -15,11 +15,11 @@ from splitnet.detections import MAX_CLASSES
 from splitnet.errors import BundleError, ConfigError
 from splitnet.json_values import integer, integers, number, text
 from splitnet.letterbox import LATENT_STRIDE, Letterbox
+from splitnet.measured_point import MeasuredPoint
 from splitnet.nn.architectures import INPUT_SIZES, architecture_of
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder.spec import EncoderSpec
 from splitnet.nn.encoder_kinds import encoder_from_json
-from splitnet.operating_point import Codec, Mode, OperatingPoint
 from splitnet.regular_file import read_regular
 
 FORMAT_VERSION = 2  # 1: other activations; such bundles were never published
@@ -32,27 +32,6 @@ MAX_FILE_BYTES = 4_000_000  # of manifest.json: a thousand classes and points fi
 MAX_INPUT_SIZE = 2048
 # Fields that describe rather than define: they may change without making it another bundle.
 DESCRIPTIVE = ("digest", "origin", "licence", "unsplit", "points", "stream_points", "local")
-
-
-@dataclass(frozen=True)
-class MeasuredPoint:
-    """One operating point as measured by `python -m training evaluate`, through the real bitstream."""
-
-    mode: Mode
-    codec: Codec
-    width: int
-    quality: int
-    ap: float  # percent, COCO's 0.50:0.95
-    ap50: float  # percent
-    bytes_mean: float
-    bytes_p90: float
-    encode_ms_p50: float  # letterbox to bitstream on one thread of the machine that measured
-    mmacs: float  # millions of multiply-accumulates on the device, a 4:3 frame
-
-    @property
-    def point(self) -> OperatingPoint:
-        """The operating point that was measured."""
-        return OperatingPoint(self.codec, self.width, self.quality)
 
 
 @dataclass(frozen=True)
@@ -271,8 +250,8 @@ def _parse(values: Any, path: Path) -> Manifest:
             origin=text(values["origin"]),
             licence=text(values["licence"]),
             unsplit=None if values["unsplit"] is None else _accuracy(values["unsplit"]),
-            points=tuple(_point(point) for point in values["points"]),
-            stream_points=tuple(_point(point) for point in values.get("stream_points", ())),
+            points=tuple(MeasuredPoint.from_json(point) for point in values["points"]),
+            stream_points=tuple(MeasuredPoint.from_json(point) for point in values.get("stream_points", ())),
             local=None if values.get("local") is None else _local(values["local"]),
             completes=None if values.get("completes") is None else _completes(values["completes"]),
         )
@@ -282,14 +261,6 @@ def _parse(values: Any, path: Path) -> Manifest:
     if values.get("digest") != manifest.digest:
         raise BundleError(f"{path} was edited or damaged: its digest does not match; copy the bundle again")
     return manifest
-
-
-def _point(values: Any) -> MeasuredPoint:
-    mode, codec = Mode(values["mode"]), Codec(values["codec"])
-    width, quality = integer(values["width"]), integer(values["quality"])
-    choice = ("mode", "codec", "width", "quality")
-    figures = {name: number(value) for name, value in values.items() if name not in choice}
-    return MeasuredPoint(mode, codec, width, quality, **figures)
 
 
 def _local(values: Any) -> LocalDetector:

@@ -12,6 +12,7 @@ from typing import Any
 
 from splitnet.errors import BackendError
 
+INPUT = "canvas"  # of every model of ours: (1, H, 3 * W) uint8
 OPSET = 17  # of 2022: what every runtime in use can read
 ERRORS_ONLY = 3  # of its log severities
 TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
@@ -31,7 +32,10 @@ def start_session(model: bytes, threads: int, spins: bool = True) -> Any:
     threads: 0 lets the runtime choose. spins: whether its threads stay busy while they wait, which is faster unless
     others need the cores. BackendError if the runtime is missing or does not take the model.
     """
-    runtime = require_onnxruntime()
+    try:
+        runtime = import_onnxruntime()
+    except (ImportError, OSError) as error:  # OSError: a library of theirs that does not load
+        raise _missing(error) from error
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
@@ -48,8 +52,11 @@ def require_onnxruntime() -> Any:
     try:
         runtime = import_onnxruntime()  # first: where it is missing, nothing is loaded in vain
         import_module("onnx")
-    except (ImportError, OSError) as error:  # OSError: a library of theirs that does not load
-        reason = " ".join(str(error).split())
-        message = f"ONNX Runtime is not installed ({reason}): pip install slimsplit[onnxruntime]"
-        raise BackendError(message) from error
+    except (ImportError, OSError) as error:
+        raise _missing(error) from error
     return runtime
+
+
+def _missing(error: Exception) -> BackendError:
+    reason = " ".join(str(error).split())
+    return BackendError(f"ONNX Runtime is not installed ({reason}): pip install slimsplit[onnxruntime]")

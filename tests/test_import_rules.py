@@ -41,6 +41,7 @@ ROOMS = {
             "splitnet.json_values",
             "splitnet.letterbox",
             "splitnet.onnx_runtime",
+            "splitnet.quantiser",
         ),
         pure=True,
     ),

@@ -12,7 +12,8 @@ from splitnet.bundle import load_device, load_server
 from splitnet.dominated import dominated
 from splitnet.environment import environment
 from splitnet.errors import ConfigError
-from splitnet.manifest import MeasuredPoint, load_manifest
+from splitnet.manifest import load_manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.settings import count, option
 from splitnet.text_table import text_table
 from training.command import Command

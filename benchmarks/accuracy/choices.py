@@ -27,7 +27,8 @@ from edge_client.encoding.backends import AUTO, start_backend
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_local_detector, load_server
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox, stretched_canvas
-from splitnet.manifest import Manifest, MeasuredPoint
+from splitnet.manifest import Manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.nn.architectures import INPUT_SIZES
 from splitnet.nn.detector import Detector
 from splitnet.nn.onnx_network import OnnxNetwork

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.harness.rate_curve import RateCurve, front
-from splitnet.manifest import MeasuredPoint
+from splitnet.measured_point import MeasuredPoint
 
 TOLERANCE = 1.03  # channels are whole numbers: a width may cost so much more than what it is compared at
 

@@ -14,7 +14,8 @@ from splitnet.errors import ConfigError
 from splitnet.operating_point import Mode, OperatingPoint
 
 if TYPE_CHECKING:  # it needs torch, which a program that shows its help can do without
-    from splitnet.manifest import Manifest, MeasuredPoint
+    from splitnet.manifest import Manifest
+    from splitnet.measured_point import MeasuredPoint
 
 Choice = Literal["auto", "split", "image", "local"]
 # Of a frame in layers: the bytes that the first, the first two, and all of them take, over those of a whole frame; and

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from edge_client.encoding.backends import TORCH, start_backend
+from edge_client.encoding.backends import ONNXRUNTIME, TORCH, start_backend
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.encoding.latent_coder import LatentCoder
 from edge_client.encoding.references import SentReferences
@@ -19,17 +19,24 @@ from splitnet.codec.h264 import require_av
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.package_folder import is_package
 
 if TYPE_CHECKING:
     from splitnet.bundle import DeviceBundle
+    from splitnet.device_package import DevicePackage
     from splitnet.manifest import Manifest
+
+NO_TORCH = (
+    "PyTorch is not installed, and --bundle is no package for devices without it: make one on the server with "
+    "`cloud-server deliver BUNDLE --out DIR` and copy it here"
+)
 
 
 class EncoderRuntime:
     """The device half of a bundle, ready to encode at any operating point. One thread at a time."""
 
     def __init__(
-        self, bundle: DeviceBundle, clock: Callable[[], float] = time.perf_counter, backend: str = TORCH
+        self, bundle: DeviceBundle | DevicePackage, clock: Callable[[], float] = time.perf_counter, backend: str = TORCH
     ) -> None:
         """Take a device half. backend: what runs it already (see `backends`)."""
         self.backend = backend
@@ -123,10 +130,16 @@ def load_encoder(folder: Path, device: str, threads: int, backend: str = TORCH) 
 
     backend: one of `backends.BACKENDS`. Raises BundleError, or ConfigError if there is no such device or back end.
     """
-    import torch  # here, because a program that shows its help or profiles nothing can do without
+    if is_package(folder):
+        return _from_package(folder, device, threads, backend)
+    try:
+        import torch  # here, because a program that shows its help or profiles nothing can do without
 
-    from splitnet.bundle import load_device
-
+        from splitnet.bundle import load_device
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ConfigError(NO_TORCH) from error
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("this PyTorch sees no CUDA device; use --device cpu")
     torch.set_num_threads(threads)
@@ -134,6 +147,18 @@ def load_encoder(folder: Path, device: str, threads: int, backend: str = TORCH) 
     bundle = load_device(folder)
     bundle.encoder.to(device)
     runtime = EncoderRuntime(bundle, backend=start_backend(bundle.encoder, backend, threads))
+    runtime.warm_up()
+    release_idle_memory()
+    return runtime
+
+
+def _from_package(folder: Path, device: str, threads: int, backend: str) -> EncoderRuntime:
+    if device != "cpu" or backend == TORCH:
+        raise ConfigError(f"{folder} is a package for ONNX Runtime on the CPU: leave --device and --backend out")
+    from splitnet.device_package import load_package
+
+    cv2.setNumThreads(1)
+    runtime = EncoderRuntime(load_package(folder, threads), backend=ONNXRUNTIME)
     runtime.warm_up()
     release_idle_memory()
     return runtime

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,8 @@ from splitnet.codec.references import Reference, changed_positions
 from splitnet.operating_point import Codec, OperatingPoint
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from splitnet.bundle import DeviceBundle
+    from splitnet.device_package import DevicePackage
 
 HYSTERESIS = 0.25  # of a step: a symbol of the reference stays while the latent is so much beyond its half step
 WORTHWHILE = 0.7  # of a whole frame's bytes: changes that take more are coded both ways, and the shorter one is sent
@@ -37,13 +36,13 @@ class CodedLatent:
 class LatentCoder:
     """Codes the latents of one bundle. One thread at a time."""
 
-    def __init__(self, bundle: DeviceBundle) -> None:
+    def __init__(self, bundle: DeviceBundle | DevicePackage) -> None:
         self._encoder, self._codec = bundle.encoder, bundle.codec
         self._whole_bytes: dict[tuple[int, int], int] = {}  # of the last whole frame at each width and quality
 
     def code(
         self,
-        latent: Tensor,
+        latent: Any,
         point: OperatingPoint,
         frame_id: int = 0,
         references: SentReferences | None = None,
@@ -71,7 +70,7 @@ class LatentCoder:
     def _expected(self, point: OperatingPoint) -> float:
         return self._codec.byte_cap(point.width, point.quality) / CAP_FACTOR
 
-    def _whole(self, latent: Tensor, point: OperatingPoint, frame_id: int) -> CodedLatent:
+    def _whole(self, latent: Any, point: OperatingPoint, frame_id: int) -> CodedLatent:
         width = point.width
         capped = self._codec.compress_capped(
             self._encoder.quantise(latent, width, point.quality),
@@ -85,7 +84,7 @@ class LatentCoder:
         reference = self._reference(frame_id, width, capped.quality, capped.symbols, unchanged)
         return CodedLatent(replace(point, quality=capped.quality), capped.payload, reference, None)
 
-    def _in_layers(self, latent: Tensor, point: OperatingPoint, frame_id: int, layers: int) -> CodedLatent | None:
+    def _in_layers(self, latent: Any, point: OperatingPoint, frame_id: int, layers: int) -> CodedLatent | None:
         """Return a frame in layers; None if it cannot be, or would burst its cap."""
         layered = self._codec.layered
         if layered is None or point.codec is not Codec.RANS:
@@ -100,7 +99,7 @@ class LatentCoder:
         reference = self._reference(frame_id, width, quality, symbols, unchanged)
         return CodedLatent(point, payload, reference, None, layers=made)
 
-    def _changes(self, latent: Tensor, point: OperatingPoint, frame_id: int, base: Reference) -> CodedLatent:
+    def _changes(self, latent: Any, point: OperatingPoint, frame_id: int, base: Reference) -> CodedLatent:
         assert self._codec.changes is not None
         fitted = self._codec.changes.fitted(base, point.quality)
         width, quality = point.width, point.quality

@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.nn.normalise import Normalise
 from splitnet.nn.onnx_graph import FIRST_AXIS, OnnxGraph
-from splitnet.onnx_runtime import OPSET, require_onnxruntime, start_session
+from splitnet.onnx_runtime import INPUT, OPSET, require_onnxruntime, start_session
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 M = TypeVar("M", bound=nn.Module)
 IR_VERSION = 8  # of 2022, as the operators are
-INPUT = "canvas"  # of a model: (1, H, 3 * W) uint8
 
 
 class OnnxNetwork:

@@ -17,9 +17,8 @@ from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.spec import Encoder
 from splitnet.nn.macs import count_macs
-from splitnet.nn.onnx_network import OnnxNetwork
-
-MAX_SYMBOL = 2047  # symbols are clamped here; gains keep them two orders of magnitude below
+from splitnet.nn.onnx_network import OnnxNetwork, onnx_model
+from splitnet.quantiser import Quantiser
 
 
 class DeviceHalf:
@@ -28,10 +27,10 @@ class DeviceHalf:
     def __init__(self, encoder: Encoder, gains: Tensor) -> None:
         """Take the full-width network and gains (widths, qualities, channels) float32."""
         self.spec = encoder.spec
-        self.widths, self.qualities = int(gains.shape[0]), int(gains.shape[1])
+        self._quantiser = Quantiser(gains.detach().cpu().numpy())
+        self.widths, self.qualities = self._quantiser.widths, self._quantiser.qualities
         self._networks: list[nn.Module] = [encoder.narrow(w + 1) for w in range(self.widths)]
         self._sessions: list[OnnxNetwork] = []
-        self._gains: NDArray[np.float32] = gains[..., None, None].detach().cpu().numpy()
         self._device = torch.device("cpu")
         self.to("cpu")
 
@@ -52,6 +51,11 @@ class DeviceHalf:
             raise ConfigError(f"ONNX Runtime encodes on the CPU, not on {self._device.type}: choose one of them")
         return self.run_by(lambda network: OnnxNetwork(network, self.spec.latent_channels, threads))
 
+    def onnx_models(self) -> list[bytes]:
+        """Return each width's network as an ONNX model (`onnx_network.onnx_model`). ConfigError if it has none."""
+        made = {network: onnx_model(network, self.spec.latent_channels) for network in dict.fromkeys(self._networks)}
+        return [made[network] for network in self._networks]
+
     def run_by(self, runner: Callable[[nn.Module], OnnxNetwork]) -> DeviceHalf:
         """Run each network by what `runner` makes of it from now on; returns itself. Raises what it raises."""
         made = {network: runner(network) for network in dict.fromkeys(self._networks)}  # widths may share one
@@ -63,13 +67,13 @@ class DeviceHalf:
 
         ConfigError if the bundle has no such width or quality, or the canvas no such sides.
         """
-        self._check_point(width, quality)
+        self._quantiser.check(width, quality)
         return self.quantise(self.latent(canvas, width), width, quality)
 
     @torch.inference_mode()
     def latent(self, canvas: NDArray[np.uint8], width: int) -> Tensor:
         """Turn a BGR canvas (H, W, 3), sides multiples of 16, into the latent (C, H/16, W/16) of every quality."""
-        self._check_point(width, 0)
+        self._quantiser.check(width, 0)
         _check_canvas(canvas)
         if self._sessions:
             return torch.from_numpy(self._sessions[width - 1](canvas))
@@ -78,12 +82,7 @@ class DeviceHalf:
 
     def quantise(self, latent: Tensor, width: int, quality: int) -> NDArray[np.int16]:
         """Return the symbols (C, h, w) of a width's latent at a quality. ConfigError if the bundle has no such one."""
-        self._check_point(width, quality)
-        # In NumPy: for arrays this small, PyTorch's calls cost more than their work.
-        scaled = np.multiply(latent.cpu().numpy(), self._gains[width - 1, quality])
-        np.rint(scaled, out=scaled)
-        np.clip(scaled, -MAX_SYMBOL, MAX_SYMBOL, out=scaled)
-        return cast("NDArray[np.int16]", scaled.astype(np.int16, order="C"))
+        return self._quantiser.quantise(latent.cpu().numpy(), width, quality)
 
     def quantise_near(
         self, latent: Tensor, width: int, quality: int, reference: NDArray[np.int16], hysteresis: float
@@ -93,18 +92,7 @@ class DeviceHalf:
         A reference's symbol stays while the latent is within half a step and `hysteresis` of one from it: so noise
         changes nothing, and errors do not add up. ConfigError if the bundle has no such width or quality.
         """
-        self._check_point(width, quality)
-        scaled = np.multiply(latent.cpu().numpy(), self._gains[width - 1, quality])
-        symbols = np.clip(np.rint(scaled), -MAX_SYMBOL, MAX_SYMBOL)
-        keeps = np.abs(scaled - reference) <= 0.5 + hysteresis
-        return np.where(keeps, reference, symbols).astype(np.int16)
-
-    def _check_point(self, width: int, quality: int) -> None:
-        if not (1 <= width <= self.widths and 0 <= quality < self.qualities):
-            raise ConfigError(
-                f"width {width}, quality {quality}: the bundle has widths 1..{self.widths} "
-                f"and qualities 0..{self.qualities - 1}"
-            )
+        return self._quantiser.quantise_near(latent.cpu().numpy(), width, quality, reference, hysteresis)
 
     def warm_up(self, width: int, canvas_height: int, canvas_width: int) -> None:
         """Run a width once, so that the first frame is not the slow one."""

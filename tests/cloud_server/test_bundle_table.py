@@ -12,7 +12,8 @@ import pytest
 from cloud_server.__main__ import main
 from cloud_server.bundle_table import as_text, describe
 from splitnet.bundle import add_local_detector
-from splitnet.manifest import Accuracy, FileEntry, LocalDetector, MeasuredPoint, load_manifest
+from splitnet.manifest import Accuracy, FileEntry, LocalDetector, load_manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.operating_point import Codec, Mode
 

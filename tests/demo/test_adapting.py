@@ -15,7 +15,7 @@ from demo.answers import Answer
 from demo.client import ClientFiles
 from demo.ordeal import FREE_MBPS, Ordeal, Phase, ordeal_for
 from demo.summary import as_text
-from splitnet.manifest import MeasuredPoint
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import Codec, Mode
 
 ANSWER = Answer(0.0, "w4 q5", 6000, encode_ms=12.0, end_to_end_ms=85.0, compute_ms=80.0, names=())

@@ -15,7 +15,8 @@ from edge_client.adaptation.profile import DeviceProfile
 from edge_client.encoding.backends import ONNXRUNTIME, TORCH
 from edge_client.measuring.profile_cache import device_fingerprint, keep_profile
 from edge_client.transport.session import open_session
-from splitnet.manifest import Accuracy, Manifest, MeasuredPoint
+from splitnet.manifest import Accuracy, Manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.messages import SessionOpened
 from splitnet.operating_point import Codec, Mode
 from tests.support.fake_server import FakeService, serving

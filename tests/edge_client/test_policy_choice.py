@@ -13,7 +13,8 @@ from edge_client.adaptation.profile import DeviceProfile
 from edge_client.config import RunConfig
 from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
 from splitnet.errors import ConfigError
-from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
+from splitnet.manifest import Accuracy, load_manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 
 SPLIT = MeasuredPoint(Mode.SPLIT, Codec.RANS, 4, 2, 24.0, 40.0, 2000.0, 2500.0, 10.0, 141.0)

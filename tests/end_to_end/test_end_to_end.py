@@ -17,7 +17,8 @@ import pytest
 
 from benchmarks.harness.processes import server_process
 from edge_client.pipeline_settings import PipelineSettings
-from splitnet.manifest import Accuracy, MeasuredPoint
+from splitnet.manifest import Accuracy
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import Codec, Mode
 from tests.support.tiny_bundle import write_tiny_bundle
 

@@ -27,7 +27,8 @@ from splitnet.device_keys import new_root
 from splitnet.enrolment import EnrolReply, EnrolRequest
 from splitnet.enrolment_link import enrolment_link
 from splitnet.enrolment_wire import enrol_reply_to_proto, enrol_request_to_proto
-from splitnet.manifest import ENCODER_FILE, FILE_NAME, Accuracy, MeasuredPoint
+from splitnet.manifest import ENCODER_FILE, FILE_NAME, Accuracy
+from splitnet.measured_point import MeasuredPoint
 from splitnet.messages import (
     Ack,
     BundleDescription,

@@ -16,16 +16,8 @@ from safetensors.torch import load, save
 from splitnet import bundle as bundle_module
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import BundleError, DigestMismatchError
-from splitnet.manifest import (
-    DETECTOR_FILE,
-    ENCODER_FILE,
-    FILE_NAME,
-    SERVER_FILE,
-    Accuracy,
-    FileEntry,
-    MeasuredPoint,
-    load_manifest,
-)
+from splitnet.manifest import DETECTOR_FILE, ENCODER_FILE, FILE_NAME, SERVER_FILE, Accuracy, FileEntry, load_manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Codec, Mode
 from tests.support.tiny_bundle import CHANNELS, CLASSES, INPUT_SIZE, QUALITIES, WIDTHS, write_tiny_bundle

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitnet.dominated import dominated, dominators_of, without_dominated
-from splitnet.manifest import MeasuredPoint
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import Codec, Mode
 
 BASE = MeasuredPoint(Mode.SPLIT, Codec.RANS, 1, 0, 20.0, 30.0, 1000.0, 1200.0, 5.0, 50.0)

@@ -14,7 +14,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from splitnet.bundle import load_device, load_server
-from splitnet.manifest import MeasuredPoint, load_manifest
+from splitnet.manifest import load_manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.nn.yolox.network import YOLOX
 from tests.support.labelled_images import annotations, write_labelled
 from tests.support.tiny_bundle import write_tiny_bundle

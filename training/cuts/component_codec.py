@@ -15,8 +15,8 @@ from splitnet.codec.contexts import NEIGHBOURHOODS
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.nn.encoder.projection import BackProjection, Patch, Projection
-from splitnet.nn.split_detector import MAX_SYMBOL
 from splitnet.nn.yolox.architecture import SILU_MIN
+from splitnet.quantiser import MAX_SYMBOL
 from training.cuts.components import Basis, fill_back_projection, fill_projection, patches_of
 from training.entropy_tables import HISTOGRAM_RADIUS, context_histogram, symbol_histogram
 

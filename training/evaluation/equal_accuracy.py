@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from splitnet.manifest import MeasuredPoint
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import Mode
 
 

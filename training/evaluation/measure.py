@@ -18,7 +18,8 @@ from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.extras import progress
 from splitnet.letterbox import Letterbox
-from splitnet.manifest import Accuracy, MeasuredPoint
+from splitnet.manifest import Accuracy
+from splitnet.measured_point import MeasuredPoint
 from splitnet.nn.architectures import architecture_of
 from splitnet.nn.detector import Detector, Size
 from splitnet.nn.split_detector import image_input

@@ -12,7 +12,8 @@ from benchmarks.accuracy.choices import worthwhile
 from benchmarks.accuracy.choices_tables import choices
 from cloud_server.compute.onnx_module import is_installed
 from splitnet.errors import ConfigError
-from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
+from splitnet.manifest import Accuracy, load_manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import Codec, Mode
 from tests.support.labelled_images import write_labelled
 from tests.support.tiny_bundle import write_tiny_bundle

@@ -14,7 +14,8 @@ from benchmarks.accuracy import kinds
 from benchmarks.accuracy.kinds_figures import Split, alone_rows, equal_rows
 from benchmarks.accuracy.kinds_tables import alone as alone_table
 from benchmarks.accuracy.kinds_tables import kinds as kinds_table
-from splitnet.manifest import MeasuredPoint, load_manifest
+from splitnet.manifest import load_manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import Codec, Mode
 from tests.support.labelled_images import write_labelled
 from tests.support.tiny_bundle import write_tiny_bundle

@@ -61,7 +61,8 @@ def measured_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     """Return a tiny bundle with measured points."""
     import shutil
 
-    from splitnet.manifest import Accuracy, MeasuredPoint, load_manifest
+    from splitnet.manifest import Accuracy, load_manifest
+    from splitnet.measured_point import MeasuredPoint
 
     folder = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, folder)

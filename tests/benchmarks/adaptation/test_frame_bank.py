@@ -13,7 +13,8 @@ from benchmarks.adaptation.frame_bank import frame_bank, make_bank
 from splitnet.bundle import DeviceBundle
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
-from splitnet.manifest import Accuracy, MeasuredPoint
+from splitnet.manifest import Accuracy
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 from training.evaluation import measure as evaluating
 from training.evaluation.average_precision import LabelledSet

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from edge_client.adaptation.point_table import PointCosts, PointTable, build_table, left_of, work_kind
 from edge_client.adaptation.profile import DeviceProfile
 from splitnet.errors import ConfigError
-from splitnet.manifest import Accuracy, FileEntry, LocalDetector, MeasuredPoint, load_manifest
+from splitnet.manifest import Accuracy, FileEntry, LocalDetector, load_manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 
 

@@ -23,7 +23,7 @@ from edge_client.measuring.profiling import (
 )
 from splitnet.bundle import load_device
 from splitnet.errors import ConfigError
-from splitnet.manifest import MeasuredPoint
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import LOCAL, Codec, Mode, OperatingPoint
 
 TWO = Effort(frames=2, seconds=60.0)

@@ -8,7 +8,8 @@ import torch
 
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import EnsembleSpec, PlainEncoder
-from splitnet.nn.split_detector import MAX_SYMBOL, DeviceHalf
+from splitnet.nn.split_detector import DeviceHalf
+from splitnet.quantiser import MAX_SYMBOL
 
 SPEC = EnsembleSpec(members=2, stem_channels=4, mid_channels=6, channels=8, blocks=1, latent_channels=3)
 

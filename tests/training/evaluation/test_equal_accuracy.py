@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from splitnet.manifest import MeasuredPoint
+from splitnet.measured_point import MeasuredPoint
 from splitnet.operating_point import Codec, Mode
 from training.evaluation.equal_accuracy import bytes_for, conclusion
 

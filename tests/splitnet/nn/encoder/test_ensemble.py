@@ -6,7 +6,8 @@ import torch
 
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import EnsembleEncoder, EnsembleSpec, PlainEncoder
-from splitnet.nn.split_detector import MAX_SYMBOL, DeviceHalf
+from splitnet.nn.split_detector import DeviceHalf
+from splitnet.quantiser import MAX_SYMBOL
 from tests.splitnet.nn.yolox.test_network import randomise_norms
 
 SPEC = EnsembleSpec(members=3, stem_channels=4, mid_channels=6, channels=8, blocks=2, latent_channels=5)

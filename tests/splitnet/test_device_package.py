@@ -1,0 +1,129 @@
+"""A bundle's package for devices without PyTorch: the same bytes, and a clear word where it is damaged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cloud_server.__main__
+from edge_client.encoding.encoder import load_encoder
+from splitnet.bundle import load_device, load_server
+from splitnet.device_package import TABLES_FILE, load_package, read_package_manifest
+from splitnet.errors import BundleError, ConfigError, DigestMismatchError
+from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.package_export import export_package
+from splitnet.package_folder import DEVICE_FILE
+from splitnet.synthetic_images import synthetic_images
+from tests.conftest import PROJECT
+
+(IMAGE,) = synthetic_images(1)
+
+
+@pytest.fixture(scope="module")
+def package(tiny_bundle, tmp_path_factory):
+    out = tmp_path_factory.mktemp("package")
+    export_package(tiny_bundle, out)
+    return out
+
+
+def test_a_package_says_what_its_bundle_says(package, tiny_bundle):
+    ours, theirs = read_package_manifest(package), load_device(tiny_bundle).manifest
+    for name in ("name", "digest", "device_digest", "class_names", "sides", "qualities", "points", "latent_size"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    for width in range(theirs.widths + 1):
+        assert ours.fit(640, 480, width) == theirs.fit(640, 480, width)
+
+
+def test_a_package_encodes_to_the_bytes_of_its_bundle_by_onnx_runtime(package, tiny_bundle):
+    full, small = load_encoder(tiny_bundle, "cpu", 1, "onnxruntime"), load_encoder(package, "cpu", 1, "auto")
+    assert small.backend == "onnxruntime"
+    for width in range(1, full.manifest.widths + 1):
+        for quality in (0, full.manifest.qualities - 1):
+            point = OperatingPoint(Codec.RANS, width, quality)
+            assert small.encode(IMAGE, point).payload == full.encode(IMAGE, point).payload
+            assert small.mmacs(width, (640, 480)) == pytest.approx(full.mmacs(width, (640, 480)), rel=0.05)
+
+
+def test_a_server_of_the_bundle_decodes_what_a_package_encodes(package, tiny_bundle):
+    server, small = load_server(tiny_bundle), load_package(package, 1)
+    manifest = server.manifest
+    canvas = manifest.fit(IMAGE.shape[1], IMAGE.shape[0], 1).apply(IMAGE)
+    symbols = small.encoder.quantise(small.encoder.latent(canvas, 1), 1, 0)
+    payload = small.codec.compress(symbols, 1, 0)
+    assert np.array_equal(server.codec.decompress(payload)[1], symbols)
+
+
+def test_a_package_runs_where_there_is_no_pytorch_and_no_onnx(package):
+    probe = (
+        "import sys; sys.modules['torch'] = sys.modules['onnx'] = None\n"
+        "from pathlib import Path; import numpy as np\n"
+        "from edge_client.encoding.encoder import load_encoder\n"
+        "from splitnet.operating_point import parse_point\n"
+        f"encoder = load_encoder(Path({str(package)!r}), 'cpu', 1, 'auto')\n"
+        "print(len(encoder.encode(np.zeros((48, 64, 3), np.uint8), parse_point('w1 q0')).payload) > 0)"
+    )
+    ran = subprocess.run([sys.executable, "-c", probe], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "True"
+
+
+def test_without_pytorch_a_bundle_says_what_to_do(tiny_bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ConfigError, match="cloud-server deliver"):
+        load_encoder(tiny_bundle, "cpu", 1)
+
+
+@pytest.mark.parametrize("options", [("cuda", "auto"), ("cpu", "torch")])
+def test_a_package_has_one_back_end(package, options):
+    device, backend = options
+    with pytest.raises(ConfigError, match="a package for ONNX Runtime"):
+        load_encoder(package, device, 1, backend)
+
+
+def copied(package, tmp_path):
+    for path in package.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [TABLES_FILE, "encoder-1.onnx"])
+def test_a_file_that_is_missing_or_another_one_is_named(name, package, tmp_path):
+    folder = copied(package, tmp_path)
+    (folder / name).write_bytes(b"other")
+    with pytest.raises(DigestMismatchError, match=name):
+        load_package(folder, 1)
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match="copy the package again"):
+        load_package(folder, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format_version": 2},
+        {"sides": [64]},
+        {"models": ["../encoder.onnx"]},
+        {"files": {}},
+        {"qualities": 0},
+        {"name": "\x1b[2J"},
+        {"points": [{"mode": "split"}]},
+        {"sides": "none"},
+        {"mmacs_per_pixel": [1e999]},
+    ],
+    ids=str,
+)
+def test_a_description_that_cannot_be_is_refused(change, package, tmp_path):
+    folder = copied(package, tmp_path)
+    values = json.loads((folder / DEVICE_FILE).read_text())
+    (folder / DEVICE_FILE).write_text(json.dumps(values | change))
+    with pytest.raises(BundleError, match="make the package again"):
+        read_package_manifest(folder)
+
+
+def test_the_command_makes_a_package(tiny_bundle, tmp_path, capsys):
+    assert cloud_server.__main__.main(["deliver", str(tiny_bundle), "--out", str(tmp_path / "own")]) == 0
+    assert "copy it to the devices" in capsys.readouterr().out
+    assert load_package(tmp_path / "own", 1).manifest.widths > 0

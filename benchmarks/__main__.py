@@ -15,7 +15,7 @@ from benchmarks.costs import codec, guide, overhead, switch, training_cost
 from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
-from benchmarks.serving import attack, serve, soak
+from benchmarks.serving import attack, serve, soak, watching
 from benchmarks.video import delay, video
 from splitnet.atomic_write import write_json
 from splitnet.environment import environment
@@ -41,6 +41,7 @@ BENCHMARKS = tuple(
         serve,
         soak,
         attack,
+        watching,
         split_points_verify,
         training_cost,
         guide,

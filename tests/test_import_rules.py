@@ -111,6 +111,8 @@ ROOMS = {
             "benchmarks.harness",
             "cloud_server.compute",
             "cloud_server.config",
+            "cloud_server.fleet",
+            "cloud_server.status_page",
             "cloud_server.tunings",
             "edge_client.percentiles",
             "edge_client.transport",

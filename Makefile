@@ -5,6 +5,7 @@
 # make bench        measure, into docs/results/; accuracy too if LABELLED holds val2017/ and val.json of COCO
 # make fuzz         fuzz every parser of foreign bytes, for hours; on x86-64 Linux
 # make soak         a server under load for ten minutes: is its memory flat?
+# make arm64        a device from nothing: ARM64 Debian 12 and 13, installed, streaming; needs root, debootstrap and qemu
 # make arm64-check  the client on an emulated Raspberry Pi 4; needs qemu, and root on other machines than ARM64
 #
 # They set up .venv first: about 6 GB with PyTorch's build for NVIDIA cards, 2 GB with its CPU build, which pip takes with
@@ -16,7 +17,7 @@ LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long lint protos bench fuzz soak attack arm64-check
+.PHONY: demo test test-long lint protos bench fuzz soak attack arm64 arm64-check
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -57,6 +58,9 @@ attack: $(VENV)/installed-dev
 
 soak: $(VENV)/installed-dev
 	$(RUN) -m benchmarks soak --bundle $(BUNDLE) --out docs/results/soak.json
+
+arm64: $(VENV)/installed-dev
+	.ci/arm64 $(RUN)
 
 arm64-check: $(VENV)/installed-dev
 	.ci/arm64-check $(RUN)

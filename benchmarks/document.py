@@ -180,6 +180,16 @@ def overhead(result: Result) -> str:
     )
 
 
+def watching(result: Result) -> str:
+    """Return what it costs a server to be watched."""
+    return (
+        "| of one core | |\n|---|---|\n"
+        f"| the page with {result['devices']} devices, while somebody looks | {result['page_share']:.2%} |\n"
+        f"| counting, at 100 frames a second | {result['counts_share_at_100_fps']:.2%} |\n"
+        f"| a scrape every 15 s | {result['scrape_share_every_15_s']:.2%} |\n"
+    )
+
+
 def serve(result: Result) -> str:
     """Return what a server under load gives, as a share of the bare model, and how it bears the rest."""
     header = (
@@ -244,6 +254,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "switch": ("switch.json", switch),
     "overhead": ("overhead.json", overhead),
     "serve": ("serve.json", serve),
+    "watching": ("watching.json", watching),
     "adapt": ("adapt.json", _adapt(adapt_tables.compared)),
     "adapt-policies": ("adapt.json", _adapt(adapt_tables.policies)),
     "adapt-summary": ("adapt.json", _adapt(adapt_tables.summary)),

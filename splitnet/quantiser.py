@@ -20,12 +20,12 @@ class Quantiser:
     def __init__(self, gains: NDArray[np.float32]) -> None:
         """Take gains (widths, qualities, channels)."""
         self.widths, self.qualities = int(gains.shape[0]), int(gains.shape[1])
-        self._gains = gains[..., None, None]
+        self.gains = gains[..., None, None]
 
     def quantise(self, latent: Latent, width: int, quality: int) -> NDArray[np.int16]:
         """Return the symbols (C, h, w) of a width's latent at a quality. ConfigError if the bundle has no such one."""
         self.check(width, quality)
-        scaled = np.multiply(latent, self._gains[width - 1, quality])
+        scaled = np.multiply(latent, self.gains[width - 1, quality])
         np.rint(scaled, out=scaled)
         np.clip(scaled, -MAX_SYMBOL, MAX_SYMBOL, out=scaled)
         return cast("NDArray[np.int16]", scaled.astype(np.int16, order="C"))
@@ -39,7 +39,7 @@ class Quantiser:
         changes nothing, and errors do not add up. ConfigError if the bundle has no such width or quality.
         """
         self.check(width, quality)
-        scaled = np.multiply(latent, self._gains[width - 1, quality])
+        scaled = np.multiply(latent, self.gains[width - 1, quality])
         symbols = np.clip(np.rint(scaled), -MAX_SYMBOL, MAX_SYMBOL)
         keeps = np.abs(scaled - reference) <= 0.5 + hysteresis
         return np.where(keeps, reference, symbols).astype(np.int16)

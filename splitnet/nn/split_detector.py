@@ -41,6 +41,11 @@ class DeviceHalf:
         return self
 
     @property
+    def gains(self) -> NDArray[np.float32]:
+        """The gains (widths, qualities, channels, 1, 1)."""
+        return self._quantiser.gains
+
+    @property
     def device(self) -> str:
         """Where the networks are: "cpu" or "cuda"."""
         return self._device.type

@@ -49,7 +49,7 @@ def test_a_bundle_gets_tables_that_both_ends_code_by(tmp_path, tiny_bundle, clip
 
 def test_a_reference_holds_until_the_latent_leaves_its_step(device):
     spec = device.manifest
-    gains = device.encoder._gains[0, 0]
+    gains = device.encoder.gains[0, 0]
     latent = torch.from_numpy(np.full((spec.latent_channels, 1, 2), 1.6, np.float32) / gains)
     held = np.ones((spec.latent_channels, 1, 2), np.int16)
     held[:, :, 1] = 4

@@ -97,7 +97,7 @@ def test_a_still_scene_is_sent_as_changes_and_a_new_one_whole(device: DeviceBund
 
 def test_errors_stay_within_a_step_however_long_the_scene_drifts(device: DeviceBundle):
     coder, references = LatentCoder(device), in_session()
-    gain = device.encoder._gains[0, 1]
+    gain = device.encoder.gains[0, 1]
     for frame_id in range(1, 60):
         scene = latent(0) + 2.0 * frame_id
         coded = coder.code(scene, POINT, frame_id, references)

@@ -180,6 +180,17 @@ def overhead(result: Result) -> str:
     )
 
 
+def small(result: Result) -> str:
+    """Return what a device without PyTorch takes."""
+    header = "| | on disk | resident | at most, while it starts | first answer after | processor time until then |\n"
+    header += "|---|---|---|---|---|---|\n"
+    return header + "".join(
+        f"| {row['device']} | {row['disk_mb']:.0f} MB | {row['resident_mb']:.0f} MB | {row['peak_mb']:.0f} MB | "
+        f"{row['first_answer_s']:.1f} s | {row['first_answer_cpu_s']:.1f} s |\n"
+        for row in result["rows"]
+    )
+
+
 def watching(result: Result) -> str:
     """Return what it costs a server to be watched."""
     return (
@@ -255,6 +266,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "overhead": ("overhead.json", overhead),
     "serve": ("serve.json", serve),
     "watching": ("watching.json", watching),
+    "small": ("small.json", small),
     "adapt": ("adapt.json", _adapt(adapt_tables.compared)),
     "adapt-policies": ("adapt.json", _adapt(adapt_tables.policies)),
     "adapt-summary": ("adapt.json", _adapt(adapt_tables.summary)),

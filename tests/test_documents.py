@@ -40,7 +40,23 @@ PROGRAMS = {
     "python -m examples.one_process": examples.one_process._parser,
     "python -m tests.fuzzing": lambda: tests.fuzzing.__main__._parser(list(all_targets(Path()))),
 }
-FOREIGN = {".", "git", "libcamerify", "python", "python3", "rsync", "sudo", "tensorboard"}  # not ours to check
+FOREIGN = {
+    ".",
+    "curl",
+    "docker",
+    "git",
+    "journalctl",
+    "kubectl",
+    "libcamerify",
+    "python",
+    "python3",
+    "rsync",
+    "ssh",
+    "sudo",
+    "systemctl",
+    "systemd-analyze",
+    "tensorboard",
+}  # not ours to check
 OURS = "benchmarks|bundles|cloud_server|demo|docs|edge_client|examples|protos|splitnet|tests|training"
 RUN_BY = {  # which test runs the Python of a page
     "docs/cameras.md": "tests/edge_client/test_front_door.py",

@@ -1,7 +1,7 @@
 """What a device without PyTorch saves: disk, memory, and time until its first answer, beside one with it.
 
-Both send the same frames to a `cloud-server` on loopback. The one without takes the bundle's package, and PyTorch cannot
-be imported in its process. Processor time until the first answer tells of a busy machine, too, what the clock cannot.
+Both send the same frames to a `cloud-server` on loopback. The one without takes the package of the bundle, and PyTorch
+cannot be imported in its process. Processor time until the first answer tells of a busy machine, too, as no clock can.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ DOCUMENTS = (
     Path("bundles/highway-nano/README.md"),
     Path("docs/accuracy.md"),
     Path("docs/adaptation.md"),
+    Path("docs/devices.md"),
+    Path("docs/operations.md"),
     Path("docs/testing.md"),
     Path("docs/split-points.md"),
     Path("docs/own-detector.md"),

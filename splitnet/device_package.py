@@ -58,6 +58,7 @@ class PackageManifest:
     latent_channels: int
     mmacs_per_pixel: tuple[float, ...]  # of the canvas, for each width
     points: tuple[MeasuredPoint, ...]
+    stream_points: tuple[MeasuredPoint, ...]
     models: tuple[str, ...]  # the file of each width
     files: Mapping[str, str]  # SHA-256 by name
     local: None = None  # a device that detects alone needs PyTorch
@@ -198,6 +199,7 @@ def read_package_manifest(folder: Path) -> PackageManifest:
             stretches=values["stretches"] is True,
             mmacs_per_pixel=tuple(number(one) for one in values["mmacs_per_pixel"]),
             points=tuple(MeasuredPoint.from_json(point) for point in values["points"]),
+            stream_points=tuple(MeasuredPoint.from_json(point) for point in values["stream_points"]),
             models=tuple(text(name) for name in values["models"]),
             files={text(name): text(digest) for name, digest in values["files"].items()},
         )

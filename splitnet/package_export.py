@@ -60,6 +60,7 @@ def _described(bundle: DeviceBundle, models: list[str], files: dict[str, str]) -
         latent_channels=manifest.latent_channels,
         mmacs_per_pixel=tuple(per_pixel),
         points=manifest.points,
+        stream_points=manifest.stream_points,
         models=tuple(models),
         files=files,
     )

@@ -19,7 +19,8 @@ from splitnet.bundle import load_device, load_server
 from splitnet.codec.h264 import H264Decoder, H264Encoder, require_av
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.manifest import Manifest, MeasuredPoint
+from splitnet.manifest import Manifest
+from splitnet.measured_point import MeasuredPoint
 from splitnet.nn.detector import Detector, Size
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Codec, Mode, OperatingPoint

@@ -46,7 +46,16 @@ SHORT = frozenset(
     + ["JPEG 10", "JPEG 30", "JPEG 75", "WebP 5", "WebP 20", "WebP 60"]
 )
 
-ADAPT = ("adapt", "adapt-policies", "adapt-summary", "adapt-figures", "adapt-run", "adapt-real")
+ADAPT = (
+    "adapt",
+    "adapt-pooled",
+    "adapt-targets",
+    "adapt-policies",
+    "adapt-summary",
+    "adapt-figures",
+    "adapt-run",
+    "adapt-real",
+)
 CUTS = (
     "split-points",
     "split-points-choices",
@@ -269,6 +278,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "watching": ("watching.json", watching),
     "small": ("small.json", small),
     "adapt": ("adapt.json", _adapt(adapt_tables.compared)),
+    "adapt-pooled": ("adapt.json", adapt_tables.pooled),
+    "adapt-targets": ("adapt.json", adapt_tables.targets),
     "adapt-policies": ("adapt.json", _adapt(adapt_tables.policies)),
     "adapt-summary": ("adapt.json", _adapt(adapt_tables.summary)),
     "adapt-figures": ("adapt.json", _adapt(adapt_tables.figures)),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.adaptation.summary import FORESIGHT, GREEDY_ORACLE, ORACLE, OURS
+from benchmarks.adaptation.pooled import BEST_FIXED
+from benchmarks.adaptation.summary import FORESIGHT, GREEDY_ORACLE, ONE_PIECE, OPTIMUM, ORACLE, OURS
 
 RIVALS = ("image", "see", "local")
 NAMES = {
@@ -15,7 +16,13 @@ NAMES = {
     "see": "SEE",
     "local": "device alone",
     GREEDY_ORACLE: "greedy oracle",
+    ONE_PIECE: "SlimSplit, whole frames only",
+    BEST_FIXED: "the best fixed point, known afterwards",
+    OPTIMUM: "the model's optimum",
+    ORACLE: "oracle that plans",
 }
+DEVICES = {1.0: "this machine", 6.0: "Pi 5 (6x)", 14.0: "Pi 4 (14x)"}
+NOT_MEASURED = "Not measured yet: `python -m benchmarks adapt --out docs/results/adapt.json`.\n"
 
 Result = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -57,14 +64,71 @@ def compared(result: Result) -> str:
                 "-" if row["best_rival"] is None else f"{_name(row['best_rival'])}, {row['best_rival_ap']:.1f}",
                 "-" if row["ap_lead"] is None else f"{row['ap_lead']:+.1f}",
             )
-            for row in result["compared"]
+            for row in _usual(result["compared"])
         ],
     )
 
 
+def pooled(result: Result) -> str:
+    """Return a row for each device, frame rate and policy: the mean over links and deadlines."""
+    if "pooled" not in result:
+        return NOT_MEASURED
+    cells = dict.fromkeys((row["slowdown"], row["fps"], row["policy"]) for row in result["pooled"])
+    header = ("device", "frames a second", "who chooses", "AP in time", "in time", "KB a frame", "SlimSplit's lead, AP")
+    return _table(header, [_pooled(cell, [r for r in result["pooled"] if _cell(r) == cell]) for cell in cells])
+
+
+def _cell(row: Row) -> tuple[float, float, str]:
+    return row["slowdown"], row["fps"], row["policy"]
+
+
+def _pooled(cell: tuple[float, float, str], rows: Sequence[Row]) -> tuple[str, ...]:
+    slowdown, fps, policy = cell
+    lead = "-" if policy == OURS else " / ".join(_lead(row) for row in rows)
+    figures = (_mean(rows, "ap", 1), f"{sum(row['met_share'] for row in rows) / len(rows):.1%}")
+    device = DEVICES.get(slowdown, f"{slowdown:g}x slower")
+    return device, f"{fps:g}", _name(policy), *figures, _mean(rows, "kilobytes_mean", 1), lead
+
+
+def _lead(row: Row) -> str:
+    """Return the lead by one deadline, with its interval over segments."""
+    return f"{row['ap_lead']:+.1f} ({row['lead_low']:+.1f} to {row['lead_high']:+.1f})"
+
+
+def _mean(rows: Sequence[Row], key: str, digits: int) -> str:
+    return f"{sum(float(row[key]) for row in rows) / len(rows):.{digits}f}"
+
+
+def targets(result: Result) -> str:
+    """Return a row for each aim: at how many places it is reached, and where by how much the least."""
+    if "targets" not in result:
+        return NOT_MEASURED
+    rows = [row for row in result["targets"] if row["places"]]
+    return _table(
+        ("aim", "reached", "margin on average", "least margin"),
+        [
+            (
+                row["target"],
+                f"{row['reached']} of {row['places']}",
+                f"{row['mean']:+.2f}",
+                f"{row['worst']:+.2f} ({row['worst_at']})",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _usual(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of one device, a Pi 5 where it is there, at the lowest frame rate."""
+    slowdowns = list(dict.fromkeys(row.get("slowdown") for row in rows))
+    slowdown = slowdowns[min(1, len(slowdowns) - 1)] if slowdowns else None
+    fps = min((row.get("fps") or 0.0 for row in rows), default=0.0)
+    return [row for row in rows if row.get("slowdown") == slowdown and (row.get("fps") or 0.0) == fps]
+
+
 def policies(result: Result) -> str:
     """Return a row for each trace, deadline and policy; of the fixed points only the best one."""
-    return _policies([row for group in _groups(result["runs"]) for row in _chosen(group)])
+    return _policies([row for group in _groups(_usual(result["runs"])) for row in _chosen(group)])
 
 
 def real(result: Result) -> str:

@@ -12,6 +12,8 @@ from edge_client.adaptation.prediction import Figures, Predictions
 from splitnet.operating_point import Codec
 
 LAYERS = len(LAYER_AP)
+# How long before the deadline a server stops waiting for layers: so many times its usual time, and a margin.
+SERVER_ALLOWANCE, SERVER_MARGIN_MS = 0.5, 4.0
 
 
 class LayeredRows:
@@ -24,13 +26,14 @@ class LayeredRows:
         self.gains: Figures = np.diff(np.array([aps for _, aps in known]).T, axis=0, prepend=0.0)
 
     def totals(self, predictions: Predictions) -> Figures:
-        """Return when the server's answer with each layer would be here, in milliseconds after capture.
+        """Return by when each layer is there, as the time that the answer takes, in milliseconds after capture.
 
         The first WINDOW layers go at once. A later one waits for an ack, which costs what a round trip is longer than
-        the layers on their way.
+        the layers on their way. And for all but the first the server waits no longer than it can be sure to be in time.
         """
         own_ms = predictions.own_ms * self.shares
         waits_ms = np.zeros_like(own_ms)
         waits_ms[WINDOW:] = np.maximum(0.0, predictions.propagate_ms - (own_ms[1] - own_ms[0]))
+        waits_ms[1:] += SERVER_ALLOWANCE * predictions.server_ms + SERVER_MARGIN_MS
         before_ms = predictions.total_ms - predictions.own_ms
         return np.asarray(before_ms + own_ms + waits_ms)

@@ -94,6 +94,7 @@ class Server:
         self._call_limits = call_limits or CallLimits()
         self._session_limits = session_limits or ServiceLimits()
         self.enrol_address: str | None = None
+        self._gate: Gate | None = None
 
     async def start(self) -> str:
         """Load, warm up, listen, and say so to health checks; returns the bound HOST:PORT.
@@ -172,6 +173,17 @@ class Server:
         self._bundles_shown |= names
 
     @property
+    def refused_calls(self) -> int:
+        """Calls that the gate has turned away."""
+        return 0 if self._gate is None else self._gate.refused.total()
+
+    @property
+    def certificate_days(self) -> int | None:
+        """Whole days until the certificate expires; None without one."""
+        certificate = self._entrance.certificate
+        return None if certificate is None else certificate.days_left
+
+    @property
     def memory_mb(self) -> dict[str, float]:
         """What the weights of each bundle take."""
         return self._registry.memory_mb
@@ -240,7 +252,7 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         session_limits = ServiceLimits(config.open_timeout_s, config.idle_timeout_s, config.max_image_pixels)
         limits = (config.max_calls, entrance, call_limits, session_limits)
         server = Server(engine, registry, config.listen, *limits)
-        page = await stack.enter_async_context(status_page(config, engine, registry, server.fleet))
+        page = await stack.enter_async_context(status_page(config, engine, registry, server))
         starting = asyncio.create_task(server.start())
         if not await _first(starting, signals.stop.wait()):
             engine.stop(timeout_s=0.0)  # what it loads or warms up is not waited for

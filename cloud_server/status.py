@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from cloud_server.config import ServeConfig, split_address
 from cloud_server.engine import Engine
@@ -16,9 +16,23 @@ from splitnet.environment import version
 logger = logging.getLogger(__name__)
 
 
+class Watched(Protocol):
+    """A server, as far as its page is made of it."""
+
+    fleet: Fleet
+
+    @property
+    def refused_calls(self) -> int:
+        """Calls that were turned away."""
+
+    @property
+    def certificate_days(self) -> int | None:
+        """Days until its certificate expires; None without one."""
+
+
 @asynccontextmanager
 async def status_page(
-    config: ServeConfig, engine: Engine[Any], registry: Registry[Any], fleet: Fleet
+    config: ServeConfig, engine: Engine[Any], registry: Registry[Any], server: Watched
 ) -> AsyncIterator[str | None]:
     """Serve the page while in this block, if there is to be one; yields its HOST:PORT.
 
@@ -28,20 +42,26 @@ async def status_page(
         yield None
         return
     from cloud_server.status_page.access import Access, read_token  # here: a daemon without it need not load aiohttp
-    from cloud_server.status_page.facts import Bundle, ServerFacts
+    from cloud_server.status_page.facts import Bundle, Gauge, ServerFacts
     from cloud_server.status_page.site import listening
 
     def bundles() -> Sequence[Bundle]:
         return [Bundle(one.name, one.digest, one.memory_bytes / 1e6) for one in registry.models]
 
+    def gauges() -> Sequence[Gauge]:
+        refused = Gauge("calls_refused", "Calls that the gate has turned away", server.refused_calls, is_counter=True)
+        days = server.certificate_days
+        return [refused] if days is None else [refused, Gauge("certificate_days", "Days until TLS's expires", days)]
+
     token = None if config.status_token_file is None else read_token(config.status_token_file)
     facts = ServerFacts(
         software=f"slimsplit {version()}",
         listen=config.listen,
-        fleet=fleet,
+        fleet=server.fleet,
         queue_depth=lambda: engine.depth,
         batch_sizes=lambda: engine.batch_sizes,
         bundles=bundles,
+        gauges=gauges,
     )
     async with listening(facts, Access(token), *split_address(config.status, "--status")) as address:
         logger.info("status page", extra={"address": f"http://{address}/", "has_token": token is not None})

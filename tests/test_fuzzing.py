@@ -30,6 +30,7 @@ VALID = {
     "jpeg": "ramp",
     "webp": "ramp",
     "request": "frame",
+    "status": "pi",
     "infer-request": "frame",
     "reply": "detections",
     "tuning": "two-threads",

@@ -24,6 +24,7 @@ from splitnet.codec.h264 import H264Encoder
 from splitnet.codec.image_codec import compress_image
 from splitnet.detections import Detections
 from splitnet.device_keys import new_root
+from splitnet.device_status import DeviceDecision, DeviceLogLine, DeviceStatus, FrameCounts
 from splitnet.enrolment import EnrolReply, EnrolRequest
 from splitnet.enrolment_link import enrolment_link
 from splitnet.enrolment_wire import enrol_reply_to_proto, enrol_request_to_proto
@@ -43,6 +44,7 @@ from splitnet.messages import (
     SessionOpened,
 )
 from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.status_wire import status_to_proto
 from splitnet.wire import frame_to_proto, infer_request_to_proto, reply_to_proto, request_to_proto
 from tests.fuzzing.targets import CORPUS, PICTURE_SIDE
 from tests.support.golden_bitstreams import CHANGES, golden_bitstream, golden_codec, golden_symbols
@@ -104,6 +106,17 @@ def _messages() -> Iterator[Seed]:
     image = replace(frame, operating_point=OperatingPoint(Codec.JPEG, 0, 30))
     for name, request in (("open", OpenSession("device", DIGEST)), ("frame", frame), ("image", image)):
         yield "request", name, request_to_proto(request).SerializeToString()
+    said = DeviceStatus(
+        "slimsplit 1",
+        "Raspberry Pi 5",
+        12.5,
+        FrameCounts(10, 6, 1, 1, 1, 1),
+        point="w4 q5",
+        decisions=(DeviceDecision(7, "w4 q5", "best in time", 90.5),),
+        log=(DeviceLogLine(1_700_000_000_000, "warning", "rtsp://me:secret@camera/ is gone"),),
+        preview=b"\xff\xd8\xff",
+    )
+    yield "status", "pi", status_to_proto(said).status.SerializeToString()
     yield "infer-request", "frame", infer_request_to_proto(InferRequest(DIGEST, frame)).SerializeToString()
     boxes = np.array([[1, 2, 30, 40], [0, 0, 640, 480]], np.float32)
     found = Detections(boxes, np.array([0.9, 0.3], np.float32), np.array([0, 79], np.int32))

@@ -38,6 +38,7 @@ from splitnet.manifest import DESCRIPTIVE, ENCODER_FILE, FILE_NAME, load_manifes
 from splitnet.messages import MAX_DETECTIONS, FrameDetections
 from splitnet.nn.yolox.boxes import anchor_grid, detections_from_raw
 from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.status_wire import status_from_proto, status_to_proto
 from splitnet.wire import (
     frame_from_proto,
     infer_request_from_proto,
@@ -83,6 +84,7 @@ def all_targets(scratch: Path) -> Mapping[str, Target]:
         "jpeg": lambda data: picture(data, Codec.JPEG),
         "webp": lambda data: picture(data, Codec.WEBP),
         "request": request,
+        "status": status,
         "infer-request": infer_request,
         "reply": reply,
         "frame": lambda data: frame(data, scratch),
@@ -174,6 +176,16 @@ def request(data: bytes) -> None:
     if message is not None:
         accepted = request_from_proto(message)
         assert request_from_proto(request_to_proto(accepted)) == accepted
+
+
+def status(data: bytes) -> None:
+    """Read what a device says of itself; what is accepted is fit to be shown, and stays what it is."""
+    message = _parsed(pb.DeviceStatus, data)
+    if message is not None:
+        accepted = status_from_proto(message)
+        texts = [accepted.board, accepted.software, accepted.point, *(line.text for line in accepted.log)]
+        assert all(text.isprintable() for text in texts)
+        assert status_from_proto(status_to_proto(accepted).status) == accepted
 
 
 def infer_request(data: bytes) -> None:

@@ -18,7 +18,7 @@ from benchmarks.accuracy.rate_tables import equal_bytes, failures, rate, rate_su
 from benchmarks.adaptation import tables as adapt_tables
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.processes import PROJECT
-from benchmarks.serving import endurance_tables
+from benchmarks.serving import attack_tables, endurance_tables
 from benchmarks.video.video_tables import delays, video, video_ratios, video_ratios_by_judge
 from splitnet.errors import ConfigError
 
@@ -82,6 +82,7 @@ LATER = frozenset(
         "failures",
         "fuzz",
         "soak",
+        "tls",
         "kinds",
         "kinds-alone",
         *ADAPT,
@@ -293,6 +294,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "failures": ("failures.json", failures),
     "fuzz": ("fuzz.json", endurance_tables.fuzz),
     "soak": ("soak.json", endurance_tables.soak),
+    "tls": ("tls.json", attack_tables.tls),
     "split-points": ("split-points.json", split_points_tables.budgets),
     "split-points-choices": ("split-points.json", split_points_tables.choices),
     "split-points-cuts": ("split-points.json", split_points_tables.cuts),

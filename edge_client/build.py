@@ -116,7 +116,7 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
         repeat_s=config.repeat_s,
         smooth=config.smooth,
         whole_frames=config.whole_frames,
-        one_piece=config.one_piece,
+        in_layers=config.in_layers,
     )
 
 

@@ -136,8 +136,8 @@ class RunConfig:
         default=0.0,
         group=_CHOICE,
     )
-    one_piece: bool = option(
-        "send every frame in one piece, not in layers that make a late one coarser instead",
+    in_layers: bool = option(
+        "send features in layers, coarse first, where a frame may be late: then it is coarser instead",
         default=False,
         group=_CHOICE,
     )

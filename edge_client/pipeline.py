@@ -212,7 +212,7 @@ class Pipeline:
             in_flight=(self._uplink.in_flight if self._uplink else 0) + 1,
             can_send=has_place,
             local_pending=0 if self._local is None else self._local.pending,
-            max_layers=self._uplink.max_layers if self._uplink and not self._settings.one_piece else 0,
+            max_layers=self._uplink.max_layers if self._uplink and self._settings.in_layers else 0,
         )
 
     def _go_on(self, chosen: ChosenFrame, has_place: bool) -> None:

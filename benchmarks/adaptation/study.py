@@ -16,7 +16,7 @@ from benchmarks.adaptation.optimum import OptimalPolicy
 from benchmarks.adaptation.oracle import OraclePolicy
 from benchmarks.adaptation.rivals import LocalOnlyPolicy, SeePolicy
 from benchmarks.adaptation.simulation import Device, World
-from benchmarks.adaptation.summary import GREEDY_ORACLE, ONE_PIECE, OPTIMUM, ORACLE
+from benchmarks.adaptation.summary import GREEDY_ORACLE, LAYERED, OPTIMUM, ORACLE
 from benchmarks.harness.traces import Trace
 from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.controller import ControlSettings
@@ -28,7 +28,7 @@ from splitnet.errors import ConfigError
 from splitnet.manifest import Manifest
 from splitnet.operating_point import LOCAL, Mode, parse_point
 
-ADAPTING = ("adaptive", ONE_PIECE, "split", "image", "see", "local", OPTIMUM, GREEDY_ORACLE, ORACLE)
+ADAPTING = ("adaptive", LAYERED, "split", "image", "see", "local", OPTIMUM, GREEDY_ORACLE, ORACLE)
 FIXED = "fixed"  # stands for every fixed point
 
 
@@ -106,9 +106,9 @@ class Study:
             raise ConfigError("the optimum is known for generated links only: give --generated")
         table, settings = self._table, ControlSettings(world.deadline_ms, has_local=True)
         made: dict[str, Callable[[], Policy]] = {
-            "adaptive": lambda: AdaptivePolicy(table, settings),
-            ONE_PIECE: lambda: AdaptivePolicy(table, replace(settings, in_layers=False)),
-            "split": lambda: AdaptivePolicy(self.table("split"), replace(settings, has_local=False)),
+            "adaptive": lambda: AdaptivePolicy(table, replace(settings, in_layers=False)),
+            LAYERED: lambda: AdaptivePolicy(table, settings),
+            "split": lambda: AdaptivePolicy(self.table("split"), replace(settings, has_local=False, in_layers=False)),
             OPTIMUM: lambda: OptimalPolicy(world, table, *(law or ())),
             "image": lambda: AdaptivePolicy(self.table("image"), settings),
             "see": lambda: SeePolicy(self.table("split").rows),

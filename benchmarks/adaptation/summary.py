@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 OURS, GREEDY_ORACLE, ORACLE = "adaptive", "greedy-oracle", "oracle"
-ONE_PIECE = "one-piece"  # the controller, with whole frames only
+LAYERED = "in-layers"  # the controller, where it may send frames in layers
 OPTIMUM = "optimum"  # the best that can be known, where the link's law is
 FORESIGHT = frozenset({GREEDY_ORACLE, ORACLE, OPTIMUM})
-SPECIAL = (OURS, ONE_PIECE, "split", "image", "see", "local", OPTIMUM, GREEDY_ORACLE, ORACLE)  # no fixed points
+SPECIAL = (OURS, LAYERED, "split", "image", "see", "local", OPTIMUM, GREEDY_ORACLE, ORACLE)  # no fixed points
 UNDER_OUR_CONTROLLER = ("see", "image")  # whose deadlines met are never to be above ours
 
 Row = Mapping[str, Any]
@@ -40,7 +40,7 @@ def against_rivals(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _against(group: Mapping[str, Row]) -> dict[str, Any]:
     ours = group[OURS]
-    rivals = [row for name, row in group.items() if name not in (OURS, ONE_PIECE) and name not in FORESIGHT]
+    rivals = [row for name, row in group.items() if name not in (OURS, LAYERED) and name not in FORESIGHT]
     best = max(rivals, key=lambda row: float(row["ap"]), default=None)
     compared = [group[name]["met_share"] for name in UNDER_OUR_CONTROLLER if name in group]
     kept = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.adaptation.pooled import BEST_FIXED
-from benchmarks.adaptation.summary import FORESIGHT, GREEDY_ORACLE, ONE_PIECE, OPTIMUM, ORACLE, OURS
+from benchmarks.adaptation.summary import FORESIGHT, GREEDY_ORACLE, LAYERED, OPTIMUM, ORACLE, OURS
 
 RIVALS = ("image", "see", "local")
 NAMES = {
@@ -16,7 +16,7 @@ NAMES = {
     "see": "SEE",
     "local": "device alone",
     GREEDY_ORACLE: "greedy oracle",
-    ONE_PIECE: "SlimSplit, whole frames only",
+    LAYERED: "SlimSplit with `--in-layers`",
     BEST_FIXED: "the best fixed point, known afterwards",
     OPTIMUM: "the model's optimum",
     ORACLE: "oracle that plans",

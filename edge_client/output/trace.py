@@ -46,11 +46,11 @@ def trace_record(fate: Fate, started: float, deadline_ms: float) -> dict[str, An
         "outcome": fate.outcome.value,
         "bytes": 0 if fate.encoded is None else len(fate.encoded.payload),
         "builds_on": None if fate.encoded is None else fate.encoded.builds_on,
-        "layers": None if fate.encoded is None or not fate.encoded.layers else len(fate.encoded.layers),
-        "layers_used": None if result is None or not result.layers_used else result.layers_used,
         "total_ms": None if result is None else round(result.end_to_end_ms, 2),
         "actual": None,
     }
+    if fate.encoded is not None and fate.encoded.layers:
+        record |= {"layers": len(fate.encoded.layers), "layers_used": None if result is None else result.layers_used}
     if fate.chosen is not None:
         record |= _choice(fate.chosen)
         if fate.encoded is not None and fate.encoded.point != fate.chosen.decision.point:

@@ -58,7 +58,7 @@ async def run(service: FakeService, count: int = 2, **settings):
             LayeredEncoder(),
             LayeredPolicy(POINT),
             [CallbackSink(results.append)],
-            PipelineSettings(server=address, live=False, max_in_flight=1, **settings),
+            PipelineSettings(server=address, live=False, max_in_flight=1, **{"in_layers": True, **settings}),
         )
         run = await pipeline.run()
     return results, run
@@ -88,9 +88,9 @@ async def test_a_server_of_before_gets_whole_frames():
         assert [result.layers_used for result in results] == [0, 0]
 
 
-async def test_a_user_who_wants_frames_in_one_piece_gets_them_so():
+async def test_frames_go_in_one_piece_unless_the_user_wants_layers():
     service = takes_layers(8)
-    await run(service, one_piece=True)
+    await run(service, in_layers=False)
     assert {message.payload for message in service.frames} == {b"whole"}
 
 

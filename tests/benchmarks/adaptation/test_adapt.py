@@ -169,7 +169,7 @@ def test_a_folder_stands_for_its_traces_and_a_made_up_link_for_itself(tmp_path):
     found = [(link.family, link.trace.name, link.trace.duration_s) for link in links]
     assert found[:2] == [("recorded", "a", 1.0), ("recorded", "b", 5.0)]
     assert [name for family, name, _ in found if family == "made-up"] == ["steps", "ramp", "steps-outages"]
-    assert all(link.is_tuned_on for link in links)
+    assert [link.is_tuned_on for link in links] == [False, False, True, True, True]
 
 
 def test_a_link_that_is_over_before_the_start_is_left_out(tmp_path):

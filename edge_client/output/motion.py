@@ -1,4 +1,4 @@
-"""Boxes between answers, moved on as they have moved from one answer to the next. Pure."""
+"""Boxes between answers, moved on as their centres have moved from one answer to the next. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from splitnet.detections import Detections
 
 LEAST_OVERLAP = 0.3  # intersection over union from which on two boxes of a class are the same object
+BELIEVED = 0.5  # of a speed: a part of every small move is the detector's trembling (docs/video.md)
 LONGEST_S = 0.5  # that boxes are moved on after the last answer; later ones say nothing
 OLDEST_S = 1.0  # between two answers that a velocity is taken from
 
@@ -36,7 +37,8 @@ class Motion:
         if before is not None and capture_time - before.at <= OLDEST_S:
             same = matched(before.found, found)
             moved = found.boxes[same >= 0] - before.found.boxes[same[same >= 0]]
-            self._velocity[same >= 0] = moved / np.float32(capture_time - before.at)
+            centres = (moved[:, :2] + moved[:, 2:]) / 2
+            self._velocity[same >= 0] = np.tile(centres, 2) * np.float32(BELIEVED / (capture_time - before.at))
         self._last = _Answer(capture_time, found)
 
     def at(self, capture_time: float, width: int, height: int) -> Detections | None:

@@ -19,12 +19,12 @@ def found(*boxes: tuple[float, float, float, float], labels: tuple[int, ...] | N
     return Detections(np.array(boxes, np.float32).reshape(count, 4), np.full(count, 0.9, np.float32), named)
 
 
-def test_a_box_goes_on_as_it_went():
+def test_a_box_goes_on_at_half_the_speed_of_its_centre_and_keeps_its_size():
     motion = Motion()
     motion.answered(0.0, found((10, 10, 30, 30)))
     motion.answered(0.1, found((14, 10, 34, 32)))
     expected = motion.at(0.2, *SIZE)
-    np.testing.assert_allclose(expected.boxes, [[18, 10, 38, 34]], atol=1e-4)
+    np.testing.assert_allclose(expected.boxes, [[16, 10.5, 36, 32.5]], atol=1e-4)
     assert (expected.scores.tolist(), expected.labels.tolist()) == (found((0, 0, 1, 1)).scores.tolist(), [0])
 
 
@@ -40,7 +40,7 @@ def test_a_box_leaves_the_frame():
     motion.answered(0.0, found((70, 10, 95, 30)))
     motion.answered(0.1, found((80, 10, 105, 30)))
     assert motion.at(0.15, *SIZE).boxes[0, 2] == SIZE[0]
-    assert len(motion.at(0.4, *SIZE)) == 0
+    assert len(motion.at(0.58, *SIZE)) == 0
 
 
 def test_nothing_is_said_far_ahead_nor_of_the_past_nor_before_the_first_answer():

@@ -36,7 +36,7 @@ async def open_channel(server: str, use_proxy: bool = False, tls: ServerTls = NO
     """
     if use_proxy:  # which resolves the name itself
         return _channel(f"dns:///{server}", (("grpc.enable_http_proxy", 1),), tls)
-    own = (("grpc.enable_http_proxy", 0), ("grpc.default_authority", server))
+    own = (("grpc.enable_http_proxy", 0), ("grpc.default_authority", tls.name or server))  # TLS compares it, too
     return _channel(await _target(server), own, tls)
 
 

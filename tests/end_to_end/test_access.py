@@ -63,6 +63,12 @@ async def test_an_enrolled_device_comes_in_under_its_name_and_nobody_else_does(t
             await answer(running.enrol_address, Credentials(TlsFiles(server_ca=str(ca))))
 
 
+async def test_an_enrolled_device_knows_the_server_whatever_its_address_is(tmp_path):
+    async with locked(tmp_path / "access", hosts=()) as running:
+        known = await running.enrolled("camera-1", tmp_path / "one")
+        assert isinstance(await answer(running.address, known), FrameDetections)
+
+
 async def test_an_identity_of_another_server_is_refused(tmp_path):
     async with locked(tmp_path / "a") as one, locked(tmp_path / "b") as other:
         elsewhere = await other.enrolled("camera-1", tmp_path / "identity")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -77,10 +77,12 @@ async def started(entrance: Entrance, limits: CallLimits | None = None) -> Async
 
 
 @asynccontextmanager
-async def locked(folder: Path, limits: CallLimits | None = None) -> AsyncIterator[Locked]:
-    """Yield a server that knows no device yet."""
+async def locked(
+    folder: Path, limits: CallLimits | None = None, hosts: Sequence[str] = ("127.0.0.1",)
+) -> AsyncIterator[Locked]:
+    """Yield a server that knows no device yet. hosts: what its certificate is for."""
     access = AccessFolder(folder)
-    access.init(["127.0.0.1"], datetime.now(timezone.utc))
+    access.init(hosts, datetime.now(timezone.utc))
     entrance = entrance_of(access=folder)
     assert entrance.directory is not None
     async with started(entrance, limits) as (server, address, model):

@@ -19,7 +19,7 @@ function make(tag, text, className) {
 }
 
 const known = (value, show) => (value === null || value === undefined ? "–" : show(value));
-const rate = (value) => value.toFixed(value < 10 ? 1 : 0);
+const rate = (value) => value.toFixed(value < 100 ? 1 : 0);
 const bits = (kbps) => (kbps >= 1000 ? `${(kbps / 1000).toFixed(1)} Mbit/s` : `${kbps.toFixed(0)} kbit/s`);
 
 function ago(seconds) {

@@ -45,7 +45,7 @@ async def test_devices_appear_and_one_is_opened_copied_and_closed(browser):
             '<img src=x onerror="document.title=1">\\x1b[2J"} 1 slimsplit_evil 1'
         )
         assert await tab.locator("#devices .chip").inner_text() == "split"
-        parts = "10\n3.0 answered + 2.0 local + 3.0 late + 1.5 skipped + 0.5 lost"
+        parts = "10.0\n3.0 answered + 2.0 local + 3.0 late + 1.5 skipped + 0.5 lost"
         assert await tab.locator("#devices td.camera").inner_text() == parts
         assert await tab.locator(".finding.warning").count() == 2
         await tab.click("#devices .name")

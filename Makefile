@@ -12,7 +12,7 @@
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu in the environment. PYTHON=python3.12 takes another Python.
 PYTHON ?= python3
 VENV ?= .venv
-BUNDLE ?= bundles/coco-nano
+BUNDLE ?= bundles/coco-plus
 LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt

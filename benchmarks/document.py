@@ -27,6 +27,7 @@ DOCUMENTS = (
     Path("README.md"),
     RESULTS / "README.md",
     Path("bundles/coco-nano/README.md"),
+    Path("bundles/coco-plus/README.md"),
     Path("bundles/highway-nano/README.md"),
     Path("docs/accuracy.md"),
     Path("docs/adaptation.md"),
@@ -40,10 +41,12 @@ DOCUMENTS = (
 )
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 ACCURACY_COLUMNS = ("operating point", "KB a frame (p90)", "AP", "AP50", "encode ms, PyTorch, one core", "device MMACs")
+IMAGES = ("JPEG 10", "JPEG 30", "JPEG 75", "WebP 5", "WebP 20", "WebP 60")
 SHORT = frozenset(
-    [f"w1 q{quality}" for quality in (0, 2, 3, 5)]
-    + [f"w4 q{quality}" for quality in (0, 2, 3, 4, 5)]
-    + ["JPEG 10", "JPEG 30", "JPEG 75", "WebP 5", "WebP 20", "WebP 60"]
+    [f"w1 q{quality}" for quality in (0, 2, 3, 5)] + [f"w4 q{quality}" for quality in (0, 2, 3, 4, 5)] + [*IMAGES]
+)
+STRETCHED_SHORT = frozenset(
+    [f"w{width} q{quality}" for width in (1, 2, 4, 5) for quality in (0, 2, 4, 6, 8)] + [*IMAGES]
 )
 
 ADAPT = (
@@ -264,7 +267,9 @@ def _adapt(make: Callable[[Result], str]) -> Callable[[Result], str]:
 
 TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "accuracy": ("accuracy.json", accuracy),
-    "accuracy-short": ("accuracy.json", lambda result: accuracy(result, SHORT)),
+    "accuracy-short": ("accuracy.json", lambda result: accuracy(result, STRETCHED_SHORT)),
+    "nano": ("coco-nano.json", lambda result: accuracy(result, SHORT)),
+    "nano-unsplit": ("coco-nano.json", unsplit),
     "unsplit": ("accuracy.json", unsplit),
     "highway": ("highway.json", lambda result: accuracy(result, SHORT)),
     "highway-unsplit": ("highway.json", unsplit),

@@ -18,7 +18,7 @@ from splitnet.errors import LinkError, SourceError, SplitError
 from splitnet.operating_point import OperatingPoint
 
 POLL_S = 0.1
-START_PATIENCE_S = 120.0  # until the first frame
+START_PATIENCE_S = 600.0  # until the first frame; slow machines have all the time that they need
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from splitnet.environment import version
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup, _SubParsersAction
 
-DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "coco-nano"  # what is shipped
+DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "coco-plus"  # what is shipped
 NO_COMMAND = 2  # exit code
 
 C = TypeVar("C")

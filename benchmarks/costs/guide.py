@@ -25,7 +25,6 @@ from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.processes import PROJECT, child_process, last_line, server_process
 from splitnet.bundle import load_device
 from splitnet.errors import ConfigError
-from splitnet.settings import DEFAULT_BUNDLE
 
 GUIDE = PROJECT / "docs" / "own-detector.md"
 COMMANDS = ("convert", "detector", "distill", "evaluate")
@@ -103,7 +102,7 @@ def _lay_out(work: Path, options: Namespace) -> int:
     """Make the folder as the guide has it before the first step; returns how many images there are."""
     try:
         (work / "bundles").mkdir(parents=True)
-        (work / "bundles" / DEFAULT_BUNDLE.name).symlink_to(DEFAULT_BUNDLE)
+        (work / "bundles" / "coco-nano").symlink_to(PROJECT / "bundles" / "coco-nano")
         (work / "pictures").symlink_to(options.images.resolve(strict=True))
         (work / "labels").symlink_to(options.labels.resolve(strict=True))
         shutil.copy(options.classes, work / "classes.txt")

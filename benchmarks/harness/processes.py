@@ -40,7 +40,7 @@ class ServerProcess:
 
 @contextmanager
 def server_process(
-    bundle: Path, log: Path, *options: str, patience_s: float = 120.0, namespace: str | None = None
+    bundle: Path, log: Path, *options: str, patience_s: float = 600.0, namespace: str | None = None
 ) -> Iterator[ServerProcess]:
     """Run `cloud-server serve` on a free port of the loopback interface until the block ends.
 

@@ -48,7 +48,7 @@ class Eyes:
 
     server: ServerBundle
     whole: WholeDetector
-    box: Letterbox
+    box: Letterbox  # of images
 
     def image(self, canvas: Canvas) -> Detections:
         """Return what the unsplit detector finds on a canvas."""
@@ -57,14 +57,13 @@ class Eyes:
     @torch.inference_mode()
     def symbols(self, symbols: NDArray[np.int16], width: int, quality: int) -> Detections:
         """Return what the server half finds in symbols (C, h, w)."""
-        return self.latent(self.server.half.dequantise(symbols, width, quality))
-
-    @torch.inference_mode()
-    def latent(self, latent: torch.Tensor) -> Detections:
-        """Return what the server half finds in the latent of the whole square (C, S/16, S/16)."""
-        manifest = self.server.manifest
+        manifest, latent = self.server.manifest, self.server.half.dequantise(symbols, width, quality)
         seen = manifest.input_size, manifest.input_size
-        return in_frame(manifest.detector, self.server.half(latent[None]), seen, self.box, None)
+        return in_frame(manifest.detector, self.server.half(latent[None]), seen, self.split_box(width), None)
+
+    def split_box(self, width: int) -> Letterbox:
+        """Return where a frame lies on the canvas of a width."""
+        return self.server.manifest.fit(self.box.frame_width, self.box.frame_height, width)
 
 
 def in_frame(name: str, raw: torch.Tensor, seen: Size, box: Letterbox, filled: int | None) -> Detections:

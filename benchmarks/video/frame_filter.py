@@ -33,6 +33,10 @@ class FilteredVideo:
         self._last: NDArray[np.uint8] | None = None  # the blurred grey image that was sent last
         self._received: Any = None
 
+    def fit(self, frame: Canvas) -> Canvas:
+        """Fit a frame as what is behind the filter does."""
+        return self._inner.fit(frame)
+
     def encode(self, canvas: Canvas) -> bytes:
         """Encode a frame that differs enough; else nothing."""
         grey = np.asarray(cv2.GaussianBlur(cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY), _BLUR, 0), np.uint8)

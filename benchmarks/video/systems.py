@@ -22,8 +22,12 @@ from splitnet.operating_point import Codec, OperatingPoint
 class VideoSystem(Protocol):
     """One way of sending a clip, with whatever state both its ends keep."""
 
+    def fit(self, frame: Canvas) -> Canvas:
+        """Return a frame on the canvas that is encoded."""
+        ...
+
     def encode(self, canvas: Canvas) -> bytes:
-        """Do all that the device does with the next frame."""
+        """Do all that the device does with the next canvas."""
         ...
 
     def receive(self, payload: bytes) -> Any:
@@ -55,6 +59,10 @@ class SplitVideo:
         self._sent.allow(MAX_REFERENCES if changes else 0)
         self._frame_id = 0
 
+    def fit(self, frame: Canvas) -> Canvas:
+        """Fit a frame onto the canvas of the width."""
+        return self._eyes.split_box(self._point.width).apply(frame)
+
     def encode(self, canvas: Canvas) -> bytes:
         """Encode against the last frame, which has been answered."""
         self._frame_id += 1
@@ -84,6 +92,10 @@ class ImageVideo:
     codec: Codec
     quality: int
 
+    def fit(self, frame: Canvas) -> Canvas:
+        """Fit a frame as images are."""
+        return self.eyes.box.apply(frame)
+
     def encode(self, canvas: Canvas) -> bytes:
         """Compress the image."""
         return compress_image(canvas, self.codec, self.quality)
@@ -104,6 +116,10 @@ class StreamVideo:
 
     eyes: Eyes
     codec: VideoCodec
+
+    def fit(self, frame: Canvas) -> Canvas:
+        """Fit a frame as images are."""
+        return self.eyes.box.apply(frame)
 
     def encode(self, canvas: Canvas) -> bytes:
         """Encode the next image of the stream."""

@@ -14,6 +14,7 @@ from benchmarks.video.eyes import Canvas, Eyes
 from benchmarks.video.video_codec import VideoCodec
 from splitnet.bundle import DeviceBundle
 from splitnet.detections import Detections
+from splitnet.letterbox import LATENT_STRIDE
 
 LEVELS = 4  # of grey for a step
 _MIDDLE, _REACH = 128, 127 // LEVELS
@@ -27,14 +28,15 @@ class TiledVideo:
         """Take the codec's settings (`VideoCodec`), and the bundle's quality whose step is one grey level."""
         self._device, self._eyes, self._quality = device, eyes, quality
         self._width = device.manifest.widths
-        stride = device.manifest.input_size // eyes.server.half.cells
-        self._shape = (
-            device.manifest.latent_channels,
-            eyes.box.canvas_height // stride,
-            eyes.box.canvas_width // stride,
-        )
+        self._box = eyes.split_box(self._width)
+        positions = self._box.canvas_height // LATENT_STRIDE, self._box.canvas_width // LATENT_STRIDE
+        self._shape = device.manifest.latent_channels, *positions
         height, width = frame_sides(self._shape)
         self._codec = VideoCodec(codec, preset, crf, (width, height))
+
+    def fit(self, frame: Canvas) -> Canvas:
+        """Fit a frame onto the canvas of the full width."""
+        return self._box.apply(frame)
 
     def encode(self, canvas: Canvas) -> bytes:
         """Encode the next frame's latent."""

@@ -1,6 +1,6 @@
 """Video over a thin link: frames alone, frames as changes, images and video codecs, by bytes and by what is found.
 
-All codecs get the same canvases, as the device scales them, and go through real bitstreams. The first frame has
+All get the same frames, as the device scales them for each, and go through real bitstreams. The first frame has
 nothing to build on and is reported apart.
 """
 
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import sample_images
-from benchmarks.video.eyes import Canvas, Eyes, WholeDetector
+from benchmarks.video.eyes import Eyes, WholeDetector
 from benchmarks.video.fidelity import CERTAIN, fidelity
 from benchmarks.video.settings import settings_of
 from benchmarks.video.systems import Setting
@@ -42,7 +42,7 @@ class Clip:
     """Frames to code, and what should be found in some of them."""
 
     name: str
-    canvases: Sequence[Canvas]
+    frames: Sequence[Image]
     looked: range  # the frames that are judged
     unsplit: Sequence[Detections]  # by the bundle's unsplit detector, on uncompressed canvases
     judged: Sequence[Detections] | None  # by a stronger detector
@@ -117,17 +117,16 @@ def _clip(
         raise ConfigError("the bundle has no unsplit detector, whose boxes fidelity is about")
     box = Letterbox.fit(frames[0].shape[1], frames[0].shape[0], size)
     eyes = Eyes(server, WholeDetector(server.detector, size), box)
-    canvases = [box.apply(frame) for frame in frames]
-    looked = range(1, len(canvases), look_every)
-    unsplit = [eyes.image(canvases[i]) for i in looked]
-    judged = None if judge is None else [judge.look(canvases[i], box) for i in looked]
-    return Clip(name, canvases, looked, unsplit, judged, eyes)
+    looked = range(1, len(frames), look_every)
+    unsplit = [eyes.image(box.apply(frames[i])) for i in looked]
+    judged = None if judge is None else [judge.look(box.apply(frames[i]), box) for i in looked]
+    return Clip(name, frames, looked, unsplit, judged, eyes)
 
 
 def _measured(clip: Clip, settings: Sequence[Setting]) -> dict[str, Any]:
     rows = [_row(one, clip) for one in tqdm(settings, unit="setting", desc=clip.name)]
     objects = sum(int((frame.scores > CERTAIN).sum()) for frame in clip.unsplit)
-    found = {"name": clip.name, "frames": len(clip.canvases), "objects": objects}
+    found = {"name": clip.name, "frames": len(clip.frames), "objects": objects}
     if clip.judged is not None:
         found["unsplit_judge"] = round(fidelity(clip.judged, clip.unsplit), 2)  # the most that can be had
     return {**found, "rows": rows}
@@ -136,7 +135,8 @@ def _measured(clip: Clip, settings: Sequence[Setting]) -> dict[str, Any]:
 def _row(one: Setting, clip: Clip) -> dict[str, Any]:
     system = one.make(clip.eyes)
     sizes, times, processor, found = [], [], [], []
-    for number, canvas in enumerate(clip.canvases):
+    for number, frame in enumerate(clip.frames):
+        canvas = system.fit(frame)
         begin, busy = time.perf_counter(), time.process_time()
         payload = system.encode(canvas)
         processor.append(time.process_time() - busy)

@@ -16,8 +16,7 @@ from torch import nn
 from splitnet.bundle import load_device, load_server
 from splitnet.errors import BundleError, ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.manifest import Manifest, load_manifest
-from splitnet.nn.encoder.front import FrontSpec
+from splitnet.manifest import Manifest
 from splitnet.nn.yolox.network import YOLOX
 from splitnet.settings import DEFAULT_BUNDLE
 from tests.support.labelled_images import annotations
@@ -256,13 +255,15 @@ def test_a_checkpoint_of_other_classes_is_not_gone_on_with(run):
         Run(task, run, 2).resume()
 
 
-def test_the_bundle_that_comes_along_may_be_started_from_as_it_is():
-    manifest = load_manifest(DEFAULT_BUNDLE)
-    if not isinstance(manifest.encoder, FrontSpec):
-        pytest.skip("a bundle of another kind comes along, whose networks are merged")
+@pytest.mark.parametrize(
+    ("bundle", "detector", "split_point"),
+    [("coco-nano", "yolox-nano", "dark3"), ("coco-plus", "nanodet-plus-m-1.5x", "stage2a")],
+)
+def test_the_bundles_that_come_along_may_be_started_from_as_they_are(bundle, detector, split_point):
     needed = {name: Path(name) for name in ("teacher", "classes", "run", "bundle")}
-    spec = student_spec_of(DistillSettings(**needed, images=[Path("images")]), 2)
-    learnt = learnt_from(DEFAULT_BUNDLE, spec, ("car", "bus"))
+    chosen = DistillSettings(**needed, images=[Path("images")], detector=detector, split_point=split_point)
+    spec = student_spec_of(chosen, 2)
+    learnt = learnt_from(DEFAULT_BUNDLE.parent / bundle, spec, ("car", "bus"))
     assert learnt is not None
     assert set(learnt.weights) == {
         name

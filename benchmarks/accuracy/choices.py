@@ -22,7 +22,6 @@ from benchmarks.accuracy.rate_figures import Row
 from benchmarks.accuracy.resampling import Sample, draw, interval
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.labelled_options import add_labelled
-from edge_client.adaptation.controller import BYTE_PRICE_AP
 from edge_client.encoding.backends import AUTO, start_backend
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_local_detector, load_server
 from splitnet.errors import ConfigError
@@ -41,6 +40,7 @@ from training.evaluation.systems import LocalSystem, System, fills, system_of
 from training.local import local_mmacs
 
 RESAMPLES = 200
+KNEE_AP = 2.0  # that twice the bytes must gain for a point to stand for its width: links are narrow, curves flatten
 
 
 @dataclass
@@ -151,7 +151,7 @@ def _served_choices(device: DeviceBundle, server: ServerBundle) -> Iterator[Choi
 def worthwhile(points: Iterable[MeasuredPoint]) -> list[MeasuredPoint]:
     """Return the point of each codec and width at which more bytes stop being worth it, images first.
 
-    It is the one with the most AP after the controller's price of bytes. ConfigError if none was measured.
+    It is where the curve of AP over bytes begins to flatten (KNEE_AP). ConfigError if none was measured.
     """
     best: dict[tuple[str, int], MeasuredPoint] = {}
     for one in points:
@@ -164,4 +164,4 @@ def worthwhile(points: Iterable[MeasuredPoint]) -> list[MeasuredPoint]:
 
 
 def _worth(one: MeasuredPoint) -> float:
-    return one.ap - BYTE_PRICE_AP * math.log2(one.bytes_mean)
+    return one.ap - KNEE_AP * math.log2(one.bytes_mean)

@@ -24,8 +24,8 @@ def point(width: int, quality: int, ap: float, size: float, codec: Codec = Codec
     return MeasuredPoint(mode, codec, width, quality, ap, ap, size, size, 1.0, 1.0)
 
 
-def test_more_bytes_are_taken_while_a_doubling_gains_more_than_its_price():
-    points = [point(1, 0, 20.0, 500), point(1, 1, 20.5, 1000), point(1, 2, 20.8, 2000), point(2, 0, 25.0, 900)]
+def test_more_bytes_are_taken_while_a_doubling_gains_two_ap():
+    points = [point(1, 0, 20.0, 500), point(1, 1, 22.5, 1000), point(1, 2, 24.4, 2000), point(2, 0, 25.0, 900)]
     assert [(one.width, one.quality) for one in worthwhile(points)] == [(1, 1), (2, 0)]
 
 

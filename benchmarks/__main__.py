@@ -16,6 +16,7 @@ from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
 from benchmarks.serving import attack, serve, soak, tls, watching
+from benchmarks.sharing import sharing
 from benchmarks.video import delay, video
 from splitnet.atomic_write import write_json
 from splitnet.environment import environment
@@ -44,6 +45,7 @@ BENCHMARKS = tuple(
         attack,
         watching,
         tls,
+        sharing,
         split_points_verify,
         training_cost,
         guide,

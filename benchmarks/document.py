@@ -19,6 +19,7 @@ from benchmarks.adaptation import tables as adapt_tables
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.processes import PROJECT
 from benchmarks.serving import attack_tables, endurance_tables
+from benchmarks.sharing import sharing_tables
 from benchmarks.video.video_tables import delays, video, video_ratios, video_ratios_by_judge
 from splitnet.errors import ConfigError
 
@@ -36,6 +37,7 @@ DOCUMENTS = (
     Path("docs/testing.md"),
     Path("docs/split-points.md"),
     Path("docs/own-detector.md"),
+    Path("docs/sharing.md"),
     Path("docs/training.md"),
     Path("docs/video.md"),
 )
@@ -67,6 +69,9 @@ CUTS = (
     "split-points-trained",
     "split-points-verified",
 )
+SHARING = tuple(
+    f"sharing-{table}" for table in ("correlations", "frontier", "baselines", "distilled", "memory", "time")
+)
 # Tables that may lack their result.
 LATER = frozenset(
     [
@@ -96,6 +101,7 @@ LATER = frozenset(
         "video-ratios",
         "delay",
         "video-ratios-by-judge",
+        *SHARING,
     ]
 )
 SERVE_FIGURE = (
@@ -312,6 +318,12 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "video-ratios": ("video.json", video_ratios),
     "delay": ("delay.json", delays),
     "video-ratios-by-judge": ("video.json", video_ratios_by_judge),
+    "sharing-correlations": ("sharing.json", sharing_tables.sharing_correlations),
+    "sharing-frontier": ("sharing.json", sharing_tables.sharing_frontier),
+    "sharing-baselines": ("sharing.json", sharing_tables.sharing_baselines),
+    "sharing-distilled": ("sharing.json", sharing_tables.sharing_distilled),
+    "sharing-memory": ("sharing.json", sharing_tables.sharing_memory),
+    "sharing-time": ("sharing.json", sharing_tables.sharing_time),
     "kinds": ("slimmable.json", kinds_tables.kinds),
     "kinds-alone": ("slimmable.json", kinds_tables.alone),
 }

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,9 @@ FORMAT_VERSION = 1
 MAX_JSON_BYTES = 4_000_000
 MAX_FILE_BYTES = 1_000_000_000
 TABLES, CHANGE_TABLES = "entropy.", "changes."
+# By their content: bundles with the same device half have them in common, and they take megabytes.
+_MODELS: WeakValueDictionary[bytes, EntropyModel] = WeakValueDictionary()
+_CHANGE_MODELS: WeakValueDictionary[bytes, ChangeModel] = WeakValueDictionary()
 UINT16 = {"quantized_cdf", "table_index", "flag_index", "change_index"}
 
 
@@ -157,14 +161,25 @@ def codec_of(
     manifest: Manifest | PackageManifest, arrays: Mapping[str, NDArray[Any]], gains: NDArray[np.float32]
 ) -> FeatureCodec:
     """Return the codec of a bundle's tables. BundleError if they do not fit it."""
-    model = EntropyModel.from_arrays(_tables(arrays, TABLES))
+    tables = _tables(arrays, TABLES)
+    model = _MODELS.setdefault(_content(tables), EntropyModel.from_arrays(tables))
     if model.table_index.shape[:3] != (manifest.widths, manifest.qualities, manifest.latent_channels):
         raise BundleError("the entropy tables do not fit the manifest; copy the bundle again")
     positions = [(side // LATENT_STRIDE) ** 2 for side in manifest.sides]
     digest = bytes.fromhex(manifest.device_digest)[:DIGEST_BYTES]
     changes = _tables(arrays, CHANGE_TABLES)
-    coder = ChangeCodec(ChangeModel.from_arrays(changes), model, gains, digest) if changes else None
+    coder = None
+    if changes:
+        change_model = _CHANGE_MODELS.setdefault(_content(changes), ChangeModel.from_arrays(changes))
+        coder = ChangeCodec(change_model, model, gains, digest)
     return FeatureCodec(model, digest, manifest.latent_size, positions, coder, gains)
+
+
+def _content(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    sha = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return sha.digest()
 
 
 def _tables(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -118,6 +118,7 @@ ROOMS = {
         ),
         grpc=True,
     ),
+    "benchmarks.sharing": Room(("splitnet", "benchmarks.harness", "training")),
     "benchmarks.video": Room(
         (
             "splitnet",
@@ -162,6 +163,9 @@ PURE_MODULES = {
     "benchmarks.harness.rate_curve",
     "benchmarks.adaptation.shaping",
     "benchmarks.harness.token_bucket",
+    "benchmarks.sharing.correlations",
+    "benchmarks.sharing.sharing_figures",
+    "benchmarks.sharing.sharing_tables",
     "benchmarks.video.video_figures",
 }
 IMPURE = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import numba
 import numpy as np
@@ -46,6 +47,9 @@ MESSAGES = {
 }
 
 
+_BUILT: WeakKeyDictionary[TableRows, Tables] = WeakKeyDictionary()
+
+
 @dataclass(frozen=True, eq=False)
 class Tables:
     """An entropy model in the form that the loops read. All arrays are private, C-ordered and writable,
@@ -63,7 +67,13 @@ class Tables:
 
     @classmethod
     def build(cls, model: TableRows) -> Tables:
-        """Derive everything from a model."""
+        """Derive everything from a model, once for as long as the model lives: it takes megabytes."""
+        if model not in _BUILT:
+            _BUILT[model] = cls._built(model)
+        return _BUILT[model]
+
+    @classmethod
+    def _built(cls, model: TableRows) -> Tables:
         cdf = model.quantized_cdf.astype(np.int32)
         frequency = np.maximum(np.diff(cdf, append=0), 1).astype(np.int64)
         slots = np.arange(0, TOTAL, 1 << _LOOKUP_SHIFT)

@@ -64,7 +64,7 @@ def sharing_distilled(result: Result) -> str:
         "| donor and recipient | merge | AP alone | closed form | after the steps | weights of both saved "
         "| MMACs saved |\n|---|---|---|---|---|---|---|\n"
     )
-    return header + "".join(_distilled_row(row) for row in result["distilled"])
+    return header + "".join(_distilled_row(row) for row in result.get("distilled", []))
 
 
 def _distilled_row(row: Result) -> str:
@@ -83,7 +83,7 @@ def sharing_memory(result: Result) -> str:
     """Return what bundles take, each for itself and sharing."""
     columns = ("bundles", "weights, MB", "equal ones held once", "share", "process, MB more", "sharing")
     header = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
-    return header + "".join(_memory_row(row) for row in result["memory"])
+    return header + "".join(_memory_row(row) for row in result.get("memory", []))
 
 
 def _memory_row(row: Result) -> str:
@@ -96,7 +96,7 @@ def _memory_row(row: Result) -> str:
 def sharing_time(result: Result) -> str:
     """Return the milliseconds of a frame that two tasks look at."""
     header = "| merge | AP lost by the recipient | apart, ms | shared, ms | saved |\n|---|---|---|---|---|\n"
-    return header + "".join(_time_row(row) for row in result["time"])
+    return header + "".join(_time_row(row) for row in result.get("time", []))
 
 
 def _time_row(row: Result) -> str:

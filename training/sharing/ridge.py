@@ -10,11 +10,13 @@ from operator import add
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from splitnet.nn.joint import Joint, JointSpec, Source, resampled_channels
 from training.sharing.moments import Floats, Moments
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)  # in units of the mean variance of what is read
+ROUNDING = 1e-6  # of single precision, in which products are summed
 FLAT = 1e-12  # a variance below this share of the largest is none
 
 
@@ -58,12 +60,25 @@ def fit(folds: Sequence[Moments], ridges: Sequence[float] = RIDGES) -> LinearMap
 def solve(moments: Moments, ridge: float) -> tuple[Floats, Floats]:
     """Return weight (p, q) and bias (q,) with the least squared error and a penalty on the weights."""
     xx, xy, _ = moments.covariances
-    scale = float(np.trace(xx)) / len(xx) or 1.0
-    xx[np.diag_indices_from(xx)] += ridge * scale
-    lower = torch.linalg.cholesky(torch.from_numpy(xx))
+    lower = _factor(torch.from_numpy(xx), ridge * _scale(moments, xx))
     weight: Floats = torch.cholesky_solve(torch.from_numpy(xy), lower).numpy()
     n = max(moments.count, 1)
     return weight, moments.y / n - (moments.x / n) @ weight
+
+
+def _scale(moments: Moments, xx: Floats) -> float:
+    """Return the mean variance of what is read; where rounding has left nothing of it, a trace of the mean square."""
+    squares = float(np.square(moments.x / max(moments.count, 1)).mean())
+    return max(float(np.trace(xx)) / len(xx), ROUNDING * squares) or 1.0
+
+
+def _factor(xx: Tensor, ridge: float) -> Tensor:
+    """Return the Cholesky factor of a covariance with a ridge, which grows until there is one: sums are rounded."""
+    while True:
+        lower, failed = torch.linalg.cholesky_ex(xx + ridge * torch.eye(len(xx), dtype=xx.dtype))
+        if not failed:
+            return lower
+        ridge *= 10
 
 
 def explained(moments: Moments, weight: Floats, bias: Floats) -> float:

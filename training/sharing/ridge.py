@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import cast
 
 import numpy as np
 import torch
@@ -75,9 +76,9 @@ def _scale(moments: Moments, xx: Floats) -> float:
 def _factor(xx: Tensor, ridge: float) -> Tensor:
     """Return the Cholesky factor of a covariance with a ridge, which grows until there is one: sums are rounded."""
     while True:
-        lower, failed = torch.linalg.cholesky_ex(xx + ridge * torch.eye(len(xx), dtype=xx.dtype))
-        if not failed:
-            return lower
+        found = torch.linalg.cholesky_ex(xx + ridge * torch.eye(len(xx), dtype=xx.dtype))
+        if not found.info:
+            return cast(Tensor, found.L)
         ridge *= 10
 
 

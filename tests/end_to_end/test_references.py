@@ -62,3 +62,20 @@ def test_h264_is_a_stream_that_begins_anew_when_the_size_changes(start, tiny_bun
     sizes = [line["bytes"] for line in sorted(lines, key=lambda line: line["frame_id"])]
     half = FRAMES // 2
     assert max(sizes[1:half]) < sizes[0] / 3 and max(sizes[half + 1 :]) < sizes[half] / 3
+
+
+def test_a_scene_in_which_nothing_changes_is_sent_once_and_its_answer_repeated(start, tiny_bundle, photo, tmp_path):  # noqa: F811
+    folder = tmp_path / "still"
+    folder.mkdir()
+    for index in range(FRAMES):
+        cv2.imwrite(str(folder / f"{index:03}.png"), cv2.resize(photo, (320, 240)))
+    _, address = serve(start, tiny_bundle)
+    kept = ("--as-fast-as-possible", "--width", 4, "--quality", 2, "--repeat-s", 60)
+    client = run(start, address, tiny_bundle, folder, *kept, "--out", tmp_path / "found.jsonl")
+    assert client.wait(60) == 0, client.communicate()
+    lines = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
+    assert len(lines) == FRAMES
+    repeated = [line for line in lines if line["repeated"]]
+    assert len(repeated) >= FRAMES - 4  # the first, and those that were on their way until it was answered
+    assert {line["bytes"] for line in repeated} == {0}
+    assert all(line["detections"] == lines[0]["detections"] for line in repeated)

@@ -71,7 +71,7 @@ def _distilled_row(row: Result) -> str:
     what = row["label"].partition(" up to ")[2]
     share = row["bytes_saved"] / row["bytes_of_both"]
     closed, after = (
-        f"{row[key]:.1f} ({row['ap_alone'] - row[key]:+.1f})" for key in ("ap_closed_form", "ap_after_steps")
+        f"{row[key]:.1f} ({row[key] - row['ap_alone']:+.1f})" for key in ("ap_closed_form", "ap_after_steps")
     )
     pair = f"{row['a']} for {row['b']}"
     return (

@@ -42,6 +42,7 @@ PROGRAMS = {
 }
 FOREIGN = {
     ".",
+    "cd",
     "curl",
     "docker",
     "git",

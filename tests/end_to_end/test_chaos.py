@@ -241,6 +241,7 @@ async def test_a_stream_of_messages_that_are_none_ends_alone(daemon):
 # Greed.
 
 
+@pytest.mark.long
 async def test_a_client_that_never_reads_is_not_read_either(daemon):
     options = [
         ("grpc.use_local_subchannel_pool", 1),

@@ -15,6 +15,7 @@ pytest.importorskip("onnxruntime")
 from benchmarks.__main__ import main
 from benchmarks.accuracy.backends import differences
 from benchmarks.accuracy.backends_tables import backends
+from splitnet.letterbox import Letterbox
 from tests.support.labelled_images import write_labelled
 
 RESULT = {
@@ -90,7 +91,7 @@ class Half:
     """An encoder whose symbols are given."""
 
     def __init__(self, *symbols: list[int]) -> None:
-        self.manifest = SimpleNamespace(widths=2, side=lambda width: 16 * width)
+        self.manifest = SimpleNamespace(widths=2, fit=lambda *size_and_width: Letterbox.fit(*size_and_width[:2], 32))
         self.encoder = self
         self._symbols = [np.array(row, np.int16).reshape(1, 1, -1) for row in symbols]
 

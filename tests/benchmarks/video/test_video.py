@@ -41,6 +41,7 @@ def found(*boxes: tuple[float, ...], score: float = 0.9) -> Detections:
 def test_each_system_is_measured_on_the_clip(tmp_path, tiny_bundle, clip, capsys):
     out = tmp_path / "video.json"
     options = ["--bundle", str(tiny_bundle), "--clips", str(clip), "--qualities", "0", "2", "--out", str(out)]
+    options += ["--frames", "8"]  # of the made clip, too
     assert main(["video", *options]) == 0
     result = json.loads(out.read_text())
     measured, made = result["clips"]

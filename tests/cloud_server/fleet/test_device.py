@@ -73,7 +73,7 @@ def test_a_device_that_says_nothing_is_seen_by_its_frames():
     ("point", "state"),
     [
         *(("w4 q5", "split"), ("w4 q5 zstd", "split"), ("jpeg 50", "image"), ("webp 30", "image")),
-        *(("local", "local"), ("skip", "idle"), ("h264 3", "h264")),
+        *(("local", "local"), ("skip", "idle"), ("h264 3", "image"), ("holo 3", "holo")),
     ],
 )
 def test_the_state_follows_from_the_point(point, state):

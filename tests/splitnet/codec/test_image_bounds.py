@@ -28,7 +28,9 @@ def extended(flags: int = 0, width: int = 64, height: int = 48) -> bytes:
 
 @pytest.mark.parametrize(("flags", "is_plain"), [((), True), (PROGRESSIVE, False)], ids=["sequential", "progressive"])
 def test_a_jpegs_size_is_read(flags, is_plain):
-    assert jpeg_header(file_of(".jpg", *flags)) == ImageHeader(64, 48, is_plain)
+    found = jpeg_header(file_of(".jpg", *flags))
+    assert found == ImageHeader(64, 48, is_plain, scans=found.scans)
+    assert (found.scans == 1) == is_plain
 
 
 @pytest.mark.parametrize(

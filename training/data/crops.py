@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -34,8 +34,6 @@ class CropSpec:
     max_scale: float = 1.5
     max_enlargement: float = 1.25  # of an image's own pixels: small ones are not blown up
     stretches: bool = False  # an image of scale 1 fills the detector's square; else it fits its longer side into it
-    # Sizes of canvases as shares of the square, each as often as it stands here. Images on them are as much smaller.
-    shares: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         """Raise ConfigError on sizes that no crop can have."""
@@ -80,16 +78,13 @@ def _jitter(image: Image, rng: np.random.Generator) -> Image:
     return np.asarray(shifted.clip(0, 255), np.uint8)
 
 
-def canvas_shape(spec: CropSpec, rng: np.random.Generator, share: float = 1.0) -> tuple[int, int]:
+def canvas_shape(spec: CropSpec, rng: np.random.Generator) -> tuple[int, int]:
     """Draw the part of the square that holds image, as frames of usual shapes leave it: (height, width).
 
-    share: of the square's side that the longer side has. A few shapes only: a compiled network is compiled again for
-    each.
+    A few shapes only: a compiled network is compiled again for each.
     """
     upright, short_side = (False, 1.0) if spec.stretches else CANVASES[int(rng.integers(len(CANVASES)))]
-    long, short = (
-        max(1, round(spec.square * share * each / LATENT_STRIDE)) * LATENT_STRIDE for each in (1.0, short_side)
-    )
+    long, short = (max(1, round(spec.square * each / LATENT_STRIDE)) * LATENT_STRIDE for each in (1.0, short_side))
     return (long, short) if upright else (short, long)
 
 
@@ -132,11 +127,8 @@ class CropStream(BatchStream[Image]):
     def batch(self, step: int) -> Image:
         """Return the crops of a step. ConfigError if next to no image is of use."""
         rng = np.random.default_rng((*self._seed, step))
-        share = self._spec.shares[int(rng.integers(len(self._spec.shares)))] if len(self._spec.shares) > 1 else 1.0
-        low, high = self._spec.min_scale * share, self._spec.max_scale * share
-        spec = replace(self._spec, min_scale=low, max_scale=high)
-        canvas = canvas_shape(spec, rng, share)
-        return np.stack([crop(self._draw(rng), spec, canvas, rng) for _ in range(self._batch_size)])
+        canvas = canvas_shape(self._spec, rng)
+        return np.stack([crop(self._draw(rng), self._spec, canvas, rng) for _ in range(self._batch_size)])
 
     def _draw(self, rng: np.random.Generator) -> Image:
         for _ in range(MAX_MISSES):

@@ -21,15 +21,14 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import Manifest
 from splitnet.measured_point import MeasuredPoint
-from splitnet.nn.detector import Detector, Size
-from splitnet.nn.split_detector import image_input
+from splitnet.nn.detector import Detector
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from splitnet.settings import count, option
 from splitnet.text_table import text_table
 from training.command import Command
 from training.evaluation.average_precision import LabelledSet
 from training.evaluation.measure import measure
-from training.evaluation.systems import fills
+from training.evaluation.systems import InSquare
 
 QUALITIES = (5, 9, 13, 17, 21, 25, 29)  # constant rate factors of 46 to 22
 
@@ -46,26 +45,13 @@ class StreamsSettings:
 
 
 @dataclass
-class KeyframeSystem:
+class KeyframeSystem(InSquare):
     """Images as keyframes of H.264, for the unsplit detector."""
 
     detector: Detector
     input_size: int
     quality: int
     stream_ms: list[float] = field(default_factory=list)  # of the same image as the next picture
-
-    @property
-    def detector_name(self) -> str:
-        """The detector that sees the image."""
-        return self.detector.name
-
-    def fit(self, frame_width: int, frame_height: int) -> Letterbox:
-        """Fit a frame into the detector's square."""
-        return Letterbox.fit(frame_width, frame_height, self.input_size)
-
-    def seen(self, box: Letterbox) -> Size:
-        """Return the side of the detector's square."""
-        return self.input_size
 
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and compress, twice: the second time as a stream goes on."""
@@ -78,9 +64,7 @@ class KeyframeSystem:
 
     def raw(self, payload: bytes, box: Letterbox) -> Tensor:
         """Decompress and run the whole detector."""
-        canvas = H264Decoder().decode(payload, self.input_size, self.input_size)
-        raw: Tensor = self.detector(image_input(canvas, self.input_size, fills(self.detector))[None])
-        return raw
+        return self.raw_of(H264Decoder().decode(payload, self.input_size, self.input_size))
 
 
 def measure_streams(settings: StreamsSettings) -> tuple[MeasuredPoint, ...]:

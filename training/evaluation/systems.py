@@ -86,14 +86,11 @@ class SplitSystem:
         return raw
 
 
-@dataclass(frozen=True)
-class ImageSystem:
-    """An operating point of the `image` mode."""
+class InSquare:
+    """What systems have in common whose whole detector sees images that were fitted into its square."""
 
     detector: Detector
-    input_size: int
-    point: OperatingPoint
-    part: str = "detector"
+    input_size: int  # pixels a side of the square
 
     @property
     def detector_name(self) -> str:
@@ -108,41 +105,41 @@ class ImageSystem:
         """Return the side of the detector's square."""
         return self.input_size
 
+    def raw_of(self, canvas: NDArray[np.uint8]) -> Tensor:
+        """Return the raw predictions (1, A, ...) for a BGR canvas (H, W, 3)."""
+        raw: Tensor = self.detector(image_input(canvas, self.input_size, fills(self.detector))[None])
+        return raw
+
+
+@dataclass(frozen=True)
+class ImageSystem(InSquare):
+    """An operating point of the `image` mode."""
+
+    detector: Detector
+    input_size: int
+    point: OperatingPoint
+    part: str = "detector"
+
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and compress."""
         return compress_image(box.apply(frame), self.point.codec, self.point.quality)
 
     def raw(self, payload: bytes, box: Letterbox) -> Tensor:
         """Decompress and run the whole detector."""
-        canvas = decompress_image(payload, self.point.codec, self.input_size, self.input_size)
-        raw: Tensor = self.detector(image_input(canvas, self.input_size, fills(self.detector))[None])
-        return raw
+        return self.raw_of(decompress_image(payload, self.point.codec, self.input_size, self.input_size))
 
 
 @dataclass
-class UnsplitSystem:
+class UnsplitSystem(InSquare):
     """The whole detector on the uncompressed image in its square; nothing travels."""
 
     detector: Detector
     input_size: int
     _raw: Tensor = field(default_factory=lambda: torch.zeros(0), init=False, repr=False)
 
-    @property
-    def detector_name(self) -> str:
-        """The detector that the device runs."""
-        return self.detector.name
-
-    def fit(self, frame_width: int, frame_height: int) -> Letterbox:
-        """Fit a frame into the detector's square."""
-        return Letterbox.fit(frame_width, frame_height, self.input_size)
-
-    def seen(self, box: Letterbox) -> Size:
-        """Return the side of the detector's square."""
-        return self.input_size
-
     def compress(self, frame: NDArray[np.uint8], box: Letterbox) -> bytes:
         """Letterbox and run the whole detector, up to raw predictions."""
-        self._raw = self.detector(image_input(box.apply(frame), self.input_size, fills(self.detector))[None])
+        self._raw = self.raw_of(box.apply(frame))
         return b""
 
     def raw(self, payload: bytes, box: Letterbox) -> Tensor:

@@ -19,9 +19,8 @@ from torch import Tensor
 from benchmarks.harness.images import Image
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
-from splitnet.nn.detector import Detector, Size
-from splitnet.nn.split_detector import image_input
-from training.evaluation.systems import fills
+from splitnet.nn.detector import Detector
+from training.evaluation.systems import InSquare
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def settings() -> tuple[Setting, ...]:
 
 
 @dataclass(frozen=True)
-class ImageRival:
+class ImageRival(InSquare):
     """An image codec at one quality and size, and a whole detector behind it (`training.evaluation.systems`)."""
 
     detector: Detector
@@ -144,19 +143,6 @@ class ImageRival:
         """The longer side of what travels, in pixels."""
         return round(self.share * self.input_size)
 
-    @property
-    def detector_name(self) -> str:
-        """The detector that sees the image."""
-        return self.detector.name
-
-    def fit(self, frame_width: int, frame_height: int) -> Letterbox:
-        """Fit a frame into the detector's square."""
-        return Letterbox.fit(frame_width, frame_height, self.input_size)
-
-    def seen(self, box: Letterbox) -> Size:
-        """Return the side of the detector's square."""
-        return self.input_size
-
     def compress(self, frame: Image, box: Letterbox) -> bytes:
         """Scale and compress; at full size the detector's own way of scaling, averaging below that."""
         interpolation = cv2.INTER_LINEAR if self.size == self.input_size else cv2.INTER_AREA
@@ -168,8 +154,7 @@ class ImageRival:
         size = box.image_width, box.image_height
         if size != (image.shape[1], image.shape[0]):
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-        raw: Tensor = self.detector(image_input(image, self.input_size, fills(self.detector))[None])
-        return raw
+        return self.raw_of(image)
 
 
 def scaled(frame: Image, size: int, interpolation: int = cv2.INTER_AREA) -> Image:

@@ -24,7 +24,7 @@ demo: $(VENV)/installed-demo
 	$(RUN) -m demo
 
 test: $(VENV)/installed-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-long: $(VENV)/installed-dev
 	$(RUN) -m pytest -m long

@@ -141,7 +141,8 @@ class SplitInferenceService(SplitInferenceServicer):
             caller.check_may_use(one.bundle_name, one.bundle_digest)
         with self._busy():
             id, host = secrets.token_hex(SESSION_ID_BYTES), host_of(context.peer())
-            watch = self._fleet.opened(time.monotonic(), opening.device_id, host, id, model.name, model.digest)
+            name = f"{opening.device_id}/{opening.camera}" if opening.camera else opening.device_id
+            watch = self._fleet.opened(time.monotonic(), name, host, id, model.name, model.digest)
             pace = Pace(self._messages, self._refusals, self._group_refusals, self._limits.idle_timeout_s)
             session = Session(self._engine, model, context, opening, watch, caller, pace)
             try:

@@ -97,7 +97,7 @@ class Session:
         self._watch = watch
         self._caller = caller
         self._pace = pace
-        self._payer = caller.payer_of_session(opening.device_id)
+        self._payer = caller.payer_of_session(opening.device_id, opening.camera)
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
         self._jobs: set[Job[Any]] = set()
@@ -110,6 +110,8 @@ class Session:
     async def run(self) -> None:
         """Serve until the device has closed its side and has its answers, or until cancelled."""
         who = {"device": self._opening.device_id, "session": self._watch.session}
+        if self._opening.camera:
+            who["camera"] = self._opening.camera
         logger.info("session opened", extra={**who, "peer": self._context.peer()})
         reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
         try:
@@ -239,7 +241,7 @@ class Session:
         device = self._caller.device
         if device is None or device.max_fps is None:
             return
-        if not self._pace.messages.allow((self._payer, "frames"), self._pace.clock(), device.max_fps):
+        if not self._pace.messages.allow((self._payer.group, "frames"), self._pace.clock(), device.max_fps):
             raise ShedError(f"this device may send {device.max_fps:g} frames a second: send fewer")
 
     def _finish(self, job: Job[Any], answer: Answer) -> None:

@@ -28,6 +28,7 @@ class CapturedFrame:
     image: Image
     unix_time: float = 0.0  # of its capture, by the device's own date
     file: str | None = None  # the name of the file that it comes from
+    camera: str = ""  # which of the run's, where it has several
 
 
 @dataclass(frozen=True)

@@ -69,16 +69,18 @@ class DetectReply(_message.Message):
     def __init__(self, opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., detections: _Optional[_Union[FrameDetections, _Mapping]] = ..., error: _Optional[_Union[FrameError, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
 
 class OpenSession(_message.Message):
-    __slots__ = ("protocol_version", "device_id", "bundle_digest", "further_bundle_digests")
+    __slots__ = ("protocol_version", "device_id", "bundle_digest", "further_bundle_digests", "camera")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     FURTHER_BUNDLE_DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     device_id: str
     bundle_digest: bytes
     further_bundle_digests: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, protocol_version: _Optional[int] = ..., device_id: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., further_bundle_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    camera: str
+    def __init__(self, protocol_version: _Optional[int] = ..., device_id: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., further_bundle_digests: _Optional[_Iterable[bytes]] = ..., camera: _Optional[str] = ...) -> None: ...
 
 class SessionOpened(_message.Message):
     __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server", "bundle", "limits", "session_id", "further")

@@ -21,6 +21,7 @@ MAX_MESSAGE_BYTES = 4 << 20  # the same for what a server sends
 MAX_FRAME_SIDE = 1 << 14  # pixels
 MAX_UNANSWERED = 8  # frames of one session; its stream is not read beyond that. A device needs one or two
 MAX_DEVICE_ID_CHARS = 128
+MAX_CAMERA_CHARS = 32
 MAX_DETECTIONS = 1000
 MAX_FURTHER = 3  # bundles that answer a session besides its own
 MAX_DEADLINE_MS = 3_600_000
@@ -36,6 +37,7 @@ class OpenSession:
     bundle_digest: str  # SHA-256, hexadecimal; empty: the server's default bundle, for whole images only
     protocol_version: int = PROTOCOL_VERSION
     further_digests: tuple[str, ...] = ()  # of bundles that every frame is for, too
+    camera: str = ""  # which of the device's, where it has several
 
 
 @dataclass(frozen=True)

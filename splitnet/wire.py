@@ -32,6 +32,7 @@ from splitnet.errors import (
 )
 from splitnet.messages import (
     DIGEST_BYTES,
+    MAX_CAMERA_CHARS,
     MAX_DEADLINE_MS,
     MAX_DETECTIONS,
     MAX_DEVICE_ID_CHARS,
@@ -100,6 +101,7 @@ def request_to_proto(request: Request) -> pb.DetectRequest:
         device_id=request.device_id,
         bundle_digest=bytes.fromhex(request.bundle_digest),
         further_bundle_digests=[bytes.fromhex(digest) for digest in request.further_digests],
+        camera=request.camera,
     )
     return pb.DetectRequest(open=opening)
 
@@ -304,13 +306,15 @@ def _open_from_proto(message: pb.OpenSession) -> OpenSession:
     _check_version(message.protocol_version)
     if len(message.device_id) > MAX_DEVICE_ID_CHARS:
         raise ProtocolError(f"a device id has at most {MAX_DEVICE_ID_CHARS} characters")
+    if len(message.camera) > MAX_CAMERA_CHARS:
+        raise ProtocolError(f"the name of a camera has at most {MAX_CAMERA_CHARS} characters")
     digest = _wanted_digest_from_proto(message.bundle_digest)
     if len(message.further_bundle_digests) > MAX_FURTHER:
         raise ProtocolError(f"a session has at most {MAX_FURTHER} further bundles: open another for the others")
     further = tuple(map(_digest_from_proto, message.further_bundle_digests))
     if len({digest, *further}) < 1 + len(further):
         raise ProtocolError("a session names the same bundle twice: name each once")
-    return OpenSession(message.device_id, digest, message.protocol_version, further)
+    return OpenSession(message.device_id, digest, message.protocol_version, further, message.camera)
 
 
 def _opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:

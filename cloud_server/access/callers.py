@@ -37,15 +37,18 @@ class Caller:
         """Who pays for what its calls cost, whatever it calls itself."""
         return Payer(("address", self.address)) if self.name is None else Payer(("device", self.name))
 
-    def payer_of_session(self, device_id: str) -> Payer:
-        """Return who pays for a session under a name. Raises ForbiddenError if it is another device's."""
+    def payer_of_session(self, device_id: str, camera: str = "") -> Payer:
+        """Return who pays for a session under a name. Raises ForbiddenError if it is another device's.
+
+        camera: which of the device's; each is a member of its group.
+        """
         if self.name is None:
-            return Payer(("address", self.address), device_id)
+            return Payer(("address", self.address), (device_id, camera) if camera else device_id)
         if device_id != self.name:
             raise ForbiddenError(
                 f"this device is {printable(self.name)} here, not {printable(device_id)}: leave --device-id out"
             )
-        return self.payer
+        return self.payer._replace(member=camera)
 
     def check_may_use(self, bundle_name: str, digest: str) -> None:
         """Raise AccessError if it was revoked, ForbiddenError if it may not use a bundle."""

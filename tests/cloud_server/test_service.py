@@ -360,3 +360,12 @@ async def test_no_other_number_of_layers_is_taken(daemon, layers):
     async with daemon.session() as stream:
         answer = await stream.answer(replace(frame(1), layers=layers))
         assert isinstance(answer, FrameError) and "2 to 8 layers" in answer.message
+
+
+async def test_each_camera_of_a_device_is_a_line_of_its_own(daemon):
+    async with daemon.client() as client:
+        streams = [Stream(client.Detect()) for _ in range(2)]
+        for stream, camera in zip(streams, ("front", "yard"), strict=True):
+            await stream.send(OpenSession("board", DIGEST, camera=camera))
+            assert isinstance(await stream.next(), SessionOpened)
+        assert [device.name for device in daemon.fleet.devices] == ["board/front", "board/yard"]

@@ -95,6 +95,13 @@ def test_an_opening_survives_the_wire(digest):
     assert wire.request_from_proto(through_bytes(wire.request_to_proto(opening))) == opening
 
 
+def test_the_name_of_a_camera_survives_the_wire_and_is_bounded():
+    opening = OpenSession("board", DIGEST, camera="yard")
+    assert wire.request_from_proto(through_bytes(wire.request_to_proto(opening))) == opening
+    with pytest.raises(errors.ProtocolError, match="name of a camera has at most 32 characters"):
+        wire.request_from_proto(wire.request_to_proto(OpenSession("board", DIGEST, camera="x" * 33)))
+
+
 def test_further_bundles_survive_the_wire():
     opening = OpenSession("camera-1", DIGEST, further_digests=(OTHER, "ff" * 32))
     assert wire.request_from_proto(through_bytes(wire.request_to_proto(opening))) == opening

@@ -30,6 +30,13 @@ def test_a_certificate_of_an_own_authority_names_the_device():
         caller.payer_of_session("camera-2")
 
 
+def test_each_camera_of_a_device_is_a_member_of_its_group():
+    locked = Callers(own_authority=True).known("ipv4:192.0.2.1:1", {"x509_common_name": [b"board"]}, ())
+    assert locked.payer_of_session("board", "yard") == Payer(("device", "board"), "yard")
+    unknown = Callers().known("ipv4:192.0.2.1:1", {}, ())
+    assert unknown.payer_of_session("board", "yard") == Payer(("address", "ipv4:192.0.2.1"), ("board", "yard"))
+
+
 @pytest.mark.parametrize("names", [[], [b"a", b"b"], [b""], [b"x" * 129], [b"a\x1bb"]])
 def test_a_certificate_without_a_usable_name_is_refused(names):
     with pytest.raises(AccessError, match="names no device"):

@@ -13,7 +13,7 @@ from splitnet.detections import Detections
 from splitnet.errors import DeadlineExceededError, ShedError, SplitError
 from splitnet.messages import Frame, FrameDetections, FrameError, ServerTiming
 from splitnet.operating_point import Mode
-from splitnet.wire import status_of
+from splitnet.wire.statuses import status_of
 
 logger = logging.getLogger(__name__)
 

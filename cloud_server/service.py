@@ -25,13 +25,9 @@ from protos.split_inference_pb2_grpc import SplitInferenceServicer
 from splitnet.errors import DeadlineExceededError, DrainingError, ProtocolError, SplitError
 from splitnet.image_header import MAX_IMAGE_PIXELS
 from splitnet.messages import Frame, FrameError, FurtherBundle, InferRequest, OpenSession, SessionLimits, SessionOpened
-from splitnet.wire import (
-    detections_to_proto,
-    infer_request_from_proto,
-    reply_to_proto,
-    request_from_proto,
-    status_of,
-)
+from splitnet.wire.answers import detections_to_proto
+from splitnet.wire.sessions import infer_request_from_proto, reply_to_proto, request_from_proto
+from splitnet.wire.statuses import status_of
 
 SESSION_ID_BYTES = 4
 # Of one payer's sessions; then they are read later.

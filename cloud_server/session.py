@@ -33,8 +33,9 @@ from splitnet.messages import (
     Reply,
 )
 from splitnet.operating_point import Mode
-from splitnet.status_wire import status_from_proto
-from splitnet.wire import frame_from_proto, layer_from_proto, reply_to_proto
+from splitnet.wire.device_status import status_from_proto
+from splitnet.wire.frames import frame_from_proto, layer_from_proto
+from splitnet.wire.sessions import reply_to_proto
 
 logger = logging.getLogger(__name__)
 

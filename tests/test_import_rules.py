@@ -186,9 +186,8 @@ EXEMPT = {
 ASSEMBLY = tuple(f"edge_client.{part}" for part in ("frames", "ledger", "uplink", "pipeline", "build", "__main__"))
 # Where the generated messages stop.
 USE_MESSAGES = {
-    "splitnet.status_wire",
-    "splitnet.enrolment_wire",
-    "splitnet.wire",
+    *(f"splitnet.wire.{part}" for part in ("answers", "codecs", "device_status", "enrolment")),
+    *(f"splitnet.wire.{part}" for part in ("frames", "openings", "sessions")),
     "edge_client.transport.enrolment",
     "edge_client.transport.session",
     "cloud_server.access.enrolment_service",

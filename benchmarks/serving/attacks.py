@@ -21,7 +21,7 @@ from benchmarks.serving.half_sent import HalfSent
 from splitnet.errors import SplitError
 from splitnet.messages import MAX_DEADLINE_MS, MAX_PAYLOAD_BYTES, Frame, InferRequest, OpenSession
 from splitnet.operating_point import Codec, OperatingPoint
-from splitnet.wire import infer_request_to_proto, request_to_proto
+from splitnet.wire.sessions import infer_request_to_proto, request_to_proto
 
 SEGMENTS, SIDE = 261_000, 4096
 CONNECTIONS, SILENT, STREAMS = 100, 500, 20

@@ -16,7 +16,7 @@ from benchmarks.serving.load import Device, one_at_a_time, run_devices, run_load
 from benchmarks.serving.rounds import Rows, Say
 from benchmarks.serving.usage import thinned, watched
 from splitnet.messages import InferRequest
-from splitnet.wire import infer_request_to_proto
+from splitnet.wire.sessions import infer_request_to_proto
 
 MODERATE = 0.5  # share of the limit
 SESSION_LOADS = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)

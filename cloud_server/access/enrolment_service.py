@@ -18,9 +18,9 @@ from protos import device_enrolment_pb2 as pb
 from protos.device_enrolment_pb2_grpc import DeviceEnrolmentServicer
 from splitnet.device_keys import key_id, read_root
 from splitnet.enrolment import EnrolReply, device_proof, server_proof
-from splitnet.enrolment_wire import enrol_reply_to_proto, enrol_request_from_proto
 from splitnet.errors import ConfigError, ShedError, SplitError
-from splitnet.wire import status_of
+from splitnet.wire.enrolment import enrol_reply_to_proto, enrol_request_from_proto
+from splitnet.wire.statuses import status_of
 
 ATTEMPTS_PER_S = 1.0  # of all peers together: at this rate 40 bits take longer than any code is good for
 ATTEMPTS_BURST = 10.0

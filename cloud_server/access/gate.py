@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from cloud_server.access.budgets import Buckets, Places
 from cloud_server.access.callers import CALLER, Caller, Callers
 from splitnet.errors import DeadlineExceededError, ProtocolError, ShedError, SplitError
-from splitnet.wire import status_of
+from splitnet.wire.statuses import status_of
 
 BURST_S = 4.0  # as many calls at once as are allowed in this time
 MAX_WAIT_S = 2.0  # for a call's turn; then it is refused

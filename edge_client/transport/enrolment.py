@@ -22,8 +22,8 @@ from protos import device_enrolment_pb2 as pb
 from protos.device_enrolment_pb2_grpc import DeviceEnrolmentStub
 from splitnet.device_keys import new_root
 from splitnet.enrolment import EnrolRequest, code_key, device_proof, is_same, server_proof
-from splitnet.enrolment_wire import enrol_reply_from_proto, enrol_request_to_proto
 from splitnet.errors import AccessError, LinkError, ProtocolError
+from splitnet.wire.enrolment import enrol_reply_from_proto, enrol_request_to_proto
 
 TIMEOUT_S = 10.0
 

@@ -28,9 +28,9 @@ from splitnet.messages import (
     SessionOpened,
 )
 from splitnet.operating_point import Codec
-from splitnet.status_wire import status_to_proto
 from splitnet.text import printable
-from splitnet.wire import reply_from_proto, request_to_proto
+from splitnet.wire.device_status import status_to_proto
+from splitnet.wire.sessions import reply_from_proto, request_to_proto
 
 _STREAM_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)  # of writing; reading says why
 

@@ -8,7 +8,7 @@ import grpc
 
 from splitnet.errors import LinkError, ProtocolError, SplitError
 from splitnet.text import printable
-from splitnet.wire import error_of
+from splitnet.wire.statuses import error_of
 
 logger = logging.getLogger(__name__)
 

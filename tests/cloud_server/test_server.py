@@ -46,7 +46,7 @@ from splitnet.messages import (
     SessionOpened,
 )
 from splitnet.operating_point import Codec, OperatingPoint
-from splitnet.wire import reply_from_proto, request_to_proto
+from splitnet.wire.sessions import reply_from_proto, request_to_proto
 from tests.conftest import PROJECT
 from tests.support.fake_model import DIGEST, FakeModel, frame
 from tests.support.tiny_bundle import INPUT_SIZE, WIDTHS, write_tiny_bundle

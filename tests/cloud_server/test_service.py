@@ -23,8 +23,8 @@ from splitnet.messages import (
     OpenSession,
     SessionOpened,
 )
-from splitnet.status_wire import status_to_proto
-from splitnet.wire import request_to_proto
+from splitnet.wire.device_status import status_to_proto
+from splitnet.wire.sessions import request_to_proto
 from tests.support.fake_model import BAD, IMAGE_POINT, frame
 from tests.support.listening_service import (
     DIGEST,

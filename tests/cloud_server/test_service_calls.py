@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from splitnet.messages import FrameDetections, InferRequest
-from splitnet.wire import detections_from_proto, infer_request_to_proto
+from splitnet.wire.answers import detections_from_proto
+from splitnet.wire.sessions import infer_request_to_proto
 from tests.support.fake_model import BAD, IMAGE_POINT, frame
 from tests.support.listening_service import DIGEST, OTHER_DIGEST, close_gate, until
 

@@ -9,7 +9,7 @@ import pytest
 
 from protos import split_inference_pb2 as pb
 from splitnet.messages import Ack, Draining, FrameDetections, InferRequest, Reply, SessionOpened
-from splitnet.wire import infer_request_to_proto, reply_from_proto, request_to_proto
+from splitnet.wire.sessions import infer_request_to_proto, reply_from_proto, request_to_proto
 from tests.support.fake_model import frame
 from tests.support.listening_service import DIGEST, OPENING, Stream, close_gate, until
 

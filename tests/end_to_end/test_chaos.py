@@ -44,7 +44,7 @@ from splitnet.messages import (
     InferRequest,
     OpenSession,
 )
-from splitnet.wire import infer_request_to_proto, request_to_proto
+from splitnet.wire.sessions import infer_request_to_proto, request_to_proto
 from tests.end_to_end.streaming_device import FRAME_SIZE, POINT
 from tests.support.tiny_bundle import CHANNELS
 

@@ -28,7 +28,7 @@ from splitnet.nn.merged import Merged
 from splitnet.nn.split_detector import image_input
 from splitnet.operating_point import Codec, OperatingPoint
 from splitnet.sharing_plan import PLAN_FILE, load_joints, load_plan
-from splitnet.wire import reply_from_proto, request_to_proto
+from splitnet.wire.sessions import reply_from_proto, request_to_proto
 from tests.conftest import PROJECT
 from tests.support.planned_pair import write_plan
 from training.sharing.members import Member

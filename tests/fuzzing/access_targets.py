@@ -14,13 +14,13 @@ from protos import device_enrolment_pb2 as pb
 from splitnet.device_keys import check_signed, read_root, signer_of
 from splitnet.enrolment import code_key, server_proof
 from splitnet.enrolment_link import read_enrolment_link
-from splitnet.enrolment_wire import (
+from splitnet.errors import SplitError
+from splitnet.wire.enrolment import (
     enrol_reply_from_proto,
     enrol_reply_to_proto,
     enrol_request_from_proto,
     enrol_request_to_proto,
 )
-from splitnet.errors import SplitError
 
 Target = Callable[[bytes], None]
 

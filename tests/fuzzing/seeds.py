@@ -27,7 +27,6 @@ from splitnet.device_keys import new_root
 from splitnet.device_status import DeviceDecision, DeviceLogLine, DeviceStatus, FrameCounts
 from splitnet.enrolment import EnrolReply, EnrolRequest
 from splitnet.enrolment_link import enrolment_link
-from splitnet.enrolment_wire import enrol_reply_to_proto, enrol_request_to_proto
 from splitnet.manifest import ENCODER_FILE, FILE_NAME, Accuracy
 from splitnet.measured_point import MeasuredPoint
 from splitnet.messages import (
@@ -44,8 +43,10 @@ from splitnet.messages import (
     SessionOpened,
 )
 from splitnet.operating_point import Codec, Mode, OperatingPoint
-from splitnet.status_wire import status_to_proto
-from splitnet.wire import frame_to_proto, infer_request_to_proto, reply_to_proto, request_to_proto
+from splitnet.wire.device_status import status_to_proto
+from splitnet.wire.enrolment import enrol_reply_to_proto, enrol_request_to_proto
+from splitnet.wire.frames import frame_to_proto
+from splitnet.wire.sessions import infer_request_to_proto, reply_to_proto, request_to_proto
 from tests.fuzzing.targets import CORPUS, PICTURE_SIDE
 from tests.support.golden_bitstreams import CHANGES, golden_bitstream, golden_codec, golden_symbols
 from tests.support.tiny_bundle import CHANNELS, write_tiny_bundle

@@ -38,9 +38,9 @@ from splitnet.manifest import DESCRIPTIVE, ENCODER_FILE, FILE_NAME, load_manifes
 from splitnet.messages import MAX_DETECTIONS, FrameDetections
 from splitnet.nn.yolox.boxes import anchor_grid, detections_from_raw
 from splitnet.operating_point import Codec, Mode, OperatingPoint
-from splitnet.status_wire import status_from_proto, status_to_proto
-from splitnet.wire import (
-    frame_from_proto,
+from splitnet.wire.device_status import status_from_proto, status_to_proto
+from splitnet.wire.frames import frame_from_proto
+from splitnet.wire.sessions import (
     infer_request_from_proto,
     reply_from_proto,
     reply_to_proto,

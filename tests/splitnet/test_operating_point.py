@@ -9,7 +9,7 @@ from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
 from splitnet.messages import Frame
 from splitnet.operating_point import LOCAL, SKIP, Codec, Mode, OperatingPoint, parse_point, parse_points
-from splitnet.wire import frame_to_proto
+from splitnet.wire.frames import frame_to_proto
 
 
 def test_every_codec_belongs_to_a_mode():

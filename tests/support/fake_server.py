@@ -12,7 +12,7 @@ import numpy as np
 from protos.split_inference_pb2_grpc import SplitInferenceServicer, add_SplitInferenceServicer_to_server
 from splitnet.detections import Detections
 from splitnet.messages import Ack, Frame, FrameDetections, Reply, ServerTiming, SessionOpened
-from splitnet.wire import reply_to_proto, request_from_proto
+from splitnet.wire.sessions import reply_to_proto, request_from_proto
 
 DIGEST = "ab" * 32
 OPENED = SessionOpened("fake", DIGEST, "fake server 1")

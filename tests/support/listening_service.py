@@ -26,7 +26,7 @@ from splitnet.messages import (
     SessionLimits,
     SessionOpened,
 )
-from splitnet.wire import reply_from_proto, request_to_proto
+from splitnet.wire.sessions import reply_from_proto, request_to_proto
 from tests.support.fake_model import FakeModel, FakeRegistry, frame
 
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protos import split_inference_pb2 as pb
-from splitnet import errors, wire
+from splitnet import errors
 from splitnet.detections import Detections
 from splitnet.messages import (
     MAX_DETECTIONS,
@@ -37,6 +37,17 @@ from splitnet.messages import (
     SessionOpened,
 )
 from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.wire.answers import detections_from_proto, detections_to_proto
+from splitnet.wire.frames import frame_from_proto, frame_to_proto
+from splitnet.wire.sessions import (
+    infer_request_from_proto,
+    infer_request_to_proto,
+    reply_from_proto,
+    reply_to_proto,
+    request_from_proto,
+    request_to_proto,
+)
+from splitnet.wire.statuses import STATUS_TABLE, error_of, status_of
 
 DIGEST = bytes(range(32)).hex()
 OTHER = bytes(range(1, 33)).hex()
@@ -86,33 +97,33 @@ def through_bytes(message):
 
 @given(frames | whole_images)
 def test_every_valid_frame_survives_the_wire(frame):
-    assert wire.request_from_proto(through_bytes(wire.request_to_proto(frame))) == frame
+    assert request_from_proto(through_bytes(request_to_proto(frame))) == frame
 
 
 @pytest.mark.parametrize("digest", [DIGEST, ""], ids=["of a bundle", "of the default bundle"])
 def test_an_opening_survives_the_wire(digest):
     opening = OpenSession("camera-1", digest)
-    assert wire.request_from_proto(through_bytes(wire.request_to_proto(opening))) == opening
+    assert request_from_proto(through_bytes(request_to_proto(opening))) == opening
 
 
 def test_the_name_of_a_camera_survives_the_wire_and_is_bounded():
     opening = OpenSession("board", DIGEST, camera="yard")
-    assert wire.request_from_proto(through_bytes(wire.request_to_proto(opening))) == opening
+    assert request_from_proto(through_bytes(request_to_proto(opening))) == opening
     with pytest.raises(errors.ProtocolError, match="name of a camera has at most 32 characters"):
-        wire.request_from_proto(wire.request_to_proto(OpenSession("board", DIGEST, camera="x" * 33)))
+        request_from_proto(request_to_proto(OpenSession("board", DIGEST, camera="x" * 33)))
 
 
 def test_further_bundles_survive_the_wire():
     opening = OpenSession("camera-1", DIGEST, further_digests=(OTHER, "ff" * 32))
-    assert wire.request_from_proto(through_bytes(wire.request_to_proto(opening))) == opening
+    assert request_from_proto(through_bytes(request_to_proto(opening))) == opening
     described = BundleDescription(416, 16, ("car",), 4, 11, 0.25, (Codec.JPEG,))
     opened = SessionOpened("coco-nano", DIGEST, "s", further=(FurtherBundle("highway-nano", OTHER, described, True),))
-    assert wire.reply_from_proto(through_bytes(wire.reply_to_proto(opened))) == opened
+    assert reply_from_proto(through_bytes(reply_to_proto(opened))) == opened
 
 
 def test_what_further_bundles_find_survives_the_wire():
     found = replace(DETECTIONS, further=(Detections.empty(), DETECTIONS.detections))
-    back = wire.detections_from_proto(through_bytes(wire.detections_to_proto(found)))
+    back = detections_from_proto(through_bytes(detections_to_proto(found)))
     assert [len(one) for one in back.further] == [0, len(DETECTIONS.detections)]
     np.testing.assert_array_equal(back.further[1].boxes, DETECTIONS.detections.boxes)
 
@@ -132,17 +143,17 @@ def test_further_bundles_out_of_bounds_are_refused(further, complaint):
     opening = pb.OpenSession(protocol_version=PROTOCOL_VERSION, bundle_digest=bytes.fromhex(DIGEST))
     opening.further_bundle_digests.extend(further)
     with pytest.raises(errors.ProtocolError, match=complaint):
-        wire.request_from_proto(pb.DetectRequest(open=opening))
+        request_from_proto(pb.DetectRequest(open=opening))
 
 
 def test_a_server_that_answers_by_more_bundles_than_can_be_is_refused():
-    message = wire.detections_to_proto(replace(DETECTIONS, further=(Detections.empty(),) * (MAX_FURTHER + 1)))
+    message = detections_to_proto(replace(DETECTIONS, further=(Detections.empty(),) * (MAX_FURTHER + 1)))
     with pytest.raises(errors.ProtocolError, match="answered by 4 further bundles"):
-        wire.detections_from_proto(message)
+        detections_from_proto(message)
     opened = pb.SessionOpened(protocol_version=PROTOCOL_VERSION, bundle_digest=bytes.fromhex(DIGEST))
     opened.further.extend([pb.FurtherBundle(bundle_digest=bytes(32))] * (MAX_FURTHER + 1))
     with pytest.raises(errors.ProtocolError, match="4 further bundles"):
-        wire.reply_from_proto(pb.DetectReply(opened=opened))
+        reply_from_proto(pb.DetectReply(opened=opened))
 
 
 @pytest.mark.parametrize(
@@ -156,11 +167,11 @@ def test_a_server_that_answers_by_more_bundles_than_can_be_is_refused():
     ids=lambda reply: type(reply).__name__,
 )
 def test_a_reply_survives_the_wire(reply):
-    assert wire.reply_from_proto(through_bytes(wire.reply_to_proto(reply))) == reply
+    assert reply_from_proto(through_bytes(reply_to_proto(reply))) == reply
 
 
 def test_detections_survive_the_wire_to_the_bit():
-    back = wire.reply_from_proto(through_bytes(wire.reply_to_proto(DETECTIONS)))
+    back = reply_from_proto(through_bytes(reply_to_proto(DETECTIONS)))
     assert isinstance(back, FrameDetections)
     assert replace(back, detections=DETECTIONS.detections) == DETECTIONS
     for name, dtype in (("boxes", np.float32), ("scores", np.float32), ("labels", np.int32)):
@@ -171,13 +182,13 @@ def test_detections_survive_the_wire_to_the_bit():
 
 def test_a_frame_without_objects_survives_the_wire():
     empty = replace(DETECTIONS, detections=Detections.empty())
-    back = wire.detections_from_proto(through_bytes(wire.detections_to_proto(empty)))
+    back = detections_from_proto(through_bytes(detections_to_proto(empty)))
     assert len(back.detections) == 0 and back.detections.boxes.shape == (0, 4)
 
 
 def test_a_request_without_a_session_survives_the_wire():
     request = InferRequest(DIGEST, FRAME)
-    assert wire.infer_request_from_proto(through_bytes(wire.infer_request_to_proto(request))) == request
+    assert infer_request_from_proto(through_bytes(infer_request_to_proto(request))) == request
 
 
 @pytest.mark.parametrize(
@@ -198,57 +209,57 @@ def test_a_request_without_a_session_survives_the_wire():
     ],
 )
 def test_a_frame_out_of_bounds_is_refused(change, complaint):
-    good = wire.frame_to_proto(FRAME)
+    good = frame_to_proto(FRAME)
     fields = {field.name: getattr(good, field.name) for field in good.DESCRIPTOR.fields} | change
     with pytest.raises(errors.ProtocolError, match=complaint):
-        wire.frame_from_proto(pb.Frame(**fields))
+        frame_from_proto(pb.Frame(**fields))
 
 
 def test_a_codec_from_the_future_is_refused():
-    message = wire.frame_to_proto(FRAME)
+    message = frame_to_proto(FRAME)
     future = pb.OperatingPoint.FromString(b"\x08\x63\x10\x01")  # codec 99, width 1
     message.operating_point.CopyFrom(future)
     with pytest.raises(errors.ProtocolError, match="codec 99 is unknown here"):
-        wire.frame_from_proto(message)
+        frame_from_proto(message)
 
 
 def test_the_largest_payload_fits_into_a_message():
     frame = replace(FRAME, payload=bytes(MAX_PAYLOAD_BYTES))
-    assert wire.request_to_proto(frame).ByteSize() < MAX_MESSAGE_BYTES
+    assert request_to_proto(frame).ByteSize() < MAX_MESSAGE_BYTES
 
 
 def test_an_empty_request_is_refused():
     with pytest.raises(errors.ProtocolError, match="opening or a frame"):
-        wire.request_from_proto(pb.DetectRequest())
+        request_from_proto(pb.DetectRequest())
 
 
 def test_an_empty_reply_is_refused():
     with pytest.raises(errors.ProtocolError, match="update this client"):
-        wire.reply_from_proto(pb.DetectReply())
+        reply_from_proto(pb.DetectReply())
 
 
 @pytest.mark.parametrize("digest", ["00", "00" * 33])
 def test_a_digest_of_another_length_is_refused(digest):
     with pytest.raises(errors.ProtocolError, match="digest has 32 bytes"):
-        wire.request_from_proto(wire.request_to_proto(OpenSession("camera", digest)))
+        request_from_proto(request_to_proto(OpenSession("camera", digest)))
 
 
 def test_a_device_id_without_end_is_refused():
     opening = OpenSession("x" * (MAX_DEVICE_ID_CHARS + 1), DIGEST)
     with pytest.raises(errors.ProtocolError, match="device id"):
-        wire.request_from_proto(wire.request_to_proto(opening))
+        request_from_proto(request_to_proto(opening))
 
 
 @pytest.mark.parametrize("kind", ["open", "opened", "infer"])
 def test_another_protocol_version_is_refused_before_anything_else_is_read(kind):
     convert = {
-        "open": lambda: wire.request_from_proto(
+        "open": lambda: request_from_proto(
             pb.DetectRequest(open=pb.OpenSession(protocol_version=PROTOCOL_VERSION + 1))
         ),
-        "opened": lambda: wire.reply_from_proto(
+        "opened": lambda: reply_from_proto(
             pb.DetectReply(opened=pb.SessionOpened(protocol_version=PROTOCOL_VERSION + 1))
         ),
-        "infer": lambda: wire.infer_request_from_proto(pb.InferRequest(protocol_version=PROTOCOL_VERSION + 1)),
+        "infer": lambda: infer_request_from_proto(pb.InferRequest(protocol_version=PROTOCOL_VERSION + 1)),
     }[kind]
     with pytest.raises(errors.ProtocolVersionError, match="protocol version 2, this side 1"):
         convert()
@@ -269,7 +280,7 @@ def test_another_protocol_version_is_refused_before_anything_else_is_read(kind):
 )
 def test_detections_that_do_not_fit_together_are_refused(lists):
     with pytest.raises(errors.ProtocolError, match="do not fit together"):
-        wire.detections_from_proto(pb.FrameDetections(**lists))
+        detections_from_proto(pb.FrameDetections(**lists))
 
 
 PLAUSIBLE = {"boxes": [0, 0, 9, 9], "scores": [0.5], "labels": [3]}
@@ -279,26 +290,26 @@ PLAUSIBLE = {"boxes": [0, 0, 9, 9], "scores": [0.5], "labels": [3]}
 @pytest.mark.parametrize("field", ["boxes", "scores", "wait_ms", "decode_ms", "infer_ms"])
 def test_detections_with_numbers_that_are_none_are_refused(field, odd):
     message = pb.FrameDetections(**PLAUSIBLE)
-    wire.detections_from_proto(message)
+    detections_from_proto(message)
     if field in PLAUSIBLE:
         getattr(message, field)[0] = odd
     else:
         setattr(message.timing, field, odd)
     with pytest.raises(errors.ProtocolError, match="numbers that are none"):
-        wire.detections_from_proto(message)
+        detections_from_proto(message)
 
 
 def test_boxes_beyond_any_frame_are_refused():
     with pytest.raises(errors.ProtocolError, match="beyond any frame"):
-        wire.detections_from_proto(pb.FrameDetections(**{**PLAUSIBLE, "boxes": [0, 0, 1e30, 9]}))
+        detections_from_proto(pb.FrameDetections(**{**PLAUSIBLE, "boxes": [0, 0, 1e30, 9]}))
 
 
 @given(st.binary(max_size=200))
 def test_random_bytes_never_do_more_than_raise_a_protocol_error(data):
     for message, convert in (
-        (pb.DetectRequest, wire.request_from_proto),
-        (pb.DetectReply, wire.reply_from_proto),
-        (pb.InferRequest, wire.infer_request_from_proto),
+        (pb.DetectRequest, request_from_proto),
+        (pb.DetectReply, reply_from_proto),
+        (pb.InferRequest, infer_request_from_proto),
     ):
         with suppress(DecodeError, errors.ProtocolError):  # gRPC itself refuses the former
             convert(message.FromString(data))
@@ -320,7 +331,7 @@ def test_random_bytes_never_do_more_than_raise_a_protocol_error(data):
     ],
 )
 def test_every_error_has_its_status(error, status):
-    assert wire.status_of(error("why")) is status
+    assert status_of(error("why")) is status
 
 
 @pytest.mark.parametrize(
@@ -336,10 +347,10 @@ def test_every_error_has_its_status(error, status):
     ],
 )
 def test_every_status_has_its_error(status, error):
-    assert type(wire.error_of(status, "why")) is error
+    assert type(error_of(status, "why")) is error
 
 
 def test_every_status_of_the_table_can_be_said_about_a_frame():
-    for _, status in wire.STATUS_TABLE:
+    for _, status in STATUS_TABLE:
         error = FrameError(1, 2, status, "why")
-        assert wire.reply_from_proto(wire.reply_to_proto(error)) == error
+        assert reply_from_proto(reply_to_proto(error)) == error

@@ -8,9 +8,18 @@ from dataclasses import replace
 import pytest
 
 from protos import split_inference_pb2 as pb
-from splitnet import errors, wire
+from splitnet import errors
 from splitnet.messages import BundleDescription, Frame, InferRequest, OpenSession, SessionLimits, SessionOpened
 from splitnet.operating_point import Codec, OperatingPoint
+from splitnet.wire.frames import frame_from_proto, frame_to_proto
+from splitnet.wire.sessions import (
+    infer_request_from_proto,
+    infer_request_to_proto,
+    reply_from_proto,
+    reply_to_proto,
+    request_from_proto,
+    request_to_proto,
+)
 
 DIGEST = bytes(range(32)).hex()
 FEATURES = Frame(7, 123_456, OperatingPoint(Codec.RANS, 4, 2), b"payload", 640, 480, deadline_ms=200)
@@ -36,45 +45,45 @@ OPENED_BYTES = f"0a4008011209636f636f2d6e616e6f1a20{DIGEST}220f736c696d73706c697
     ids=["opening", "features", "canvas"],
 )
 def test_requests_of_before_are_read_and_written_to_the_byte(request_, before):
-    assert wire.request_to_proto(request_).SerializeToString().hex() == before
-    assert wire.request_from_proto(pb.DetectRequest.FromString(bytes.fromhex(before))) == request_
+    assert request_to_proto(request_).SerializeToString().hex() == before
+    assert request_from_proto(pb.DetectRequest.FromString(bytes.fromhex(before))) == request_
 
 
 def test_a_single_call_of_before_is_read_and_written_to_the_byte():
     request = InferRequest(DIGEST, FEATURES)
-    assert wire.infer_request_to_proto(request).SerializeToString().hex() == INFER_BYTES
-    assert wire.infer_request_from_proto(pb.InferRequest.FromString(bytes.fromhex(INFER_BYTES))) == request
+    assert infer_request_to_proto(request).SerializeToString().hex() == INFER_BYTES
+    assert infer_request_from_proto(pb.InferRequest.FromString(bytes.fromhex(INFER_BYTES))) == request
 
 
 def test_a_server_of_before_that_describes_nothing_is_understood():
-    opened = wire.reply_from_proto(pb.DetectReply.FromString(bytes.fromhex(OPENED_BYTES)))
+    opened = reply_from_proto(pb.DetectReply.FromString(bytes.fromhex(OPENED_BYTES)))
     assert opened == OPENED and opened.bundle is None and opened.limits is None
 
 
 def test_a_description_follows_what_a_client_of_before_reads():
     """A client of before skips the fields that it does not know."""
-    now = wire.reply_to_proto(DESCRIBED).opened.SerializeToString()
-    assert now.startswith(wire.reply_to_proto(OPENED).opened.SerializeToString())
-    assert wire.reply_from_proto(wire.reply_to_proto(DESCRIBED)) == DESCRIBED
+    now = reply_to_proto(DESCRIBED).opened.SerializeToString()
+    assert now.startswith(reply_to_proto(OPENED).opened.SerializeToString())
+    assert reply_from_proto(reply_to_proto(DESCRIBED)) == DESCRIBED
 
 
 def test_a_server_of_before_answers_the_first_of_several_bundles_alone():
-    opening = wire.request_to_proto(OpenSession("camera-1", DIGEST, further_digests=("ff" * 32,)))
+    opening = request_to_proto(OpenSession("camera-1", DIGEST, further_digests=("ff" * 32,)))
     assert opening.SerializeToString().hex()[4:].startswith(OPEN_BYTES[4:])  # what it reads is as before
-    assert wire.reply_from_proto(pb.DetectReply.FromString(bytes.fromhex(OPENED_BYTES))).further == ()
+    assert reply_from_proto(pb.DetectReply.FromString(bytes.fromhex(OPENED_BYTES))).further == ()
 
 
 def test_a_whole_image_without_a_size_is_refused_by_a_server_of_before():
-    whole = wire.frame_to_proto(replace(CANVAS, frame_width=0, frame_height=0, whole_image=True))
+    whole = frame_to_proto(replace(CANVAS, frame_width=0, frame_height=0, whole_image=True))
     whole.ClearField("whole_image")  # which is what ignoring it comes to
     with pytest.raises(errors.ProtocolError, match="not 0x0"):
-        wire.frame_from_proto(whole)
+        frame_from_proto(whole)
 
 
 def test_codecs_that_a_newer_server_takes_besides_are_passed_over():
-    message = wire.reply_to_proto(DESCRIBED)
+    message = reply_to_proto(DESCRIBED)
     message.opened.bundle.codecs.append(99)
-    assert wire.reply_from_proto(message) == DESCRIBED
+    assert reply_from_proto(message) == DESCRIBED
 
 
 @pytest.mark.parametrize(
@@ -83,7 +92,7 @@ def test_codecs_that_a_newer_server_takes_besides_are_passed_over():
     ids=["a score above 1", "a score that is none", "classes without end"],
 )
 def test_a_description_that_cannot_be_is_refused(fields):
-    message = wire.reply_to_proto(OPENED)
+    message = reply_to_proto(OPENED)
     message.opened.bundle.MergeFrom(pb.BundleDescription(**fields))
     with pytest.raises(errors.ProtocolError, match="bundle that cannot be"):
-        wire.reply_from_proto(message)
+        reply_from_proto(message)

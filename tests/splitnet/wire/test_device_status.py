@@ -17,7 +17,7 @@ from splitnet.device_status import (
     FrameCounts,
 )
 from splitnet.errors import ProtocolError
-from splitnet.status_wire import status_from_proto, status_to_proto
+from splitnet.wire.device_status import status_from_proto, status_to_proto
 
 STATUS = DeviceStatus(
     "slimsplit 1.0",

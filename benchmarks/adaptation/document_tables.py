@@ -1,0 +1,26 @@
+"""The tables of documents that this room makes, and the results that they are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.adaptation import tables as adapt_tables
+
+Result = Mapping[str, Any]
+
+
+def _adapt(make: Callable[[Result], str]) -> Callable[[Result], str]:
+    return lambda result: make(adapt_tables.renamed(result))
+
+
+TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
+    "adapt": ("adapt.json", _adapt(adapt_tables.compared)),
+    "adapt-pooled": ("adapt.json", adapt_tables.pooled),
+    "adapt-targets": ("adapt.json", adapt_tables.targets),
+    "adapt-policies": ("adapt.json", _adapt(adapt_tables.policies)),
+    "adapt-summary": ("adapt.json", _adapt(adapt_tables.summary)),
+    "adapt-figures": ("adapt.json", _adapt(adapt_tables.figures)),
+    "adapt-run": ("adapt.json", lambda result: adapt_tables.time_line(result, "results/")),
+    "adapt-real": ("adapt-real.json", adapt_tables.real),
+}

@@ -1,0 +1,57 @@
+"""What coding, switching, the transport and watching cost, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Result = Mapping[str, Any]
+
+
+def codec(result: Result) -> str:
+    """Return what the entropy coder costs and saves."""
+    return (
+        "| | |\n|---|---|\n"
+        f"| rANS payload, {result['symbols']:,} symbols | {result['rans_bytes']:,} bytes; the entropy of the tables is "
+        f"{result['entropy_bytes']:,.0f}, zstd-3 needs {result['zstd3_bytes']:,} |\n"
+        f"| coding / decoding them | {result['encode_ms_p50']:.2f} / {result['decode_ms_p50']:.2f} ms |\n"
+    )
+
+
+def switch(result: Result) -> str:
+    """Return what changing the operating point costs."""
+    return (
+        "| | |\n|---|---|\n"
+        f"| changing the operating point between two frames | {result['lookup_ms_p50']:.3f} ms |\n"
+        f"| loading another model instead | {result['reload_ms_p50']:.0f} ms |\n"
+    )
+
+
+def overhead(result: Result) -> str:
+    """Return where the time of a frame over loopback goes."""
+    return (
+        "| | |\n|---|---|\n"
+        f"| end to end over loopback, one frame at a time | {result['end_to_end_ms_p50']:.1f} ms |\n"
+        f"| of which computation | {result['compute_ms_p50']:.1f} ms |\n"
+        f"| everything else | {result['overhead_ms_p50']:.1f} ms |\n"
+    )
+
+
+def small(result: Result) -> str:
+    """Return what a device without PyTorch takes."""
+    header = "| | on disk | resident | at most, while it starts | first answer after |\n|---|---|---|---|---|\n"
+    return header + "".join(
+        f"| {row['device']} | {row['disk_mb']:.0f} MB | {row['resident_mb']:.0f} MB | {row['peak_mb']:.0f} MB | "
+        f"{row['first_answer_s']:.1f} s |\n"
+        for row in result["rows"]
+    )
+
+
+def watching(result: Result) -> str:
+    """Return what it costs a server to be watched."""
+    return (
+        "| of one core | |\n|---|---|\n"
+        f"| the page with {result['devices']} devices, while somebody looks | {result['page_share']:.2%} |\n"
+        f"| counting, at 100 frames a second | {result['counts_share_at_100_fps']:.2%} |\n"
+        f"| a scrape every 15 s | {result['scrape_share_every_15_s']:.2%} |\n"
+    )

@@ -1,0 +1,20 @@
+"""The tables of documents that this room makes, and the results that they are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.serving import attack_tables, endurance_tables
+from benchmarks.serving.serve_tables import serve
+
+Result = Mapping[str, Any]
+
+
+TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
+    "serve": ("serve.json", serve),
+    "fuzz": ("fuzz.json", endurance_tables.fuzz),
+    "soak": ("soak.json", endurance_tables.soak),
+    "tls": ("tls.json", attack_tables.tls),
+    "attack": ("attack.json", attack_tables.attack),
+}

@@ -1,0 +1,18 @@
+"""The tables of documents that this room makes, and the results that they are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.video.video_tables import delays, video, video_ratios, video_ratios_by_judge
+
+Result = Mapping[str, Any]
+
+
+TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
+    "video": ("video.json", video),
+    "video-ratios": ("video.json", video_ratios),
+    "delay": ("delay.json", delays),
+    "video-ratios-by-judge": ("video.json", video_ratios_by_judge),
+}

@@ -97,7 +97,9 @@ ROOMS = {
     ),
     # The measurements: questions, which know nothing of one another, and a harness.
     "benchmarks": Room(("splitnet",)),
-    "benchmarks.accuracy": Room(("splitnet", "benchmarks.harness", "edge_client.encoding", "training")),
+    "benchmarks.accuracy": Room(
+        ("splitnet", "benchmarks.harness", "cloud_server.compute", "edge_client.encoding", "training")
+    ),
     "benchmarks.adaptation": Room(
         ("splitnet", "benchmarks.harness", "cloud_server.compute", "edge_client", "training.evaluation")
     ),

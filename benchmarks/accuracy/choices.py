@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy.rate_figures import Row
 from benchmarks.accuracy.resampling import Sample, draw, interval
+from benchmarks.accuracy.server_times import server_times
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.labelled_options import add_labelled
 from edge_client.encoding.backends import AUTO, start_backend
@@ -102,7 +103,8 @@ def run(options: Namespace) -> dict[str, object]:
         for one, tally in zip(choices, tallies, strict=True)
     ]
     name = f"{manifest.name} {manifest.digest[:12]}"
-    return {"bundle": name, "backend": backend, "images": len(labelled.images), "choices": rows}
+    times = server_times(options.bundle, options.images)
+    return {"bundle": name, "backend": backend, "images": len(labelled.images), "choices": rows, "server": times}
 
 
 BENCHMARK = Benchmark("choices", "what a device can do: detect alone, send an image, split", _add_arguments, run)

@@ -14,7 +14,14 @@ def choices(result: Mapping[str, Any]) -> str:
     rows = [HEADER, ("---",) * len(HEADER), *(_cells(row) for row in result["choices"])]
     lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     terms = f"{result['images']} images, bundle {result['bundle']}; all in one run, by {_backend(result['backend'])}."
-    return f"{lines}\n{terms}\n"
+    return f"{lines}\n{terms}{_server(result['server'])}\n" if "server" in result else f"{lines}\n{terms}\n"
+
+
+def _server(times: Mapping[str, float]) -> str:
+    split = f" The server's part of a frame, on one core: {times['split_ms_p50']:.1f} ms behind a split"
+    if "unsplit_ms_p50" not in times:
+        return f"{split}."
+    return f"{split}, {times['unsplit_ms_p50']:.1f} ms behind an image ({times['of_unsplit']:.2f} times)."
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -62,7 +62,9 @@ def test_all_ways_are_measured_on_the_same_images(measured, tmp_path):
     assert rows["yolox-nano"]["bytes_mean"] == 0 < rows["w1 q0"]["bytes_mean"] < rows["jpeg 50"]["bytes_mean"]
     assert rows["jpeg 50"]["device_mmacs"] == 0 < rows["w1 q0"]["device_mmacs"] < rows["w4 q2"]["device_mmacs"]
     assert all(row["device_ms_p50"] > 0 for row in rows.values())
+    assert record["server"]["split_ms_p50"] > 0 and record["server"]["of_unsplit"] > 0
     table = choices(record)
+    assert "The server's part of a frame, on one core: " in table
     assert "| split | `w4 q2` |" in table and f"bundle {record['bundle']}; all in one run, by ONNX Runtime." in table
 
 

@@ -21,6 +21,14 @@ class DigestMismatchError(BundleError):
     """A file of a bundle is not the one that its manifest names."""
 
 
+class UpdateError(BundleError):
+    """An artefact for devices is damaged, not for this device, or does not give what it promises."""
+
+
+class UntrustedError(UpdateError):
+    """What a server offers is not signed by whom this device trusts, or is expired, replayed or older."""
+
+
 class BitstreamError(SplitError):
     """Bytes that are not a bitstream of this bundle: truncated, damaged, foreign or too large."""
 

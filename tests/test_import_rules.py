@@ -45,6 +45,15 @@ ROOMS = {
         ),
         pure=True,
     ),
+    "splitnet.updates": Room(
+        (
+            "splitnet.device_package",
+            "splitnet.errors",
+            "splitnet.json_values",
+            "splitnet.manifest",
+            "splitnet.package_folder",
+        )
+    ),
     # The device.
     "edge_client": Room(("splitnet",)),
     "edge_client.adaptation": Room(("splitnet", "edge_client.percentiles"), pure=True),
@@ -143,6 +152,8 @@ PURE_MODULES = {
     "splitnet.image_header",
     "splitnet.json_values",
     "splitnet.text",
+    "splitnet.updates.artefact",
+    "splitnet.updates.route",
     "edge_client.backoff",
     "edge_client.frames",
     "edge_client.percentiles",

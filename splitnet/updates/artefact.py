@@ -116,7 +116,7 @@ class Artefact:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return asdict(self)
+        return {**asdict(self), "files": [asdict(file) for file in self.files]}
 
 
 def artefact_from_json(values: Any) -> Artefact:
@@ -155,8 +155,8 @@ def _file(values: Mapping[str, Any]) -> ArtefactFile:
 
 
 def _self_test(values: Mapping[str, Any]) -> SelfTest:
-    sizes = (integer(values[name]) for name in ("width", "quality", "seed"))
-    return SelfTest(*sizes, number(values["agreement"]))
+    width, quality, seed = (integer(values[name]) for name in ("width", "quality", "seed"))
+    return SelfTest(width, quality, seed, number(values["agreement"]))
 
 
 def _list(values: Any) -> Sequence[Any]:

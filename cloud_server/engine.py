@@ -1,8 +1,9 @@
-"""The engine: decodes frames in a small thread pool and computes them in batches on one thread.
+"""The engine: decodes frames in a small thread pool and computes them in batches, one at a time in each lane.
 
-Frames come from the event loop and answers go back to it, with one wake-up of the loop per batch. Only
-the engine's own thread calls a model's `infer`, so it owns torch and the accelerator. Models come and go while it
-runs: a new one is warmed up step by step, in the moments when no frame waits.
+Frames come from the event loop and answers go back to it, with one wake-up of the loop per batch. A lane is a thread,
+and only lanes call a model's `infer`. There is one where this machine computes, so it owns torch and the accelerator;
+where others compute, a lane waits for each batch that is under way. Models come and go while it runs: a new one is
+warmed up step by step, in the moments when no frame waits.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ class Engine(Generic[D]):
         max_queue: int,
         decode_threads: int = 2,
         clock: Callable[[], float] = time.monotonic,
+        lanes: int = 1,
     ) -> None:
-        """Take the largest batch, the longest queue, the threads that decode, and a clock in seconds."""
+        """Take the largest batch, the longest queue, the threads that decode, a clock in seconds, and most lanes."""
         self._max_batch_size = max_batch_size
         self._clock = clock
         self._batcher: Batcher[Job[D]] = Batcher(max_batch_size, max_queue, MAX_PER_SESSION)
@@ -60,25 +62,37 @@ class Engine(Generic[D]):
         self._first_runs = BatchCost()  # of any model: what runs for the first time takes longer
         self._stopping = False
         self._decoders = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        names = ["engine", *(f"engine {number}" for number in range(2, lanes + 1))]
+        self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
+        self._lanes = lanes  # that may be under way at once
+        self._busy = 0  # those that are
         self._call_soon: Callable[..., Any] = _not_started
         self._batch_sizes: Counter[int] = Counter()
 
     def start(self, call_soon: Callable[..., Any]) -> None:
-        """Start the thread. call_soon: how answers reach the event loop, its `call_soon_threadsafe`."""
+        """Start the lanes. call_soon: how answers reach the event loop, its `call_soon_threadsafe`."""
         self._call_soon = call_soon
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
+
+    def use_lanes(self, lanes: int) -> None:
+        """Let at most so many batches be under way at once: from one to as many as there are threads."""
+        with self._changed:
+            self._lanes = min(max(1, lanes), len(self._threads))
+            self._changed.notify_all()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Let the current batch finish, drop the rest, and wait for the thread at most timeout_s."""
+        """Let current batches finish, drop the rest, and wait for the lanes at most timeout_s."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
         with self._changed:
             self._stopping = True
             for task in self._work.clear():
                 task.done.cancel()
-            self._changed.notify()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
+            self._changed.notify_all()
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, until - time.monotonic()))
 
     @property
     def depth(self) -> int:
@@ -190,15 +204,21 @@ class Engine(Generic[D]):
             else:
                 task, verdict = due
                 task.settle(verdict)
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify()  # a lane that waited for one to be free
 
     def _next(self) -> Batch[Job[D]] | tuple[IdleTask, Verdict] | None:
-        """Wait until a batch or an idle task is due. None when the engine stops."""
+        """Wait until a lane is free and a batch or an idle task is due. None when the engine stops."""
         with self._changed:
             while not self._stopping:
                 now = self._clock()
-                if (due := self._work.next(now)) is not None:
-                    return due
-                wake_at = self._work.wake_at(now)
+                wake_at = math.inf
+                if self._busy < self._lanes:
+                    if (due := self._work.next(now)) is not None:
+                        self._busy += 1
+                        return due
+                    wake_at = self._work.wake_at(now)
                 self._changed.wait(None if math.isinf(wake_at) else wake_at - now)
             return None
 

@@ -47,9 +47,13 @@ class Answers:
 
 @asynccontextmanager
 async def running(
-    model: FakeModel, max_batch_size: int = 8, max_queue: int = 64, clock: Callable[[], float] | None = None
+    model: FakeModel,
+    max_batch_size: int = 8,
+    max_queue: int = 64,
+    clock: Callable[[], float] | None = None,
+    lanes: int = 1,
 ) -> AsyncIterator[Answers]:
-    engine = Engine(max_batch_size, max_queue, **({"clock": clock} if clock else {}))
+    engine = Engine(max_batch_size, max_queue, **({"clock": clock} if clock else {}), lanes=lanes)
     engine.start(asyncio.get_running_loop().call_soon_threadsafe)
     await asyncio.to_thread(engine.adopt, model)
     try:

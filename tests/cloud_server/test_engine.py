@@ -56,6 +56,44 @@ async def test_only_the_engines_thread_computes():
     assert model.threads == {"engine"}
 
 
+async def test_lanes_compute_as_many_batches_at_once_as_may_be():
+    """Three threads, of which two may be under way: the third batch begins when one of them ends."""
+    model = FakeModel()
+    under_way, meeting, plain_infer = [], threading.Barrier(3), model.infer
+    most, lock = [], threading.Lock()
+
+    def infer(mode, batch):
+        if b"meet" not in batch:
+            return plain_infer(mode, batch)
+        with lock:
+            under_way.append(batch)
+            most.append(len(under_way))
+            is_of_the_first_two = len(most) <= 2
+        if is_of_the_first_two:  # both are here before either ends
+            meeting.wait(timeout=10)
+        with lock:
+            under_way.remove(batch)
+        return plain_infer(mode, batch)
+
+    model.infer = infer
+    async with running(model, max_batch_size=1, lanes=3) as answers:
+        answers.engine.use_lanes(2)
+        for number in range(3):
+            answers.submit(frame(number, b"meet"), session=number)
+        await asyncio.to_thread(meeting.wait, 10)
+        assert len(await answers.wait_for(3)) == 3
+    assert max(most) == 2
+    assert model.threads <= {"engine", "engine 2", "engine 3"}
+
+
+async def test_there_is_at_least_one_lane_and_at_most_a_thread_for_each():
+    async with running(FakeModel(), lanes=2) as answers:
+        for lanes in (0, 99):
+            answers.engine.use_lanes(lanes)
+            answers.submit(frame(lanes))
+        assert set(await answers.wait_for(2)) == {0, 99}
+
+
 async def test_payloads_that_take_long_to_decode_hold_up_nobody_else():
     """Two threads decode: one session's slow payloads take one of them."""
     model = FakeModel()
@@ -236,7 +274,7 @@ async def test_stopping_drops_what_waits_and_ends_the_thread():
     await asyncio.to_thread(_until_stopping, engine)
     model.gate.set()
     await stopping
-    assert not engine._thread.is_alive()
+    assert not any(thread.is_alive() for thread in engine._threads)
     assert sorted(answers.of) == [0]
 
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from edge_client.adaptation.point_table import PointTable
 from edge_client.capture.address import local_path, open_source
+from edge_client.capture.source import Source
 from edge_client.config import RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.local_detector import LocalRuntime, load_local
@@ -53,22 +54,27 @@ class BuiltRun(NamedTuple):
     tables: Mapping[Mode, PointTable]  # what each mode could do here, for the advice; empty if nothing is chosen
 
 
-def build_pipeline(config: RunConfig, sinks: Sequence[Sink] = ()) -> Pipeline:
+def build_pipeline(config: RunConfig, sinks: Sequence[Sink] = (), source: Source | None = None) -> Pipeline:
     """Return the pipeline that settings describe; each result goes to the sinks, too.
 
-    Loads the bundle. With a deadline, the first run on a device also measures it for a few seconds. Raises ConfigError,
-    BundleError, ProfileError or SourceError if something cannot be had as it is asked for.
+    source: of your own, instead of the settings'. Loads the bundle. With a deadline, the first run on a device also
+    measures it for a few seconds. Raises ConfigError, BundleError, ProfileError or SourceError if something cannot be had as it is asked for.
     """
-    return build_run(config, sinks).pipeline
+    return build_run(config, sinks, source=source).pipeline
 
 
 def build_run(
-    config: RunConfig, sinks: Sequence[Sink] = (), on_progress: Callable[[float], None] = lambda share: None
+    config: RunConfig,
+    sinks: Sequence[Sink] = (),
+    on_progress: Callable[[float], None] = lambda share: None,
+    source: Source | None = None,
 ) -> BuiltRun:
     """Return the same with what belongs to it. on_progress: called with the share that is measured, 0..1."""
     settings = _pipeline_settings(config)
     _check_outputs(config)
-    source = open_source(config.source, fps=config.fps, camera_patience_s=config.camera_patience_s, loop=config.loop)
+    if source is None:
+        patience_s = config.camera_patience_s
+        source = open_source(config.source, fps=config.fps, camera_patience_s=patience_s, loop=config.loop)
     encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
     manifest = encoder.manifest
     choice = adapts(config, manifest)

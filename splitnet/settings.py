@@ -56,6 +56,12 @@ def option(
     return field(default=default, metadata={"help": help, "aliases": tuple(aliases), "group": group, "argparse": given})
 
 
+def same_option(config: type[Any], name: str, default: Any = MISSING) -> Any:
+    """Return a field that is the same option as one of another settings class. default: its own, if it differs."""
+    (known,) = (one for one in fields(config) if one.name == name)
+    return field(default=known.default if default is MISSING else default, metadata=known.metadata)
+
+
 def count(text: str) -> int:
     """Return a whole number from 1 on; argparse's error if it is none. For `option(type=count)`."""
     if not (text.isascii() and text.isdecimal()) or int(text) == 0:

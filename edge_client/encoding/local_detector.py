@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from edge_client.capture.mailbox import Mailbox
@@ -37,7 +38,7 @@ Network = Callable[[Image], "Tensor"]  # from a canvas (H, W, 3) to raw predicti
 
 
 class LocalRuntime:
-    """The local detector, ready to run. One thread at a time.
+    """The local detector, ready to run, from any thread; one frame after the other.
 
     It sees the canvas, not the square: what is grey everywhere costs nothing.
     """
@@ -63,9 +64,14 @@ class LocalRuntime:
         self._fills = architecture.fills
         self._multiple = LATENT_STRIDE if self._fills else architecture.canvas_multiple(input_size)
         self._clock = clock
+        self._free = Lock()
 
     def detect(self, image: Image) -> LocalResult:
         """Find the objects in a frame (H, W, 3) uint8 BGR; returns what it cost, without a payload, and them."""
+        with self._free:
+            return self._detect(image)
+
+    def _detect(self, image: Image) -> LocalResult:
         begin = self._clock()
         letterbox = Letterbox.fit(image.shape[1], image.shape[0], self._input_size, self._multiple)
         canvas = letterbox.apply(image)

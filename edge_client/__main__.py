@@ -73,12 +73,17 @@ class _Parser(argparse.ArgumentParser):
 def _parser(console: Console) -> argparse.ArgumentParser:
     from edge_client.config import RunConfig
     from edge_client.enrol_command import EnrolConfig
+    from edge_client.frigate_config import FrigateConfig
     from edge_client.profile_config import ProfileConfig
     from splitnet.config_check import add_check
     from splitnet.configuration import add_configurable, read_configured
     from splitnet.settings import add_command, add_commands, add_settings, read_settings
 
-    sections = {"run": RunConfig, "profile": ProfileConfig}  # the tables of a file of settings
+    sections = {
+        "run": RunConfig,
+        "profile": ProfileConfig,
+        "frigate": FrigateConfig,
+    }
 
     def run(parsed: argparse.Namespace) -> int:
         config: RunConfig = read_configured("run", sections, parsed)
@@ -91,6 +96,13 @@ def _parser(console: Console) -> argparse.ArgumentParser:
         from edge_client.profile_command import profile as profile_command
 
         profile_command(config, console)
+        return DONE
+
+    def frigate(parsed: argparse.Namespace) -> int:
+        config: FrigateConfig = read_configured("frigate", sections, parsed)
+        from edge_client.frigate_command import frigate as frigate_command
+
+        frigate_command(config, console)
         return DONE
 
     def enrol(parsed: argparse.Namespace) -> int:
@@ -113,6 +125,9 @@ def _parser(console: Console) -> argparse.ArgumentParser:
     adding = add_command(commands, "profile", "measure what each operating point costs on this device")
     add_configurable(adding, ProfileConfig)
     adding.set_defaults(command=profile)
+    adding = add_command(commands, "frigate", "be a detector for Frigate, by its ZMQ plug-in")
+    add_configurable(adding, FrigateConfig)
+    adding.set_defaults(command=frigate)
     adding = add_command(commands, "enrol", "get an identity at a server, with a code of `cloud-server devices invite`")
     add_settings(adding, EnrolConfig)
     adding.set_defaults(command=enrol)

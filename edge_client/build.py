@@ -58,7 +58,8 @@ def build_pipeline(config: RunConfig, sinks: Sequence[Sink] = (), source: Source
     """Return the pipeline that settings describe; each result goes to the sinks, too.
 
     source: of your own, instead of the settings'. Loads the bundle. With a deadline, the first run on a device also
-    measures it for a few seconds. Raises ConfigError, BundleError, ProfileError or SourceError if something cannot be had as it is asked for.
+    measures it for a few seconds. Raises ConfigError, BundleError, ProfileError or SourceError if something cannot be
+    had as it is asked for.
     """
     return build_run(config, sinks, source=source).pipeline
 

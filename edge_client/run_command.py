@@ -52,7 +52,7 @@ def run(config: RunConfig, console: Console) -> bool:
             page.close()
         statistics = built.pipeline.statistics
         if statistics.sessions or statistics.detected:  # else there is nothing to tell but the error
-            _report(built, config, console)
+            report(built, config, console)
     return not (statistics.unreadable or built.pipeline.lost_outputs)
 
 
@@ -104,7 +104,8 @@ async def _show_status(pipeline: Pipeline, console: Console) -> None:
         console.show(status_line(pipeline.statistics, time.monotonic()))
 
 
-def _report(built: BuiltRun, config: RunConfig, console: Console) -> None:
+def report(built: BuiltRun, config: RunConfig, console: Console) -> None:
+    """Say what a run has done, and write its summary if that was asked for. Raises OutputError."""
     now, run, backend = time.monotonic(), built.pipeline.statistics, built.encoder.backend
     console.say(summary(run, now, backend))
     conditions = conditions_of_run(run, now, limits_of(config))

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 EXTRA_OF = {  # package as it is imported: the extra of setup.cfg that brings it
     "aiohttp": "server",
+    "zmq": "frigate",
+    "aiomqtt": "outputs",
     "prometheus_client": "server",
     "grpc_health": "server",
     "grpc_reflection": "server",

@@ -59,6 +59,7 @@ ROOMS = {
     "edge_client.adaptation": Room(("splitnet", "edge_client.percentiles"), pure=True),
     "edge_client.capture": Room(("splitnet", "edge_client.backoff", "edge_client.frames")),
     "edge_client.encoding": Room(("splitnet", "edge_client.capture", "edge_client.frames", "edge_client.threads")),
+    "edge_client.frigate": Room(("splitnet", "edge_client.frames", "edge_client.requests")),
     "edge_client.measuring": Room(
         (
             "splitnet",
@@ -70,6 +71,9 @@ ROOMS = {
         )
     ),
     "edge_client.output": Room(("splitnet", "edge_client.adaptation", "edge_client.frames", "edge_client.percentiles")),
+    "edge_client.requests": Room(
+        ("splitnet", "edge_client.capture", "edge_client.encoding.local_detector", "edge_client.frames")
+    ),
     "edge_client.transport": Room(
         ("splitnet", "protos", "edge_client.backoff", "edge_client.frames", "edge_client.threads"), grpc=True
     ),
@@ -156,6 +160,9 @@ PURE_MODULES = {
     "splitnet.updates.route",
     "edge_client.backoff",
     "edge_client.frames",
+    "edge_client.frigate.messages",
+    "edge_client.frigate.settings_text",
+    "edge_client.frigate.tensors",
     "edge_client.percentiles",
     "edge_client.transport.servers",
     "training.data.augment",

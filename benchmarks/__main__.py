@@ -15,7 +15,7 @@ from benchmarks.costs import codec, guide, overhead, small_device, switch, train
 from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
-from benchmarks.serving import attack, serve, soak, tls, watching
+from benchmarks.serving import attack, frigate, serve, soak, tls, watching
 from benchmarks.sharing import sharing
 from benchmarks.video import delay, video
 from splitnet.atomic_write import write_json
@@ -45,6 +45,7 @@ BENCHMARKS = tuple(
         attack,
         watching,
         tls,
+        frigate,
         sharing,
         split_points_verify,
         training_cost,

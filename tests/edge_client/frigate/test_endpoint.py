@@ -12,11 +12,11 @@ import pytest
 import zmq
 import zmq.asyncio
 
+from benchmarks.harness.frigate_plugin import FrigatePlugin
 from edge_client.frigate.endpoint import FrigateEndpoint
 from edge_client.requests.desk import Answer, AnsweredBy
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
-from tests.support.frigate_plugin import FrigatePlugin
 
 TENSOR = np.full((1, 8, 16, 3), 7, np.uint8)
 FOUND = Detections(np.array([[4, 2, 8, 6]], np.float32), np.array([0.75], np.float32), np.array([2], np.int32))

@@ -1,13 +1,15 @@
-"""Frigate's side of its ZMQ detector protocol, written from docs/frigate.md: a test double of the plug-in."""
+"""Frigate's side of its ZMQ detector protocol, written from docs/frigate.md: a double of the plug-in."""
 
 from __future__ import annotations
 
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zmq
+from numpy.typing import NDArray
 
 NOTHING = np.zeros((20, 6), np.float32)
 MODEL_TIMEOUT_MS = 30_000
@@ -17,8 +19,10 @@ class FrigatePlugin:
     """One detector process of Frigate: a REQ socket, one request at a time, a new socket after a timeout."""
 
     def __init__(self, endpoint: str, timeout_ms: int = 200, model: str = "slimsplit") -> None:
+        """Connect, and ask for the model."""
         self.endpoint, self.timeout_ms, self.model = endpoint, timeout_ms, model
         self.restarts = 0
+        self.about: dict[str, Any] = {}  # the header of the latest answer
         self.context = zmq.Context()
         self.socket = self._connected()
         self.is_ready = self.ask_for_model()
@@ -53,7 +57,7 @@ class FrigatePlugin:
         self.socket.send_multipart(parts)
         return self.socket.recv_multipart()
 
-    def detect(self, tensor: np.ndarray) -> tuple[np.ndarray, float]:
+    def detect(self, tensor: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
         """Return the rows (20, 6) for a tensor, and the milliseconds that they took; none after a timeout."""
         header = {"shape": list(tensor.shape), "dtype": tensor.dtype.name, "model_type": "ssd"}
         begin = time.perf_counter()
@@ -66,8 +70,10 @@ class FrigatePlugin:
             return NOTHING, (time.perf_counter() - begin) * 1000
         took_ms = (time.perf_counter() - begin) * 1000
         self.about = json.loads(about)
-        return np.frombuffer(rows, self.about["dtype"]).reshape(self.about["shape"]), took_ms
+        found: NDArray[np.float32] = np.frombuffer(rows, self.about["dtype"]).reshape(self.about["shape"])
+        return found, took_ms
 
     def close(self) -> None:
+        """End."""
         self.socket.close(0)
         self.context.term()

@@ -6,6 +6,7 @@ back, is refused, and comes back again.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
 import time
@@ -26,7 +27,6 @@ from benchmarks.harness.images import filling, frames_from
 from benchmarks.harness.processes import Process, address_of, child_process, server_process
 from edge_client.percentiles import percentile
 from splitnet.errors import ConfigError
-from splitnet.json_values import read_json
 from splitnet.settings import DEFAULT_BUNDLE
 
 MBPS, DELAY_MS = 20.0, 5.0  # of the link while it works, upward; in each direction
@@ -75,7 +75,7 @@ def run(options: Namespace) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         scene = _Scene(options, Path(folder))
         phases, restarts = scene.play(tensors)
-        summary = read_json(scene.summary)
+        summary = json.loads(scene.summary.read_text())
     took_ms = [one for phase in phases for one in phase.took_ms]
     own_ms = [one for phase in phases for one in phase.own_ms]
     return {
@@ -103,7 +103,7 @@ BENCHMARK = Benchmark("frigate", "answers to Frigate while the link dies", _add_
 
 
 def _tensor(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    return cv2.cvtColor(filling(image, (side, side)), cv2.COLOR_BGR2RGB)[None]  # type: ignore[no-any-return]
+    return np.asarray(cv2.cvtColor(filling(image, (side, side)), cv2.COLOR_BGR2RGB)[None], np.uint8)
 
 
 class _Scene:

@@ -37,7 +37,7 @@ class TensorReader:
             raise ProtocolError(f"a tensor {list(shape)} of {dtype} has {expected} bytes, not {len(data)}")
         tensor = _height_width_channels(np.frombuffer(data, dtype).reshape(shape))
         pixels = tensor if dtype == np.uint8 else self._as_bytes(tensor)
-        return np.ascontiguousarray(pixels[:, :, ::-1] if self._is_rgb else pixels)
+        return np.ascontiguousarray(pixels[:, :, ::-1] if self._is_rgb else pixels, np.uint8)
 
     def _as_bytes(self, tensor: NDArray[Any]) -> NDArray[np.uint8]:
         least, largest = float(tensor.min()), float(tensor.max())
@@ -45,7 +45,8 @@ class TensorReader:
             raise ProtocolError("the tensor holds values that are no numbers")
         self._has_bytes = self._has_bytes or largest > LARGEST_UNIT_VALUE
         scaled = tensor.astype(np.float32) * (1.0 if self._has_bytes else 255.0)
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        whole: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        return whole
 
 
 def _shape_of(header: dict[str, Any]) -> tuple[int, ...]:
@@ -61,7 +62,8 @@ def _dtype_of(header: dict[str, Any]) -> np.dtype[Any]:
     name = header.get("dtype")
     if name not in DTYPES:
         raise ProtocolError(f"the header needs a dtype: one of {', '.join(DTYPES)}")
-    return np.dtype(name).newbyteorder("<")
+    found: np.dtype[Any] = np.dtype(name).newbyteorder("<")
+    return found
 
 
 def _height_width_channels(tensor: NDArray[Any]) -> NDArray[Any]:
@@ -74,5 +76,5 @@ def _height_width_channels(tensor: NDArray[Any]) -> NDArray[Any]:
     if tensor.shape[2] == CHANNELS:
         return tensor
     if tensor.shape[0] == CHANNELS:
-        return tensor.transpose(1, 2, 0)
+        return np.moveaxis(tensor, 0, 2)
     raise ProtocolError(f"the shape {list(tensor.shape)} has no three channels: yuv is not taken, set rgb or bgr")

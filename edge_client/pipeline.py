@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_client.adaptation.policy import FrameContext, Policy
-from edge_client.backoff import Backoff
 from edge_client.capture.mailbox import Mailbox
 from edge_client.capture.pacer import Pacer
 from edge_client.capture.source import Source
@@ -40,6 +39,7 @@ from edge_client.transport.dialing import staggered
 from edge_client.transport.renewal import watch
 from edge_client.transport.session import open_session
 from edge_client.uplink import Uplink, UplinkSettings
+from splitnet.backoff import Backoff
 from splitnet.detections import Detections
 from splitnet.device_status import DeviceStatus
 from splitnet.errors import ConfigError

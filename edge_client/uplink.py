@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_client.adaptation.layer_sender import LayerSender, Ready
-from edge_client.backoff import Backoff
 from edge_client.capture.mailbox import Mailbox
 from edge_client.encoding.references import SentReferences
 from edge_client.frames import CapturedFrame, FrameResult, SentFrame
@@ -16,6 +15,7 @@ from edge_client.ledger import FrameLedger
 from edge_client.transport.connection import Connection
 from edge_client.transport.dialing import FirstOpener
 from edge_client.transport.in_flight import InFlight
+from splitnet.backoff import Backoff
 from splitnet.device_status import DeviceStatus
 from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, Layer, OpenSession, Reply
 from splitnet.operating_point import Codec

@@ -57,7 +57,7 @@ ROOMS = {
     # The device.
     "edge_client": Room(("splitnet",)),
     "edge_client.adaptation": Room(("splitnet", "edge_client.percentiles"), pure=True),
-    "edge_client.capture": Room(("splitnet", "edge_client.backoff", "edge_client.frames")),
+    "edge_client.capture": Room(("splitnet", "edge_client.frames")),
     "edge_client.encoding": Room(("splitnet", "edge_client.capture", "edge_client.frames", "edge_client.threads")),
     "edge_client.frigate": Room(("splitnet", "edge_client.frames", "edge_client.requests")),
     "edge_client.measuring": Room(
@@ -74,9 +74,7 @@ ROOMS = {
     "edge_client.requests": Room(
         ("splitnet", "edge_client.capture", "edge_client.encoding.local_detector", "edge_client.frames")
     ),
-    "edge_client.transport": Room(
-        ("splitnet", "protos", "edge_client.backoff", "edge_client.frames", "edge_client.threads"), grpc=True
-    ),
+    "edge_client.transport": Room(("splitnet", "protos", "edge_client.frames", "edge_client.threads"), grpc=True),
     # The edge node.
     "cloud_server": Room(("splitnet", "protos"), grpc=True),
     "cloud_server.access": Room(
@@ -158,7 +156,7 @@ PURE_MODULES = {
     "splitnet.text",
     "splitnet.updates.artefact",
     "splitnet.updates.route",
-    "edge_client.backoff",
+    "splitnet.backoff",
     "edge_client.frames",
     "edge_client.frigate.messages",
     "edge_client.frigate.settings_text",

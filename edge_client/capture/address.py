@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from edge_client.backoff import Backoff
 from edge_client.capture.camera import CameraSource
 from edge_client.capture.image_folder import ImageFolderSource, open_folder
 from edge_client.capture.source import LoopedSource, Source
 from edge_client.capture.video_capture import Capture, open_device, open_file, open_index, open_stream
 from edge_client.capture.video_file import VideoSource, open_video
+from splitnet.backoff import Backoff
 from splitnet.errors import SourceError
 from splitnet.image_file import IMAGE_SUFFIXES
 from splitnet.text import without_secrets

@@ -6,10 +6,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
-from edge_client.backoff import Backoff
 from edge_client.capture.source import SourceImage, Wait
 from edge_client.capture.video_capture import Capture, check_size, nominal_fps, read_frame
 from edge_client.frames import Image
+from splitnet.backoff import Backoff
 from splitnet.errors import SourceError
 
 logger = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from edge_client.backoff import Backoff
 from edge_client.transport.dialing import FirstOpener
 from edge_client.transport.servers import Servers
 from edge_client.transport.session import Session
+from splitnet.backoff import Backoff
 from splitnet.device_status import DeviceStatus
 from splitnet.errors import LinkError, SplitError
 from splitnet.messages import Frame, FrameDetections, Layer, OpenSession, Reply

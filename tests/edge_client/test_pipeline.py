@@ -12,13 +12,13 @@ import pytest
 
 from edge_client import pipeline as pipeline_module
 from edge_client.adaptation.policy import FixedPolicy, SchedulePolicy
-from edge_client.backoff import Backoff
 from edge_client.capture.source import SourceImage
 from edge_client.frames import EncodedFrame
 from edge_client.output.sinks import CallbackSink
 from edge_client.pipeline import Pipeline
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.transport.dialing import staggered
+from splitnet.backoff import Backoff
 from splitnet.errors import BundleMismatchError, ConfigError, ProtocolError, SourceError
 from splitnet.messages import Draining, FrameError
 from splitnet.operating_point import Codec, OperatingPoint

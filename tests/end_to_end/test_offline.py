@@ -14,12 +14,12 @@ from edge_client import pipeline as pipeline_module
 from edge_client import uplink
 from edge_client.adaptation.load import CpuSample
 from edge_client.adaptation.policy import Decision, FixedPolicy, LatencyBreakdown, Policy
-from edge_client.backoff import Backoff
 from edge_client.frames import EncodedFrame, FrameResult
 from edge_client.output.sinks import CallbackSink
 from edge_client.pipeline import Pipeline
 from edge_client.pipeline_settings import PATIENCE_S, PipelineSettings
 from edge_client.transport.in_flight import InFlight
+from splitnet.backoff import Backoff
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.operating_point import LOCAL, SKIP, Mode

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_client.backoff import Backoff
 from edge_client.capture.camera import CameraSource
+from splitnet.backoff import Backoff
 from splitnet.errors import SourceError
 
 

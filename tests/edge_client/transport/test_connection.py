@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edge_client.backoff import Backoff
 from edge_client.transport.connection import Connection
+from splitnet.backoff import Backoff
 from splitnet.detections import Detections
 from splitnet.errors import BundleMismatchError, LinkError, ProtocolError
 from splitnet.messages import Ack, FrameDetections, OpenSession, ServerTiming

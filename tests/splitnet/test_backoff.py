@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_client.backoff import Backoff
+from splitnet.backoff import Backoff
 
 
 def test_delays_double_up_to_the_ceiling():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 import torch
 from google.protobuf.message import DecodeError, Message
 
@@ -25,8 +26,9 @@ from cloud_server.compute.tuning import read_tuning
 from edge_client.measuring.profile_cache import read_profile
 from protos import split_inference_pb2 as pb
 from splitnet.bundle import load_device, load_server
-from splitnet.codec import rans, rans_reference
+from splitnet.codec import change_coder_plain, rans, rans_reference
 from splitnet.codec.bitstream import Limits
+from splitnet.codec.changes_header import HEADER_BYTES as CHANGES_HEADER_BYTES
 from splitnet.codec.changes_header import unpack as unpack_changes
 from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.feature_codec import FeatureCodec, decompress_zstd
@@ -54,7 +56,9 @@ from tests.support.golden_bitstreams import (
     SHAPE,
     golden_bitstream,
     golden_change_codec,
+    golden_change_model,
     golden_codec_of,
+    golden_model,
     golden_reference,
     golden_references,
 )
@@ -116,17 +120,27 @@ def bitstream(data: bytes, codec: FeatureCodec) -> None:
 
 
 def changes(data: bytes) -> None:
-    """Decode changes against the golden reference; what decodes comes back when it is coded again.
+    """Decode changes against the golden reference, with both coders, which must agree, as `rans_payload` does.
 
-    The checksum of the reference is put right first. A position that is flagged, but does not change, is longer than
-    need be, and allowed.
+    The checksum of the reference is put right first. What decodes comes back when it is coded again, though perhaps
+    shorter: a position may be flagged and not change.
     """
-    golden, limits = golden_bitstream(CHANGES), Limits(DIGEST, 2, 2, *SHAPE)
+    golden, limits, codec = golden_bitstream(CHANGES), Limits(DIGEST, 2, 2, *SHAPE), golden_change_codec()
     data = data[: _CHECK_IN_CHANGES.start] + golden[_CHECK_IN_CHANGES] + data[_CHECK_IN_CHANGES.stop :]
-    latent = golden_change_codec().decompress(data, limits, golden_references())
-    shift = unpack_changes(data, limits).shift
-    again = golden_change_codec().compress(latent.symbols, latent.width, latent.quality, golden_reference(), shift)
-    assert (golden_change_codec().decompress(again, limits, golden_references()).symbols == latent.symbols).all()
+    header, reference = unpack_changes(data, limits), golden_reference()
+    if (header.width, header.reference_frame_id) != (reference.width, reference.frame_id):
+        with pytest.raises(BitstreamError):
+            codec.decompress(data, limits, golden_references())
+        return
+    quality, shift = header.quality, header.shift
+    base, centre = codec.fitted(reference, quality, shift), golden_model().likeliest[header.width - 1, quality]
+    rest, model = data[CHANGES_HEADER_BYTES:], golden_change_model()
+    symbols = _decoded(lambda: change_coder_plain.decode_changes(rest, base, centre, quality, model))
+    compiled = _decoded(lambda: codec.decompress(data, limits, golden_references()).symbols)
+    assert symbols == compiled, f"{symbols} in Python, {compiled} compiled"
+    if symbols is not None:
+        again = codec.compress(np.array(symbols, np.int16), header.width, quality, reference, shift)
+        assert codec.decompress(again, limits, golden_references()).symbols.tolist() == symbols
 
 
 def h264_stream(data: bytes) -> None:

@@ -12,9 +12,16 @@ from pathlib import Path
 import atheris
 
 # What is instrumented cannot be compiled, and the results of its comparisons are never freed: whole tensors.
+COMPILED = [
+    "splitnet.codec.rans",
+    "splitnet.codec.contexts",
+    "splitnet.codec.change_coder",
+    "splitnet.codec.change_contexts",
+    "splitnet.codec.layer_coder",
+]
+TENSORS = ["splitnet.nn.suppression", "splitnet.nn.yolox.boxes"]
 with atheris.instrument_imports(
-    include=["splitnet", "edge_client", "cloud_server", "benchmarks"],
-    exclude=["splitnet.codec.rans", "splitnet.nn.suppression", "splitnet.nn.yolox.boxes"],
+    include=["splitnet", "edge_client", "cloud_server", "benchmarks"], exclude=[*COMPILED, *TENSORS]
 ):
     from tests.fuzzing.access_targets import MAX_COST_S, TRACED, access_targets, within_cost
     from tests.fuzzing.targets import CORPUS, all_targets, run

@@ -76,13 +76,19 @@ def golden_context_codec() -> FeatureCodec:
 
 
 @cache
-def golden_change_codec() -> ChangeCodec:
-    """Return the codec that golden_changes.bin was made with: tables of counts made from integers alone."""
+def golden_change_model() -> ChangeModel:
+    """Return tables of changes made from integers alone."""
     flags = 1 + np.arange(2 * FLAG_CONTEXTS * 2).reshape(2, FLAG_CONTEXTS, 2) * 7 % 50
     changes = np.arange(2 * SHAPE[0] * CHANGE_CONTEXTS * 7).reshape(2, SHAPE[0], CHANGE_CONTEXTS, 7) * 11 % 30
     changes[..., 3] += 200
+    return ChangeModel.fit(flags, changes)
+
+
+@cache
+def golden_change_codec() -> ChangeCodec:
+    """Return the codec that golden_changes.bin was made with."""
     gains = np.ones((2, 2, SHAPE[0]), np.float32) * np.array([1.0, 1.5], np.float32)[:, None]
-    return ChangeCodec(ChangeModel.fit(flags, changes), golden_model(), gains, DIGEST)
+    return ChangeCodec(golden_change_model(), golden_model(), gains, DIGEST)
 
 
 def golden_reference() -> Reference:

@@ -26,9 +26,7 @@ class Quantiser:
         """Return the symbols (C, h, w) of a width's latent at a quality. ConfigError if the bundle has no such one."""
         self.check(width, quality)
         scaled = np.multiply(latent, self.gains[width - 1, quality])
-        np.rint(scaled, out=scaled)
-        np.clip(scaled, -MAX_SYMBOL, MAX_SYMBOL, out=scaled)
-        return cast("NDArray[np.int16]", scaled.astype(np.int16, order="C"))
+        return _rounded(scaled)
 
     def quantise_near(
         self, latent: Latent, width: int, quality: int, reference: NDArray[np.int16], hysteresis: float
@@ -40,9 +38,11 @@ class Quantiser:
         """
         self.check(width, quality)
         scaled = np.multiply(latent, self.gains[width - 1, quality])
-        symbols = np.clip(np.rint(scaled), -MAX_SYMBOL, MAX_SYMBOL)
-        keeps = np.abs(scaled - reference) <= 0.5 + hysteresis
-        return np.where(keeps, reference, symbols).astype(np.int16)
+        distance = np.subtract(scaled, reference.astype(np.float32))
+        keeps = np.abs(distance, out=distance) <= 0.5 + hysteresis
+        symbols = _rounded(scaled)
+        np.copyto(symbols, reference, where=keeps)
+        return symbols
 
     def check(self, width: int, quality: int) -> None:
         """Raise ConfigError if the bundle has no such width or quality."""
@@ -51,3 +51,10 @@ class Quantiser:
                 f"width {width}, quality {quality}: the bundle has widths 1..{self.widths} "
                 f"and qualities 0..{self.qualities - 1}"
             )
+
+
+def _rounded(scaled: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Return the nearest symbols; the array that is given is written over."""
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -MAX_SYMBOL, MAX_SYMBOL, out=scaled)
+    return cast("NDArray[np.int16]", scaled.astype(np.int16, order="C"))

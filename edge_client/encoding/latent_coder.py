@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_client.encoding.pan_search import STILL, Shift, likely_shift
 from edge_client.encoding.references import SentReferences
 from splitnet.codec.byte_cap import CAP_FACTOR
 from splitnet.codec.references import Reference, changed_positions
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from splitnet.device_package import DevicePackage
 
 HYSTERESIS = 0.25  # of a step: a symbol of the reference stays while the latent is so much beyond its half step
+PANNING = 0.5  # of the positions have changed: perhaps because the camera turns
+UNSEARCHED = 4  # frames after a search for a pan that was in vain
 WORTHWHILE = 0.7  # of a whole frame's bytes: changes that take more are coded both ways, and the shorter one is sent
 
 
@@ -33,11 +36,26 @@ class CodedLatent:
     layers: tuple[bytes, ...] = ()  # that the payload consists of
 
 
+@dataclass(frozen=True, eq=False)
+class _NearLatent:
+    """Symbols that stay with those of a reference where they can."""
+
+    shift: Shift
+    fitted: Reference
+    symbols: NDArray[np.int16]
+    changed: NDArray[np.uint8]
+
+
+def _changes_of(near: _NearLatent) -> int:
+    return int(np.count_nonzero(near.symbols != near.fitted.symbols))
+
+
 class LatentCoder:
     """Codes the latents of one bundle. One thread at a time."""
 
     def __init__(self, bundle: DeviceBundle | DevicePackage) -> None:
         self._encoder, self._codec = bundle.encoder, bundle.codec
+        self._unsearched = 0  # frames that are not searched for a pan yet
         self._whole_bytes: dict[tuple[int, int], int] = {}  # of the last whole frame at each width and quality
 
     def code(
@@ -100,15 +118,32 @@ class LatentCoder:
         return CodedLatent(point, payload, reference, None, layers=made)
 
     def _changes(self, latent: Any, point: OperatingPoint, frame_id: int, base: Reference) -> CodedLatent:
-        assert self._codec.changes is not None
-        fitted = self._codec.changes.fitted(base, point.quality)
+        changes = self._codec.changes
+        assert changes is not None
         width, quality = point.width, point.quality
-        symbols = self._encoder.quantise_near(latent, width, quality, fitted.symbols, HYSTERESIS)
-        payload = self._codec.changes.compress(symbols, width, quality, base, base=fitted)
-        changed = changed_positions(symbols, fitted)
-        reference = self._reference(frame_id, width, quality, symbols, changed)
-        is_unchanged = base.quality == quality and not changed.any()
+        near = self._moved(latent, point, base, self._near(latent, point, base, STILL))
+        payload = changes.compress(near.symbols, width, quality, base, near.shift, near.fitted)
+        reference = self._reference(frame_id, width, quality, near.symbols, near.changed)
+        is_unchanged = base.quality == quality and near.shift == STILL and not near.changed.any()
         return CodedLatent(point, payload, reference, base.frame_id, is_unchanged)
+
+    def _moved(self, latent: Any, point: OperatingPoint, base: Reference, still: _NearLatent) -> _NearLatent:
+        """Return a latent near its reference where that has moved with the camera, if it has; else as it was."""
+        if still.changed.mean() <= PANNING:
+            return still
+        self._unsearched -= 1
+        if self._unsearched >= 0:
+            return still
+        shift = likely_shift(self._encoder.quantise(latent, point.width, point.quality), still.fitted.symbols)
+        near = still if shift == STILL else min(still, self._near(latent, point, base, shift), key=_changes_of)
+        self._unsearched = UNSEARCHED if near is still else 0
+        return near
+
+    def _near(self, latent: Any, point: OperatingPoint, base: Reference, shift: Shift) -> _NearLatent:
+        assert self._codec.changes is not None
+        fitted = self._codec.changes.fitted(base, point.quality, shift)
+        symbols = self._encoder.quantise_near(latent, point.width, point.quality, fitted.symbols, HYSTERESIS)
+        return _NearLatent(shift, fitted, symbols, changed_positions(symbols, fitted))
 
     def _reference(
         self, frame_id: int, width: int, quality: int, symbols: NDArray[np.int16], changed: NDArray[np.uint8]

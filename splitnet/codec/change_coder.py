@@ -30,7 +30,7 @@ from splitnet.codec.rans import (
     push_all,
 )
 from splitnet.codec.rans_reference import STATE_MIN
-from splitnet.codec.references import Reference
+from splitnet.codec.references import Reference, changed_positions
 from splitnet.errors import BitstreamError
 
 _MESSAGES = {**MESSAGES, BAD_ESCAPE: "the payload holds a change that no symbol can make"}
@@ -61,7 +61,7 @@ def encode_changes(
     values = np.empty(symbols.size + symbols[0].size, np.int16)
     indexes = np.empty(values.size, np.uint16)
     rows = tables.rows(quality, len(symbols))
-    count = _changes(np.require(symbols, np.int16, ["C", "W"]), *_arrays(reference, centre), *rows, values, indexes)
+    count = _changes(*_arrays_of(symbols, reference), *_arrays(reference, centre), *rows, values, indexes)
     out = np.empty(count * BYTES_PER_SYMBOL_MAX + STATE_BYTES, np.uint8)
     one = tables.tables
     begin = push_all(values[:count], indexes[:count], one.cdf, one.start, one.offset, one.reciprocal, out)
@@ -103,7 +103,7 @@ def in_context(
     contexts = np.empty(values.size, np.uint16)
     flags = np.arange(FLAG_CONTEXTS, dtype=np.uint16)
     changes = FLAG_CONTEXTS + np.arange(channels * CHANGE_CONTEXTS, dtype=np.uint16).reshape(channels, -1)
-    arrays = (np.require(symbols, np.int16, ["C", "W"]), *_arrays(reference, centre))
+    arrays = (*_arrays_of(symbols, reference), *_arrays(reference, centre))
     count = _changes(*arrays, flags, np.asarray(changes, np.uint16), values, contexts)
     return values[:count], contexts[:count]
 
@@ -113,6 +113,11 @@ def warm_up(tables: ChangeTables) -> None:
     still = Reference(1, 1, 0, np.zeros((1, 1, 1), np.int16), np.zeros((1, 1), np.uint8))
     centre = np.zeros(1, np.int16)
     decode_changes(encode_changes(still.symbols, still, centre, 0, tables), still, centre, 0, tables)
+
+
+def _arrays_of(symbols: NDArray[np.int16], reference: Reference) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Return symbols, and where they differ from a reference's: NumPy is quicker at that than the loops."""
+    return np.require(symbols, np.int16, ["C", "W"]), changed_positions(symbols, reference)
 
 
 def _arrays(
@@ -149,6 +154,7 @@ def _flag_context_at(flags: NDArray[np.int32], before: NDArray[np.uint8], row: i
 @compiled
 def _changes(
     symbols: NDArray[np.int16],
+    flagged: NDArray[np.uint8],
     reference: NDArray[np.int16],
     before: NDArray[np.uint8],
     centre: NDArray[np.int16],
@@ -157,37 +163,34 @@ def _changes(
     values: NDArray[np.int16],
     indexes: NDArray[np.uint16],
 ) -> int:
-    """Fill values and the tables they are coded under, in the order of coding; returns how many there are."""
+    """Fill values and the tables they are coded under, in the order of coding; returns how many there are.
+
+    flagged: (H, W) 1 where any symbol differs from the reference's.
+    """
     channels, height, columns = symbols.shape
     flags = np.zeros((height + 1, columns + 2), np.int32)
-    for channel in range(channels):
-        for row in range(height):
-            for column in range(columns):
-                if symbols[channel, row, column] != reference[channel, row, column]:
-                    flags[row + 1, column + 1] = 1
-    amounts = np.zeros((channels, columns + 1), np.int64)  # of this row up to here, of the one above from here on
+    flags[1:, 1:-1] = flagged
+    amounts = np.zeros((columns + 1, channels), np.int64)  # of this row up to here, of the one above from here on
     count = 0
     for row in range(height):
-        amounts[:, 0] = 0
+        amounts[0] = 0
         for column in range(columns):
             flag = flags[row + 1, column + 1]
             values[count] = flag
             indexes[count] = flag_rows[_flag_context_at(flags, before, row, column)]
             count += 1
             changed = 0
-            for channel in range(channels):
-                if flag == 0:
-                    amounts[channel, column + 1] = 0
-                    continue
+            amounts[column + 1] *= flag
+            for channel in range(channels * flag):
                 old = np.int64(reference[channel, row, column])
                 distance = old - np.int64(centre[channel])
-                beside = amounts[channel, column] + amounts[channel, column + 1]
+                beside = amounts[column, channel] + amounts[column + 1, channel]
                 context = _change_context(abs(distance), beside, changed)
                 change = np.int64(symbols[channel, row, column]) - old
                 values[count] = np.int16(-change if distance < 0 else change)  # wraps around, and back when decoded
                 indexes[count] = change_rows[channel, context]
                 count += 1
-                amounts[channel, column + 1] = abs(change)
+                amounts[column + 1, channel] = abs(change)
                 changed += change != 0
     return count
 
@@ -213,9 +216,9 @@ def _decode(
     position = STATE_BYTES
     channels, height, columns = symbols.shape
     flags = np.zeros((height + 1, columns + 2), np.int32)
-    amounts = np.zeros((channels, columns + 1), np.int64)
+    amounts = np.zeros((columns + 1, channels), np.int64)
     for row in range(height):
-        amounts[:, 0] = 0
+        amounts[0] = 0
         for column in range(columns):
             table = flag_rows[_flag_context_at(flags, before, row, column)]
             flag, state, position = pop(table, state, payload, position, cdf, start, offset, lookup)
@@ -223,13 +226,11 @@ def _decode(
                 return BAD_ESCAPE
             flags[row + 1, column + 1] = flag
             changed = 0
-            for channel in range(channels):
-                if flag == 0:
-                    amounts[channel, column + 1] = 0
-                    continue
+            amounts[column + 1] *= flag
+            for channel in range(channels * flag):
                 old = np.int64(reference[channel, row, column])
                 distance = old - np.int64(centre[channel])
-                beside = amounts[channel, column] + amounts[channel, column + 1]
+                beside = amounts[column, channel] + amounts[column + 1, channel]
                 table = change_rows[channel, _change_context(abs(distance), beside, changed)]
                 value, state, position = pop(table, state, payload, position, cdf, start, offset, lookup)
                 if value > SYMBOL_MAX:
@@ -237,7 +238,7 @@ def _decode(
                 new = np.int16(old + (-value if distance < 0 else value))
                 symbols[channel, row, column] = new
                 change = np.int64(new) - old
-                amounts[channel, column + 1] = abs(change)
+                amounts[column + 1, channel] = abs(change)
                 changed += change != 0
             if state < STATE_MIN:
                 return TOO_SHORT

@@ -118,8 +118,14 @@ def test_other_coders_bundles_and_canvases_are_coded_whole(device: DeviceBundle)
 
 
 Event = tuple[str, int]
+SCENES = {
+    "new": latent,
+    "moved": lambda number: moved(latent(0), number),
+    "panned": lambda number: latent(0).roll((number % 3 - 1, number % 4 - 2), (1, 2)),
+    "upright": lambda number: latent(number % 2).transpose(1, 2).contiguous(),
+}
 EVENTS = st.lists(
-    st.tuples(st.sampled_from(["still", "moved", "new", "lost", "refused", "restart", "link"]), st.integers(0, 11)),
+    st.tuples(st.sampled_from([*SCENES, "still", "lost", "refused", "restart", "link"]), st.integers(0, 11)),
     min_size=5,
     max_size=25,
 )
@@ -145,7 +151,7 @@ def both_ends_hold_the_same(device: DeviceBundle, server: ServerBundle, events: 
     coder, references, store = LatentCoder(device), in_session(), ReferenceStore()
     waiting: list[int] = []
     for frame_id, (event, number) in enumerate(events, start=65_530):
-        scene = {"new": latent(number), "moved": moved(latent(0), number)}.get(event, latent(0))
+        scene = SCENES[event](number) if event in SCENES else latent(0)
         point = OperatingPoint(Codec.RANS, 1 + number % 2, number % 3)
         if event == "link":
             references.allow(MAX_REFERENCES)

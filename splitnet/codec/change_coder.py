@@ -61,7 +61,9 @@ def encode_changes(
     values = np.empty(symbols.size + symbols[0].size, np.int16)
     indexes = np.empty(values.size, np.uint16)
     rows = tables.rows(quality, len(symbols))
-    count = _changes(*_arrays_of(symbols, reference), *_arrays(reference, centre), *rows, values, indexes)
+    flagged = changed_positions(symbols, reference)  # NumPy is quicker at it than the loops
+    wanted = np.require(symbols, np.int16, ["C", "W"])
+    count = _changes(wanted, flagged, *_arrays(reference, centre), *rows, values, indexes)
     out = np.empty(count * BYTES_PER_SYMBOL_MAX + STATE_BYTES, np.uint8)
     one = tables.tables
     begin = push_all(values[:count], indexes[:count], one.cdf, one.start, one.offset, one.reciprocal, out)
@@ -103,8 +105,10 @@ def in_context(
     contexts = np.empty(values.size, np.uint16)
     flags = np.arange(FLAG_CONTEXTS, dtype=np.uint16)
     changes = FLAG_CONTEXTS + np.arange(channels * CHANGE_CONTEXTS, dtype=np.uint16).reshape(channels, -1)
-    arrays = (*_arrays_of(symbols, reference), *_arrays(reference, centre))
-    count = _changes(*arrays, flags, np.asarray(changes, np.uint16), values, contexts)
+    wanted, flagged = np.require(symbols, np.int16, ["C", "W"]), changed_positions(symbols, reference)
+    count = _changes(
+        wanted, flagged, *_arrays(reference, centre), flags, np.asarray(changes, np.uint16), values, contexts
+    )
     return values[:count], contexts[:count]
 
 
@@ -113,11 +117,6 @@ def warm_up(tables: ChangeTables) -> None:
     still = Reference(1, 1, 0, np.zeros((1, 1, 1), np.int16), np.zeros((1, 1), np.uint8))
     centre = np.zeros(1, np.int16)
     decode_changes(encode_changes(still.symbols, still, centre, 0, tables), still, centre, 0, tables)
-
-
-def _arrays_of(symbols: NDArray[np.int16], reference: Reference) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Return symbols, and where they differ from a reference's: NumPy is quicker at that than the loops."""
-    return np.require(symbols, np.int16, ["C", "W"]), changed_positions(symbols, reference)
 
 
 def _arrays(

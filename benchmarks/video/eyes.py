@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from splitnet.bundle import ServerBundle
+from splitnet.bundle import DeviceBundle, ServerBundle
 from splitnet.detections import Detections
 from splitnet.letterbox import Letterbox
 from splitnet.nn.architectures import INPUT_SIZES, architecture_of
@@ -49,6 +51,16 @@ class Eyes:
     server: ServerBundle
     whole: WholeDetector
     box: Letterbox  # of images
+    memo: dict[bytes, Tensor] | None = None  # latents of canvases, where nobody asks what they take
+
+    def latent(self, device: DeviceBundle, canvas: Canvas, width: int) -> Tensor:
+        """Return what the device half makes of a canvas at a width."""
+        if self.memo is None:
+            return device.encoder.latent(canvas, width)
+        key = bytes([width]) + blake2b(canvas.tobytes()).digest()
+        if key not in self.memo:
+            self.memo[key] = device.encoder.latent(canvas, width)
+        return self.memo[key]
 
     def image(self, canvas: Canvas) -> Detections:
         """Return what the unsplit detector finds on a canvas."""
@@ -66,7 +78,7 @@ class Eyes:
         return self.server.manifest.fit(self.box.frame_width, self.box.frame_height, width)
 
 
-def in_frame(name: str, raw: torch.Tensor, seen: Size, box: Letterbox, filled: int | None) -> Detections:
+def in_frame(name: str, raw: Tensor, seen: Size, box: Letterbox, filled: int | None) -> Detections:
     """Return raw predictions (1, A, ...) as detections in pixels of the frame."""
     (found,) = architecture_of(name).detections(raw.float(), seen, SCORE_THRESHOLD)
     return Detections(box.boxes_to_frame(found.boxes, filled), found.scores, found.labels)

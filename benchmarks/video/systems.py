@@ -66,7 +66,7 @@ class SplitVideo:
     def encode(self, canvas: Canvas) -> bytes:
         """Encode against the last frame, which has been answered."""
         self._frame_id += 1
-        latent = self._device.encoder.latent(canvas, self._point.width)
+        latent = self._eyes.latent(self._device, canvas, self._point.width)
         coded = self._coder.code(latent, self._point, self._frame_id, self._sent)
         if coded.reference is not None:
             self._sent.sent(coded.reference)

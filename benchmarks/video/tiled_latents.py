@@ -40,7 +40,7 @@ class TiledVideo:
 
     def encode(self, canvas: Canvas) -> bytes:
         """Encode the next frame's latent."""
-        latent = self._device.encoder.latent(canvas, self._width)
+        latent = self._eyes.latent(self._device, canvas, self._width)
         symbols = self._device.encoder.quantise(latent, self._width, self._quality)
         return self._codec.encode_grey(tiled(symbols))
 

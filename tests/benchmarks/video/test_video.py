@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.video import settings as benchmark_settings
 from benchmarks.video.delay import delayed
-from benchmarks.video.fidelity import fidelity
+from benchmarks.video.fidelity import fidelity, labelled_ap
 from benchmarks.video.frame_filter import DIFFERENCES, FilteredVideo
+from benchmarks.video.frame_labels import read_labels
 from benchmarks.video.tiled_latents import frame_sides, tiled, untiled
 from benchmarks.video.video_codec import VideoCodec
 from benchmarks.video.video_figures import ALL_RIVALS, OURS, ratios
 from splitnet.detections import Detections
+from splitnet.errors import ConfigError
+from splitnet.operating_point import Codec
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +42,23 @@ def found(*boxes: tuple[float, ...], score: float = 0.9) -> Detections:
     )
 
 
-def test_each_system_is_measured_on_the_clip(tmp_path, tiny_bundle, clip, capsys):
-    out = tmp_path / "video.json"
-    options = ["--bundle", str(tiny_bundle), "--clips", str(clip), "--qualities", "0", "2", "--out", str(out)]
-    options += ["--frames", "8"]  # of the made clip, too
-    assert main(["video", *options]) == 0
-    result = json.loads(out.read_text())
-    measured, made = result["clips"]
-    assert (made["name"], len(made["rows"])) == ("still", len(measured["rows"]))
+@pytest.fixture(scope="module")
+def measured_file(tmp_path_factory, tiny_bundle, clip):
+    """Return the figures of every system on the clip."""
+    out = tmp_path_factory.mktemp("measured") / "video.json"
+    options = ["--bundle", str(tiny_bundle), "--clips", str(clip), "--made", "--qualities", "0", "2"]
+    with pytest.MonkeyPatch.context() as patch:  # a few settings of each are enough
+        patch.setattr(benchmark_settings, "CRFS", (30,))
+        patch.setattr(benchmark_settings, "TILED_CRFS", (20,))
+        patch.setattr(benchmark_settings, "IMAGE_QUALITIES", {Codec.JPEG: (10,), Codec.WEBP: (5,)})
+        patch.setattr(benchmark_settings, "FILTERED_JPEG", (10,))
+        patch.setattr(benchmark_settings, "THRESHOLDS", {"pixel": (0.04,)})
+        assert main(["video", *options, "--time-frames", "2", "--out", str(out)]) == 0
+    return out
+
+
+def test_each_system_is_measured_on_the_clip(measured_file):
+    (measured,) = json.loads(measured_file.read_text())["clips"]
     assert (measured["name"], measured["frames"]) == ("clip", 8)
     rows = {(row["system"], row["setting"]): row for row in measured["rows"]}
     alone, changes = rows["split alone", "w4 q2"], rows[OURS, "w4 q2"]
@@ -57,8 +70,76 @@ def test_each_system_is_measured_on_the_clip(tmp_path, tiny_bundle, clip, capsys
     }  # fmt: skip
     assert all(row["device_ms"] > 0 and row["device_cpu_ms"] > 0 for row in rows.values())
     assert rows["filtered jpeg", "q 10, pixel 0.04"]["bytes_mean"] < rows["jpeg", "q 10"]["bytes_mean"]
-    assert all((tmp_path / f"video-{theme}.png").stat().st_size for theme in ("light", "dark"))
-    assert OURS in capsys.readouterr().out
+    assert all(row["ap"] is None for row in rows.values())
+    assert all(measured_file.with_name(f"video-{theme}.png").stat().st_size for theme in ("light", "dark"))
+
+
+def test_times_are_taken_anew_and_the_other_figures_stay(measured_file, tmp_path, tiny_bundle, clip):
+    before = json.loads(measured_file.read_text())
+    for row in before["clips"][0]["rows"]:
+        row["device_ms"] = -1.0
+    old, out = tmp_path / "old.json", tmp_path / "new.json"
+    old.write_text(json.dumps(before))
+    options = ["--bundle", str(tiny_bundle), "--clips", str(clip), "--made", "--qualities", "0", "--time-frames", "1"]
+    assert main(["video", *options, "--times-of", str(old), "--systems", "split", "--out", str(out)]) == 0
+    after = json.loads(out.read_text())
+    assert after["ratios"] == before["ratios"]
+    for new, was in zip(after["clips"][0]["rows"], before["clips"][0]["rows"], strict=True):
+        timed = new["system"].startswith("split") and new["setting"] == "w4 q0"
+        assert (new["device_ms"] > 0) == timed
+        assert (new["bytes_mean"], new["fidelity"]) == pytest.approx((was["bytes_mean"], was["fidelity"]), nan_ok=True)
+
+
+def test_times_of_another_bundle_s_figures_are_refused(tmp_path, tiny_bundle, clip, capsys):
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"bundle": {"digest": "00"}, "clips": []}))
+    assert main(["video", "--bundle", str(tiny_bundle), "--clips", str(clip), "--times-of", str(other)]) == 2
+    assert "of another bundle" in capsys.readouterr().err
+
+
+def labels_beside(folder, **changed: object):
+    """Write labels of two frames beside a clip in a folder, and return the clip."""
+    content = {
+        "categories": [{"id": 7, "name": "dog"}, {"id": 9, "name": "unknown"}],
+        "images": [{"id": 0}, {"id": 6}],
+        "annotations": [
+            {"image_id": 6, "category_id": 7, "bbox": [10, 20, 30, 40]},
+            {"image_id": 6, "category_id": 9, "bbox": [0, 0, 5, 5]},
+        ],
+    }
+    (folder / "clip.json").write_text(json.dumps(content | changed))
+    return folder / "clip.mp4"
+
+
+def test_labels_beside_a_clip_are_of_its_frames_by_number(tmp_path):
+    labels = read_labels(labels_beside(tmp_path), ("cat", "dog"))
+    assert sorted(labels) == [0, 6]
+    assert len(labels[0]) == 0
+    assert labels[6].boxes.tolist() == [[10.0, 20.0, 40.0, 60.0]]
+    assert labels[6].labels.tolist() == [1]
+    assert read_labels(tmp_path / "other.mp4", ("cat",)) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"annotations": []}, "labels no object of the bundle's classes"),
+        ({"categories": [{"id": 7}]}, "does not label frames as COCO labels images"),
+        ({"annotations": [{"image_id": 5, "category_id": 7, "bbox": [0, 0, 1, 1]}]}, "does not label frames"),
+        ({"annotations": [{"image_id": 6, "category_id": 7, "bbox": [0, 0]}]}, "does not label frames"),
+    ],
+)
+def test_labels_that_are_none_are_refused(tmp_path, changed, message):
+    with pytest.raises(ConfigError, match=message):
+        read_labels(labels_beside(tmp_path, **changed), ("cat", "dog"))
+
+
+def test_ap_is_averaged_over_the_classes_that_are_labelled():
+    box, other = (10.0, 10.0, 50.0, 50.0), (60.0, 60.0, 90.0, 90.0)
+    truth = Detections(np.float32([box, other]), np.ones(2, np.float32), np.int32([0, 1]))
+    half = Detections(np.float32([box, other]), np.float32([0.9, 0.8]), np.int32([0, 0]))
+    assert labelled_ap([truth], [truth]) == pytest.approx(100.0)
+    assert labelled_ap([truth], [half]) == pytest.approx(50.0, abs=0.1)
 
 
 def test_the_video_codec_returns_each_image_at_once():

@@ -44,15 +44,15 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="the bundle (%(default)s)")
     add("--clips", type=Path, nargs="*", default=sorted(DATA.glob("*.mp4")), metavar="FILE", help="any videos")
-    add("--made", nargs="*", choices=MADE, default=list(MADE), metavar="CLIP",
-        help="clips that are made here, with a photograph: a camera that rests, and one that turns (default: both)")  # fmt: skip
+    about_made = "clips that are made here of a photograph: a camera that rests, and one that turns (default: both)"
+    add("--made", nargs="*", choices=MADE, default=list(MADE), metavar="CLIP", help=about_made)
     add("--fps", type=float, default=10.0, help="frames a second that are taken of each clip, about (%(default)s)")
     add("--frames", type=int, default=200, help="of each clip, at most (%(default)s)")
     add("--look-every", type=int, default=2, help="every how many frames are judged; all are coded (%(default)s)")
     add("--qualities", type=int, nargs="+", default=[1, 3, 5, 7, 9, 10], help="of the bundle (%(default)s)")
     add("--time-frames", type=int, default=30, help="of each clip that the device's time is taken of (%(default)s)")
-    add("--times-of", type=Path, metavar="FILE.json", help="take only the device's times anew, on a quiet machine, and "
-        "put them into these figures")  # fmt: skip
+    about_times = "take only the device's times anew, on a quiet machine, and put them into these figures"
+    add("--times-of", type=Path, metavar="FILE.json", help=about_times)
     add("--no-stream", action="store_true", help="leave out the video codecs, which need PyAV")
     add("--systems", nargs="+", metavar="NAME", help="only systems whose names begin so (default: all)")
     add("--judge", type=Path, metavar="FILE", help="weights of a stronger detector whose boxes are a second reference")

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.harness.cores import available_cores, on_cores
+from benchmarks.harness.cores import available_cores, on_cores, shared_out
 from benchmarks.harness.images import Image, sample_images
 from benchmarks.harness.processes import child_process, server_process
 from demo.client import end_client, wait_for_frames
@@ -67,14 +67,19 @@ def panned(photographs: Mapping[str, Image], count: int) -> Iterator[Image]:
 
 
 def recorded(bundle: Path, folder: Path) -> Recording:
-    """Run server and client, and kill the server in between. Raises SplitError if one of them does not run."""
+    """Run server and client, and kill the server in between. Raises SplitError if one of them does not run.
+
+    The device's core is its own: a server that shared it would be as slow as the device, and nobody would send to it.
+    """
+    cores = shared_out(available_cores(), max(1, len(available_cores()) - 1))
     source, detections, images = folder / "source", folder / "detections.jsonl", folder / "annotated"
     source.mkdir()
     for number, frame in enumerate(panned(sample_images(), round(FPS * SOURCE_S))):
         cv2.imwrite(str(source / f"{number:04d}.png"), frame)
     with ExitStack() as stack:
-        server = stack.enter_context(server_process(bundle, folder / "server.log"))
-        with on_cores(available_cores()[-1:]):
+        with on_cores(cores.server):
+            server = stack.enter_context(server_process(bundle, folder / "server.log"))
+        with on_cores(cores.load):
             for _ in range(BUSY_PROCESSES):
                 stack.enter_context(child_process(BUSY))
             command = client_command(server.address, bundle, source, detections, images)
@@ -83,7 +88,8 @@ def recorded(bundle: Path, folder: Path) -> Recording:
         time.sleep(WITH_SERVER_S)
         server.process.kill()
         killed = datetime.now(timezone.utc)
-        stack.enter_context(server_process(bundle, folder / "again.log", "--listen", server.address))
+        with on_cores(cores.server):
+            stack.enter_context(server_process(bundle, folder / "again.log", "--listen", server.address))
         back = datetime.now(timezone.utc)
         time.sleep(WITH_SERVER_S)
         end_client(client)

@@ -15,6 +15,7 @@ from edge_client.console import Console
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.local_detector import LocalRuntime, load_local
 from edge_client.frames import Image
+from edge_client.measuring.core_share import CoreShare
 from edge_client.measuring.energy import find_meter
 from edge_client.measuring.frame_energy import UNKNOWN, EnergyProfile, measure_energy
 from edge_client.measuring.link_probe import measure_link, probe_frames
@@ -51,10 +52,14 @@ def profile(config: ProfileConfig, console: Console) -> None:
     quality = manifest.qualities // 2 if config.quality is None else config.quality
     points = points_to_measure(manifest, quality, local is not None)
     effort = Effort(config.frames, config.seconds)
+    core = CoreShare()
     measured = measure(encoder, local, images, points, effort, console.show_progress)
+    complaint = None if config.device == "cuda" else core.complaint()
     device = device_fingerprint(config.device, config.threads, encoder.backend)
     found = profile_of(manifest, device, measured, local)
     console.say(profile_table(measured))
+    if complaint is not None:
+        console.say(f"{complaint}: measure again when it is idle")
     energy = _energy(config, encoder, local, images, points, console)
     if (path := keep_profile(found)) is not None:
         console.say(f"kept in {path}")

@@ -12,9 +12,11 @@ from edge_client.adaptation.load import LoadFactor
 from edge_client.adaptation.point_table import PointTable, work_kind
 from edge_client.adaptation.policy import Decision, FrameContext, Policy, PolicyState
 from edge_client.adaptation.prediction import SystemState
+from edge_client.adaptation.prediction_errors import PredictionErrors
 from edge_client.adaptation.recent_values import FramePace, RecentValues
 from edge_client.adaptation.sizes import SizeEstimator
 from edge_client.adaptation.spread import Spread
+from edge_client.adaptation.trials import STALE_S
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 
 MAX_EXPECTED = 64  # frames remembered, should answers never come
+LONGEST_TRIAL_MS = 1000.0  # of a trial that has no deadline and counts as in time
 
 
 class AdaptivePolicy(Policy):
@@ -31,7 +34,8 @@ class AdaptivePolicy(Policy):
     def __init__(self, table: PointTable, settings: ControlSettings) -> None:
         self._table = table
         self._rows = {row.point: row for row in table.rows}
-        self._kinds = {row.kind for row in table.rows} | {work_kind(LOCAL)}
+        self._sent_kinds = {row.kind for row in table.rows}
+        self._kinds = self._sent_kinds | {work_kind(LOCAL)}
         self._settings = settings
         self._lock = Lock()
         self._controller = Controller(table, settings)
@@ -41,6 +45,7 @@ class AdaptivePolicy(Policy):
         self._sizes = SizeEstimator()
         self._codecs: frozenset[Codec] | None = None  # that the server takes
         self._server_ms = RecentValues(rises=True)
+        self._answered = -math.inf  # when the last answer came
         self._expected: dict[int, tuple[float, Decision]] = {}  # by frame id: capture time, and what was predicted
 
     @property
@@ -69,7 +74,12 @@ class AdaptivePolicy(Policy):
         """
         capture_time, decision = self._expected.pop(frame_id, (0.0, None))
         if decision is not None and decision.predicted is not None:
-            behind_ms = (now - capture_time) * 1000 - decision.predicted.total_ms
+            total_ms = (now - capture_time) * 1000
+            trials = self._controller.trials.get(decision.reason)
+            if trials is not None:  # what it had been given for a prediction was a hope
+                trials.ended(total_ms <= (self._settings.deadline_ms or LONGEST_TRIAL_MS))
+                return
+            behind_ms = total_ms - decision.predicted.total_ms
             if in_part:
                 behind_ms = max(behind_ms, self._settings.deadline_ms - decision.predicted.total_ms)
             errors = self._controller.errors if decision.point.is_sent else self._controller.local_errors
@@ -89,7 +99,7 @@ class AdaptivePolicy(Policy):
         if row is None:
             return
         with self._lock:
-            self._load.measured(now, row.kind, encode_ms / row.encode_ms)
+            self._load.measured(now, row.kind, encode_ms / row.encode_ms, row.encode_ms)
             self._sizes.encoded(frame_id, row, payload_bytes, builds)
 
     def sent(self, now: float, frame_id: int, payload_bytes: int, layer: int = 0) -> None:
@@ -107,6 +117,9 @@ class AdaptivePolicy(Policy):
         with self._lock:
             self._link.forget(now, frame_id)
             self._sizes.answered(frame_id)
+            if not 0 <= now - self._answered <= STALE_S:
+                self._server_ms, self._controller.errors = RecentValues(rises=True), PredictionErrors()
+            self._answered = now
             if not missing_layers:
                 self._server_ms.add(timing.total_ms)
             self._compare(now, frame_id, missing_layers > 0)
@@ -134,7 +147,8 @@ class AdaptivePolicy(Policy):
         """Learn how long the device took to detect by itself."""
         if self._table.local_ms:
             with self._lock:
-                self._load.measured(now, work_kind(LOCAL), duration_ms / self._table.local_ms)
+                nominal_ms = self._table.local_ms
+                self._load.measured(now, work_kind(LOCAL), duration_ms / nominal_ms, nominal_ms)
                 self._compare(now, frame_id)
 
     def sampled(self, now: float, sample: CpuSample) -> None:
@@ -160,6 +174,7 @@ class AdaptivePolicy(Policy):
         return SystemState(
             link=self._link.estimate(now),
             encode_load={kind: self._encode_load(now, kind) for kind in self._kinds},
+            stale=frozenset(kind for kind in self._sent_kinds if self._load.is_stale(now, kind)),
             sizes=self._sizes.estimate(),
             server_ms=self._server_ms.spread or SystemState.server_ms,
             frame_interval_ms=self._pace.interval_ms,

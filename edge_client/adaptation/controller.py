@@ -26,8 +26,9 @@ from edge_client.adaptation.prediction import (
 )
 from edge_client.adaptation.prediction_errors import PredictionErrors
 from edge_client.adaptation.spread import NOMINAL
+from edge_client.adaptation.trials import GAIN_AP, LINK_PAUSE_S, WORK_PAUSE_S, Trials
 from splitnet.errors import ConfigError
-from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
+from splitnet.operating_point import LOCAL, SKIP, Codec, OperatingPoint
 
 BYTE_PRICE_AP = 0.4  # that twice the bytes must gain: half an AP is not worth ten times as many, 1.4 AP are
 CHEAP_BYTES = 500.0  # about what a message costs anyway: the price counts doublings from here on
@@ -35,6 +36,7 @@ MARGIN_AP = 0.1  # less is not worth a change
 LAYERS_AP = 0.05  # that layers must gain over the frame in one piece
 LEAST_CHANCE = 0.15  # to be in time; a frame that has less is not sent for its own sake
 SILENT_MS = 200.0  # an ack overdue by more: the link counts as dead
+LINK_TRIAL, WORK_TRIAL = "to hear of the link", "to learn what it costs now"
 UNATTAINABLE = "no operating point meets the deadline, whatever the link"
 
 
@@ -72,11 +74,58 @@ class Controller:
         self._ap = np.array([row.ap for row in table.rows])
         self._layers = LayeredRows(table.rows) if table.rows else None
         self._current: int | None = None  # row of the last choice
+        self._codecs: tuple[frozenset[Codec] | None, NDArray[np.bool_]] | None = None  # that a server takes: which rows
+        self._points = [row.point for row in table.rows]
+        self.trials = {LINK_TRIAL: Trials(LINK_PAUSE_S), WORK_TRIAL: Trials(WORK_PAUSE_S)}
         self.errors = PredictionErrors()  # of frames that were sent
         self.local_errors = PredictionErrors()  # of the device's own detector
 
     def choose(self, now: float, context: FrameContext, state: SystemState) -> Decision:
         """Return the decision for a frame, with its reason and the expected latency."""
+        usual = self._usual(now, context, state)
+        if state.link.capacity_bps is None or not (context.can_send and self._table.rows):
+            return usual
+        return self._trial(now, usual, context, state) or usual
+
+    def _trial(self, now: float, usual: Decision, context: FrameContext, state: SystemState) -> Decision | None:
+        """Return the decision to try what looks bad by figures that are old, None if nothing is worth it."""
+        wait_ms = max(0.0, now - context.capture_time) * 1000
+        if usual.point == LOCAL:
+            is_old = state.link.unheard_s >= LINK_PAUSE_S and context.in_flight <= 1
+            if not (is_old and self.trials[LINK_TRIAL].is_due(now)):
+                return None
+            self.trials[LINK_TRIAL].begun(now)
+            return self._best_of(wait_ms, context, state, LINK_TRIAL)
+        if not (usual.point.is_sent and state.stale and self.trials[WORK_TRIAL].is_due(now)):
+            return None
+        self.trials[WORK_TRIAL].begun(now)
+        hopeful = replace(state, encode_load={**state.encode_load, **dict.fromkeys(state.stale, NOMINAL)})
+        return self._best_of(wait_ms, context, hopeful, WORK_TRIAL, usual.point)
+
+    def _best_of(
+        self,
+        wait_ms: float,
+        context: FrameContext,
+        state: SystemState,
+        reason: str,
+        rival: OperatingPoint | None = None,
+    ) -> Decision | None:
+        """Return the decision for the best row. Over a rival it must gain GAIN_AP, by work that is not fresh."""
+        predictions = self._predictor.predict(wait_ms, state)
+        allowed = self._within_limits(predictions, state)
+        budget_ms = context.deadline_ms or np.inf
+        chances = self.errors.chances((budget_ms - predictions.total_ms) / predictions.deviation_ms)
+        scores = self._scores(predictions, chances, state)
+        best = int(allowed[np.argmax(scores[allowed])])
+        if rival is not None and not (
+            self._table.rows[best].kind in state.stale
+            and scores[best] >= scores[self._points.index(rival)] + GAIN_AP
+        ):
+            return None
+        return Decision(self._point(best), reason, predictions.breakdown(best), float(predictions.deviation_ms[best]))
+
+    def _usual(self, now: float, context: FrameContext, state: SystemState) -> Decision:
+        """Return the decision by what is known."""
         wait_ms = max(0.0, now - context.capture_time) * 1000
         local = self._local(wait_ms, context, state)
         if not context.can_send or state.link.silent_ms > SILENT_MS:
@@ -150,11 +199,20 @@ class Controller:
         most_bytes = np.inf
         if limits.max_kbps and state.frame_interval_ms is not None:
             most_bytes = limits.max_kbps * state.frame_interval_ms / 8
-        taken = np.array([state.codecs is None or row.point.codec in state.codecs for row in self._table.rows])
+        taken = self._decodable(state.codecs)
         usual_bytes = predictions.wire_bytes - MESSAGE_OVERHEAD_BYTES
         allowed = np.flatnonzero(taken & (predictions.encode_ms <= most_ms) & (usual_bytes <= most_bytes))
+        if len(allowed):
+            return allowed
         excess = predictions.encode_ms / most_ms + usual_bytes / most_bytes
-        return allowed if len(allowed) else np.array([np.argmin(np.where(taken, excess, np.inf))])
+        return np.array([np.argmin(np.where(taken, excess, np.inf))])
+
+    def _decodable(self, codecs: frozenset[Codec] | None) -> NDArray[np.bool_]:
+        """Return which rows the server takes; a session's answer does not change."""
+        if self._codecs is None or self._codecs[0] != codecs:
+            taken = np.array([codecs is None or row.point.codec in codecs for row in self._table.rows])
+            self._codecs = codecs, taken
+        return self._codecs[1]
 
     def _taken(self, row: int, reason: str, predictions: Predictions) -> Decision:
         self._current = row

@@ -36,6 +36,7 @@ class LinkEstimate:
     queued_bytes: float = 0.0  # of these, presumably not yet taken by the link
     overusing: bool = False  # frames come later and later, or one is overdue
     app_limited: bool = True  # the capacity is at least this: the last frame did not fill the link
+    unheard_s: float = 0.0  # since the last ack or answer
     silent_ms: float = 0.0  # how long the next ack is overdue and nothing else was heard
 
 
@@ -141,6 +142,7 @@ class LinkEstimator:
             queued_bytes=self._queued(now, in_flight_bytes, capacity_bps),
             overusing=overdue or self._late_in_a_row >= 2,
             app_limited=self._app_limited and not overdue,
+            unheard_s=max(0.0, now - self._heard),
             silent_ms=self._silent_ms(now, mean_bps),
         )
 

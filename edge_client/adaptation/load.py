@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from edge_client.percentiles import percentile
 FRESH_S = 2.0  # a kind of work not done for this long shares the common factor
 RISING = 0.5  # weight of a ratio above the factor: load has to be noticed within a few frames
 FALLING = 0.15  # weight of one below
+PAUSE_MS = 3.0  # that a scheduler lets a process wait on a busy core
 SPREAD_FRAMES = 32  # ratios that the p90 is taken of
 MIN_RATIO, MAX_RATIO = 0.02, 200.0  # beyond these a measurement or a profile is nonsense
 
@@ -43,15 +45,21 @@ class LoadFactor:
         self._others = 0.0  # share of other processes now ...
         self._others_measured = 0.0  # ... and when a ratio was last measured
 
-    def measured(self, now: float, kind: str, ratio: float) -> None:
-        """Learn from work of a kind: measured time over nominal. Nonsense (0, negative, NaN) is ignored."""
+    def measured(self, now: float, kind: str, ratio: float, nominal_ms: float = math.inf) -> None:
+        """Learn from work of a kind: measured time over nominal. Nonsense (0, negative, NaN) is ignored.
+
+        nominal_ms: how long such work takes. To others it tells the less, the shorter it is beside a pause of the
+        scheduler, which is as long for all.
+        """
         if not MIN_RATIO <= ratio <= MAX_RATIO:
             return
         before = self._factor(now, kind)
         self._spread.append(ratio / before)
         self._spread_p90 = max(1.0, percentile(self._spread, 90))
-        self._own[kind] = now, _smoothed(before, ratio)
-        self._common = _smoothed(self._common, ratio)
+        is_first = self.is_stale(now, kind)  # its own figure at last: what others had suggested gives way
+        self._own[kind] = now, (ratio if is_first and ratio < before else _smoothed(before, ratio))
+        telling = 1 / (1 + PAUSE_MS / nominal_ms)
+        self._common = _smoothed(self._common, 1 + telling * (ratio - 1))
         self._others_measured = self._others
 
     def warn(self, sample: CpuSample) -> None:
@@ -72,9 +80,12 @@ class LoadFactor:
         """The factor of work that was not done within FRESH_S."""
         return self._common
 
+    def is_stale(self, now: float, kind: str) -> bool:
+        """Return whether a kind of work was not measured within FRESH_S."""
+        return not 0 <= now - self._own.get(kind, (-math.inf, 1.0))[0] <= FRESH_S
+
     def _factor(self, now: float, kind: str) -> float:
-        time, own = self._own.get(kind, (float("-inf"), self._common))
-        return own if now - time <= FRESH_S else self._common
+        return self._common if self.is_stale(now, kind) else self._own[kind][1]
 
 
 def _smoothed(before: float, ratio: float) -> float:

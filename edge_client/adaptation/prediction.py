@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES, LinkEstimate
 from edge_client.adaptation.point_table import PointCosts
 from edge_client.adaptation.policy import MAX_IN_FLIGHT, LatencyBreakdown
-from edge_client.adaptation.sizes import SizeEstimate
+from edge_client.adaptation.sizes import SizeEstimate, family
 from edge_client.adaptation.spread import NOMINAL, Spread
 from splitnet.operating_point import Codec
 
@@ -30,6 +31,7 @@ class SystemState:
 
     link: LinkEstimate = field(default_factory=LinkEstimate)
     encode_load: Mapping[str, Spread] = field(default_factory=dict)  # time over nominal time, by kind of work
+    stale: frozenset[str] = frozenset()  # kinds of work whose load was not measured lately, but taken from others
     sizes: SizeEstimate = field(default_factory=SizeEstimate)
     server_ms: Spread = UNKNOWN_SERVER_MS
     frame_interval_ms: float | None = None  # of the source
@@ -69,7 +71,8 @@ class Predictor:
 
     def __init__(self, rows: Sequence[PointCosts]) -> None:
         self._kinds, self._kind_of = _numbered([row.kind for row in rows])
-        self._rows = rows
+        families, self._family_of = _numbered([family(row) for row in rows])
+        self._of_families = [next(row for row in rows if family(row) == one) for one in families]
         self._encode_ms = np.array([row.encode_ms for row in rows])
         self._bytes_p50 = np.array([row.bytes_p50 for row in rows])
         self._table_p90 = np.array([row.bytes_p90 / row.bytes_p50 for row in rows])
@@ -81,18 +84,17 @@ class Predictor:
         """
         link, server = state.link, state.server_ms
         byte_ms = 8000 / link.capacity_bps if link.capacity_bps else 0.0
-        load = np.array([state.encode_load.get(kind, NOMINAL) for kind in self._kinds])[self._kind_of]
-        usual, size, size_p90 = state.sizes.factors(self._rows)
+        loads = np.array([state.encode_load.get(kind, NOMINAL) for kind in self._kinds]).T
+        encode_ms, encode_p90_ms = self._encode_ms * loads.take(self._kind_of, axis=1)
+        usual, size, size_p90 = state.sizes.factors(self._of_families).take(self._family_of, axis=1)
         size_p90 = np.where(np.isnan(size_p90), self._table_p90, size_p90)
         propagate_ms = link.rtt_min_ms or 0.0
-        encode_ms, wire_bytes = self._encode_ms * load[:, 0], self._bytes_p50 * usual + MESSAGE_OVERHEAD_BYTES
+        wire_bytes = self._bytes_p50 * usual + MESSAGE_OVERHEAD_BYTES
         own_ms = (self._bytes_p50 * size + MESSAGE_OVERHEAD_BYTES) * byte_ms
         queue_ms = np.maximum(0.0, link.queued_bytes * byte_ms - encode_ms)  # it goes on draining meanwhile
-        square = (
-            (self._encode_ms * load[:, 1] - encode_ms) ** 2
-            + ((size_p90 - size) * self._bytes_p50 * byte_ms) ** 2
-            + (link.late_ms**2 + (server.p90 - server.expected) ** 2)
-        )
+        encode_late_ms, size_late_ms = encode_p90_ms - encode_ms, (size_p90 - size) * self._bytes_p50 * byte_ms
+        square = encode_late_ms * encode_late_ms + size_late_ms * size_late_ms
+        square += link.late_ms**2 + (server.p90 - server.expected) ** 2
         fresh_ms = encode_ms + own_ms + (propagate_ms + server.expected)
         return Predictions(
             wire_bytes=wire_bytes,
@@ -108,7 +110,10 @@ class Predictor:
         )
 
 
-def _numbered(names: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+Name = TypeVar("Name")
+
+
+def _numbered(names: Sequence[Name]) -> tuple[list[Name], NDArray[np.intp]]:
     """Return the different names, and for each name its place among them."""
     different = list(dict.fromkeys(names))
     return different, np.array([different.index(name) for name in names], np.intp)

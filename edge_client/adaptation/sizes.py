@@ -24,6 +24,12 @@ MAX_SENT = 16  # frames remembered until they are answered
 Figures = NDArray[np.float64]  # (rows of the table,)
 
 
+def family(row: PointCosts) -> tuple[Codec, int, int]:
+    """Return what rows share whose sizes are the same factor over the table's."""
+    point = row.point
+    return point.codec, point.width, point.quality if point.codec is Codec.H264 else 0
+
+
 @dataclass(frozen=True)
 class SizeEstimate:
     """What is known of sizes at one moment. Spreads are of bytes over the table's median, by codec."""
@@ -33,15 +39,17 @@ class SizeEstimate:
     width: int | None = None  # of the features that the server holds, on which others of that width may build
     stream: OperatingPoint | None = None  # of the video stream that is running
 
-    def factors(self, rows: Sequence[PointCosts]) -> tuple[Figures, Figures, Figures]:
-        """Return what each row usually takes, that of its next frame, and the next one's p90, over the table's median.
+    def factors(self, rows: Sequence[PointCosts]) -> Figures:
+        """Return (3, rows): what each usually takes, what its next frame does, and the p90 of that.
 
-        A p90 that nothing is known of is NaN.
+        All over the table's median. A p90 that nothing is known of is NaN. Rows of one `family` have the same figures.
         """
-        usual = [self._usual(row.codec) for row in rows]
-        following = [self._next(row, one) for row, one in zip(rows, usual, strict=True)]
-        expected, p90 = np.array([spread or (1.0, np.nan) for spread in following]).T
-        return np.array([(spread or NOMINAL).expected for spread in usual]), expected, p90
+        return np.array([self._of(row) for row in rows]).T
+
+    def _of(self, row: PointCosts) -> tuple[float, float, float]:
+        usual = self._usual(row.codec)
+        following = self._next(row, usual)
+        return (usual or NOMINAL).expected, *(following or (1.0, np.nan))
 
     def _usual(self, codec: str) -> Spread | None:
         if codec == Codec.H264.value:

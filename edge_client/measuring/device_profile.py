@@ -10,6 +10,7 @@ from edge_client.adaptation.profile import DeviceProfile
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.encoding.local_detector import LocalRuntime
+from edge_client.measuring.core_share import CoreShare
 from edge_client.measuring.profile_cache import cached_profile, keep_profile, read_profile
 from edge_client.measuring.profiling import Effort, measure, points_to_measure, profile_of
 from splitnet.synthetic_images import synthetic_images
@@ -26,10 +27,12 @@ def find_profile(
     device: str,
     given: Path | None,
     on_progress: Callable[[float], None],
+    core_share: Callable[[], CoreShare] = CoreShare,
 ) -> DeviceProfile:
     """Return the profile of this device, as `device_fingerprint` names it, and of the encoder's bundle.
 
-    given: the file that the user names. on_progress: called with the share that is measured, 0..1.
+    given: the file that the user names. on_progress: called with the share that is measured, 0..1. What is measured
+    on a busy device is not kept: it would be wrong for every later run.
     Raises ProfileError if the file is none, or of another device or bundle.
     """
     manifest = encoder.manifest
@@ -48,10 +51,15 @@ def find_profile(
         return kept
     logger.info("measuring this device once, a few seconds")
     points = points_to_measure(manifest, manifest.qualities // 2, local is not None)
-    measured = measure(encoder, local, synthetic_images(IMAGES), points, QUICK, on_progress)
+    images, core = synthetic_images(IMAGES), core_share()
+    measured = measure(encoder, local, images, points, QUICK, on_progress)
+    complaint = None if "cuda" in device else core.complaint()  # who waits for a GPU takes no core
     profile = profile_of(manifest, device, measured, local)
-    if (path := keep_profile(profile)) is not None:
+    if complaint is not None:
+        logger.warning("%s: these times are for this run alone. Better: edge-client profile, when it is idle", complaint)
+    elif (path := keep_profile(profile)) is not None:
         logger.info("what was measured is kept in %s", path)
+    del images
     release_idle_memory()  # above all the images'
     return profile
 

@@ -50,7 +50,7 @@ def after_frames(bps: float, sizes: tuple[int, ...] = (2900, 5900, 1900, 8900)) 
 
 
 def test_nothing_is_known_before_the_first_ack():
-    assert LinkEstimator().estimate(1.0) == LinkEstimate()
+    assert LinkEstimator().estimate(1.0) == LinkEstimate(unheard_s=1.0)
 
 
 @pytest.mark.parametrize("bps", [2e5, 1e6, 5e6])

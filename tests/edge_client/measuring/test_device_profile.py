@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.measuring import device_profile
+from edge_client.measuring.core_share import LEAST_SHARE, CoreShare
 from edge_client.measuring.device_profile import find_profile
 from edge_client.measuring.profile_cache import cached_profile, keep_profile
 from splitnet.errors import ProfileError
@@ -43,13 +45,31 @@ def measurements(monkeypatch):
     return done
 
 
-def find(local, given=None):
-    return find_profile(ENCODER, local, "pi-4", given, lambda share: None)
+def find(local, given=None, share=1.0, device="pi-4"):
+    """Return the profile that is found where measuring gets such a share of a core."""
+    used, passed = iter((0.0, share)), iter((0.0, 1.0))
+    core = partial(CoreShare, lambda: next(passed), lambda: next(used))
+    return find_profile(ENCODER, local, device, given, lambda share: None, core)
 
 
 def test_a_device_is_measured_once(measurements):
     assert find(BY_ONNX_RUNTIME) == find(BY_ONNX_RUNTIME) == MEASURED
     assert measurements == [BY_ONNX_RUNTIME]
+
+
+def test_what_is_measured_on_a_busy_device_is_for_one_run_alone(measurements, caplog):
+    assert find(BY_ONNX_RUNTIME, share=LEAST_SHARE - 0.1) == MEASURED
+    assert cached_profile("pi-4", DIGEST) is None
+    assert "busy with other work while it was measured, which got 70 % of a core" in caplog.text
+    assert find(BY_ONNX_RUNTIME, share=LEAST_SHARE) == MEASURED
+    assert measurements == [BY_ONNX_RUNTIME] * 2
+    assert cached_profile("pi-4", DIGEST) == MEASURED
+
+
+def test_who_waits_for_a_gpu_is_not_busy_with_other_work(measurements, caplog):
+    find(BY_ONNX_RUNTIME, share=0.3, device="x86-cuda-h200")
+    assert "busy" not in caplog.text
+    assert cached_profile("pi-4", DIGEST) == MEASURED
 
 
 @pytest.mark.parametrize("kept", [None, "torch"])

@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 
 from benchmarks import document
 from benchmarks.accuracy import backends, choices, failures, kinds, rate, split_points_verify
-from benchmarks.adaptation import adapt
+from benchmarks.adaptation import adapt, refit
 from benchmarks.costs import codec, guide, overhead, small_device, switch, training_cost
 from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
@@ -38,6 +38,7 @@ BENCHMARKS = tuple(
         failures,
         kinds,
         adapt,
+        refit,
         video,
         delay,
         serve,

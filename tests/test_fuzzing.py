@@ -24,6 +24,7 @@ VALID = {
     "bitstream": "rans",
     "bitstream-context": "rans",
     "changes": "golden",
+    "layers": "first-3",
     "h264": "key",
     "rans": "table-0",
     "zstd": "golden",

@@ -76,7 +76,7 @@ def chosen_links(
     if seconds is not None and seconds <= 0:
         raise ConfigError("--seconds must be positive")
     longest_s = float("inf") if seconds is None else seconds
-    pieces = [_piece(read_trace(path), piece) for path in files_of(paths)]
+    pieces = [piece_of(read_trace(path), piece) for path in files_of(paths)]
     links = [
         Link(RECORDED, _cut(trace, start_s, longest_s), is_tuned_on=piece != JUDGE and trace.name in HALVED)
         for trace in pieces
@@ -136,7 +136,8 @@ def _wandering(rng: np.random.Generator, name: str) -> Trace:
     return replace(with_outages(steps(rates.tolist(), STEP_S), outages), name=name)
 
 
-def _piece(trace: Trace, piece: str) -> Trace:
+def piece_of(trace: Trace, piece: str) -> Trace:
+    """Return one of the PARTS of a recorded link."""
     begin, end = PARTS[piece]
     return part(trace, begin * trace.duration_s, (end - begin) * trace.duration_s)
 

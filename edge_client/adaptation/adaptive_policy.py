@@ -6,7 +6,7 @@ import math
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from edge_client.adaptation.controller import Controller, ControlSettings
+from edge_client.adaptation.controller import LINK_TRIAL, Controller, ControlSettings
 from edge_client.adaptation.link import LinkEstimator
 from edge_client.adaptation.load import LoadFactor
 from edge_client.adaptation.point_table import PointTable, work_kind
@@ -16,7 +16,6 @@ from edge_client.adaptation.prediction_errors import PredictionErrors
 from edge_client.adaptation.recent_values import FramePace, RecentValues
 from edge_client.adaptation.sizes import SizeEstimator
 from edge_client.adaptation.spread import Spread
-from edge_client.adaptation.trials import STALE_S
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 
@@ -26,6 +25,11 @@ if TYPE_CHECKING:
 
 MAX_EXPECTED = 64  # frames remembered, should answers never come
 LONGEST_TRIAL_MS = 1000.0  # of a trial that has no deadline and counts as in time
+ENOUGH_ANSWERS = 3  # before the server's time is believed: its first frame may be slower than all others
+
+
+def _server_values() -> RecentValues:
+    return RecentValues(rises=True, enough=ENOUGH_ANSWERS)
 
 
 class AdaptivePolicy(Policy):
@@ -44,8 +48,7 @@ class AdaptivePolicy(Policy):
         self._pace = FramePace()
         self._sizes = SizeEstimator()
         self._codecs: frozenset[Codec] | None = None  # that the server takes
-        self._server_ms = RecentValues(rises=True)
-        self._answered = -math.inf  # when the last answer came
+        self._server_ms = _server_values()
         self._expected: dict[int, tuple[float, Decision]] = {}  # by frame id: capture time, and what was predicted
 
     @property
@@ -77,7 +80,10 @@ class AdaptivePolicy(Policy):
             total_ms = (now - capture_time) * 1000
             trials = self._controller.trials.get(decision.reason)
             if trials is not None:  # what it had been given for a prediction was a hope
-                trials.ended(total_ms <= (self._settings.deadline_ms or LONGEST_TRIAL_MS))
+                in_time = total_ms <= (self._settings.deadline_ms or LONGEST_TRIAL_MS)
+                trials.ended(in_time)
+                if in_time and decision.reason == LINK_TRIAL:  # what was learnt before the silence holds no longer
+                    self._server_ms, self._controller.errors = _server_values(), PredictionErrors()
                 return
             behind_ms = total_ms - decision.predicted.total_ms
             if in_part:
@@ -117,12 +123,9 @@ class AdaptivePolicy(Policy):
         with self._lock:
             self._link.forget(now, frame_id)
             self._sizes.answered(frame_id)
-            if not 0 <= now - self._answered <= STALE_S:
-                self._server_ms, self._controller.errors = RecentValues(rises=True), PredictionErrors()
-            self._answered = now
+            self._compare(now, frame_id, missing_layers > 0)
             if not missing_layers:
                 self._server_ms.add(timing.total_ms)
-            self._compare(now, frame_id, missing_layers > 0)
 
     def failed(self, now: float, frame_id: int) -> None:
         """Learn that a frame was refused, or lost."""

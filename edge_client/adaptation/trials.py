@@ -7,9 +7,8 @@ that fails costs a frame, so the pause until the next one doubles; one that is i
 
 from __future__ import annotations
 
-LINK_PAUSE_S, WORK_PAUSE_S = 1.0, 4.0  # before the first trial of the link, and of a width or codec
+LINK_PAUSE_S, WORK_PAUSE_S = 2.0, 4.0  # before the first trial of the link, and of a width or codec
 LONGEST = 16  # times the first pause
-STALE_S = 2.0  # what was learnt of link and server before a silence of this long is forgotten once it is over
 GAIN_AP = 1.0  # that a point must promise at the device's undisturbed pace to be tried
 
 

@@ -48,7 +48,15 @@ from splitnet.wire.enrolment import enrol_reply_to_proto, enrol_request_to_proto
 from splitnet.wire.frames import frame_to_proto
 from splitnet.wire.sessions import infer_request_to_proto, reply_to_proto, request_to_proto
 from tests.fuzzing.targets import CORPUS, PICTURE_SIDE
-from tests.support.golden_bitstreams import CHANGES, golden_bitstream, golden_codec, golden_symbols
+from tests.support.golden_bitstreams import (
+    CHANGES,
+    WIDTH,
+    golden_bitstream,
+    golden_codec,
+    golden_layered_codec,
+    golden_layered_symbols,
+    golden_symbols,
+)
 from tests.support.tiny_bundle import CHANNELS, write_tiny_bundle
 
 DIGEST = "ab" * 32
@@ -72,6 +80,9 @@ def _payloads() -> Iterator[Seed]:
         yield "bitstream", name, golden_bitstream(name)
     yield "bitstream-context", "rans", golden_bitstream("rans_context")
     yield "changes", "golden", golden_bitstream(CHANGES)
+    whole = golden_layered_codec().compress(golden_layered_symbols(), WIDTH, 2)
+    for used in range(1, len(whole) + 1):
+        yield "layers", f"first-{used}", b"".join(whole[:used])
     yield "zstd", "golden", compress_zstd(golden_symbols())
     tables = rans.Tables.build(golden_codec().model)
     symbols = np.array([0, 9, -3, 8, 0, 1, 30_000, -1, 7, 0, -200, 0], np.int16)

@@ -58,6 +58,7 @@ from tests.support.golden_bitstreams import (
     golden_change_codec,
     golden_change_model,
     golden_codec_of,
+    golden_layered_codec,
     golden_model,
     golden_reference,
     golden_references,
@@ -70,6 +71,7 @@ Proto = TypeVar("Proto", bound=Message)
 CORPUS = Path(__file__).resolve().parent.parent / "data" / "fuzz"  # a folder for each target
 
 MAX_SYMBOLS = 16  # of the plain Python decoder, which is slow
+MAX_LAYERED_SYMBOL = 2000  # that a frame in layers can hold in any channel
 PICTURE_SIDE = 32  # pixels
 VALUES_PER_ANCHOR = 6  # a box, its objectness, one class
 _DIGEST_IN_HEADER = slice(4, 12)
@@ -82,6 +84,7 @@ def all_targets(scratch: Path) -> Mapping[str, Target]:
         "bitstream": lambda data: bitstream(data, golden_codec_of("rans")),
         "bitstream-context": lambda data: bitstream(data, golden_codec_of("rans_context")),
         "changes": changes,
+        "layers": layers,
         "h264": h264_stream,
         "rans": rans_payload,
         "zstd": zstd_payload,
@@ -141,6 +144,16 @@ def changes(data: bytes) -> None:
     if symbols is not None:
         again = codec.compress(np.array(symbols, np.int16), header.width, quality, reference, shift)
         assert codec.decompress(again, limits, golden_references()).symbols.tolist() == symbols
+
+
+def layers(data: bytes) -> None:
+    """Decode a frame in layers, whatever number of them has come; a whole one is the same when it is coded again."""
+    codec = golden_layered_codec()
+    latent = codec.decompress(data)
+    assert 1 <= latent.used <= latent.layers and latent.symbols.size <= np.prod(SHAPE)
+    if latent.used == latent.layers > 1 and np.abs(latent.symbols.astype(np.int32)).max() <= MAX_LAYERED_SYMBOL:
+        again = codec.compress(latent.symbols, latent.width, latent.quality, latent.layers)
+        assert (codec.decompress(b"".join(again)).symbols == latent.symbols).all()
 
 
 def h264_stream(data: bytes) -> None:

@@ -11,18 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
+from splitnet.codec import rans
+from splitnet.codec.bitstream import Limits
 from splitnet.codec.change_codec import ChangeCodec
 from splitnet.codec.change_contexts import CHANGE_CONTEXTS, FLAG_CONTEXTS
 from splitnet.codec.change_model import ChangeModel
 from splitnet.codec.contexts import CONTEXTS
 from splitnet.codec.entropy_model import TOTAL, EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
+from splitnet.codec.layers import LayeredCodec
 from splitnet.codec.references import Reference, ReferenceStore
 from splitnet.operating_point import Codec
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 NAMES = ("rans", "zstd", "rans_context")
 CHANGES = "changes"  # the golden latent as changes against another one
+LAYERED = "layers"  # a latent in layers, one after the other
 SHAPE = (4, 5, 7)
 WIDTH, QUALITY = 2, 1
 DIGEST = bytes.fromhex("0123456789abcdef")
@@ -91,6 +95,21 @@ def golden_change_codec() -> ChangeCodec:
     return ChangeCodec(golden_change_model(), golden_model(), gains, DIGEST)
 
 
+@cache
+def golden_layered_codec() -> LayeredCodec:
+    """Return the codec that golden_layers.bin was made with: the golden tables, and three qualities far apart."""
+    model = _model((np.arange(24, dtype=np.uint16) % 5).reshape(2, 3, 4, 1))
+    steps = np.array([1.0, 1.5, 4.0], np.float32)[:, None] * np.array([1.0, 0.8, 1.2, 1.0], np.float32)
+    gains = np.broadcast_to(steps, (2, 3, SHAPE[0])).copy()
+    gains[:, :, 1] = 1.0  # a channel that no quality makes coarser
+    return LayeredCodec(model, gains, Limits(DIGEST, 2, 3, *SHAPE), rans.Tables.build(model))
+
+
+def golden_layered_symbols() -> np.ndarray:
+    """Return the golden latent, without the outliers that a frame in layers cannot hold."""
+    return np.clip(golden_symbols(), -2000, 2000)
+
+
 def golden_reference() -> Reference:
     """Return the frame that golden_changes.bin builds on: of the other quality, and most of it stays."""
     symbols = golden_symbols()
@@ -124,4 +143,7 @@ if __name__ == "__main__":
         print(f"golden_{name}.bin: {len(bitstream)} bytes")
     changes = golden_change_codec().compress(golden_symbols(), WIDTH, QUALITY, golden_reference())
     (DATA / f"golden_{CHANGES}.bin").write_bytes(changes)
+    layers = b"".join(golden_layered_codec().compress(golden_layered_symbols(), WIDTH, 2))
+    (DATA / f"golden_{LAYERED}.bin").write_bytes(layers)
+    print(f"golden_{LAYERED}.bin: {len(layers)} bytes")
     print(f"golden_{CHANGES}.bin: {len(changes)} bytes")

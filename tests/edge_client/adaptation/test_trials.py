@@ -17,6 +17,7 @@ from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import LOCAL
 from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, TABLE
 
+CHEAP_IMAGE = replace(PICTURE, ap=18.0, bytes_p50=2000.0, bytes_p90=2500.0, encode_ms=0.5)
 WITH_LOCAL = ControlSettings(200.0, has_local=True)
 QUICK_LOCAL = replace(TABLE, local_ap=22.0, local_ms=50.0)  # in time, and worth less than LARGE and PICTURE
 
@@ -68,7 +69,7 @@ def test_a_link_that_was_slow_once_is_used_again_soon_after_it_is_fast():
     slow = [log for log in logs if 11.0 <= log.capture_time < 20.0]
     assert sum(log.point == LOCAL for log in slow) > 0.9 * len(slow)
     tried = [log for log in slow if log.decision is not None and log.decision.reason == LINK_TRIAL]
-    assert 2 <= len(tried) <= 8
+    assert 1 <= len(tried) <= 8
     back = next(log.capture_time for log in logs if log.capture_time >= 20.0 and log.point == PICTURE.point)
     assert back <= 20.0 + 8 * LINK_PAUSE_S
     later = [log for log in logs if log.capture_time >= back + 1.0]
@@ -99,7 +100,7 @@ def test_a_server_that_was_slow_while_it_started_is_asked_again():
 
 def loaded(policy: AdaptivePolicy, frames: range, factors: dict[str, float]) -> list:
     """Take frames to their answers, ten a second, where each kind of work is so many times slower than nominal."""
-    rows = {row.point: row for row in (SMALL, MIDDLE, LARGE, PICTURE)}
+    rows = {row.point: row for row in (SMALL, MIDDLE, LARGE, CHEAP_IMAGE)}
     decisions = []
     for frame_id in frames:
         now = frame_id / 10
@@ -113,9 +114,6 @@ def loaded(policy: AdaptivePolicy, frames: range, factors: dict[str, float]) -> 
         policy.acked(acked, Ack(frame_id, int(row.bytes_p50), round(1e6 * acked), 1))
         policy.answered(acked + 0.01, frame_id, ServerTiming(0.0, 2.0, 8.0))
     return decisions
-
-
-CHEAP_IMAGE = replace(PICTURE, ap=18.0, bytes_p50=2000.0, bytes_p90=2500.0, encode_ms=0.5)
 
 
 def test_a_tiny_work_that_waits_for_the_scheduler_does_not_rule_out_all_other_work():

@@ -19,7 +19,14 @@ from splitnet.codec.layer_coder import MAX_STEP, coarse_of, decode_fine, encode_
 from splitnet.codec.layers import LayeredCodec, is_layered
 from splitnet.codec.references import ReferenceStore
 from splitnet.errors import BitstreamError, ConfigError
-from tests.support.golden_bitstreams import DIGEST
+from tests.support.golden_bitstreams import (
+    DIGEST,
+    LAYERED,
+    WIDTH,
+    golden_bitstream,
+    golden_layered_codec,
+    golden_layered_symbols,
+)
 
 CHANNELS, SIDE, WIDTHS, QUALITIES = 6, 8, 2, 4
 GAINS = np.ones((WIDTHS, QUALITIES, CHANNELS), np.float32) * np.array([1, 1.5, 2, 5], np.float32)[None, :, None]
@@ -59,6 +66,15 @@ def test_all_layers_together_hold_the_latent(symbols, width, quality, layers):
     found = CODEC.decompress(b"".join(made))
     assert (found.width, found.quality, found.used, found.layers) == (width, quality, len(made), len(made))
     assert found.symbols.tolist() == symbols.tolist()
+
+
+def test_the_bytes_of_layers_stay_what_they_are():
+    """Devices in the field go on sending them."""
+    codec, golden = golden_layered_codec(), golden_bitstream(LAYERED)
+    made = codec.compress(golden_layered_symbols(), WIDTH, 2)
+    assert [len(layer) for layer in made] == [241, 73, 25]
+    assert b"".join(made) == golden
+    assert (codec.decompress(golden).symbols == golden_layered_symbols()).all()
 
 
 def test_each_layer_brings_the_latent_closer():

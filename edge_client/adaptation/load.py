@@ -59,7 +59,7 @@ class LoadFactor:
         is_first = self.is_stale(now, kind)  # its own figure at last: what others had suggested gives way
         self._own[kind] = now, (ratio if is_first and ratio < before else _smoothed(before, ratio))
         telling = 1 / (1 + PAUSE_MS / nominal_ms)
-        self._common = _smoothed(self._common, 1 + telling * (ratio - 1))
+        self._common = _smoothed(self._common, 1 + telling * (ratio - 1), telling)
         self._others_measured = self._others
 
     def warn(self, sample: CpuSample) -> None:
@@ -88,5 +88,5 @@ class LoadFactor:
         return self._common if self.is_stale(now, kind) else self._own[kind][1]
 
 
-def _smoothed(before: float, ratio: float) -> float:
-    return before + (RISING if ratio > before else FALLING) * (ratio - before)
+def _smoothed(before: float, ratio: float, telling: float = 1.0) -> float:
+    return before + (RISING if ratio > before else FALLING * telling) * (ratio - before)

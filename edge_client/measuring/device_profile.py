@@ -56,7 +56,7 @@ def find_profile(
     complaint = None if "cuda" in device else core.complaint()  # who waits for a GPU takes no core
     profile = profile_of(manifest, device, measured, local)
     if complaint is not None:
-        logger.warning("%s: these times are for this run alone. Better: edge-client profile, when it is idle", complaint)
+        logger.warning("%s: these times are for this run alone; edge-client profile keeps better ones", complaint)
     elif (path := keep_profile(profile)) is not None:
         logger.info("what was measured is kept in %s", path)
     del images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -147,5 +148,5 @@ def test_work_that_is_still_slow_is_tried_ever_more_rarely():
     decisions = loaded(policy, range(100, 1100), slow)
     tried = [i for i, decision in enumerate(decisions) if decision.reason == WORK_TRIAL]
     assert len(tried) == pytest.approx(4, abs=1)
-    pauses = [b - a for a, b in zip(tried, tried[1:], strict=False)]
-    assert all(b > 1.5 * a for a, b in zip(pauses, pauses[1:], strict=False))
+    pauses = [b - a for a, b in pairwise(tried)]
+    assert all(b > 1.5 * a for a, b in pairwise(pauses))

@@ -118,8 +118,7 @@ class Controller:
         scores = self._scores(predictions, chances, state)
         best = int(allowed[np.argmax(scores[allowed])])
         if rival is not None and not (
-            self._table.rows[best].kind in state.stale
-            and scores[best] >= scores[self._points.index(rival)] + GAIN_AP
+            self._table.rows[best].kind in state.stale and scores[best] >= scores[self._points.index(rival)] + GAIN_AP
         ):
             return None
         return Decision(self._point(best), reason, predictions.breakdown(best), float(predictions.deviation_ms[best]))

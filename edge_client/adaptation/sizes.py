@@ -44,7 +44,8 @@ class SizeEstimate:
 
         All over the table's median. A p90 that nothing is known of is NaN. Rows of one `family` have the same figures.
         """
-        return np.array([self._of(row) for row in rows]).T
+        figures: Figures = np.array([self._of(row) for row in rows]).T
+        return figures
 
     def _of(self, row: PointCosts) -> tuple[float, float, float]:
         usual = self._usual(row.codec)

@@ -22,10 +22,11 @@ from splitnet.configuration import add_configurable, read_configured
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
 from splitnet.home import ensure_home
+from splitnet.outputs.outputs_config import OutputsConfig
 from splitnet.settings import add_command, add_commands
 from splitnet.streams import open_closed_streams, say, whole_output
 
-SECTIONS = {"serve": ServeConfig, "tune": TuneConfig}  # the tables of a file of settings
+SECTIONS = {"serve": ServeConfig, "tune": TuneConfig, "outputs": OutputsConfig}  # the tables of a file of settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

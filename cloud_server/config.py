@@ -8,6 +8,7 @@ from pathlib import Path
 
 from splitnet.errors import ConfigError
 from splitnet.image_header import MAX_IMAGE_PIXELS
+from splitnet.outputs.outputs_config import OutputsConfig
 from splitnet.settings import DEFAULT_BUNDLE, option
 
 BUNDLE_HELP = (
@@ -23,7 +24,7 @@ _LIMITS, _SECURITY = "limits", "security"
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(OutputsConfig):
     """What one daemon serves, where, and with what."""
 
     bundle: Sequence[Path] | None = option(BUNDLE_HELP, default=None, action="append", metavar="DIR")
@@ -110,6 +111,7 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range."""
+        super().__post_init__()
         split_address(self.listen)
         if self.status:
             split_address(self.status, "--status")

@@ -23,10 +23,11 @@ from cloud_server.config import MAX_CALLS, ServeConfig, split_address
 from cloud_server.daemon_thread import in_daemon_thread
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet
-from cloud_server.memory import ReturnedMemory, keep_giving_back
 from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
+from cloud_server.reporting import reporting
 from cloud_server.service import ServiceLimits, SplitInferenceService
+from cloud_server.session import OnDetections
 from cloud_server.sharing import BundleSharing
 from cloud_server.signals import EarlySignals, as_events
 from cloud_server.status import status_page
@@ -53,9 +54,6 @@ MAX_STREAMS = 100  # of a connection, as HTTP/2 advises at least; further ones w
 
 SERVER_OPTIONS = (
     ("grpc.max_concurrent_streams", MAX_STREAMS),
-    # What is not read yet of a stream stays at 64 KiB. With probing, gRPC lets each connection have what its link
-    # holds, which on a fast one is megabytes. A message that is being read gets its whole size all the same.
-    ("grpc.http2.bdp_probe", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),  # a connection that says nothing
     ("grpc.max_connection_idle_ms", 300_000),  # one without calls
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
@@ -82,11 +80,13 @@ class Server:
         entrance: Entrance | None = None,
         call_limits: CallLimits | None = None,
         session_limits: ServiceLimits | None = None,
+        on_detections: OnDetections | None = None,
     ) -> None:
         """Take an engine that has not been started, a registry that has not loaded anything, and HOST:PORT.
 
         max_calls: sessions, single calls and health watches that may be open at once. entrance: whom to let in, if not
-        everybody; call_limits, session_limits: what each may have, if not the usual.
+        everybody; call_limits, session_limits: what each may have, if not the usual. on_detections: who is told of
+        answers.
         """
         self._max_calls = max_calls
         self._engine = engine
@@ -97,6 +97,7 @@ class Server:
         self._entrance = entrance or open_entrance()
         self._call_limits = call_limits or CallLimits()
         self._session_limits = session_limits or ServiceLimits()
+        self._on_detections = on_detections
         self.enrol_address: str | None = None
         self._gate: Gate | None = None
 
@@ -114,7 +115,7 @@ class Server:
             self._engine.stop()
             raise BundleError(changes.refused[0])
         self._service = SplitInferenceService(
-            self._engine, self._registry, software(), self.fleet, self._session_limits
+            self._engine, self._registry, software(), self.fleet, self._session_limits, self._on_detections
         )
         self._health = health.aio.HealthServicer()
         self._gate = Gate(self._entrance.callers, self._call_limits, f"/{SERVICE_NAME}/")
@@ -254,7 +255,7 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         registry = Registry(engine, config.bundles, load, lambda: store.held_bytes, sharing)
         call_limits = CallLimits(config.max_calls_per_address, config.max_calls_per_device, config.max_calls_per_s)
         session_limits = ServiceLimits(config.open_timeout_s, config.idle_timeout_s, config.max_image_pixels)
-        limits = (config.max_calls, entrance, call_limits, session_limits)
+        limits = (config.max_calls, entrance, call_limits, session_limits, stack.enter_context(reporting(config)))
         server = Server(engine, registry, config.listen, *limits)
         page = await stack.enter_async_context(status_page(config, engine, registry, server))
         starting = asyncio.create_task(server.start())
@@ -263,12 +264,10 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
             return True
         address = starting.result()
         tunings.may_measure = False
-        memory = ReturnedMemory()
-        memory.settle()
         default = registry.models[0]
         others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
-        weights = {"memory_mb": registry.memory_mb, "held_mb": registry.held_mb}
-        facts = {"listen": address, "bundle": default.name, "device": device.type, **weights}
+        memory = {"memory_mb": registry.memory_mb, "held_mb": registry.held_mb}
+        facts = {"listen": address, "bundle": default.name, "device": device.type, **memory}
         facts["entrance"] = server.who_may_come
         logger.info("ready", extra=facts)
         announce(
@@ -277,20 +276,18 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         )
         announce(f"cloud-server: {server.who_may_come}")
         notify(READY)
-        refreshing = asyncio.create_task(_refresh_when_told(server, signals.refresh, memory))
-        beside = [asyncio.create_task(show_life()), asyncio.create_task(keep_giving_back(memory))]
+        beside = [asyncio.create_task(_refresh_when_told(server, signals.refresh)), asyncio.create_task(show_life())]
         await signals.stop.wait()
-        refreshing.cancel()
+        beside[0].cancel()
         notify(STOPPING)
         logger.info("draining", extra={"grace_s": config.drain_grace_s})
         drained = await server.stop(config.drain_grace_s, signals.force)
-        for task in beside:
-            task.cancel()
+        beside[1].cancel()
         logger.info("stopped", extra={"drained": drained, "batch_sizes": engine.batch_sizes})
     return drained
 
 
-async def _refresh_when_told(server: Server, told: asyncio.Event, memory: ReturnedMemory) -> None:
+async def _refresh_when_told(server: Server, told: asyncio.Event) -> None:
     """Look at the bundles again at every SIGHUP."""
     while True:
         await told.wait()
@@ -304,8 +301,6 @@ async def _refresh_when_told(server: Server, told: asyncio.Event, memory: Return
         else:
             facts = {**asdict(changes), "memory_mb": server.memory_mb, "held_mb": server.held_mb}
             (logger.warning if changes.refused else logger.info)("bundles refreshed", extra=facts)
-            if changes.loaded or changes.retired:
-                await in_daemon_thread(memory.settle)
 
 
 def _try_bind(host: str, port: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from cloud_server.access.budgets import Buckets
 from cloud_server.access.callers import Caller
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import SessionWatch
-from cloud_server.held_bytes import HeldBytes
 from cloud_server.job import Answer, Job, error_answer
 from cloud_server.layered_frames import LayeredFrames
 from cloud_server.registry import BundleModelOf
@@ -38,11 +37,10 @@ from splitnet.wire.device_status import status_from_proto
 from splitnet.wire.frames import frame_from_proto, layer_from_proto
 from splitnet.wire.sessions import reply_to_proto
 
-MAX_UNSENT_ACKS = 64  # of layers; those of frames have the places of their frames
-
 logger = logging.getLogger(__name__)
 
 DetectContext = grpc.aio.ServicerContext[pb.DetectRequest, pb.DetectReply]
+OnDetections = Callable[[str, Sequence[str], Frame, FrameDetections], None]  # of a device, by its name; class names
 
 
 async def read_message(context: DetectContext) -> pb.DetectRequest | None:
@@ -67,7 +65,6 @@ class Pace:
     messages: Buckets  # of all sessions, by who pays
     refusals: Buckets  # of a session's name
     refusals_of_group: Buckets
-    held: HeldBytes
     idle_timeout_s: float
     clock: Callable[[], float] = time.monotonic
 
@@ -89,9 +86,10 @@ class Session:
         watch: SessionWatch,
         caller: Caller,
         pace: Pace,
+        on_detections: OnDetections | None = None,
     ) -> None:
         """Take a started engine, the model that answers, the stream with its opening, who is told what happens, from
-        whom it is and how fast it is read.
+        whom it is and how fast it is read. on_detections: who is told of every answer.
 
         Raises ForbiddenError if the opening names another device.
         """
@@ -102,12 +100,11 @@ class Session:
         self._watch = watch
         self._caller = caller
         self._pace = pace
+        self._on_detections = on_detections
+        self._class_names = model.description.class_names
         self._payer = caller.payer_of_session(opening.device_id, opening.camera)
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
-        self._room_of_layers = asyncio.Semaphore(MAX_UNSENT_ACKS)
-        self._held = 0  # bytes of payloads
-        self._read_at = pace.clock()
         self._jobs: set[Job[Any]] = set()
         self._references = ReferenceStore()
         self._layered = LayeredFrames(self._compute, time.monotonic, asyncio.get_running_loop().call_later)
@@ -123,32 +120,17 @@ class Session:
         logger.info("session opened", extra={**who, "peer": self._context.peer()})
         reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
         try:
-            await self._first_of(reader, writer)
+            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             reader.cancel()
             writer.cancel()
+            self._layered.close()
+            for job in self._jobs:
+                self._engine.cancel(job)
             counts = {"frames": self._frames, "refused": self._refused, "unanswered": len(self._jobs)}
-            self._forget()
             logger.info("session closed", extra={**who, **counts})
-
-    async def _first_of(self, *tasks: asyncio.Task[None]) -> None:
-        """Wait until one of them ends, or raises. Raises DeadlineExceededError if nothing is read for too long."""
-        limit_s = self._pace.idle_timeout_s
-        while (left_s := self._read_at + limit_s - self._pace.clock()) > 0:
-            done, _ = await asyncio.wait(tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            if done:
-                done.pop().result()
-                return
-        raise DeadlineExceededError(f"no frame for {limit_s:g} s: open the session again")
-
-    def _forget(self) -> None:
-        """Let go of all that is large, at once: a session is part of cycles, which Python looks for now and then."""
-        self._layered.close()
-        for job in self._jobs:
-            self._engine.cancel(job)
-        self._jobs.clear()
-        self._references.clear()
-        self._count_held()
 
     def refused(self) -> SplitError | None:
         """Return why the device may not go on: it was revoked, or lost its bundle."""
@@ -163,7 +145,15 @@ class Session:
         self._outgoing.put_nowait(Draining(grace_ms))
 
     async def _read(self) -> None:
-        while await self._read_one():
+        while (message := await self._next()) is not None:
+            kind = message.WhichOneof("request")
+            if kind == "status":
+                self._take_status(message.status)
+            elif kind == "layer":
+                self._take_layer(message.layer)
+            else:
+                await self._room.acquire()
+                self._take(message)
             if (wait_s := self._wait_s()) > 0:
                 await asyncio.sleep(wait_s)
         self._layered.finish_all()
@@ -179,29 +169,14 @@ class Session:
             waits += [pace.refusals.take(self._payer, now), pace.refusals_of_group.take(self._payer.group, now)]
         return max(waits)
 
-    async def _read_one(self) -> bool:
-        """Take the next message once there is room for it; returns False at the end of the stream."""
-        await self._pace.held.room(self._payer.group)
-        message = await read_message(self._context)
-        self._read_at = self._pace.clock()
-        if message is None:
-            return False
-        kind = message.WhichOneof("request")
-        if kind == "status":
-            self._take_status(message.status)
-        elif kind == "layer":
-            await self._room_of_layers.acquire()
-            self._take_layer(message.layer)
-        else:
-            await self._room.acquire()
-            self._take(message)
-        self._count_held()
-        return True
-
-    def _count_held(self) -> None:
-        now = self._layered.nbytes + sum(len(job.frame.payload) for job in self._jobs)
-        self._pace.held.change(self._payer.group, now - self._held)
-        self._held = now
+    async def _next(self) -> pb.DetectRequest | None:
+        """Return the next message. Raises DeadlineExceededError if none comes for too long."""
+        try:
+            return await asyncio.wait_for(read_message(self._context), self._pace.idle_timeout_s)
+        except asyncio.TimeoutError:
+            raise DeadlineExceededError(
+                f"no frame for {self._pace.idle_timeout_s:g} s: open the session again"
+            ) from None
 
     def _take(self, message: pb.DetectRequest) -> None:
         if message.WhichOneof("request") != "frame":
@@ -258,7 +233,9 @@ class Session:
     def _submit(self, frame: Frame) -> Job[Any] | FrameError:
         """Give a frame to the engine; returns the answer if it is refused here."""
         try:
-            job = self._engine.submit(self._model, frame, self._finish, self._payer, self._references)
+            job = self._engine.submit(
+                self._model, frame, lambda answer: self._finish(job, answer), self._payer, self._references
+            )
         except SplitError as error:
             return error_answer(frame.frame_id, frame.capture_time_us, error)
         self._jobs.add(job)
@@ -274,8 +251,9 @@ class Session:
 
     def _finish(self, job: Job[Any], answer: Answer) -> None:
         self._jobs.discard(job)
-        self._count_held()
         self._answer(answer, job.frame.deadline_ms)
+        if self._on_detections is not None and isinstance(answer, FrameDetections):
+            self._on_detections(self._opening.device_id, self._class_names, job.frame, answer)
 
     def _answer(self, answer: Answer, deadline_ms: int = 0) -> None:
         self._watch.answer(time.monotonic(), answer, deadline_ms)
@@ -288,5 +266,3 @@ class Session:
             await self._context.write(reply_to_proto(reply))
             if isinstance(reply, FrameDetections | FrameError):
                 self._room.release()
-            elif isinstance(reply, Ack) and reply.layer:
-                self._room_of_layers.release()

@@ -77,12 +77,14 @@ def _parser(console: Console) -> argparse.ArgumentParser:
     from edge_client.profile_config import ProfileConfig
     from splitnet.config_check import add_check
     from splitnet.configuration import add_configurable, read_configured
+    from splitnet.outputs.outputs_config import OutputsConfig
     from splitnet.settings import add_command, add_commands, add_settings, read_settings
 
     sections = {
         "run": RunConfig,
         "profile": ProfileConfig,
         "frigate": FrigateConfig,
+        "outputs": OutputsConfig,
     }
 
     def run(parsed: argparse.Namespace) -> int:

@@ -34,6 +34,7 @@ from edge_client.output.annotation import annotation_sink
 from edge_client.output.journal import Journal
 from edge_client.output.own_status import StatusMaker
 from edge_client.output.places import check_places, check_writable
+from edge_client.output.report_sink import ReportSink
 from edge_client.output.sinks import JsonLinesSink, ScoreFilter, Sink
 from edge_client.output.view import view_sink
 from edge_client.pipeline import Pipeline
@@ -42,6 +43,7 @@ from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_lo
 from edge_client.transport.tls_files import tls_files
 from splitnet.environment import processor, version
 from splitnet.operating_point import Mode
+from splitnet.outputs.reporter import Reporter
 
 
 class BuiltRun(NamedTuple):
@@ -140,6 +142,7 @@ def _check_outputs(config: RunConfig) -> None:
         "--trace-out": config.trace_out,
         "--annotate": config.annotate,
         "--json-summary": config.json_summary,
+        "--events-out": config.events_out,
     }
     check_places({option: path for option, path in given.items() if path is not None}, local_path(config.source))
     if config.json_summary is not None:
@@ -152,4 +155,6 @@ def _sinks(config: RunConfig, fps: float, class_names: Sequence[str]) -> list[Si
         sinks.append(JsonLinesSink(config.out, class_names))
     if config.annotate is not None:
         sinks.append(annotation_sink(config.annotate, fps, class_names))
+    if config.reports:
+        sinks.append(ReportSink(Reporter(config, config.device_id), class_names))
     return sinks

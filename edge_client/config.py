@@ -15,6 +15,7 @@ from edge_client.transport.tls_files import tls_option
 from splitnet.errors import ConfigError
 from splitnet.messages import MAX_DEVICE_ID_CHARS
 from splitnet.operating_point import Codec, Mode, OperatingPoint, parse_points
+from splitnet.outputs.outputs_config import OutputsConfig
 from splitnet.settings import DEFAULT_BUNDLE, option
 from splitnet.text import printable
 
@@ -44,7 +45,7 @@ def default_device_id() -> str:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(OutputsConfig):
     """Settings of `edge-client run`."""
 
     source: str = option(
@@ -200,6 +201,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range or contradicts another one."""
+        super().__post_init__()
         if not 0 < len(self.device_id) <= MAX_DEVICE_ID_CHARS or not self.device_id.isprintable():
             raise ConfigError(f"--device-id is printable text of at most {MAX_DEVICE_ID_CHARS} characters")
         if self.threads < 1 or not 0 < self.fps < math.inf or self.schedule_frames < 1:

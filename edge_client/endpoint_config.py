@@ -12,7 +12,7 @@ from edge_client.transport.tls_files import tls_option
 from splitnet.errors import ConfigError
 from splitnet.settings import option, same_option
 
-DEADLINE_MS = 100.0  # that the choice of operating points aims at
+DEADLINE_MS = 150.0  # that the choice of operating points aims at
 LEAST_TIMEOUT_MS, MOST_TIMEOUT_MS = 20.0, 60_000.0
 
 

@@ -60,7 +60,8 @@ def make_policy(
     """Return who chooses: with a profile, the policy that adapts. Raises ConfigError."""
     manifest = encoder.manifest
     if choice is not None and profile is not None:
-        table = build_table(manifest, profile, choice, has_h264()).with_layers(encoder.has_layers)
+        may_build = has_h264() and not config.whole_frames  # its pictures build on those before
+        table = build_table(manifest, profile, choice, may_build).with_layers(encoder.has_layers)
         return AdaptivePolicy(table, limits_of(config, local is not None))
     points = _fixed_points(config) or (config.point(manifest.widths, manifest.qualities),)
     for point in points:

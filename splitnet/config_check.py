@@ -95,7 +95,8 @@ def check_config(path: Path | None, sections: Sections, environ: Mapping[str, st
         file.problems += lacking
         if len(file.problems) == before:
             file.problems += _out_of_range(sections[section], section, settings[section])
-    return Checked(settings, [*file.problems, *unknown_variables(sections, environ)])
+    problems = dict.fromkeys([*file.problems, *unknown_variables(sections, environ)])  # tables that are shared: once
+    return Checked(settings, list(problems))
 
 
 def _out_of_range(config: type[Any], section: str, found: Mapping[str, Configured]) -> list[str]:
@@ -113,12 +114,32 @@ def template(sections: Sections) -> str:
 
 
 def _table(section: str, config: type[Any]) -> str:
-    lines = [f"[{section}]"]
-    for one in fields(config):
+    inner = getattr(config, "shared_tables", {}).get(section, ())
+    if not inner:  # what is shared stands in tables of its own
+        inner_names = {one.name for other in config.__mro__[1:] if is_shared(other) for one in fields(other)}
+        return "\n".join([f"[{section}]", *_entries([one for one in fields(config) if one.name not in inner_names])])
+    own = [one for one in fields(config) if not one.name.startswith(tuple(f"{name}_" for name in inner))]
+    lines = [f"[{section}]", *_entries(own)]
+    for name in inner:
+        start = f"{name}_"
+        lines += ["", f"[{section}.{name}]"]
+        lines += _entries([one for one in fields(config) if one.name.startswith(start)], start)
+    return "\n".join(lines)
+
+
+def is_shared(config: type[Any]) -> bool:
+    """Return whether these settings stand in tables that several commands share."""
+    return "shared_tables" in vars(config)
+
+
+def _entries(settings: Sequence[Field[Any]], start: str = "") -> list[str]:
+    """Return the lines of settings, their names without a beginning."""
+    lines = []
+    for one in settings:
         comment = without_default(one.metadata["help"])
         lines += ["", *(f"# {line}" for line in wrap(comment[:1].upper() + comment[1:] + ".", WIDTH))]
-        lines.append(_entry(one))
-    return "\n".join(lines)
+        lines.append(_entry(one, one.name.removeprefix(start)))
+    return lines
 
 
 def without_default(text: str) -> str:
@@ -126,12 +147,12 @@ def without_default(text: str) -> str:
     return text.partition(" (default: ")[0]
 
 
-def _entry(one: Field[Any]) -> str:
+def _entry(one: Field[Any], name: str) -> str:
     if is_needed(one):
-        return f"# {one.name} = must be given, here, as {flag_of(one.name)} or as a variable"
+        return f"# {name} = must be given, here, as {flag_of(one.name)} or as a variable"
     if one.default in (None, MISSING, (), ""):
-        return f"# {one.name} ="
-    return f"# {one.name} = {_toml(one.default)}"
+        return f"# {name} ="
+    return f"# {name} = {_toml(one.default)}"
 
 
 def _toml(value: Any) -> str:

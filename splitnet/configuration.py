@@ -4,6 +4,9 @@
     server = ["near:50051", "far:50051"]
     deadline_ms = 200
 
+    [outputs.mqtt]                 # a table that several commands share: the setting mqtt_url
+    url = "mqtt://broker"
+
 What wins: the command line, then the environment (`SLIMSPLIT_DEADLINE_MS`), then the file, then the default. A file
 is named by `--config` or `SLIMSPLIT_CONFIG`. Every problem is told at once, with the nearest name that there is.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -56,6 +59,7 @@ class ConfigFile:
     text: str = ""
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    written: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)  # where what is flattened stood
 
     def complain(self, name: str, message: str) -> None:
         """Note a problem with a key or a table, with its line if it can be found."""
@@ -95,16 +99,39 @@ def read_configured(
 def merged(config: type[Any], section: str, file: ConfigFile, environ: Mapping[str, str]) -> dict[str, Configured]:
     """Return what defaults, a file's table and the environment say of a command. Problems are noted in the file."""
     found = {one.name: Configured(one.default, DEFAULT) for one in fields(config) if one.default is not MISSING}
-    by_name = {one.name: one for one in fields(config)}
-    for key, value in file.tables.get(section, {}).items():
+    for table in dict.fromkeys((*_shared_tables(config), section)):
+        found |= _from_table(config, table, file)
+    return found | _from_environment(config, file, environ)
+
+
+def _shared_tables(config: type[Any]) -> Mapping[str, Sequence[str]]:
+    """Return the tables that a command shares with others, each with the tables inside it."""
+    shared: Mapping[str, Sequence[str]] = getattr(config, "shared_tables", {})
+    return shared
+
+
+def _from_table(config: type[Any], table: str, file: ConfigFile) -> dict[str, Configured]:
+    found = {}
+    own = _shared_tables(config).get(table)
+    by_name = {one.name: one for one in fields(config) if own is None or one.name in _names_of(config, table)}
+    for key, value in file.tables.get(table, {}).items():
+        written = file.written.get((table, key), (table, key))
         if key not in by_name:
-            file.complain(key, f"[{section}] has no setting {_quoted(key)}{nearest(key, by_name)}")
+            start = key.removesuffix(written[1])
+            near = nearest(written[1], {name.removeprefix(start): name for name in by_name if name.startswith(start)})
+            file.complain(written[1], f"[{written[0]}] has no setting {_quoted(written[1])}{near}")
             continue
         try:
             found[key] = Configured(value_from_toml(config, by_name[key], value), str(file.path))
         except ValueProblemError as error:
-            file.complain(key, f"{key} {error}")
-    return found | _from_environment(config, file, environ)
+            file.complain(written[1], f"{written[1]} {error}")
+    return found
+
+
+def _names_of(config: type[Any], table: str) -> Collection[str]:
+    """Return the settings that stand in a shared table: those of the class that has it."""
+    owners = [one for one in config.__mro__ if table in vars(one).get("shared_tables", ())]
+    return {one.name for one in fields(owners[-1])} if owners else ()
 
 
 def _from_environment(config: type[Any], file: ConfigFile, environ: Mapping[str, str]) -> dict[str, Configured]:
@@ -173,7 +200,19 @@ def _take_table(file: ConfigFile, name: str, value: Any, sections: Sections) -> 
     elif name not in sections:
         file.complain(name, f"there is no table [{printable(name)}]{nearest(name, sections)}")
     else:
-        file.tables[name] = value
+        file.tables[name] = _flattened(file, name, value, sections[name])
+
+
+def _flattened(file: ConfigFile, name: str, table: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
+    """Return a table's settings, those of the tables inside it by longer names: url in [outputs.mqtt] is mqtt_url."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and key in _shared_tables(config).get(name, ()):
+            file.written |= {(name, f"{key}_{one}"): (f"{name}.{key}", one) for one in value}
+            flat |= {f"{key}_{one}": inner for one, inner in value.items()}
+        else:
+            flat[key] = value
+    return flat
 
 
 def variable_of(name: str) -> str:

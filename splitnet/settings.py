@@ -42,18 +42,20 @@ def option(
     action: str | None = None,
     aliases: Sequence[str] = (),
     group: str = "",
+    last: bool = False,
 ) -> Any:
     """Return a field of a settings dataclass that is an option of the command line.
 
     help: plain text. type: what reads a value, if not the first of bool, int, float, str and Path in the annotation.
     required: whether it must be given, if not just where there is no default. nargs, action, metavar, choices: as
     argparse has them. aliases: other spellings ("--photographs"), which the help does not show. group: the heading
-    that it stands under in the help.
+    that it stands under in the help. last: below those of the rest.
     """
     keywords: dict[str, Any] = {"type": type, "metavar": metavar, "choices": choices, "required": required}
     keywords |= {"nargs": nargs, "action": action}
     given = {name: value for name, value in keywords.items() if value is not None}
-    return field(default=default, metadata={"help": help, "aliases": tuple(aliases), "group": group, "argparse": given})
+    described = {"help": help, "aliases": tuple(aliases), "group": group, "last": last, "argparse": given}
+    return field(default=default, metadata=described)
 
 
 def same_option(config: type[Any], name: str, default: Any = MISSING) -> Any:
@@ -99,7 +101,7 @@ def add_settings(parser: argparse.ArgumentParser, config: type[Any], given_only:
     """
     hints = get_type_hints(config)
     groups: dict[str, argparse.ArgumentParser | _ArgumentGroup] = {"": parser}
-    for setting in fields(config):
+    for setting in sorted(fields(config), key=lambda one: bool(one.metadata.get("last"))):
         heading = setting.metadata.get("group", "")
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)

@@ -54,6 +54,18 @@ ROOMS = {
             "splitnet.package_folder",
         )
     ),
+    "splitnet.outputs": Room(
+        (
+            "splitnet.backoff",
+            "splitnet.detections",
+            "splitnet.environment",
+            "splitnet.errors",
+            "splitnet.extras",
+            "splitnet.regular_file",
+            "splitnet.settings",
+            "splitnet.text",
+        )
+    ),
     # The device.
     "edge_client": Room(("splitnet",)),
     "edge_client.adaptation": Room(("splitnet", "edge_client.percentiles"), pure=True),
@@ -153,6 +165,14 @@ PURE_MODULES = {
     "splitnet.fidelity",
     "splitnet.image_header",
     "splitnet.json_values",
+    "splitnet.outputs.change_feed",
+    "splitnet.outputs.discovery",
+    "splitnet.outputs.outbox",
+    "splitnet.outputs.reports",
+    "splitnet.outputs.retry_queue",
+    "splitnet.outputs.topics",
+    "splitnet.outputs.tracker",
+    "splitnet.outputs.zones",
     "splitnet.text",
     "splitnet.updates.artefact",
     "splitnet.updates.route",

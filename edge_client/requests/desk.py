@@ -32,6 +32,7 @@ from splitnet.operating_point import LOCAL
 MAX_WAITING = 16  # requests; further ones are answered at once, without objects
 MARGIN_MS = 25.0  # before the timeout: the answer has a way to go, and timers are late
 REMEMBERED = 20  # times of the own detector
+SLACK = 1.5  # times what the own detector took at most: then it may take that long
 WARM_UP_SIDE = 320  # pixels
 
 
@@ -128,11 +129,10 @@ class Desk:
         return answer.done()
 
     def _rescue_s(self) -> float | None:
-        """Return when the device must begin to look by itself; None if it would be late, too."""
-        if not self._local_s:
+        """Return when the device must begin to look by itself, at what waits as well; None if it would be late, too."""
+        if not self._local_s or max(self._local_s) > self._give_up_s:
             return None
-        latest_s = self._give_up_s - max(self._local_s) * len(self._waiting)
-        return latest_s if latest_s >= 0 else None
+        return max(0.0, self._give_up_s - SLACK * max(self._local_s) * len(self._waiting))
 
     def _rescue(self, ticket: int, image: Image) -> None:
         self._rescuer.submit(self._look_for, ticket, image)

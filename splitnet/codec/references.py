@@ -92,7 +92,6 @@ class ReferenceStore:
         """Forget all."""
         with self._lock:
             self._kept.clear()
-            self.video = H264Decoder()
 
     @property
     def nbytes(self) -> int:

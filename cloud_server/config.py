@@ -105,6 +105,14 @@ class ServeConfig(OutputsConfig):
     status_token_file: Path | None = option(
         "file with a token that lets others than this machine's programs read them", default=None, metavar="FILE"
     )
+    http: str = option(
+        "address where images are posted to, as DeepStack and CodeProject.AI take them; none if not given",
+        default="",
+        metavar="HOST:PORT",
+    )
+    http_key_file: Path | None = option(
+        "file with a key that such requests must give as api_key", default=None, metavar="FILE"
+    )
     log_level: str = option(
         "least severity logged, as JSON lines on stderr", default="info", choices=("debug", "info", "warning", "error")
     )
@@ -115,6 +123,10 @@ class ServeConfig(OutputsConfig):
         split_address(self.listen)
         if self.status:
             split_address(self.status, "--status")
+        if self.http:
+            split_address(self.http, "--http")
+        elif self.http_key_file is not None:
+            raise ConfigError("--http-key-file belongs to --http")
         _check_range("threads", self.threads, 0, 1024)
         _check_range("decode-threads", self.decode_threads, 1, 64)
         _check_range("max-batch-size", self.max_batch_size, 1, 1024)

@@ -23,6 +23,7 @@ from cloud_server.config import MAX_CALLS, ServeConfig, split_address
 from cloud_server.daemon_thread import in_daemon_thread
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet
+from cloud_server.http_detection import http_detection
 from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
 from cloud_server.reporting import reporting
@@ -263,6 +264,7 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
             engine.stop(timeout_s=0.0)  # what it loads or warms up is not waited for
             return True
         address = starting.result()
+        images = await stack.enter_async_context(http_detection(config, engine, registry))
         tunings.may_measure = False
         default = registry.models[0]
         others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
@@ -272,7 +274,9 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         logger.info("ready", extra=facts)
         announce(
             f"cloud-server ready: listening on {address}, bundle {default.name} ({default.digest[:12]}){others}, "
-            f"device {device.type}" + (f", status page http://{page}/" if page else "")
+            f"device {device.type}"
+            + (f", status page http://{page}/" if page else "")
+            + (f", images by HTTP http://{images}/" if images else "")
         )
         announce(f"cloud-server: {server.who_may_come}")
         notify(READY)

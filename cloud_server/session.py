@@ -253,7 +253,7 @@ class Session:
         self._jobs.discard(job)
         self._answer(answer, job.frame.deadline_ms)
         if self._on_detections is not None and isinstance(answer, FrameDetections):
-            self._on_detections(self._opening.device_id, self._class_names, job.frame, answer)
+            self._on_detections(_camera_of(self._opening), self._class_names, job.frame, answer)
 
     def _answer(self, answer: Answer, deadline_ms: int = 0) -> None:
         self._watch.answer(time.monotonic(), answer, deadline_ms)
@@ -266,3 +266,8 @@ class Session:
             await self._context.write(reply_to_proto(reply))
             if isinstance(reply, FrameDetections | FrameError):
                 self._room.release()
+
+
+def _camera_of(opening: OpenSession) -> str:
+    """Return what a camera is called: as its device, which may have several."""
+    return f"{opening.device_id}/{opening.camera}" if opening.camera else opening.device_id

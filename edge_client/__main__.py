@@ -74,6 +74,7 @@ def _parser(console: Console) -> argparse.ArgumentParser:
     from edge_client.config import RunConfig
     from edge_client.enrol_command import EnrolConfig
     from edge_client.frigate_config import FrigateConfig
+    from edge_client.http_config import HttpConfig
     from edge_client.profile_config import ProfileConfig
     from splitnet.config_check import add_check
     from splitnet.configuration import add_configurable, read_configured
@@ -84,6 +85,7 @@ def _parser(console: Console) -> argparse.ArgumentParser:
         "run": RunConfig,
         "profile": ProfileConfig,
         "frigate": FrigateConfig,
+        "http": HttpConfig,
         "outputs": OutputsConfig,
     }
 
@@ -105,6 +107,13 @@ def _parser(console: Console) -> argparse.ArgumentParser:
         from edge_client.frigate_command import frigate as frigate_command
 
         frigate_command(config, console)
+        return DONE
+
+    def http(parsed: argparse.Namespace) -> int:
+        config: HttpConfig = read_configured("http", sections, parsed)
+        from edge_client.http_command import http as http_command
+
+        http_command(config, console)
         return DONE
 
     def enrol(parsed: argparse.Namespace) -> int:
@@ -130,6 +139,9 @@ def _parser(console: Console) -> argparse.ArgumentParser:
     adding = add_command(commands, "frigate", "be a detector for Frigate, by its ZMQ plug-in")
     add_configurable(adding, FrigateConfig)
     adding.set_defaults(command=frigate)
+    adding = add_command(commands, "http", "answer images by HTTP, as DeepStack and CodeProject.AI do")
+    add_configurable(adding, HttpConfig)
+    adding.set_defaults(command=http)
     adding = add_command(commands, "enrol", "get an identity at a server, with a code of `cloud-server devices invite`")
     add_settings(adding, EnrolConfig)
     adding.set_defaults(command=enrol)

@@ -29,12 +29,15 @@ EXTRA_OF = {  # package as it is imported: the extra of setup.cfg that brings it
 }
 
 
-def missing_extra(error: ModuleNotFoundError) -> str:
-    """Return in one line which extra brings a package that is missing. Raises the error itself if none of them does."""
+def missing_extra(error: ModuleNotFoundError, extra: str = "") -> str:
+    """Return in one line which extra brings a package that is missing. Raises the error itself if none of them does.
+
+    extra: the one to name, where several bring it.
+    """
     package = (error.name or "").partition(".")[0]
     if package not in EXTRA_OF:
         raise error
-    return f'{package} is missing; it comes with an extra: pip install ".[{EXTRA_OF[package]}]"'
+    return f'{package} is missing; it comes with an extra: pip install ".[{extra or EXTRA_OF[package]}]"'
 
 
 def progress(items: Iterable[T], **options: Any) -> tqdm[T]:

@@ -54,6 +54,7 @@ ROOMS = {
             "splitnet.package_folder",
         )
     ),
+    "splitnet.http_detection": Room(("splitnet.detections", "splitnet.errors", "splitnet.http_connections")),
     "splitnet.outputs": Room(
         (
             "splitnet.backoff",
@@ -165,6 +166,7 @@ PURE_MODULES = {
     "splitnet.fidelity",
     "splitnet.image_header",
     "splitnet.json_values",
+    "splitnet.http_detection.predictions",
     "splitnet.outputs.change_feed",
     "splitnet.outputs.discovery",
     "splitnet.outputs.outbox",

@@ -16,11 +16,11 @@ from aiohttp import web
 
 from cloud_server.fleet.rows import details_of
 from cloud_server.status_page.access import COOKIE, Access
-from cloud_server.status_page.connections import Connections
 from cloud_server.status_page.events import FIRST_LINE, MAX_STREAM_S, WRITE_TIMEOUT_S, Broadcaster
 from cloud_server.status_page.facts import ServerFacts, overview
 from cloud_server.status_page.metrics import exposition, metrics_of
 from splitnet.errors import ListenError
+from splitnet.http_connections import Connections
 
 logger = logging.getLogger(__name__)
 

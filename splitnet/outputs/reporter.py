@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ class Reporter:
         self._waiting: deque[Observation] = deque(maxlen=MAX_WAITING)
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
-        self._ending = asyncio.Event()
+        self._ending = False
         self.reports = self._made(config)
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
@@ -77,7 +78,7 @@ class Reporter:
         if self._thread.ident is None:
             self._loop.close()
         else:
-            self._call(self._ending.set)
+            self._call(self._end)
             self._thread.join(CLOSE_S + 2 * FLUSH_S)
         if self._file is not None:
             self._file.close()
@@ -105,7 +106,7 @@ class Reporter:
             if config.mqtt_url:
                 self._open_mqtt(config, reports)
         except ModuleNotFoundError as error:
-            raise ConfigError(f"reports: {missing_extra(error)}") from error
+            raise ConfigError(f"reports: {missing_extra(error, 'outputs')}") from error
         return reports
 
     def _open_mqtt(self, config: OutputsConfig, reports: Reports) -> None:
@@ -154,25 +155,26 @@ class Reporter:
     async def _report(self) -> None:
         outputs = [one.run() for one in (self._publisher, self._webhook) if one is not None]
         running = [asyncio.create_task(one) for one in outputs]
-        observing = asyncio.create_task(self._observe())
-        await self._ending.wait()
-        observing.cancel()
+        await self._observe()
         self._take_all()
         await self._flush()
         for task in running:
             task.cancel()
-        await asyncio.wait([observing, *running], timeout=CLOSE_S)
+        if running:
+            await asyncio.wait(running, timeout=CLOSE_S)
+
+    def _end(self) -> None:
+        self._ending = True
+        self._changed.set()
 
     async def _observe(self) -> None:
-        while True:
+        while not self._ending:
             self._take_all()
             self.reports.tick(self._unix_clock())
             await self._watch_new_cameras()
             self._wake()
-            try:
+            with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), TICK_S)
-            except asyncio.TimeoutError:
-                continue
             self._changed.clear()
 
     def _take_all(self) -> None:

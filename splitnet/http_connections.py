@@ -1,4 +1,4 @@
-"""The connections of the status page, bounded in number and in patience: nobody holds one for nothing."""
+"""The connections of an HTTP server, bounded in number and in patience: nobody holds one for nothing."""
 
 from __future__ import annotations
 

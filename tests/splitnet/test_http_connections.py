@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from cloud_server.status_page import connections as connections_module
-from cloud_server.status_page.connections import Connections
+from splitnet import http_connections as connections_module
+from splitnet.http_connections import Connections
 
 
 class Inner(asyncio.Protocol):

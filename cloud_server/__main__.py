@@ -17,6 +17,7 @@ from cloud_server.compute.tuning import TuneConfig, Tuning, in_words, write_tuni
 from cloud_server.config import ServeConfig
 from cloud_server.devices_command import add_devices
 from cloud_server.signals import EarlySignals
+from cloud_server.updates_commands import add_updates
 from splitnet.config_check import add_check
 from splitnet.configuration import add_configurable, read_configured
 from splitnet.errors import SplitError
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     deliver.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the package to")
     deliver.set_defaults(command=_deliver)
     add_devices(commands, _tell)
+    add_updates(commands, _tell)
     add_check(commands, SECTIONS, say)
     return parser
 

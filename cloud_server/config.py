@@ -49,6 +49,12 @@ class ServeConfig(OutputsConfig):
         "compute by PyTorch even where ONNX Runtime is faster: then weights that bundles have in common are held once",
         default=False,
     )
+    updates: Path | None = option(
+        "give devices the signed models of this folder, which `cloud-server keys new` has made "
+        "(default: ~/.local/share/slimsplit/updates where there is one)",
+        default=None,
+        metavar="DIR",
+    )
     decode_threads: int = option("threads for entropy and image decoding", default=2)
     max_batch_size: int = option("most frames computed together", default=8)
     max_queue: int = option("most frames waiting; further ones are refused", default=64)

@@ -21,6 +21,8 @@ from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_
 from cloud_server.compute.tensor_store import TensorStore
 from cloud_server.config import MAX_CALLS, ServeConfig, split_address
 from cloud_server.daemon_thread import in_daemon_thread
+from cloud_server.delivery.delivery_service import ModelDeliveryService
+from cloud_server.delivery.repository import Repository, default_repository
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet
 from cloud_server.http_detection import http_detection
@@ -33,8 +35,10 @@ from cloud_server.sharing import BundleSharing
 from cloud_server.signals import EarlySignals, as_events
 from cloud_server.status import status_page
 from cloud_server.tunings import Tunings
+from protos import model_delivery_pb2
 from protos import split_inference_pb2 as pb
 from protos.device_enrolment_pb2_grpc import add_DeviceEnrolmentServicer_to_server
+from protos.model_delivery_pb2_grpc import add_ModelDeliveryServicer_to_server
 from protos.split_inference_pb2_grpc import add_SplitInferenceServicer_to_server
 from splitnet.bundle import load_server
 from splitnet.enrolment import EnrolReply
@@ -46,6 +50,7 @@ from splitnet.service_manager import READY, STOPPING, notify, show_life
 logger = logging.getLogger(__name__)
 
 SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["SplitInference"].full_name
+DELIVERY_NAME: str = model_delivery_pb2.DESCRIPTOR.services_by_name["ModelDelivery"].full_name
 SERVED_NAMES = ("", SERVICE_NAME)  # what health reports on; "" is the whole server
 FLUSH_S = 0.25  # for the last bytes of finished calls; then what is left (health watches) is cancelled
 NOTICE_S = 1.0  # for health watchers to be told; a stalled one does not hold up the shutdown
@@ -82,12 +87,13 @@ class Server:
         call_limits: CallLimits | None = None,
         session_limits: ServiceLimits | None = None,
         on_detections: OnDetections | None = None,
+        repository: Repository | None = None,
     ) -> None:
         """Take an engine that has not been started, a registry that has not loaded anything, and HOST:PORT.
 
         max_calls: sessions, single calls and health watches that may be open at once. entrance: whom to let in, if not
         everybody; call_limits, session_limits: what each may have, if not the usual. on_detections: who is told of
-        answers.
+        answers. repository: signed models for devices.
         """
         self._max_calls = max_calls
         self._engine = engine
@@ -101,6 +107,8 @@ class Server:
         self._on_detections = on_detections
         self.enrol_address: str | None = None
         self._gate: Gate | None = None
+        self._repository = repository
+        self._delivering: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Load, warm up, listen, and say so to health checks; returns the bound HOST:PORT.
@@ -119,7 +127,7 @@ class Server:
             self._engine, self._registry, software(), self.fleet, self._session_limits, self._on_detections
         )
         self._health = health.aio.HealthServicer()
-        self._gate = Gate(self._entrance.callers, self._call_limits, f"/{SERVICE_NAME}/")
+        self._gate = Gate(self._entrance.callers, self._call_limits, (f"/{SERVICE_NAME}/", f"/{DELIVERY_NAME}/"))
         self._grpc = grpc.aio.server(
             options=SERVER_OPTIONS,
             compression=grpc.Compression.NoCompression,
@@ -128,7 +136,13 @@ class Server:
         )
         add_SplitInferenceServicer_to_server(self._service, self._grpc)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        enable_reflection((SERVICE_NAME, health.SERVICE_NAME), self._grpc)
+        names = (SERVICE_NAME, health.SERVICE_NAME)
+        if self._repository is not None:
+            names = (*names, DELIVERY_NAME)
+            delivery = ModelDeliveryService(self._repository, self._device_digests)
+            add_ModelDeliveryServicer_to_server(delivery, self._grpc)  # type: ignore[no-untyped-call]
+            self._delivering = asyncio.create_task(delivery.run())
+        enable_reflection(names, self._grpc)
         port = self._bind(self._host, self._port, self._entrance.credentials)
         if self._entrance.enrol_address is not None:
             self._enrol_at(*self._entrance.enrol_address, port)
@@ -152,6 +166,8 @@ class Server:
         self._service.drain(grace_s)
         drained = await _first(self._service.wait_idle(), force.wait(), timeout_s=grace_s)
         self._service.end()
+        if self._delivering is not None:
+            self._delivering.cancel()
         if self._entrance.directory is not None:
             self._entrance.directory.stop()
         await self._grpc.stop(FLUSH_S)
@@ -177,6 +193,9 @@ class Server:
             answers = health_pb2.HealthCheckResponse
             await self._health.set(name, answers.SERVING if name in names else answers.NOT_SERVING)
         self._bundles_shown |= names
+
+    def _device_digests(self) -> list[str]:
+        return [model.device_digest for model in self._registry.models]
 
     @property
     def refused_calls(self) -> int:
@@ -256,7 +275,9 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         registry = Registry(engine, config.bundles, load, lambda: store.held_bytes, sharing)
         call_limits = CallLimits(config.max_calls_per_address, config.max_calls_per_device, config.max_calls_per_s)
         session_limits = ServiceLimits(config.open_timeout_s, config.idle_timeout_s, config.max_image_pixels)
-        limits = (config.max_calls, entrance, call_limits, session_limits, stack.enter_context(reporting(config)))
+        repository = Repository(config.updates or default_repository())
+        reporters = stack.enter_context(reporting(config))
+        limits = (config.max_calls, entrance, call_limits, session_limits, reporters, repository)
         server = Server(engine, registry, config.listen, *limits)
         page = await stack.enter_async_context(status_page(config, engine, registry, server))
         starting = asyncio.create_task(server.start())

@@ -48,9 +48,13 @@ class Gate(grpc.aio.ServerInterceptor):
     """Stands before all services. Everything here runs on the event loop."""
 
     def __init__(
-        self, callers: Callers, limits: CallLimits, protected: str, clock: Callable[[], float] = time.monotonic
+        self,
+        callers: Callers,
+        limits: CallLimits,
+        protected: str | tuple[str, ...],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take who may come, and the prefix of the methods that only known callers may use ("/package.Service/")."""
+        """Take who may come, and the prefixes of the methods that only known callers may use ("/package.Service/")."""
         self._callers = callers
         self._limits = limits
         self._protected = protected

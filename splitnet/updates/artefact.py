@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from splitnet.errors import UpdateError
-from splitnet.json_values import integer, number, text
+from splitnet.json_values import integer, text
 
 BUNDLE, UPDATE = "bundle", "update"
 KINDS = (BUNDLE, UPDATE)
@@ -61,7 +61,7 @@ class SelfTest:
     width: int
     quality: int
     seed: int  # of the image: `self_test.test_image`
-    agreement: float  # share of symbols that must be equal: floats differ from machine to machine
+    agreement_percent: int  # of symbols that must be equal: floats differ from machine to machine
 
 
 SELF_TEST_FILE = "self-test.bin"
@@ -95,7 +95,10 @@ class Artefact:
         _check(sum(file.bytes for file in self.files) <= MAX_ARTEFACT_BYTES, "more bytes than any device has")
         _check(len(self.note) <= 1000, "a note of over 1000 characters")
         if self.self_test is not None:
-            _check(SELF_TEST_FILE in names and 0 < self.self_test.agreement <= 1, "a self-test that cannot be made")
+            _check(
+                SELF_TEST_FILE in names and 0 < self.self_test.agreement_percent <= 100,
+                "a self-test that cannot be made",
+            )
 
     @property
     def target(self) -> str:
@@ -155,8 +158,10 @@ def _file(values: Mapping[str, Any]) -> ArtefactFile:
 
 
 def _self_test(values: Mapping[str, Any]) -> SelfTest:
-    width, quality, seed = (integer(values[name]) for name in ("width", "quality", "seed"))
-    return SelfTest(width, quality, seed, number(values["agreement"]))
+    width, quality, seed, percent = (
+        integer(values[name]) for name in ("width", "quality", "seed", "agreement_percent")
+    )
+    return SelfTest(width, quality, seed, percent)
 
 
 def _list(values: Any) -> Sequence[Any]:

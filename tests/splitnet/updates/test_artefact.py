@@ -18,9 +18,9 @@ def test_what_is_written_is_read_again():
 
 
 def test_a_self_test_is_read_again():
-    values = whole(3, "new").to_json() | {"self_test": {"width": 1, "quality": 2, "seed": 5, "agreement": 0.98}}
+    values = whole(3, "new").to_json() | {"self_test": {"width": 1, "quality": 2, "seed": 5, "agreement_percent": 98}}
     values["files"].append(sized(SELF_TEST_FILE, 20).__dict__)
-    assert artefact_from_json(values).self_test == SelfTest(1, 2, 5, 0.98)
+    assert artefact_from_json(values).self_test == SelfTest(1, 2, 5, 98)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_names_that_lead_elsewhere_are_refused(name):
         {"files": [sized("x", 1).__dict__ | {"packing": "xz"}]},
         {"files": [sized("x", 1).__dict__ | {"bytes": 10**400}]},
         {"files": [sized("x", 1).__dict__ | {"stored_bytes": 2}]},
-        {"self_test": {"width": 1, "quality": 2, "seed": 5, "agreement": 0.98}},  # without its file
+        {"self_test": {"width": 1, "quality": 2, "seed": 5, "agreement_percent": 98}},  # without its file
         {"note": "x" * 1001},
         {"note": "\x1b[2J"},
     ],

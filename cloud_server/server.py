@@ -136,7 +136,7 @@ class Server:
         )
         add_SplitInferenceServicer_to_server(self._service, self._grpc)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        names = (SERVICE_NAME, health.SERVICE_NAME)
+        names: tuple[str, ...] = (SERVICE_NAME, health.SERVICE_NAME)
         if self._repository is not None:
             names = (*names, DELIVERY_NAME)
             delivery = ModelDeliveryService(self._repository, self._device_digests)

@@ -133,7 +133,8 @@ def _new(arguments: argparse.Namespace) -> str:
     fingerprint = repository.make(keys, _now())
     return (
         f"keys of root and targets: {keys.path} (keep them off the server); lists and files: {repository.path}\n"
-        f"devices that were enrolled trust them from `edge-client enrol` on; others:  edge-client run --trust {fingerprint}"
+        "devices that enrol from now on trust them; others are told to:  "
+        f"edge-client run --trust {fingerprint}"
     )
 
 
@@ -170,11 +171,13 @@ def _list(arguments: argparse.Namespace) -> str:
     artefacts = _repository(arguments).artefacts()
     if arguments.json:
         return json.dumps([one.to_json() for one in artefacts], indent=1)
-    rows = [(one.version, one.name, one.kind, one.form, one.result[:12], one.base[:12] or "-") for one in artefacts]
-    sizes = [(f"{one.stored_bytes / 1e3:.1f}", one.note or "-") for one in artefacts]
     heads = ("version", "bundle", "kind", "form", "digest", "from", "KB", "note")
-    table = [(*row, *size) for row, size in zip(rows, sizes, strict=True)]
-    return text_table(heads, table, ("bundle", "kind", "form", "digest", "from", "note"))
+    return text_table(heads, [_row(one) for one in artefacts], ("bundle", "kind", "form", "digest", "from", "note"))
+
+
+def _row(one: Artefact) -> tuple[str, ...]:
+    digests = one.result[:12], one.base[:12] or "-"
+    return str(one.version), one.name, one.kind, one.form, *digests, f"{one.stored_bytes / 1e3:.1f}", one.note or "-"
 
 
 def _publish(arguments: argparse.Namespace) -> str:
@@ -255,7 +258,7 @@ def _rollout_facts(rollout: Rollout, view: FleetView) -> dict[str, object]:
         for name, device in view.devices.items()
         if is_in(rollout.audience, name, view.groups.get(name, frozenset()), rollout.name)
     ]
-    has = sum(device.state.version >= rollout.version and not device.state.phase.is_busy for device in concerned)
+    has = sum(device.has(rollout) for device in concerned)
     busy = sum(device.state.phase.is_busy and device.offered == rollout.version for device in concerned)
     return {
         "version": rollout.version,

@@ -1,7 +1,7 @@
 """The front door for programs: from the settings of `edge-client run` to a pipeline that is ready to run.
 
     from edge_client.build import build_pipeline
-    from edge_client.config import RunConfig
+from edge_client.config import RunConfig
     from edge_client.output.sinks import CallbackSink
 
     def show(result):
@@ -18,11 +18,14 @@ Inside an event loop of your own, `await pipeline.run()` instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from edge_client.adaptation.point_table import PointTable
+from edge_client.adaptation.profile import DeviceProfile
 from edge_client.capture.address import local_path, open_source
 from edge_client.capture.source import Source
+from edge_client.class_names import ClassNames
 from edge_client.config import RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.local_detector import LocalRuntime, load_local
@@ -37,7 +40,7 @@ from edge_client.output.places import check_places, check_writable
 from edge_client.output.report_sink import ReportSink
 from edge_client.output.sinks import JsonLinesSink, ScoreFilter, Sink
 from edge_client.output.view import view_sink
-from edge_client.pipeline import Pipeline
+from edge_client.pipeline import ModelParts, Pipeline, Updating
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
 from edge_client.transport.tls_files import tls_files
@@ -54,6 +57,15 @@ class BuiltRun(NamedTuple):
     local: LocalRuntime | None
     view: str | None  # where frames and boxes are shown
     tables: Mapping[Mode, PointTable]  # what each mode could do here, for the advice; empty if nothing is chosen
+    model: LoadedModel
+    class_names: ClassNames  # of all sinks
+
+
+class LoadedModel(NamedTuple):
+    """A bundle's device half that is ready to run, and what this device needs for it."""
+
+    parts: ModelParts
+    profile: DeviceProfile | None  # None: nothing is chosen while it runs
 
 
 def build_pipeline(config: RunConfig, sinks: Sequence[Sink] = (), source: Source | None = None) -> Pipeline:
@@ -71,26 +83,23 @@ def build_run(
     sinks: Sequence[Sink] = (),
     on_progress: Callable[[float], None] = lambda share: None,
     source: Source | None = None,
+    updating: Updating | None = None,
 ) -> BuiltRun:
-    """Return the same with what belongs to it. on_progress: called with the share that is measured, 0..1."""
+    """Return the same with what belongs to it. on_progress: called with the share that is measured, 0..1.
+
+    updating: what may change the model while it runs.
+    """
     settings = _pipeline_settings(config)
     _check_outputs(config)
     if source is None:
         patience_s = config.camera_patience_s
         source = open_source(config.source, fps=config.fps, camera_patience_s=patience_s, loop=config.loop)
-    encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
+    model = load_model(config, on_progress)
+    encoder, policy, local = model.parts.encoder, model.parts.policy, model.parts.local
     manifest = encoder.manifest
-    choice = adapts(config, manifest)
-    local = None
-    if needs_local(config, choice):
-        local = load_local(config.bundle, manifest, config.device, config.threads, config.backend)
-    profile = None
-    if choice is not None:
-        device = device_fingerprint(config.device, config.threads, encoder.backend)
-        profile = find_profile(encoder, local, device, config.profile, on_progress)
-    policy = make_policy(config, choice, encoder, local, profile)
-    view = view_sink(manifest.class_names, config.view_port) if config.view else None
-    all_sinks = [*_sinks(config, source.fps, manifest.class_names), *([view] if view else []), *sinks]
+    names = ClassNames(manifest.class_names)
+    view = view_sink(names, config.view_port) if config.view else None
+    all_sinks = [*_sinks(config, source.fps, names), *([view] if view else []), *sinks]
     if config.min_score > 0:
         all_sinks = [ScoreFilter(sink, config.min_score) for sink in all_sinks]
     pipeline = Pipeline(
@@ -102,14 +111,63 @@ def build_run(
         local=local,
         sampler=CpuSampler(),
         trace_out=config.trace_out,
-        status=_status_maker(config, manifest.class_names),
+        status=_status_maker(config, names),
+        updating=updating,
     )
     return BuiltRun(
         pipeline,
         encoder,
         local,
         view.where if view else None,
-        {} if profile is None else mode_tables(manifest, profile),
+        {} if model.profile is None else mode_tables(manifest, model.profile),
+        model,
+        names,
+    )
+
+
+def load_model(
+    config: RunConfig,
+    on_progress: Callable[[float], None] = lambda share: None,
+    costs_as: LoadedModel | None = None,
+) -> LoadedModel:
+    """Return the model of a folder, as settings want it run. Raises as `build_pipeline`.
+
+    costs_as: a model that has been measured here; one of the same shape costs the same and is not measured anew.
+    """
+    encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
+    manifest = encoder.manifest
+    choice = adapts(config, manifest)
+    local = None
+    if needs_local(config, choice):
+        local = load_local(config.bundle, manifest, config.device, config.threads, config.backend)
+    profile = None
+    if choice is not None and costs_as is not None and _costs_the_same(encoder, local, costs_as):
+        assert costs_as.profile is not None
+        profile = replace(costs_as.profile, bundle_digest=manifest.digest)
+    elif choice is not None:
+        device = device_fingerprint(config.device, config.threads, encoder.backend)
+        given = config.profile if costs_as is None else None
+        profile = find_profile(encoder, local, device, given, on_progress)
+    policy = make_policy(config, choice, encoder, local, profile)
+    return LoadedModel(ModelParts(encoder, policy, local), profile)
+
+
+def _costs_the_same(encoder: EncoderRuntime, local: LocalRuntime | None, other: LoadedModel) -> bool:
+    """Return whether two models compute the same, with other weights."""
+    if other.profile is None or encoder.backend != other.parts.encoder.backend:
+        return False
+    if (local is None) != (other.parts.local is None) or (local and local.digest != other.profile.local_digest):
+        return False
+    return _shape(encoder) == _shape(other.parts.encoder)
+
+
+def _shape(encoder: EncoderRuntime) -> tuple[object, ...]:
+    manifest, side = encoder.manifest, encoder.manifest.input_size
+    widths = range(1, manifest.widths + 1)
+    return (
+        manifest.qualities,
+        tuple(manifest.side(width) for width in widths),
+        tuple(encoder.mmacs(width, (side, side)) for width in widths),
     )
 
 

@@ -29,6 +29,7 @@ MODES = ("auto", Mode.SPLIT.value, Mode.IMAGE.value, Mode.LOCAL.value)
 PROXY_HELP = "reach the servers through the proxy that the environment (http_proxy, no_proxy) names"
 # Headings of the help.
 _SOURCE, _SERVERS, _CHOICE, _DEVICE, _OUTPUT = "source", "servers", "what is sent", "this device", "output"
+_MODELS = "models from the server"
 
 
 def address_of(option: str, text: str) -> tuple[str, int]:
@@ -142,7 +143,27 @@ class RunConfig(OutputsConfig):
         default=False,
         group=_CHOICE,
     )
-    bundle: Path = option("bundle, the same as the server's", default=DEFAULT_BUNDLE, metavar="DIR", group=_DEVICE)
+    bundle: Path = option(
+        "bundle, the same as the server's; if not given, what the server delivers takes its place",
+        default=DEFAULT_BUNDLE,
+        metavar="DIR",
+        group=_DEVICE,
+    )
+    no_updates: bool = option("take no models from the server", default=False, group=_MODELS)
+    trust: str = option(
+        "take models signed by whom `cloud-server keys show` names, or by a 1.root.json of theirs; remembered",
+        default="",
+        metavar="FINGERPRINT",
+        group=_MODELS,
+    )
+    trust_on_first_use: bool = option(
+        "trust whoever signs the models of the first server that is reached, from then on", default=False, group=_MODELS
+    )
+    models: Path | None = option(
+        "folder for models (default: ~/.local/share/slimsplit/models)", default=None, metavar="DIR", group=_MODELS
+    )
+    models_mb: float = option("most that models may take which are not in use", default=300.0, group=_MODELS)
+    trial_s: float = option("seconds that a new model is watched before it stays", default=20.0, group=_MODELS)
     device: str = option("where to encode", default="cpu", choices=("cpu", "cuda"), group=_DEVICE)
     threads: int = option("CPU threads of the encoder", default=1, group=_DEVICE)
     backend: str = option(BACKEND_HELP, default=AUTO, choices=BACKENDS, group=_DEVICE)
@@ -215,6 +236,8 @@ class RunConfig(OutputsConfig):
             self.max_frames,
             self.camera_patience_s,
             self.byte_price_ap,
+            self.models_mb,
+            self.trial_s,
         )
         if not all(0 <= limit < math.inf for limit in limits):
             raise ConfigError("--deadline-ms, --min-fps and all other times, rates and numbers cannot be negative")

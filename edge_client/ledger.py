@@ -59,6 +59,10 @@ class FrameLedger:
         """The latest sample of the processor."""
         return self._cpu
 
+    def use(self, policy: Policy) -> None:
+        """Let another policy choose, and hear, from now on."""
+        self._policy = policy
+
     # What happens to a frame.
 
     def captured(self, frame: CapturedFrame) -> None:

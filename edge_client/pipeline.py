@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_client.adaptation.policy import FrameContext, Policy
 from edge_client.capture.mailbox import Mailbox
@@ -48,9 +49,33 @@ from splitnet.operating_point import LOCAL
 
 if TYPE_CHECKING:
     from edge_client.measuring.cpu_sampler import CpuSampler
+    from splitnet.errors import SplitError
 
 SAMPLE_INTERVAL_S = 1.0
 URGENT_BACKOFF_S = 0.5  # the longest pause between attempts while the device detects alone, or has a deadline
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """A model that is loaded and warm, and what chooses its operating points."""
+
+    encoder: EncoderRuntime
+    policy: Policy
+    local: LocalRuntime | None = None
+
+
+class Updating(Protocol):
+    """What may change the model of a pipeline while it runs."""
+
+    @property
+    def recorder(self) -> Recorder:
+        """What is told of every frame's fate."""
+
+    def forgives(self, error: SplitError) -> bool:
+        """Return whether a server that will not take this model may take it yet, or another one."""
+
+    async def run(self, pipeline: Pipeline) -> None:
+        """Work until cancelled."""
 
 
 class Pipeline:
@@ -70,8 +95,12 @@ class Pipeline:
         status: StatusMaker | None = None,
         clock: Callable[[], float] = time.monotonic,
         backoff: Backoff | None = None,
+        updating: Updating | None = None,
     ) -> None:
-        """Take the parts. Raises ConfigError if there is no server and the policy cannot do without."""
+        """Take the parts. Raises ConfigError if there is no server and the policy cannot do without.
+
+        updating: what may change the model while it runs.
+        """
         if not (settings.servers or policy.works_offline):
             raise ConfigError("these operating points need a server: give --server HOST:PORT, or --mode local")
         self._source = source
@@ -86,6 +115,9 @@ class Pipeline:
             recorders.append(TraceFile(trace_out, settings.deadline_ms, started=clock()))
         self._status = status
         self._clock = clock
+        self._updating = updating
+        if updating is not None:
+            recorders.append(updating.recorder)
         if settings.smooth:
             recorders.append(Smoothing(sinks))
         self._sinks = SinkThread(sinks, recorders)
@@ -98,6 +130,8 @@ class Pipeline:
         self._shown: Callable[[], object] = tuple  # what both ends show
         self._repetition = Repetition(settings.repeat_s)
         self._uplink = self._uplink_to(settings, clock, backoff) if settings.servers else None
+        self._model = threading.Lock()  # held while a frame is chosen and encoded
+        self._last_frame = 0
         self._stopped = threading.Event()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -114,7 +148,8 @@ class Pipeline:
         open_one = partial(open_session, use_proxy=settings.use_proxy, credentials=credentials)
         opener = staggered(open_one) if urgent or len(settings.servers) > 1 else staggered(open_one, None)
         needed = not (self._works_offline and self._local)
-        limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s, needed)
+        forgives = (lambda error: False) if self._updating is None else self._updating.forgives
+        limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s, needed, forgives)
         parts = (self._ledger, self._mailbox, self._answered, clock, backoff or usual, opener, self._references)
         return Uplink(limits, opening, *parts)
 
@@ -151,6 +186,7 @@ class Pipeline:
         connecting = [asyncio.create_task(self._uplink.run())] if self._uplink else []
         renewing = [asyncio.create_task(watch(self._shown, self._uplink.renew))] if self._uplink else []
         stopping, sampling = asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._sample())
+        updating = [asyncio.create_task(self._updating.run(self))] if self._updating else []
         work: list[asyncio.Future[None]] = [*connecting, reading, encoding, *detecting]
         try:
             enough: list[asyncio.Future[Any]] = [*work, stopping]
@@ -159,7 +195,7 @@ class Pipeline:
         finally:
             self.stop()
             stopping.cancel()
-            for task in (sampling, *renewing):
+            for task in (sampling, *renewing, *updating):
                 task.cancel()
             if self._uplink is not None:
                 await self._uplink.end(connecting[0])
@@ -178,6 +214,31 @@ class Pipeline:
         self._mailbox.close()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether a session is open."""
+        return self._ledger.statistics.no_link_since is None
+
+    def switch(self, parts: ModelParts) -> int:
+        """Let another model look at the frames from the next one on, in any thread; returns the last one's id before.
+
+        Waits while a frame is encoded. Frames in flight are still answered by the old model's other half.
+        """
+        assert self._loop is not None
+        with self._model:
+            self._mailbox.pause()
+            self._encoder = parts.encoder
+            self._ledger.use(parts.policy)
+            self._references.forget()
+            if self._local is not None and parts.local is not None:
+                self._local.use(parts.local)
+            self._loop.call_soon_threadsafe(self._switched, parts)
+            return self._last_frame
+
+    def _switched(self, parts: ModelParts) -> None:
+        if self._uplink is not None:
+            self._uplink.switch(OpenSession(self._settings.device_id, parts.encoder.manifest.device_digest))
 
     # In the reading thread.
 
@@ -199,7 +260,10 @@ class Pipeline:
         count = 0
         while (taken := self._mailbox.take(patience_s)) is not None:
             frame, has_place = taken
-            self._go_on(self._ledger.choose(frame, self._context(frame, has_place)), has_place)
+            with self._model:
+                can_send = has_place and not self._mailbox.is_paused  # its place may be that of the model before
+                self._last_frame = frame.frame_id
+                self._go_on(self._ledger.choose(frame, self._context(frame, can_send)), has_place)
             count += 1
             if count == self._settings.max_frames:
                 self._mailbox.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_client.build import BuiltRun, build_run
 from edge_client.config import RunConfig, address_of
 from edge_client.console import Console
+from edge_client.delivered_model import prepare
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalRuntime
 from edge_client.measuring.thermometer import temperature_c
@@ -38,7 +39,10 @@ def run(config: RunConfig, console: Console) -> bool:
     """
     if config.log_format == "json":
         log_json()
-    built = build_run(config, on_progress=console.show_progress)
+    delivered = prepare(config, console.show)
+    config = delivered.config
+    built = build_run(config, on_progress=console.show_progress, updating=delivered.updater)
+    delivered.begin(built.model, built.class_names)
     page = metrics_page(config, built)
     if page is not None:
         console.say(f"metrics: port {page.port}, /metrics")

@@ -17,6 +17,7 @@ from edge_client.transport.dialing import FirstOpener
 from edge_client.transport.in_flight import InFlight
 from splitnet.backoff import Backoff
 from splitnet.device_status import DeviceStatus
+from splitnet.errors import SplitError
 from splitnet.messages import Ack, Draining, Frame, FrameDetections, FrameError, Layer, OpenSession, Reply
 from splitnet.operating_point import Codec
 
@@ -35,6 +36,7 @@ class UplinkSettings:
     deadline_ms: float  # 0: none
     answer_timeout_s: float  # then a frame is lost, and the session is reopened
     needed: bool = True  # whether the run is over when no server will ever take us
+    forgives: Callable[[SplitError], bool] = lambda error: False  # whether that may change yet
 
 
 class Uplink:
@@ -64,7 +66,9 @@ class Uplink:
         self._references = references
         self._in_flight = InFlight(self._give_up)
         self._layers: LayerSender[bytes] = LayerSender()
-        self._connection = Connection(settings.servers, opening, self, backoff, opener, settings.needed)
+        self._connection = Connection(
+            settings.servers, opening, self, backoff, opener, settings.needed, settings.forgives
+        )
 
     @property
     def in_flight(self) -> int:
@@ -90,6 +94,11 @@ class Uplink:
         """Go on over a new channel: what has been sent is still answered on the old one."""
         self._mailbox.pause()
         self._connection.leave_session(self._settings.answer_timeout_s)
+
+    def switch(self, opening: OpenSession) -> None:
+        """Go on with another bundle: what has been sent is still answered."""
+        self._mailbox.pause()
+        self._connection.switch(opening, self._settings.answer_timeout_s)
 
     async def wait_until_empty(self) -> None:
         """Wait until every frame is answered or lost."""

@@ -34,7 +34,7 @@ def state_to_proto(state: DeviceState) -> pb.DeviceState:
         forms=state.forms,
         bundle_digest=bytes.fromhex(state.digest),
         version=state.version,
-        phase=_NUMBERS[state.phase],
+        phase=pb.Phase.Name(_NUMBERS[state.phase]),
         target=state.target[:MAX_TARGET_CHARS],
         reason=state.reason[:MAX_REASON_CHARS],
         done_bytes=state.done_bytes,

@@ -47,6 +47,7 @@ ROOMS = {
     ),
     "splitnet.updates": Room(
         (
+            "splitnet.bundle",
             "splitnet.device_package",
             "splitnet.errors",
             "splitnet.json_values",
@@ -71,6 +72,7 @@ ROOMS = {
     "edge_client": Room(("splitnet",)),
     "edge_client.adaptation": Room(("splitnet", "edge_client.percentiles"), pure=True),
     "edge_client.capture": Room(("splitnet", "edge_client.frames")),
+    "edge_client.delivery": Room(("splitnet", "edge_client.frames", "edge_client.threads", "edge_client.transport")),
     "edge_client.encoding": Room(("splitnet", "edge_client.capture", "edge_client.frames", "edge_client.threads")),
     "edge_client.frigate": Room(("splitnet", "edge_client.frames", "edge_client.requests")),
     "edge_client.measuring": Room(
@@ -95,6 +97,7 @@ ROOMS = {
         grpc=True,
     ),
     "cloud_server.compute": Room(("splitnet",)),
+    "cloud_server.delivery": Room(("splitnet", "protos", "cloud_server.access"), grpc=True),
     "cloud_server.fleet": Room(("splitnet",), pure=True),
     # Knows nothing of engine, sessions and gRPC: what it shows is handed to it.
     "cloud_server.status_page": Room(("splitnet", "cloud_server.fleet")),
@@ -160,6 +163,9 @@ ROOMS = {
 }
 # Pure modules of rooms that are not.
 PURE_MODULES = {
+    "cloud_server.delivery.rollout",
+    "edge_client.delivery.pacing",
+    "edge_client.delivery.trial",
     "cloud_server.access.budgets",
     "splitnet.dominated",
     "splitnet.enrolment_link",
@@ -177,6 +183,7 @@ PURE_MODULES = {
     "splitnet.outputs.zones",
     "splitnet.text",
     "splitnet.updates.artefact",
+    "splitnet.updates.delivery",
     "splitnet.updates.route",
     "splitnet.backoff",
     "edge_client.frames",
@@ -226,6 +233,9 @@ EXEMPT = {
 ASSEMBLY = tuple(f"edge_client.{part}" for part in ("frames", "ledger", "uplink", "pipeline", "build", "__main__"))
 # Where the generated messages stop.
 USE_MESSAGES = {
+    "splitnet.delivery_wire",
+    "edge_client.transport.delivery",
+    "cloud_server.delivery.delivery_service",
     *(f"splitnet.wire.{part}" for part in ("answers", "codecs", "device_status", "enrolment")),
     *(f"splitnet.wire.{part}" for part in ("frames", "openings", "sessions")),
     "edge_client.transport.enrolment",

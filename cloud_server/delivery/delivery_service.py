@@ -27,7 +27,7 @@ from splitnet.delivery_wire import (
 from splitnet.errors import ConfigError, DeadlineExceededError, ForbiddenError, ProtocolError, SplitError
 from splitnet.updates.artefact import FORMS, Artefact
 from splitnet.updates.delivery import Chunk, DeviceState, FetchRequest, Offer
-from splitnet.wire import status_of
+from splitnet.wire.statuses import status_of
 
 LOOK_INTERVAL_S = 1.0  # at rollouts, as commands change them
 VOUCH_INTERVAL_S = 3600.0

@@ -1,4 +1,4 @@
-"""Rollouts, groups and what devices run, in an SQLite file (WAL): commands and the server share it, and crashes spare it.
+"""Rollouts, groups and what devices run, in an SQLite file (WAL) that commands and the server share.
 
 Every call opens it anew and may wait for another process; never on an event loop. Times are seconds since 1970.
 """

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from splitnet.errors import ConfigError
-from splitnet.updates.delivery import DeviceState, Offer, Phase
+from splitnet.updates.delivery import DeviceState, Offer
 
 ACTIVE, PAUSED, ABORTED = "active", "paused", "aborted"
 ALL = "all"
@@ -37,6 +37,11 @@ class KnownDevice:
     state: DeviceState
     seen: float
     offered: int = 0  # the version
+
+    def has(self, rollout: Rollout) -> bool:
+        """Return whether it runs what a rollout gives, or something newer, for good."""
+        is_there = self.state.version >= rollout.version or self.state.digest == rollout.result
+        return is_there and not self.state.phase.is_busy
 
     @property
     def failed_at(self) -> int:
@@ -86,9 +91,11 @@ class Plan:
         """Return what a device shall run."""
         is_served = state.digest in self._served
         for rollout in self._rollouts:
-            if rollout.version <= state.version or rollout.state == ABORTED:
+            if rollout.state == ABORTED or not self._concerns(rollout, state.device_id):
                 continue
-            if not self._concerns(rollout, state.device_id) or rollout.result not in self._served:
+            if rollout.version <= state.version or (rollout.result == state.digest and not state.phase.is_busy):
+                break
+            if rollout.result not in self._served:
                 continue
             if self._has_failed(rollout, state) and is_served:
                 continue
@@ -122,9 +129,7 @@ class Plan:
 
     def _is_under_way(self, device: KnownDevice, version: int) -> bool:
         """Return whether a device that was offered a version has not come to an end with it."""
-        if device.offered != version or device.state.version >= version:
-            return device.state.phase is Phase.TRIAL and device.offered == version
-        return device.failed_at != version
+        return device.offered == version and device.state.version < version and device.failed_at != version
 
 
 def failures_of(version: int, devices: Iterable[KnownDevice]) -> int:

@@ -47,6 +47,12 @@ class Mailbox(Generic[Item]):
         with self._changed:
             return (self._item is not None) + self._places - self._free_places
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether it gives no places."""
+        with self._changed:
+            return self._paused
+
     def put(self, item: Item, wait: bool = False) -> bool:
         """Leave the newest frame; return False once the mailbox is closed.
 

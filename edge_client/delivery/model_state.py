@@ -1,7 +1,7 @@
 """What a device knows of its models, in one SQLite file (WAL): which it runs, which is on trial, and what it trusts.
 
-Whatever belongs together changes in one transaction: version counters, the last timestamp, and the model itself. Folders
-are only believed if a row names them.
+Whatever belongs together changes in one transaction: version counters, the last timestamp, and the model itself.
+Folders are only believed if a row names them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ CREATE TABLE models (
 );
 CREATE TABLE slots (slot TEXT PRIMARY KEY, folder TEXT NOT NULL REFERENCES models (folder));
 CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL);
-CREATE TABLE refused (version INTEGER PRIMARY KEY, tries INTEGER NOT NULL, is_final INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE refused (
+    version INTEGER PRIMARY KEY, tries INTEGER NOT NULL, is_final INTEGER NOT NULL, reason TEXT NOT NULL
+);
 """
 
 
@@ -116,6 +118,11 @@ class ModelState:
         with self._connected() as database:
             database.execute("DELETE FROM slots WHERE slot = ?", (TRIAL,))
             return _refuse(database, version, outcome, is_final)
+
+    def drop_trial(self) -> None:
+        """End a trial that has come to no end: the run was over before."""
+        with self._connected() as database:
+            database.execute("DELETE FROM slots WHERE slot = ?", (TRIAL,))
 
     def refuse(self, version: int, outcome: Outcome, is_final: bool = True) -> int:
         """Remember that a version was refused, and why; returns how often it has been."""

@@ -15,8 +15,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 import zstandard
 
@@ -48,7 +48,7 @@ class ModelStore:
         self._most_bytes = most_bytes
         self._files = files or DurableFiles()
         self.state = ModelState(folder, self._files.step)
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -69,11 +69,11 @@ class ModelStore:
         """
         if self._lock is not None:
             return True
-        lock = (self.folder / ".lock").open("w")
+        lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            lock.close()
+            os.close(lock)
             return False
         self._lock = lock
         self._recover()
@@ -82,7 +82,7 @@ class ModelStore:
     def release(self) -> None:
         """Let another process own the store."""
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     def _recover(self) -> None:
@@ -241,11 +241,17 @@ def files_of(folder: Path, artefact: Artefact) -> dict[str, Path]:
     for file in artefact.files:
         path = folder / file.name
         try:
-            if path.is_file() and path.stat().st_size == file.bytes and _sha256(path) == file.sha256:
+            facts = path.stat()
+            if facts.st_size == file.bytes and _sha256_once(path, facts.st_mtime_ns, facts.st_ino) == file.sha256:
                 found[file.sha256] = path
-        except OSError:
+        except (OSError, BundleError):
             continue
     return found
+
+
+@lru_cache(maxsize=64)
+def _sha256_once(path: Path, changed: int, inode: int) -> str:
+    return _sha256(path)
 
 
 def _sha256(path: Path) -> str:

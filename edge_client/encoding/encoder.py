@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from splitnet.bundle import DeviceBundle
     from splitnet.device_package import DevicePackage
     from splitnet.manifest import Manifest
+    from splitnet.updates.artefact import SelfTest
 
 NO_TORCH = (
     "PyTorch is not installed, and --bundle is no package for devices without it: make one on the server with "
@@ -89,6 +90,12 @@ class EncoderRuntime:
         if self._video is None:
             self._video = VideoStream()
         return self._video.encode(canvas, point.quality, references, frame_id)
+
+    def self_test(self, test: SelfTest, expected: bytes) -> float:
+        """Return the share of symbols that are as the model's signer has found them. Raises UpdateError."""
+        from splitnet.updates.self_test import check
+
+        return check(self._bundle, test, expected)
 
     def check(self, point: OperatingPoint) -> None:
         """Raise ConfigError if the bundle has no such operating point, or this device cannot encode at it."""

@@ -106,6 +106,10 @@ class LocalThread:
         """Frames that wait or are being looked at."""
         return self._mailbox.pending
 
+    def use(self, runtime: LocalRuntime) -> None:
+        """Let another detector look at the frames that come from now on."""
+        self._runtime = runtime
+
     def run(self) -> None:
         """Detect until `finish` or `close`."""
         lower_priority()

@@ -50,10 +50,12 @@ class Connection:
         backoff: Backoff,
         opener: FirstOpener,
         needed: bool = True,
+        forgives: Callable[[SplitError], bool] = lambda error: False,
     ) -> None:
         """Take the servers, the preferred one first, and what opens a session with the first that can be reached.
 
         needed: whether the run is over when none of them will ever take us; otherwise they are asked again and again.
+        forgives: says of a server that will not take us whether that may change yet.
         """
         self._servers = Servers(servers)
         self._used = servers[0]  # by the latest session
@@ -65,6 +67,9 @@ class Connection:
         self._session: Session | None = None
         self._ended = asyncio.Event()
         self._needed = needed
+        self._forgives = forgives
+        self._hurries = False  # the next session follows at once
+        self._switches = False  # and is of another bundle: nothing to warn of
         self._reported: type[SplitError] | None = None  # the kind of the failure that the user has been told of
         self._refused: set[str] = set()  # servers that did what will not pass, since any has served
 
@@ -76,8 +81,9 @@ class Connection:
             except SplitError as error:
                 self._note(error)
                 self._report(error)
+            pause_s, self._hurries = 0.0 if self._hurries else self._backoff.next_delay_s(), False
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), self._backoff.next_delay_s())
+                await asyncio.wait_for(self._ended.wait(), pause_s)
 
     @property
     def max_layers(self) -> int:
@@ -109,6 +115,13 @@ class Connection:
             session.finish()
             longest_s = min(grace_s, LONGEST_GRACE_S) + FINISH_TIMEOUT_S
             asyncio.get_running_loop().call_later(longest_s, session.abort)
+
+    def switch(self, opening: OpenSession, grace_s: float) -> None:
+        """Go on with sessions of another bundle: what has been sent is still answered in the one that is open."""
+        self._opening = opening
+        self._refused.clear()
+        self._hurries = self._switches = self._session is not None
+        self.leave_session(grace_s)
 
     async def end(self, running: asyncio.Task[None]) -> None:
         """Finish the session politely and end `run`, which is running as this task."""
@@ -145,16 +158,17 @@ class Connection:
     def _say_up(self, server: str, session_id: str) -> None:
         if server != self._used:
             logger.warning("connected to %s instead of %s", server, self._used)
-        elif self._reported:
+        elif self._reported and not self._switches:
             logger.warning("connected to %s again", server)
         logger.info("session opened with %s", server, extra={"session": session_id})
+        self._switches = False
         self._used = server
         self._tried = (server,)
         self._reported = None
 
     def _note(self, error: SplitError) -> None:
         """Remember who will never take us: another server or the own detector may make good for it. May raise it."""
-        if not isinstance(error, LinkError):
+        if not isinstance(error, LinkError) and not self._forgives(error):
             self._refused.update(self._tried)
             if self._needed and self._refused.issuperset(self._servers.order):
                 raise error

@@ -32,6 +32,20 @@ class Delivery:
         self._tls = tls
         self._fetching: _FetchCall | None = None
         self._watching: _WatchCall | None = None
+        self._saying: asyncio.Task[None] | None = None
+        self._unsaid: asyncio.Queue[DeviceState] = asyncio.Queue()
+
+    async def whole(self, name: str, most_bytes: int) -> bytes | None:
+        """Return a file of TUF; None if the server has none. Raises as `fetch`, ProtocolError if it has no end."""
+        data = b""
+        while len(data) <= most_bytes:
+            chunk = await self.fetch(FetchRequest(name, len(data)))
+            if chunk.is_missing:
+                return None
+            if not chunk.data:
+                return data
+            data += chunk.data
+        raise ProtocolError(f"the server sends over {most_bytes} bytes of {name}: refused")
 
     async def fetch(self, request: FetchRequest) -> Chunk:
         """Return a piece of a file. Raises LinkError if it does not come, another SplitError if it never will."""
@@ -56,14 +70,19 @@ class Delivery:
             raise ProtocolError("the server sends more than it was asked for")
         return chunk_from_proto(message)
 
-    async def say(self, state: DeviceState) -> None:
-        """Tell the server what this device runs; the first time opens the stream of offers."""
+    def say(self, state: DeviceState) -> None:
+        """Tell the server what this device runs, without waiting; the first time opens the stream of offers."""
         if self._tls.device_id is not None:
             state = replace(state, device_id=self._tls.device_id)
         if self._watching is None:
             self._watching = self._stub.Watch(metadata=self._tls.metadata)
+            self._saying = asyncio.create_task(self._say_all(self._watching))
+        self._unsaid.put_nowait(state)
+
+    async def _say_all(self, call: _WatchCall) -> None:
         with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # reading says why
-            await self._watching.write(state_to_proto(state))
+            while True:
+                await call.write(state_to_proto(await self._unsaid.get()))
 
     async def offer(self) -> Offer:
         """Wait for the next offer. Raises LinkError, or another SplitError if there will be none."""
@@ -80,6 +99,8 @@ class Delivery:
     def close(self) -> None:
         """End both streams."""
         self._end_fetching()
+        if self._saying is not None:
+            self._saying.cancel()
         if self._watching is not None:
             self._watching.cancel()
 

@@ -14,15 +14,25 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edge_client.transport.channel import open_channel
-from edge_client.transport.credentials import ServerTls
-from edge_client.transport.identity import Identity, check_writable, identities_folder, keep_identity
+from edge_client.transport.credentials import Credentials, ServerTls
+from edge_client.transport.delivery import open_delivery
+from edge_client.transport.identity import (
+    MAX_ROOT_BYTES,
+    Identity,
+    check_writable,
+    identities_folder,
+    keep_identity,
+    keep_update_root,
+)
 from edge_client.transport.servers import split_address
 from edge_client.transport.status import session_error
+from edge_client.transport.tls_files import TlsFiles
 from protos import device_enrolment_pb2 as pb
 from protos.device_enrolment_pb2_grpc import DeviceEnrolmentStub
 from splitnet.device_keys import new_root
 from splitnet.enrolment import EnrolRequest, code_key, device_proof, is_same, server_proof
-from splitnet.errors import AccessError, LinkError, ProtocolError
+from splitnet.errors import AccessError, LinkError, ProtocolError, SplitError
+from splitnet.updates.signed_list import FIRST_ROOT
 from splitnet.wire.enrolment import enrol_reply_from_proto, enrol_request_to_proto
 
 TIMEOUT_S = 10.0
@@ -45,7 +55,18 @@ async def enrol(server: str, code: str, folder: Path | None = None) -> tuple[Ide
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     shown = f"[{host}]" if ":" in host else host
     identity = Identity(reply.device_id, f"{shown}:{reply.port}", reply.server_name, reply.server_authority, private)
-    return identity, keep_identity(identity, folder)
+    place = keep_identity(identity, folder)
+    await _trust_models(identity.server, place)
+    return identity, place
+
+
+async def _trust_models(server: str, place: Path) -> None:
+    """Trust the models of the server that was just proven to know the code, if it gives any."""
+    with suppress(SplitError):
+        async with open_delivery(server, credentials=Credentials(TlsFiles(identity=place))) as delivery:
+            root = await delivery.whole(FIRST_ROOT, MAX_ROOT_BYTES)
+        if root is not None:
+            keep_update_root(root, place)
 
 
 async def _asked(server: str, leaf: bytes, request: pb.EnrolRequest) -> pb.EnrolReply:

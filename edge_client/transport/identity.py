@@ -14,6 +14,8 @@ from splitnet.errors import ConfigError
 from splitnet.home import data_folder
 from splitnet.regular_file import read_regular
 
+UPDATE_ROOT_FILE = "update-root.json"  # whose models the device takes, since its enrolment
+MAX_ROOT_BYTES = 512_000
 KEY_FILE, FACTS_FILE, AUTHORITY_FILE = "device-key.pem", "identity.json", "server-authority.pem"
 MAX_FILE_BYTES = 1 << 16
 
@@ -73,6 +75,22 @@ def keep_identity(identity: Identity, folder: Path | None = None) -> Path:
     finally:
         os.umask(before)
     return place
+
+
+def update_root(server: str, folder: Path | None = None) -> bytes | None:
+    """Return the first root of whose models the device takes since its enrolment at HOST:PORT; None without one."""
+    try:
+        return read_regular((folder or folder_of(server)) / UPDATE_ROOT_FILE, MAX_ROOT_BYTES)
+    except OSError:
+        return None
+
+
+def keep_update_root(root: bytes, place: Path) -> None:
+    """Keep it with an identity. Raises ConfigError."""
+    try:
+        write_atomically(place / UPDATE_ROOT_FILE, root)
+    except OSError as error:
+        raise ConfigError(f"{place} cannot be written ({error.strerror}): choose another --identity") from error
 
 
 def check_writable(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The self-test that travels with a model: what it makes of a known image, there and here.
 
-The image is made by integers alone, so that it is the same on every machine. The symbols are not: floats differ from one
-machine to the next, so a small share of them may lie on the other side of a rounding border.
+The image is made by integers alone, so that it is the same on every machine. The symbols are not: floats differ from
+one machine to the next, so a small share of them may lie on the other side of a rounding border.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What both ends read of TUF's metadata: artefacts in the list of targets, and when the list was last vouched for.
 
-The Update Framework (theupdateframework.github.io/specification), by the package `tuf`. Its four roles: *root* names the
-keys, *targets* the artefacts, *snapshot* and *timestamp* which list is the newest, and until when that holds.
+The Update Framework (theupdateframework.github.io/specification), by the package `tuf`. Its four roles: *root* names
+the keys, *targets* the artefacts, *snapshot* and *timestamp* which list is the newest, and until when that holds.
 """
 
 from __future__ import annotations

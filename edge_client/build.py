@@ -1,7 +1,7 @@
 """The front door for programs: from the settings of `edge-client run` to a pipeline that is ready to run.
 
     from edge_client.build import build_pipeline
-from edge_client.config import RunConfig
+    from edge_client.config import RunConfig
     from edge_client.output.sinks import CallbackSink
 
     def show(result):

@@ -12,7 +12,6 @@ from pathlib import Path
 from edge_client.delivery.model_state import Model, Trust
 from edge_client.delivery.model_store import ModelStore, files_of
 from edge_client.delivery.pacing import BackgroundPace
-from edge_client.delivery.trusted_list import refreshed
 from edge_client.transport.delivery import Delivery
 from splitnet.errors import UntrustedError, UpdateError
 from splitnet.updates.artefact import Artefact, ArtefactFile
@@ -48,6 +47,8 @@ class Obtainer:
         Raises UntrustedError if the list is not to be trusted or does not have it, or if it is older than what the
         device has had; LinkError.
         """
+        from edge_client.delivery.trusted_list import refreshed  # here: urllib3 tries out a socket at its import
+
         loop = asyncio.get_running_loop()
         kept = self._store.state.trust()
         trust, artefacts = await asyncio.to_thread(

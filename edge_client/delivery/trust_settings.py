@@ -8,10 +8,9 @@ from pathlib import Path
 
 from edge_client.delivery.model_state import Trust
 from edge_client.delivery.model_store import ModelStore, default_models
-from edge_client.delivery.trusted_list import check_first_root
 from edge_client.transport.identity import update_root
 from splitnet.atomic_write import write_atomically
-from splitnet.errors import ConfigError
+from splitnet.errors import ConfigError, UntrustedError
 from splitnet.regular_file import read_regular
 from splitnet.updates.signed_list import FINGERPRINT_CHARS, fingerprint
 
@@ -77,6 +76,19 @@ class TrustSettings:
                 f"not {self.trust!r} ({error.strerror})"
             ) from error
         return fingerprint(root), root
+
+
+def check_first_root(root: bytes | None, wanted: str) -> bytes:
+    """Return a first root if it is the one that was pinned. Raises UntrustedError.
+
+    wanted: the fingerprint, 32 hexadecimal digits.
+    """
+    if root is None:
+        raise UntrustedError("the server gives no signed models: see `cloud-server keys new` there")
+    found = fingerprint(root)
+    if found != wanted.strip().lower():
+        raise UntrustedError(f"the server's models are signed by {found}, but {wanted} is trusted: see --trust")
+    return root
 
 
 def ensure_root(store: ModelStore, trusted: str, root: bytes | None) -> None:

@@ -18,7 +18,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 from edge_client.delivery.model_state import Trust
 from splitnet.errors import SplitError, UntrustedError
 from splitnet.updates.artefact import Artefact
-from splitnet.updates.signed_list import artefacts_in, fingerprint, signed_at
+from splitnet.updates.signed_list import artefacts_in, signed_at
 
 Fetch = Callable[[str], Iterator[bytes] | None]  # a file of TUF by its name, piece by piece; None: there is none
 
@@ -44,19 +44,6 @@ class _Updater(Updater):
     def set_time(self, now: float) -> None:
         """Let this be the time that expiry is judged by."""
         self._trusted_set.reference_time = datetime.fromtimestamp(now, timezone.utc)
-
-
-def check_first_root(root: bytes | None, wanted: str) -> bytes:
-    """Return a first root if it is the one that was pinned. Raises UntrustedError.
-
-    wanted: the fingerprint, 32 hexadecimal digits.
-    """
-    if root is None:
-        raise UntrustedError("the server gives no signed models: see `cloud-server keys new` there")
-    found = fingerprint(root)
-    if found != wanted.strip().lower():
-        raise UntrustedError(f"the server's models are signed by {found}, but {wanted} is trusted: see --trust")
-    return root
 
 
 def refreshed(kept: Trust, fetch: Fetch, clock: float) -> tuple[Trust, list[Artefact]]:

@@ -191,7 +191,18 @@ def test_the_help_of_run_has_headings_and_examples(capsys):
         main(["run", "--help"])
     shown = capsys.readouterr().out
     headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["options", "source", "servers", "what is sent", "this device", "security", "output", "examples"]
+    assert headings == [
+        "options",
+        "source",
+        "servers",
+        "what is sent",
+        "this device",
+        "models from the server",
+        "security",
+        "output",
+        "reports to other programs",
+        "examples",
+    ]
     assert shown.count("  edge-client run --") == 2
 
 

@@ -10,7 +10,8 @@ from datetime import timedelta
 
 import pytest
 
-from edge_client.delivery.trusted_list import check_first_root, refreshed
+from edge_client.delivery.trust_settings import check_first_root
+from edge_client.delivery.trusted_list import refreshed
 from splitnet.errors import LinkError, UntrustedError
 from tests.support.fleet import NOW, Fleet, new_fleet, seconds
 

@@ -17,6 +17,7 @@ def _adapt(make: Callable[[Result], str]) -> Callable[[Result], str]:
 TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "adapt": ("adapt.json", _adapt(adapt_tables.compared)),
     "adapt-pooled": ("adapt.json", adapt_tables.pooled),
+    "adapt-devices": ("adapt.json", adapt_tables.by_device),
     "adapt-targets": ("adapt.json", adapt_tables.targets),
     "adapt-policies": ("adapt.json", _adapt(adapt_tables.policies)),
     "adapt-summary": ("adapt.json", _adapt(adapt_tables.summary)),

@@ -78,6 +78,27 @@ def pooled(result: Result) -> str:
     return _table(header, [_pooled(cell, [r for r in result["pooled"] if _cell(r) == cell]) for cell in cells])
 
 
+def by_device(result: Result) -> str:
+    """Return a row for each who chooses, at the lowest frame rate, and a column for each device: AP, in time, KB."""
+    if "pooled" not in result:
+        return NOT_MEASURED
+    fps = min(row["fps"] for row in result["pooled"])
+    known = [row for row in result["pooled"] if row["fps"] == fps]
+    devices = list(dict.fromkeys(row["slowdown"] for row in known))
+    policies = dict.fromkeys(row["policy"] for row in known)
+    cells = [[_short([r for r in known if _cell(r) == (d, fps, policy)]) for d in devices] for policy in policies]
+    named = [(_name(policy), *figures) for policy, figures in zip(policies, cells, strict=True)]
+    return _table(("who chooses", *(DEVICES.get(device, f"{device:g}x slower") for device in devices)), named)
+
+
+def _short(rows: Sequence[Row]) -> str:
+    """Return AP, the share in time and KB of one policy on one device, over all deadlines; "-" where it was not run."""
+    if not rows:
+        return "-"
+    in_time = 100 * sum(row["met_share"] for row in rows) / len(rows)
+    return f"{_mean(rows, 'ap', 1)}, {in_time:.0f} %, {_mean(rows, 'kilobytes_mean', 1)}"
+
+
 def _cell(row: Row) -> tuple[float, float, str]:
     return row["slowdown"], row["fps"], row["policy"]
 

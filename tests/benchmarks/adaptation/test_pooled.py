@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.adaptation.pooled import BEST_FIXED, grouped, interval, pooled, targets
+from benchmarks.adaptation.tables import by_device
 
 
 def row(trace: str, policy: str, ap: float, kilobytes: float = 5.0, met: float = 0.9, **other: Any) -> dict[str, Any]:
@@ -68,3 +69,12 @@ def test_an_interval_holds_the_mean_and_shrinks_with_more_segments():
     assert many[1] - many[0] < (few[1] - few[0]) / 5
     assert interval([2.0]) == (2.0, 2.0)
     assert interval([]) == (0.0, 0.0)
+
+
+def test_the_table_of_devices_has_a_row_for_each_who_chooses_and_a_column_for_each_device():
+    slow = [{**one, "slowdown": 14.0} for one in ROWS if one["policy"] != "see"]
+    lines = by_device({"pooled": pooled([*ROWS, *slow])}).splitlines()
+    assert lines[0] == "| who chooses | Pi 5 (6x) | Pi 4 (14x) |"
+    see = next(line for line in lines if line.startswith("| SEE"))
+    assert see.endswith("| - |") and " %, " in see
+    assert by_device({}).startswith("Not measured yet")

@@ -44,6 +44,8 @@ FPS = (10.0, 30.0)
 LIGHT = (OURS, "image", "see", "local", GREEDY_ORACLE)  # policies that are run at further frame rates, too
 DEFAULTS: dict[str, Any] = {"seconds": 60.0, "deadlines": DEADLINES_MS, "fps": FPS, "slowdown": SLOWDOWNS}
 LINE_TRACE = "ATT-LTE-driving"
+REAL_TRACES = ("TMobile-UMTS-driving.up", "ATT-LTE-driving.up", "5g-driving-8.csv")  # one of each kind
+REAL_DEADLINES_MS = (200.0, 300.0)
 QUICK: dict[str, Any] = {  # a look: what a whole run has by default
     "limit": 24,
     "seconds": 30.0,
@@ -160,10 +162,13 @@ BENCHMARK = Benchmark("adapt", "accuracy that arrives in time: policies over tra
 
 def _real(options: Namespace) -> Namespace:
     """Return the options with what a real link has by default."""
+    paths = [DATA / "traces" / name for name in REAL_TRACES] if options.traces is None else options.traces
     given = {
         "seconds": options.seconds or RealSettings.seconds,
+        "fps": (options.fps or [RealSettings.fps])[0],
+        "deadlines": options.deadlines or list(REAL_DEADLINES_MS),
         "policies": options.policies or list(CLIENT_MODES),
-        "traces": list(files_of(options.traces or [])),
+        "traces": list(files_of(paths)),
     }
     return Namespace(**{**vars(options), **given})
 

@@ -197,3 +197,6 @@ def test_a_real_link_has_defaults_of_its_own(tmp_path):
     assert options.seconds == 60.0
     assert options.policies == ["adaptive", "split", "image", "local"]
     assert options.traces == [tmp_path / "one.up"]
+    assert (options.fps, options.deadlines) == (10.0, [200.0, 300.0])
+    given = _real(_parser().parse_args(["adapt", "--real", "--fps", "5", "--deadlines", "150", "--traces"]))
+    assert (given.fps, given.deadlines, given.traces) == (5.0, [150.0], [])

@@ -48,8 +48,8 @@ def grouped(rows: Sequence[Row]) -> dict[Place, dict[str, Row]]:
 def pooled(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return a row for each device, frame rate, deadline and policy: the mean over links, and the controller's lead.
 
-    rows: with "segments", what the frames of each SEGMENT_S were worth. Of the lead there is a 95 % interval, over
-    segments that are drawn with replacement (bootstrap percentiles).
+    rows: with "segments", what the frames of each SEGMENT_S were worth. Of the lead there is a 95 % interval, as wide as
+    that of the mean worth over segments that are drawn with replacement (bootstrap percentiles), about the lead in AP.
     """
     groups = grouped(rows)
     cells = dict.fromkeys((place[1:], policy) for place, group in groups.items() for policy in (*SPECIAL, BEST_FIXED))
@@ -68,7 +68,8 @@ def _pooled(cell: tuple[float, ...], policy: str, groups: Sequence[Group]) -> di
         for group in own
         for ours, theirs in zip(group[OURS]["segments"], group[policy]["segments"], strict=True)
     ]
-    low, high = interval(differences)
+    lead = _mean([group[OURS] for group in own], "ap") - _mean(rows, "ap")
+    low, high = (lead + end - float(np.mean(differences)) for end in interval(differences))
     return {
         "slowdown": slowdown,
         "fps": fps,
@@ -78,7 +79,7 @@ def _pooled(cell: tuple[float, ...], policy: str, groups: Sequence[Group]) -> di
         "ap": round(_mean(rows, "ap"), 2),
         "met_share": round(_mean(rows, "met_share"), 4),
         "kilobytes_mean": round(_mean(rows, "kilobytes_mean"), 2),
-        "ap_lead": round(_mean([group[OURS] for group in own], "ap") - _mean(rows, "ap"), 2),
+        "ap_lead": round(lead, 2),
         "lead_low": round(low, 2),
         "lead_high": round(high, 2),
     }

@@ -48,8 +48,8 @@ def grouped(rows: Sequence[Row]) -> dict[Place, dict[str, Row]]:
 def pooled(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return a row for each device, frame rate, deadline and policy: the mean over links, and the controller's lead.
 
-    rows: with "segments", what the frames of each SEGMENT_S were worth. About the lead there is a 95 % interval, as wide
-    as that of the mean worth over segments that are drawn with replacement (bootstrap percentiles).
+    rows: with "segments", what the frames of each SEGMENT_S were worth. About the lead lies a 95 % interval, as
+    wide as that of the mean worth over segments that are drawn with replacement (bootstrap percentiles).
     """
     groups = grouped(rows)
     cells = dict.fromkeys((place[1:], policy) for place, group in groups.items() for policy in (*SPECIAL, BEST_FIXED))

@@ -21,6 +21,7 @@ from cloud_server.job import (
     Answer,
     Job,
     Model,
+    OnAnswer,
     detections_answer,
     expired_answer,
     failure_answer,
@@ -128,7 +129,7 @@ class Engine(Generic[D]):
         self,
         model: Model[D],
         frame: Frame,
-        on_answer: Callable[[Answer], None],
+        on_answer: OnAnswer,
         session: Hashable = None,
         references: ReferenceStore | None = None,
     ) -> Job[D]:
@@ -198,15 +199,22 @@ class Engine(Generic[D]):
             self._changed.notify()  # a task may have waited for that
 
     def _run(self) -> None:
-        while (due := self._next()) is not None:
-            if isinstance(due, Batch):
-                self._compute(due)
-            else:
-                task, verdict = due
-                task.settle(verdict)
+        while self._do_next():
             with self._changed:
                 self._busy -= 1
                 self._changed.notify()  # a lane that waited for one to be free
+
+    def _do_next(self) -> bool:
+        """Do what is due; returns False when the engine stops. Nothing of a batch is held once it is done."""
+        due = self._next()
+        if due is None:
+            return False
+        if isinstance(due, Batch):
+            self._compute(due)
+        else:
+            task, verdict = due
+            task.settle(verdict)
+        return True
 
     def _next(self) -> Batch[Job[D]] | tuple[IdleTask, Verdict] | None:
         """Wait until a lane is free and a batch or an idle task is due. None when the engine stops."""

@@ -22,6 +22,11 @@ Found = Detections | tuple[Detections, ...]  # of one bundle, or of each that a 
 D = TypeVar("D")  # a decoded frame, which only the model looks into
 
 
+# Called once, on the event loop. It is told the job, so that nobody's callback has to hold it: a job that held itself
+# would keep its payload until Python looks for cycles.
+OnAnswer = Callable[["Job[Any]", Answer], None]
+
+
 class Model(Protocol[D]):
     """What the engine needs of a bundle."""
 
@@ -63,7 +68,7 @@ class Job(Request, Generic[D]):
 
     model: Model[D] = field(kw_only=True)
     frame: Frame = field(kw_only=True)
-    on_answer: Callable[[Answer], None] = field(kw_only=True)  # called once, on the event loop
+    on_answer: OnAnswer = field(kw_only=True)
     references: ReferenceStore | None = None  # of its session
     decoded: D | None = None
     decode_s: float = 0.0
@@ -115,4 +120,4 @@ def hand_over(answers: list[tuple[Job[Any], Answer]]) -> None:
     """Give answers to those who wait, on the event loop, where `cancelled` is set too: none follows a cancellation."""
     for job, answer in answers:
         if not job.cancelled:
-            job.on_answer(answer)
+            job.on_answer(job, answer)

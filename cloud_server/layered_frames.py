@@ -15,6 +15,7 @@ from typing import Protocol
 from splitnet.messages import MAX_PAYLOAD_BYTES, Frame, Layer
 
 LONGEST_WAIT_S = 1.0  # for the layers of a frame without a deadline
+LONGEST_DEADLINE_S = 10.0  # that layers are waited for, whatever the frame's own: it is held meanwhile
 MARGIN_S = 0.008  # for timers, threads, and the undoing of the entropy coding
 REMEMBERED = 64  # frames whose way is compared
 LONGEST_EXCESS_S = 5.0  # more is no delay: a clock has jumped
@@ -36,6 +37,10 @@ class _Incomplete:
     timer: Timer
     layers: dict[int, bytes] = field(default_factory=dict)  # those that have come, by their number
     due: float = 0.0
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.frame.payload) + sum(map(len, self.layers.values()))
 
     def leading(self) -> list[bytes]:
         """Return the first layer and those that follow it without a gap."""
@@ -62,7 +67,8 @@ class LayeredFrames:
         now = self._clock()
         deadline_s = frame.deadline_ms / 1000 or LONGEST_WAIT_S + compute_s
         due = now + deadline_s - self._excess_s(now, frame)
-        timer = self._call_later(max(0.0, due - now - compute_s - MARGIN_S), self._finish, frame.frame_id)
+        wait_s = min(due - now, LONGEST_DEADLINE_S) - compute_s - MARGIN_S
+        timer = self._call_later(max(0.0, wait_s), self._finish, frame.frame_id)
         self._incomplete[frame.frame_id] = _Incomplete(frame, timer, due=due)
 
     def add(self, layer: Layer) -> None:
@@ -70,11 +76,15 @@ class LayeredFrames:
         one = self._incomplete.get(layer.frame_id)
         if one is None or layer.layer >= one.frame.layers:
             return
-        size = len(one.frame.payload) + sum(map(len, one.layers.values())) + len(layer.payload)
-        if size <= MAX_PAYLOAD_BYTES:
+        if one.nbytes + len(layer.payload) <= MAX_PAYLOAD_BYTES:
             one.layers.setdefault(layer.layer, layer.payload)
         if len(one.leading()) == one.frame.layers:
             self._finish(layer.frame_id)
+
+    @property
+    def nbytes(self) -> int:
+        """What the payloads of incomplete frames take."""
+        return sum(one.nbytes for one in self._incomplete.values())
 
     def close(self) -> None:
         """Forget all: nobody waits for the answers any more."""

@@ -26,6 +26,7 @@ from cloud_server.delivery.repository import Repository, default_repository
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet
 from cloud_server.http_detection import http_detection
+from cloud_server.memory import ReturnedMemory, keep_giving_back
 from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
 from cloud_server.reporting import reporting
@@ -60,6 +61,9 @@ MAX_STREAMS = 100  # of a connection, as HTTP/2 advises at least; further ones w
 
 SERVER_OPTIONS = (
     ("grpc.max_concurrent_streams", MAX_STREAMS),
+    # What is not read yet of a stream stays at 64 KiB. With probing, gRPC lets each connection have what its link
+    # holds, which on a fast one is megabytes. A message that is being read gets its whole size all the same.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),  # a connection that says nothing
     ("grpc.max_connection_idle_ms", 300_000),  # one without calls
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
@@ -287,10 +291,12 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         address = starting.result()
         images = await stack.enter_async_context(http_detection(config, engine, registry))
         tunings.may_measure = False
+        memory = ReturnedMemory()
+        memory.settle()
         default = registry.models[0]
         others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
-        memory = {"memory_mb": registry.memory_mb, "held_mb": registry.held_mb}
-        facts = {"listen": address, "bundle": default.name, "device": device.type, **memory}
+        weights = {"memory_mb": registry.memory_mb, "held_mb": registry.held_mb}
+        facts = {"listen": address, "bundle": default.name, "device": device.type, **weights}
         facts["entrance"] = server.who_may_come
         logger.info("ready", extra=facts)
         announce(
@@ -301,18 +307,20 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         )
         announce(f"cloud-server: {server.who_may_come}")
         notify(READY)
-        beside = [asyncio.create_task(_refresh_when_told(server, signals.refresh)), asyncio.create_task(show_life())]
+        refreshing = asyncio.create_task(_refresh_when_told(server, signals.refresh, memory))
+        beside = [asyncio.create_task(show_life()), asyncio.create_task(keep_giving_back(memory))]
         await signals.stop.wait()
-        beside[0].cancel()
+        refreshing.cancel()
         notify(STOPPING)
         logger.info("draining", extra={"grace_s": config.drain_grace_s})
         drained = await server.stop(config.drain_grace_s, signals.force)
-        beside[1].cancel()
+        for task in beside:
+            task.cancel()
         logger.info("stopped", extra={"drained": drained, "batch_sizes": engine.batch_sizes})
     return drained
 
 
-async def _refresh_when_told(server: Server, told: asyncio.Event) -> None:
+async def _refresh_when_told(server: Server, told: asyncio.Event, memory: ReturnedMemory) -> None:
     """Look at the bundles again at every SIGHUP."""
     while True:
         await told.wait()
@@ -326,6 +334,8 @@ async def _refresh_when_told(server: Server, told: asyncio.Event) -> None:
         else:
             facts = {**asdict(changes), "memory_mb": server.memory_mb, "held_mb": server.held_mb}
             (logger.warning if changes.refused else logger.info)("bundles refreshed", extra=facts)
+            if changes.loaded or changes.retired:
+                await in_daemon_thread(memory.settle)
 
 
 def _try_bind(host: str, port: int) -> None:

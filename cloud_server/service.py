@@ -17,6 +17,7 @@ from cloud_server.access.budgets import Buckets
 from cloud_server.access.callers import Caller, current_caller
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet, SessionWatch, reason_of
+from cloud_server.held_bytes import HeldBytes
 from cloud_server.job import Answer
 from cloud_server.registry import BundleModelOf, Registry
 from cloud_server.session import DetectContext, OnDetections, Pace, Session, check_fits_opening, host_of, read_message
@@ -70,6 +71,7 @@ class SplitInferenceService(SplitInferenceServicer):
         self._messages = Buckets(MESSAGES_PER_S, MESSAGES_BURST)
         self._refusals = Buckets(REFUSALS_PER_S, REFUSALS_BURST)
         self._group_refusals = Buckets(GROUP_REFUSALS_PER_S, GROUP_REFUSALS_BURST)
+        self._held = HeldBytes()
         self._engine = engine
         self._registry = registry
         self._software = software
@@ -144,7 +146,7 @@ class SplitInferenceService(SplitInferenceServicer):
             id, host = secrets.token_hex(SESSION_ID_BYTES), host_of(context.peer())
             name = f"{opening.device_id}/{opening.camera}" if opening.camera else opening.device_id
             watch = self._fleet.opened(time.monotonic(), name, host, id, model.name, model.digest)
-            pace = Pace(self._messages, self._refusals, self._group_refusals, self._limits.idle_timeout_s)
+            pace = Pace(self._messages, self._refusals, self._group_refusals, self._held, self._limits.idle_timeout_s)
             session = Session(self._engine, model, context, opening, watch, caller, pace, self._on_detections)
             try:
                 await self._run(session, self._opened(model, watch, further), context)
@@ -193,7 +195,7 @@ class SplitInferenceService(SplitInferenceServicer):
         model = self._registry.find(request.bundle_digest)
         caller.check_may_use(model.name, model.digest)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        job = self._engine.submit(model, request.frame, answered.set_result, caller.payer)
+        job = self._engine.submit(model, request.frame, lambda _, answer: answered.set_result(answer), caller.payer)
         try:
             answer = await answered
             self._count_call(model.name, request.frame, answer)

@@ -16,6 +16,7 @@ from cloud_server.access.budgets import Buckets
 from cloud_server.access.callers import Caller
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import SessionWatch
+from cloud_server.held_bytes import HeldBytes
 from cloud_server.job import Answer, Job, error_answer
 from cloud_server.layered_frames import LayeredFrames
 from cloud_server.registry import BundleModelOf
@@ -36,6 +37,8 @@ from splitnet.operating_point import Mode
 from splitnet.wire.device_status import status_from_proto
 from splitnet.wire.frames import frame_from_proto, layer_from_proto
 from splitnet.wire.sessions import reply_to_proto
+
+MAX_UNSENT_ACKS = 64  # of layers; those of frames have the places of their frames
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +68,7 @@ class Pace:
     messages: Buckets  # of all sessions, by who pays
     refusals: Buckets  # of a session's name
     refusals_of_group: Buckets
+    held: HeldBytes
     idle_timeout_s: float
     clock: Callable[[], float] = time.monotonic
 
@@ -105,6 +109,9 @@ class Session:
         self._payer = caller.payer_of_session(opening.device_id, opening.camera)
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
+        self._room_of_layers = asyncio.Semaphore(MAX_UNSENT_ACKS)
+        self._held = 0  # bytes of payloads
+        self._read_at = pace.clock()
         self._jobs: set[Job[Any]] = set()
         self._references = ReferenceStore()
         self._layered = LayeredFrames(self._compute, time.monotonic, asyncio.get_running_loop().call_later)
@@ -120,17 +127,32 @@ class Session:
         logger.info("session opened", extra={**who, "peer": self._context.peer()})
         reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
         try:
-            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await self._first_of(reader, writer)
         finally:
             reader.cancel()
             writer.cancel()
-            self._layered.close()
-            for job in self._jobs:
-                self._engine.cancel(job)
             counts = {"frames": self._frames, "refused": self._refused, "unanswered": len(self._jobs)}
+            self._forget()
             logger.info("session closed", extra={**who, **counts})
+
+    async def _first_of(self, *tasks: asyncio.Task[None]) -> None:
+        """Wait until one of them ends, or raises. Raises DeadlineExceededError if nothing is read for too long."""
+        limit_s = self._pace.idle_timeout_s
+        while (left_s := self._read_at + limit_s - self._pace.clock()) > 0:
+            done, _ = await asyncio.wait(tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                done.pop().result()
+                return
+        raise DeadlineExceededError(f"no frame for {limit_s:g} s: open the session again")
+
+    def _forget(self) -> None:
+        """Let go of all that is large, at once: a session is part of cycles, which Python looks for now and then."""
+        self._layered.close()
+        for job in self._jobs:
+            self._engine.cancel(job)
+        self._jobs.clear()
+        self._references.clear()
+        self._count_held()
 
     def refused(self) -> SplitError | None:
         """Return why the device may not go on: it was revoked, or lost its bundle."""
@@ -145,15 +167,7 @@ class Session:
         self._outgoing.put_nowait(Draining(grace_ms))
 
     async def _read(self) -> None:
-        while (message := await self._next()) is not None:
-            kind = message.WhichOneof("request")
-            if kind == "status":
-                self._take_status(message.status)
-            elif kind == "layer":
-                self._take_layer(message.layer)
-            else:
-                await self._room.acquire()
-                self._take(message)
+        while await self._read_one():
             if (wait_s := self._wait_s()) > 0:
                 await asyncio.sleep(wait_s)
         self._layered.finish_all()
@@ -169,14 +183,29 @@ class Session:
             waits += [pace.refusals.take(self._payer, now), pace.refusals_of_group.take(self._payer.group, now)]
         return max(waits)
 
-    async def _next(self) -> pb.DetectRequest | None:
-        """Return the next message. Raises DeadlineExceededError if none comes for too long."""
-        try:
-            return await asyncio.wait_for(read_message(self._context), self._pace.idle_timeout_s)
-        except asyncio.TimeoutError:
-            raise DeadlineExceededError(
-                f"no frame for {self._pace.idle_timeout_s:g} s: open the session again"
-            ) from None
+    async def _read_one(self) -> bool:
+        """Take the next message once there is room for it; returns False at the end of the stream."""
+        await self._pace.held.room(self._payer.group)
+        message = await read_message(self._context)
+        self._read_at = self._pace.clock()
+        if message is None:
+            return False
+        kind = message.WhichOneof("request")
+        if kind == "status":
+            self._take_status(message.status)
+        elif kind == "layer":
+            await self._room_of_layers.acquire()
+            self._take_layer(message.layer)
+        else:
+            await self._room.acquire()
+            self._take(message)
+        self._count_held()
+        return True
+
+    def _count_held(self) -> None:
+        now = self._layered.nbytes + sum(len(job.frame.payload) for job in self._jobs)
+        self._pace.held.change(self._payer.group, now - self._held)
+        self._held = now
 
     def _take(self, message: pb.DetectRequest) -> None:
         if message.WhichOneof("request") != "frame":
@@ -233,9 +262,7 @@ class Session:
     def _submit(self, frame: Frame) -> Job[Any] | FrameError:
         """Give a frame to the engine; returns the answer if it is refused here."""
         try:
-            job = self._engine.submit(
-                self._model, frame, lambda answer: self._finish(job, answer), self._payer, self._references
-            )
+            job = self._engine.submit(self._model, frame, self._finish, self._payer, self._references)
         except SplitError as error:
             return error_answer(frame.frame_id, frame.capture_time_us, error)
         self._jobs.add(job)
@@ -251,6 +278,7 @@ class Session:
 
     def _finish(self, job: Job[Any], answer: Answer) -> None:
         self._jobs.discard(job)
+        self._count_held()
         self._answer(answer, job.frame.deadline_ms)
         if self._on_detections is not None and isinstance(answer, FrameDetections):
             self._on_detections(_camera_of(self._opening), self._class_names, job.frame, answer)
@@ -266,6 +294,8 @@ class Session:
             await self._context.write(reply_to_proto(reply))
             if isinstance(reply, FrameDetections | FrameError):
                 self._room.release()
+            elif isinstance(reply, Ack) and reply.layer:
+                self._room_of_layers.release()
 
 
 def _camera_of(opening: OpenSession) -> str:

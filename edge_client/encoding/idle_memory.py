@@ -9,15 +9,17 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
+from splitnet.heap import trim_heap
+
 MADV_DONTNEED = 4  # forget these pages; on a library's code, which is never written, this loses nothing
 IDLE_LIBRARIES = ("libllvmlite",)
 
 
 def release_idle_memory() -> None:
     """Return free heap, and the code of libraries that only loading needs. Does nothing where it cannot."""
+    trim_heap()
     try:
         libc = ctypes.CDLL(None)
-        libc.malloc_trim(0)
         maps = Path("/proc/self/maps").read_text()
     except (OSError, AttributeError):  # neither Linux nor glibc
         return

@@ -92,6 +92,7 @@ class ReferenceStore:
         """Forget all."""
         with self._lock:
             self._kept.clear()
+            self.video = H264Decoder()
 
     @property
     def nbytes(self) -> int:

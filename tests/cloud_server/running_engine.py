@@ -33,7 +33,7 @@ class Answers:
     def submit(self, one: Frame, session: object = None, model: FakeModel | None = None) -> Job[bytes]:
         return self.engine.submit(model or self.model, one, self._take, session)
 
-    def _take(self, answer: Answer) -> None:
+    def _take(self, _: Job[bytes], answer: Answer) -> None:
         assert answer.frame_id not in self.of, "answered twice"
         self.of[answer.frame_id] = answer
         self._changed.set()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from cloud_server.layered_frames import LONGEST_WAIT_S, MARGIN_S, LayeredFrames
+from cloud_server.layered_frames import LONGEST_DEADLINE_S, LONGEST_WAIT_S, MARGIN_S, LayeredFrames
 from splitnet.messages import MAX_PAYLOAD_BYTES, Frame, Layer
 from splitnet.operating_point import Codec, OperatingPoint
 
@@ -79,6 +79,16 @@ def test_a_frame_without_a_deadline_waits_for_a_second():
     ((when, done),) = world.computed
     assert when == pytest.approx(50.0 + LONGEST_WAIT_S - MARGIN_S)
     assert (done.layers, done.deadline_ms) == (1, 0)
+
+
+def test_layers_are_not_waited_for_as_long_as_a_deadline_of_an_hour_allows():
+    world = World()
+    world.frames.begin(replace(FRAME, deadline_ms=3_600_000), COMPUTE_S)
+    assert world.frames.nbytes == 3
+    world.run_until(60.0)
+    ((when, done),) = world.computed
+    assert when == pytest.approx(50.0 + LONGEST_DEADLINE_S - COMPUTE_S - MARGIN_S)
+    assert done.layers == 1 and world.frames.nbytes == 0
 
 
 def test_layers_that_come_out_of_order_twice_or_never():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import grpc
@@ -10,6 +11,8 @@ import pytest
 from cloud_server import layered_frames
 from cloud_server import service as service_module
 from cloud_server import session as session_module
+from cloud_server.held_bytes import HeldBytes
+from cloud_server.service import ServiceLimits
 from protos import split_inference_pb2 as pb
 from splitnet.device_status import DeviceStatus, FrameCounts
 from splitnet.messages import (
@@ -36,6 +39,8 @@ from tests.support.listening_service import (
     close_gate,
     until,
 )
+
+GROUP = ("address", "ipv4:127.0.0.1")  # of all clients here
 
 
 async def test_a_frame_is_acknowledged_and_answered(daemon):
@@ -241,6 +246,45 @@ async def test_a_session_with_too_many_unanswered_frames_is_not_read(daemon, mon
         daemon.model.gate.set()
         kinds = [type(await stream.next()) for _ in range(4)]
     assert kinds[0] is FrameDetections and kinds.count(FrameDetections) == 3
+
+
+async def test_sessions_are_not_read_while_their_address_holds_as_much_as_it_may(daemon):
+    daemon.service._held = HeldBytes(most=5)
+    async with daemon.session() as first, daemon.session() as second:
+        await close_gate(daemon, first)
+        await first.send(frame(1, b"12345"))
+        assert isinstance(await first.next(), Ack)
+        await second.send(frame(2))
+        late = asyncio.ensure_future(second.next())
+        await first.send(frame(3))
+        await asyncio.sleep(0.05)
+        assert daemon.service._held.of(GROUP) >= 5
+        daemon.model.gate.set()
+        assert isinstance(await late, Ack)
+    await until(lambda: daemon.service._held.of(GROUP) == 0)
+
+
+async def test_a_session_that_says_nothing_for_too_long_ends(daemon):
+    daemon.service._limits = ServiceLimits(idle_timeout_s=0.05)
+    async with daemon.session() as stream:
+        status, message = await stream.refusal()
+    assert (status, message) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no frame for 0.05 s: open the session again")
+
+
+async def test_a_stream_that_does_not_open_its_session_ends(daemon):
+    daemon.service._limits = ServiceLimits(open_timeout_s=0.05)
+    async with daemon.client() as client:
+        status, message = await Stream(client.Detect()).refusal()
+    assert (status, message) == (grpc.StatusCode.DEADLINE_EXCEEDED, "a session must be opened within 0.05 s")
+
+
+async def test_acks_of_layers_have_places_that_are_free_again(daemon, monkeypatch):
+    monkeypatch.setattr(session_module, "MAX_UNSENT_ACKS", 2)
+    async with daemon.session() as stream:
+        for number in range(10):
+            await stream.send(Layer(number, 1, b"of no frame"))
+            ack = await stream.next()
+            assert isinstance(ack, Ack) and (ack.frame_id, ack.layer) == (number, 1)
 
 
 async def test_a_session_gets_the_bundle_that_it_names(daemon):

@@ -95,7 +95,7 @@ class Session:
     async def exchange(self, payload: bytes) -> Answer:
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         frame = Frame(len(self.answers), 0, POINT, payload, 640, 480)
-        self._engine.submit(self._model, frame, answered.set_result, id(self))
+        self._engine.submit(self._model, frame, lambda _, answer: answered.set_result(answer), id(self))
         return await asyncio.wait_for(answered, timeout=30)
 
     async def some_more(self, count: int = 3) -> None:

@@ -78,11 +78,12 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     import asyncio
 
+    from cloud_server.last_moment import end_within
     from cloud_server.log import logging_to_stderr
     from cloud_server.server import serve
 
     with logging_to_stderr(config.log_level):
-        drained = asyncio.run(serve(config, say, early))
+        drained = asyncio.run(serve(config, say, early, end_within))
     os._exit(0 if drained else 1)  # at once: a thread that still loads a bundle is not waited for
 
 

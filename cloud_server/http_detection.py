@@ -71,7 +71,7 @@ def look_by(engine: Engine[Any], registry: Registry[Any], max_pixels: int) -> Lo
 
 async def _answer(engine: Engine[Any], registry: Registry[Any], frame: Frame, payer: Hashable) -> Answer:
     answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    job = engine.submit(registry.models[0], frame, answered.set_result, payer)
+    job = engine.submit(registry.models[0], frame, lambda _, answer: answered.set_result(answer), payer)
     try:
         return await answered
     finally:

@@ -26,6 +26,7 @@ from cloud_server.delivery.repository import Repository, default_repository
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet
 from cloud_server.http_detection import http_detection
+from cloud_server.last_moment import LAST_S
 from cloud_server.memory import ReturnedMemory, keep_giving_back
 from cloud_server.reflection import enable_reflection
 from cloud_server.registry import Changes, Registry
@@ -54,7 +55,7 @@ SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["SplitInference"].full_name
 DELIVERY_NAME: str = model_delivery_pb2.DESCRIPTOR.services_by_name["ModelDelivery"].full_name
 SERVED_NAMES = ("", SERVICE_NAME)  # what health reports on; "" is the whole server
 FLUSH_S = 0.25  # for the last bytes of finished calls; then what is left (health watches) is cancelled
-NOTICE_S = 1.0  # for health watchers to be told; a stalled one does not hold up the shutdown
+NOTICE_S = 1.0  # for each step of the shutdown that waits for others: one that stalls does not hold it up
 
 MAX_CONNECTIONS = 2000
 MAX_STREAMS = 100  # of a connection, as HTTP/2 advises at least; further ones wait at the client
@@ -174,8 +175,9 @@ class Server:
             self._delivering.cancel()
         if self._entrance.directory is not None:
             self._entrance.directory.stop()
-        await self._grpc.stop(FLUSH_S)
-        await asyncio.to_thread(self._engine.stop)
+        await asyncio.wait({asyncio.ensure_future(self._grpc.stop(FLUSH_S))}, timeout=FLUSH_S + NOTICE_S)
+        engine_stops = in_daemon_thread(lambda: self._engine.stop(NOTICE_S))
+        await asyncio.wait({asyncio.ensure_future(engine_stops)}, timeout=2 * NOTICE_S)
         return drained
 
     async def refresh(self) -> Changes:
@@ -258,11 +260,17 @@ class Server:
         return ListenError(f"cannot listen on {host}:{port}: the port is taken, or the address is not of this machine")
 
 
-async def serve(config: ServeConfig, announce: Callable[[str], None], early: EarlySignals) -> bool:
+async def serve(
+    config: ServeConfig,
+    announce: Callable[[str], None],
+    early: EarlySignals,
+    end_within: Callable[[float], None] = lambda _: None,
+) -> bool:
     """Run the daemon until a signal, be it before it is ready; returns whether it ended with every session finished.
 
-    announce: takes the line that says that the server is ready. early: signals of before. Raises BundleError,
-    ConfigError, ListenError.
+    announce: takes the line that says that the server is ready. early: signals of before. end_within: told, when a
+    signal says to end, after how many seconds that is over whatever happens. Raises BundleError, ConfigError,
+    ListenError.
     """
     device = choose_device(config.device)
     tunings, store = Tunings(config, device), TensorStore()
@@ -286,6 +294,7 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         page = await stack.enter_async_context(status_page(config, engine, registry, server))
         starting = asyncio.create_task(server.start())
         if not await _first(starting, signals.stop.wait()):
+            end_within(LAST_S)
             engine.stop(timeout_s=0.0)  # what it loads or warms up is not waited for
             return True
         address = starting.result()
@@ -307,9 +316,10 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
         )
         announce(f"cloud-server: {server.who_may_come}")
         notify(READY)
-        refreshing = asyncio.create_task(_refresh_when_told(server, signals.refresh, memory))
+        refreshing = asyncio.create_task(_refresh_when_told(server, signals.refresh, memory.settle))
         beside = [asyncio.create_task(show_life()), asyncio.create_task(keep_giving_back(memory))]
         await signals.stop.wait()
+        end_within(config.drain_grace_s + LAST_S)
         refreshing.cancel()
         notify(STOPPING)
         logger.info("draining", extra={"grace_s": config.drain_grace_s})
@@ -320,8 +330,8 @@ async def serve(config: ServeConfig, announce: Callable[[str], None], early: Ear
     return drained
 
 
-async def _refresh_when_told(server: Server, told: asyncio.Event, memory: ReturnedMemory) -> None:
-    """Look at the bundles again at every SIGHUP."""
+async def _refresh_when_told(server: Server, told: asyncio.Event, settle: Callable[[], None]) -> None:
+    """Look at the bundles again at every SIGHUP. settle: called on a thread where some came or went."""
     while True:
         await told.wait()
         told.clear()
@@ -335,7 +345,7 @@ async def _refresh_when_told(server: Server, told: asyncio.Event, memory: Return
             facts = {**asdict(changes), "memory_mb": server.memory_mb, "held_mb": server.held_mb}
             (logger.warning if changes.refused else logger.info)("bundles refreshed", extra=facts)
             if changes.loaded or changes.retired:
-                await in_daemon_thread(memory.settle)
+                await in_daemon_thread(settle)
 
 
 def _try_bind(host: str, port: int) -> None:

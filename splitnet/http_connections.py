@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_CONNECTIONS = 128
+MAX_OF_ADDRESS = 32
 LONGEST_S = 30.0  # of a connection whose peer neither asks nor reads
 SWEEP_S = 5.0
 
@@ -26,7 +27,7 @@ class Connections:
         return _Watched(self._make(), self._open, self._clock)
 
     def moved(self, inner: object) -> None:
-        """Learn that something was written to a peer that reads. inner: the protocol that `make` made."""
+        """Learn that a request is whole, or something was written to a peer that reads. inner: what `make` made."""
         if inner in self._open:
             self._open[inner].moved()
 
@@ -48,7 +49,7 @@ class _Watched(asyncio.Protocol):
     def __init__(self, inner: Any, open_ones: dict[object, _Watched], clock: Callable[[], float]) -> None:
         self._inner, self._open, self._clock = inner, open_ones, clock
         self._transport: asyncio.Transport | None = None
-        self._moved_at, self._waiting = clock(), 0
+        self._moved_at, self._waiting, self._address = clock(), 0, ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or end at once if there are too many."""
@@ -56,7 +57,9 @@ class _Watched(asyncio.Protocol):
         self._transport = transport
         self._open[self._inner] = self
         self._inner.connection_made(transport)
-        if len(self._open) > MAX_CONNECTIONS:
+        self._address = str((transport.get_extra_info("peername") or ("",))[0])
+        alike = sum(one._address == self._address for one in self._open.values())
+        if len(self._open) > MAX_CONNECTIONS or alike > MAX_OF_ADDRESS:
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -65,8 +68,7 @@ class _Watched(asyncio.Protocol):
         self._inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the peer has sent."""
-        self._moved_at = self._clock()
+        """Take what the peer has sent: that alone is no reason to stay, or a byte now and then would be."""
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:

@@ -78,6 +78,7 @@ class StatusSite:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.moved(request.protocol)
         if request.path not in OPEN_PATHS and not self.access.allows(request):
             response: web.StreamResponse = self._refusal(request)
         else:

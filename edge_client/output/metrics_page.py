@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from splitnet.errors import ConfigError
 
 MAX_SCRAPES = 4  # at once
 TIMEOUT_S = 5.0  # for one that says or takes nothing
+LONGEST_S = 10.0  # of any scrape: a byte now and then is no reason to stay
 POLL_S = 0.1
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -60,13 +62,22 @@ class _Server(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer, and free the place."""
+        longest = threading.Timer(LONGEST_S, _end, (request,))
+        longest.daemon = True
+        longest.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            longest.cancel()
             self.places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a scraper that has gone is no failure of the run."""
+
+
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):  # it has ended by itself
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from edge_client.transport.identity import Identity, find_identity
 from edge_client.transport.servers import split_address
-from edge_client.transport.tls_files import SYSTEM, TlsFiles, read_file
+from edge_client.transport.tls_files import SYSTEM, TlsFiles, read_authorities, read_file, read_pair
 from splitnet.device_keys import new_client_certificate
 from splitnet.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 LOOPBACK = ("127.", "localhost", "::1")
 
@@ -37,9 +40,23 @@ class Credentials:
 
     files: TlsFiles = field(default_factory=TlsFiles)
     _certificates: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)  # signed by this process, by key
+    _good: dict[str, ServerTls] = field(default_factory=dict)  # by server
 
     def of(self, server: str) -> ServerTls:
-        """Return what to open a channel to HOST:PORT with. Raises ConfigError if a file is missing or damaged."""
+        """Return what to open a channel to HOST:PORT with.
+
+        Raises ConfigError if a file is missing or damaged; once they were good, what they were goes on, since they may
+        be half written.
+        """
+        try:
+            self._good[server] = self._read(server)
+        except ConfigError as error:
+            if server not in self._good:
+                raise
+            logger.warning("going on with the certificates of before: %s", error)
+        return self._good[server]
+
+    def _read(self, server: str) -> ServerTls:
         files = self.files
         if (identity := find_identity(server, files.identity)) is not None and not (
             files.client_cert or files.token_file
@@ -53,8 +70,10 @@ class Credentials:
             if metadata and not host.startswith(LOOPBACK):
                 raise ConfigError("a token goes over TLS only: give --server-ca FILE, or --server-ca system")
             return ServerTls(None, metadata=metadata)
-        roots = None if files.server_ca == SYSTEM else read_file(Path(files.server_ca))
-        key, chain = (None if path is None else read_file(path) for path in (files.client_key, files.client_cert))
+        roots = None if files.server_ca == SYSTEM else read_authorities(Path(files.server_ca))
+        key, chain = (None, None)
+        if files.client_cert is not None and files.client_key is not None:
+            key, chain = read_pair(files.client_cert, files.client_key)
         return ServerTls(grpc.ssl_channel_credentials(roots, key, chain), host, metadata)
 
     def state(self, server: str) -> tuple[object, ...]:

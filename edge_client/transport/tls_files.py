@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from splitnet.errors import ConfigError
 from splitnet.regular_file import read_regular
 from splitnet.settings import option
@@ -77,6 +81,28 @@ def read_file(path: Path) -> bytes:
         return read_regular(path, MAX_FILE_BYTES)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def read_authorities(path: Path) -> bytes:
+    """Return a file of certificates, PEM. Raises ConfigError: gRPC would only fail to connect, and try for ever."""
+    data = read_file(path)
+    try:
+        x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise ConfigError(f"{path} holds no certificate in PEM, or a damaged one") from error
+    return data
+
+
+def read_pair(certificate: Path, key: Path) -> tuple[bytes, bytes]:
+    """Return a key and the certificate chain that is its, PEM. Raises ConfigError."""
+    chain, private = read_authorities(certificate), read_file(key)
+    try:
+        of_key = load_pem_private_key(private, None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{key} holds no private key in PEM without a password") from error
+    if of_key != x509.load_pem_x509_certificates(chain)[0].public_key():
+        raise ConfigError(f"{key} is not the key of {certificate}")
+    return private, chain
 
 
 def _state(path: Path) -> object:

@@ -28,6 +28,7 @@ from cloud_server import server as server_module
 from cloud_server.__main__ import main
 from cloud_server.config import ServeConfig
 from cloud_server.engine import Engine
+from cloud_server.last_moment import LAST_S
 from cloud_server.registry import Changes, Registry
 from cloud_server.server import SERVICE_NAME, Server, _refresh_when_told, serve
 from cloud_server.signals import EarlySignals, as_events
@@ -149,7 +150,7 @@ async def test_a_taken_port_is_refused_and_leaves_no_thread_behind():
         server = Server(engine, registry_of(engine, FakeModel()), f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(ListenError, match="the port is taken"):
             await server.start()
-    assert not engine._thread.is_alive()
+    assert not any(thread.is_alive() for thread in engine._threads)
 
 
 async def test_a_drain_goes_step_by_step_and_loses_no_frame():
@@ -201,6 +202,40 @@ async def test_force_ends_a_drain_at_once():
         assert await asyncio.wait_for(stopping, timeout=10) is False
 
 
+async def test_a_batch_that_hangs_does_not_hold_up_the_shutdown(monkeypatch):
+    monkeypatch.setattr(server_module, "NOTICE_S", 0.01)
+    model = FakeModel()
+    async with started(model) as (server, address), connected(address) as channel:
+        session = await open_session(channel)
+        model.gate.clear()
+        await session.write(request_to_proto(frame(1)))
+        assert await asyncio.to_thread(model.entered.wait, 10)
+        assert await stop(server, grace_s=0.0) is False
+        assert any(thread.name == "engine" for thread in threading.enumerate())  # it still hangs
+
+
+async def test_a_transport_that_hangs_does_not_hold_up_the_shutdown(monkeypatch):
+    monkeypatch.setattr(server_module, "NOTICE_S", 0.01)
+    async with started(FakeModel()) as (server, _):
+        grpc_server, forever = server._grpc, asyncio.Event()
+
+        class Hanging:
+            async def stop(self, _: float) -> None:
+                await forever.wait()
+
+        server._grpc = Hanging()
+        assert await stop(server) is True
+        await grpc_server.stop(None)
+
+
+def test_a_process_that_was_told_to_end_ends_whatever_it_does():
+    """It sleeps, in a library that keeps Python's lock."""
+    program = "from cloud_server.last_moment import end_within; end_within(0.05); import ctypes; "
+    program += "ctypes.PyDLL(None).usleep(900_000_000)"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", "")
+
+
 async def test_a_health_watcher_does_not_hold_up_the_shutdown():
     async with started(FakeModel()) as (server, address), connected(address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
@@ -209,7 +244,7 @@ async def test_a_health_watcher_does_not_hold_up_the_shutdown():
 
 
 async def test_a_signal_during_the_start_ends_it_without_serving(tiny_bundle, monkeypatch):
-    released, announced = threading.Event(), []
+    released, announced, ends = threading.Event(), [], []
 
     def load(folder: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -218,7 +253,8 @@ async def test_a_signal_during_the_start_ends_it_without_serving(tiny_bundle, mo
 
     monkeypatch.setattr(server_module, "load_server", load)
     config = ServeConfig(bundle=[tiny_bundle], listen="127.0.0.1:0", device="cpu", no_tune=True)
-    assert await asyncio.wait_for(serve(config, announced.append, EarlySignals()), timeout=20) is True
+    assert await asyncio.wait_for(serve(config, announced.append, EarlySignals(), ends.append), timeout=20) is True
+    assert ends == [LAST_S]
     assert announced == [] and not released.is_set()  # what it was loading was not waited for
     released.set()
 
@@ -266,7 +302,7 @@ async def test_an_unexpected_failure_is_logged_and_the_next_sighup_is_heeded(cap
             return outcome
 
     told.set()
-    refreshing = asyncio.create_task(_refresh_when_told(Refreshed(), told))
+    refreshing = asyncio.create_task(_refresh_when_told(Refreshed(), told, lambda: None))
     await asyncio.wait_for(refreshed.wait(), timeout=10)
     refreshing.cancel()
     assert "RuntimeError: a bug of ours" in caplog.text

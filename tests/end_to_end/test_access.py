@@ -19,7 +19,7 @@ from splitnet import enrolment
 from splitnet.errors import AccessError, ForbiddenError, LinkError, SplitError
 from splitnet.messages import FrameDetections, FrameError, OpenSession
 from tests.support.fake_model import DIGEST, frame
-from tests.support.locked_server import Locked, locked
+from tests.support.locked_server import Locked, entrance_of, locked, started
 
 OPENING = OpenSession("some machine", DIGEST)
 
@@ -142,6 +142,45 @@ async def test_a_token_opens_sessions_of_its_device_only_and_is_void_after_the_n
                     pass
         with pytest.raises(AccessError, match="token is wrong"):
             await answer(running.enrol_address, first, own)
+
+
+async def test_two_servers_with_one_access_folder_know_the_same_devices(tmp_path):
+    async with locked(tmp_path / "access") as one:
+        entrance = entrance_of(access=tmp_path / "access")
+        async with started(entrance) as (_, address, _):
+            known = await one.enrolled("camera-1", tmp_path / "one")
+            entrance.directory.refresh()
+            async with (
+                open_session(one.address, OPENING, credentials=known) as here,
+                open_session(address, OPENING, credentials=known) as there,
+            ):
+                one.access.store.revoke("camera-1", 1.0)
+                await one.changed()
+                await asyncio.to_thread(entrance.directory.refresh)
+                for session in (here, there):
+                    with pytest.raises(AccessError, match="revoked"):
+                        async for _ in session.replies():
+                            pass
+
+
+async def test_a_file_of_devices_that_is_damaged_meanwhile_ends_nothing(tmp_path, caplog):
+    async with locked(tmp_path / "access") as running:
+        known = await running.enrolled("camera-1", tmp_path / "one")
+        running.access.store.path.write_bytes(b"damaged")
+        await running.changed()
+        await running.changed()
+        assert isinstance(await answer(running.address, known), FrameDetections)
+        told = [one for one in caplog.records if one.msg == "devices cannot be read, going on with those known"]
+        assert len(told) == 1 and "damaged" in told[0].reason
+
+
+async def test_guesses_of_codes_are_as_rare_as_they_must_be(tmp_path):
+    """Of everybody together: a hundred addresses guess no faster than one."""
+    async with locked(tmp_path / "access") as running:
+        guesses = [enrol(running.enrol_address, "ZZZZ-ZZZZ", tmp_path / "two") for _ in range(14)]
+        outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+        refused = [str(one) for one in outcomes if "too many attempts" in str(one)]
+        assert len(refused) >= 3 and all(isinstance(one, SplitError) for one in outcomes)
 
 
 async def test_a_device_may_be_kept_to_bundles_while_it_runs(tmp_path):

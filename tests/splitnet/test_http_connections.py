@@ -15,8 +15,8 @@ class Inner(asyncio.Protocol):
 class Wire(asyncio.Transport):
     """A peer that reads as much as it is told to."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, address: str) -> None:
+        super().__init__({"peername": (address, 1)})
         self.waiting = 0
         self.aborted = False
 
@@ -35,23 +35,23 @@ class Clock:
         return self.now
 
 
-def connected(connections: Connections) -> tuple[asyncio.Protocol, Wire]:
-    protocol, wire = connections.protocol(), Wire()
+def connected(connections: Connections, address: str = "192.0.2.1") -> tuple[asyncio.Protocol, Wire]:
+    protocol, wire = connections.protocol(), Wire(address)
     assert isinstance(protocol, asyncio.Protocol)
     protocol.connection_made(wire)
     return protocol, wire
 
 
-def test_a_connection_that_says_nothing_is_ended():
-    clock = Clock()
-    connections = Connections(Inner, clock)
-    _, silent = connected(connections)
-    speaking, other = connected(connections)
+def test_a_connection_that_asks_nothing_is_ended_be_it_silent_or_slow():
+    clock, inners = Clock(), [Inner(), Inner(), Inner()]
+    connections = Connections(iter(inners).__next__, clock)
+    (_, silent), (slow, trickling), (_, asking) = (connected(connections) for _ in inners)
     clock.now = 20.0
-    speaking.data_received(b"GET")
+    slow.data_received(b"G")  # a byte now and then, and never a whole request
+    connections.moved(inners[2])
     clock.now = 35.0
     connections.end_stalled()
-    assert (silent.aborted, other.aborted) == (True, False)
+    assert (silent.aborted, trickling.aborted, asking.aborted) == (True, True, False)
 
 
 def test_a_scrape_that_never_reads_is_ended_and_one_that_reads_slowly_is_not():
@@ -75,6 +75,13 @@ def test_a_stream_whose_events_are_taken_stays_open_for_days():
         connections.moved(inner)
         connections.end_stalled()
     assert not viewer.aborted
+
+
+def test_one_address_leaves_room_to_others(monkeypatch):
+    monkeypatch.setattr(connections_module, "MAX_OF_ADDRESS", 2)
+    connections = Connections(Inner)
+    assert [connected(connections)[1].aborted for _ in range(3)] == [False, False, True]
+    assert not connected(connections, "192.0.2.2")[1].aborted
 
 
 def test_connections_are_bounded_and_one_that_ends_makes_room(monkeypatch):

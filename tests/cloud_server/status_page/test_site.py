@@ -142,6 +142,18 @@ async def test_hostile_names_stay_text():
     assert not any(line.startswith("slimsplit_evil") for line in metrics.splitlines())
 
 
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes(300), b"X" * 100_000]
+)
+async def test_garbage_harms_nobody(garbage):
+    async with page() as one:
+        reader, writer = await asyncio.open_connection(*one.address.split(":"))
+        writer.write(garbage)
+        await asyncio.wait_for(reader.read(), timeout=10)  # an answer that says no, and the end
+        writer.close()
+        assert (await one.http.get("/healthz")).status == 200
+
+
 async def test_a_port_that_is_taken_is_said_so():
     async with page() as one:
         with pytest.raises(ListenError, match=r"--status 127.0.0.1:\d+: the port is taken"):

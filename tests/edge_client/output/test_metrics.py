@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge_client.config import RunConfig
+from edge_client.output import metrics_page
 from edge_client.output.metrics import RunCollector, exposition, registry_of
 from edge_client.output.metrics_page import MetricsPage
 from edge_client.output.statistics import RunStatistics
@@ -86,6 +87,28 @@ def test_scrapes_that_say_nothing_leave_places_only_until_the_bound():
         assert one_more.recv(1) == b""  # closed at once
     for one in silent:
         one.close()
+    page.close()
+
+
+def test_a_scrape_that_sends_a_byte_now_and_then_is_ended(monkeypatch):
+    monkeypatch.setattr(metrics_page, "LONGEST_S", 0.05)
+    page = MetricsPage(("127.0.0.1", 0), lambda: b"one 1\n")
+    with socket.create_connection(("127.0.0.1", page.port)) as slow:
+        slow.settimeout(10)
+        slow.sendall(b"GET /met")
+        assert slow.recv(1) == b""
+    page.close()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes(300), b"\r\n" * 99]
+)
+def test_garbage_on_the_page_harms_nobody(garbage):
+    page = MetricsPage(("127.0.0.1", 0), lambda: b"one 1\n")
+    with socket.create_connection(("127.0.0.1", page.port)) as one:
+        one.sendall(garbage)
+    with urllib.request.urlopen(f"http://127.0.0.1:{page.port}/metrics") as answer:
+        assert answer.read() == b"one 1\n"
     page.close()
 
 

@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 
 from benchmarks.serving.half_sent import HalfSent
+from benchmarks.serving.raw_attacks import endless_headers, large_metadata, pings_and_settings, rapid_resets, sent
 from splitnet.errors import SplitError
 from splitnet.messages import MAX_DEADLINE_MS, MAX_PAYLOAD_BYTES, Frame, InferRequest, OpenSession
 from splitnet.operating_point import Codec, OperatingPoint
@@ -207,6 +208,44 @@ async def opens_and_resets(target: Target) -> None:
     await _together(_again(once) for _ in range(STREAMS))
 
 
+async def layers_without_end(target: Target) -> None:
+    """Begin frames of 1 MiB in layers that never come, due in an hour, on 20 streams."""
+    point = OperatingPoint(Codec.RANS, 1, 0)
+    frames = (Frame(n, 0, point, bytes(MAX_PAYLOAD_BYTES), 640, 480, MAX_DEADLINE_MS, layers=2) for n in range(8))
+    messages = [request_to_proto(frame).SerializeToString() for frame in frames]
+
+    async def begin(name: str) -> None:
+        async with target.channel() as channel:
+            call: Call = channel.stream_stream(DETECT)()
+            with suppress(*ENDED):
+                await call.write(target.opening(name))
+                for message in messages:
+                    await call.write(message)
+                await _read_all(call)
+
+    await _together(_again(partial(begin, f"s{n}")) for n in range(STREAMS))
+
+
+async def resets(target: Target) -> None:
+    """Make calls and reset each at once, on 10 connections (rapid reset)."""
+    await sent(*target.place, rapid_resets)
+
+
+async def headers_without_end(target: Target) -> None:
+    """Send headers that never end, on 10 connections."""
+    await sent(*target.place, endless_headers)
+
+
+async def large_headers(target: Target) -> None:
+    """Make calls with 16 KB of headers each, on 10 connections."""
+    await sent(*target.place, large_metadata)
+
+
+async def pings(target: Target) -> None:
+    """Send pings and settings, each of which wants an answer, on 10 connections."""
+    await sent(*target.place, pings_and_settings)
+
+
 ATTACKS: tuple[Attack, ...] = (
     empty_segments,
     costly_images,
@@ -220,6 +259,11 @@ ATTACKS: tuple[Attack, ...] = (
     single_calls,
     health_checks,
     opens_and_resets,
+    layers_without_end,
+    resets,
+    headers_without_end,
+    large_headers,
+    pings,
 )
 
 

@@ -9,8 +9,9 @@ import asyncio
 from contextlib import suppress
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 4, 6, 8
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
 END_HEADERS, ACK = 4, 1
+CANCEL = (8).to_bytes(4, "big")  # why a stream is reset
 FRAME_BYTES = 16_384
 FIRST_WINDOW = 65_535
 PATH = "/slimsplit.v1.SplitInference/"

@@ -20,7 +20,8 @@ LISTEN_HELP = (
 )
 
 MAX_CALLS = 1000
-_LIMITS, _SECURITY = "limits", "security"
+_LIMITS, _SECURITY, _CLUSTER = "limits", "security", "cluster"
+LOCAL_CLUSTER = "local"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,26 @@ class ServeConfig(OutputsConfig):
         metavar="FILE",
         group=_SECURITY,
     )
+    cluster: str | None = option(
+        "let replicas on Ray Serve compute: of a Ray of this machine, which is started, or of the cluster whose head "
+        "is at ADDRESS (HOST:PORT)",
+        default=None,
+        nargs="?",
+        const=LOCAL_CLUSTER,
+        metavar="ADDRESS",
+        group=_CLUSTER,
+    )
+    cluster_replicas: int = option("replicas of each bundle, at least", default=2, group=_CLUSTER)
+    cluster_max_replicas: int = option(
+        "and at most, while frames wait too long; 0 is as many as at least", default=0, group=_CLUSTER
+    )
+    cluster_timeout_s: float = option("seconds for a batch, after which it is lost", default=1.0, group=_CLUSTER)
+    cluster_fallback: str = option(
+        "who computes while no replica answers: this daemon, or nobody",
+        default="embedded",
+        choices=("embedded", "none"),
+        group=_CLUSTER,
+    )
     drain_grace_s: float = option("seconds for open sessions to finish after SIGTERM", default=5.0)
     status: str = option(
         "address of the status page, of metrics for Prometheus and of health by HTTP, such as 127.0.0.1:8080; none if "
@@ -152,6 +173,11 @@ class ServeConfig(OutputsConfig):
             raise ConfigError("--tls-key and --client-ca belong to --tls-cert FILE")
         if self.access is not None and self.client_ca is not None:
             raise ConfigError("--access knows its devices by their own keys: leave --client-ca out")
+        _check_range("cluster-replicas", self.cluster_replicas, 1, 1024)
+        _check_range("cluster-max-replicas", self.cluster_max_replicas, 0, 1024)
+        _check_range("cluster-timeout-s", self.cluster_timeout_s, 0.05, 60)
+        if self.cluster is not None and self.plan is not None:
+            raise ConfigError("--plan shares layers in this process's memory: leave --cluster out")
         _check_range("drain-grace-s", self.drain_grace_s, 0, 3600)
 
     @property

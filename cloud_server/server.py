@@ -17,7 +17,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from cloud_server.access.enrolment_service import EnrolmentService
 from cloud_server.access.entrance import Entrance, make_entrance, open_entrance
 from cloud_server.access.gate import CallLimits, Gate
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
+from cloud_server.cluster.cluster import cluster_of
+from cloud_server.compute.bundle_model import BundleModel, choose_device
+from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.compute.tensor_store import TensorStore
 from cloud_server.config import MAX_CALLS, ServeConfig, split_address
 from cloud_server.daemon_thread import in_daemon_thread
@@ -29,7 +31,7 @@ from cloud_server.http_detection import http_detection
 from cloud_server.last_moment import LAST_S
 from cloud_server.memory import ReturnedMemory, keep_giving_back
 from cloud_server.reflection import enable_reflection
-from cloud_server.registry import Changes, Registry
+from cloud_server.registry import BundleModelOf, Changes, Registry
 from cloud_server.reporting import reporting
 from cloud_server.service import ServiceLimits, SplitInferenceService
 from cloud_server.session import OnDetections
@@ -277,21 +279,31 @@ async def serve(
     entrance = make_entrance(config)
     async with AsyncExitStack() as stack:
         signals = stack.enter_context(as_events(early))
-        engine: Engine[DecodedFrame] = Engine(config.max_batch_size, config.max_queue, config.decode_threads)
+        cluster = cluster_of(config)
+        lanes = 1 if cluster is None else cluster.lanes
+        engine: Engine[DecodedFrame] = Engine(
+            config.max_batch_size, config.max_queue, config.decode_threads, lanes=lanes
+        )
 
-        def load(folder: Path) -> BundleModel:
+        def load(folder: Path) -> BundleModelOf[DecodedFrame]:
             tuning, most = tunings.of(folder), config.max_image_pixels
-            return BundleModel(load_server(folder), device, tuning, store=store, max_image_pixels=most)
+            model = BundleModel(load_server(folder), device, tuning, store=store, max_image_pixels=most)
+            return model if cluster is None else cluster.model(model, folder)
 
         sharing = BundleSharing(config.plan, device, tunings, store, config.max_image_pixels)
-        registry = Registry(engine, config.bundles, load, lambda: store.held_bytes, sharing)
+        registry = Registry(
+            engine, config.bundles, load, lambda: store.held_bytes, sharing if cluster is None else None
+        )
+        if cluster is not None:
+            cluster.start(engine)
+            stack.push_async_callback(asyncio.to_thread, cluster.stop)
         call_limits = CallLimits(config.max_calls_per_address, config.max_calls_per_device, config.max_calls_per_s)
         session_limits = ServiceLimits(config.open_timeout_s, config.idle_timeout_s, config.max_image_pixels)
         repository = Repository(config.updates or default_repository())
         reporters = stack.enter_context(reporting(config))
         limits = (config.max_calls, entrance, call_limits, session_limits, reporters, repository)
         server = Server(engine, registry, config.listen, *limits)
-        page = await stack.enter_async_context(status_page(config, engine, registry, server))
+        page = await stack.enter_async_context(status_page(config, engine, registry, server, cluster))
         starting = asyncio.create_task(server.start())
         if not await _first(starting, signals.stop.wait()):
             end_within(LAST_S)

@@ -8,7 +8,8 @@ from typing import cast
 
 import torch
 
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from cloud_server.compute.bundle_model import BundleModel
+from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.compute.planned import Planned, planned
 from cloud_server.compute.task_model import TaskModel
 from cloud_server.compute.tensor_store import TensorStore

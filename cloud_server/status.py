@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
+from cloud_server.cluster.cluster import Cluster
 from cloud_server.config import ServeConfig, split_address
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet
@@ -32,7 +33,7 @@ class Watched(Protocol):
 
 @asynccontextmanager
 async def status_page(
-    config: ServeConfig, engine: Engine[Any], registry: Registry[Any], server: Watched
+    config: ServeConfig, engine: Engine[Any], registry: Registry[Any], server: Watched, cluster: Cluster | None = None
 ) -> AsyncIterator[str | None]:
     """Serve the page while in this block, if there is to be one; yields its HOST:PORT.
 
@@ -42,7 +43,7 @@ async def status_page(
         yield None
         return
     from cloud_server.status_page.access import Access, read_token  # here: a daemon without it need not load aiohttp
-    from cloud_server.status_page.facts import Bundle, Gauge, ServerFacts
+    from cloud_server.status_page.facts import Bundle, Gauge, Replica, ServerFacts
     from cloud_server.status_page.site import listening
 
     def bundles() -> Sequence[Bundle]:
@@ -51,7 +52,14 @@ async def status_page(
     def gauges() -> Sequence[Gauge]:
         refused = Gauge("calls_refused", "Calls that the gate has turned away", server.refused_calls, is_counter=True)
         days = server.certificate_days
-        return [refused] if days is None else [refused, Gauge("certificate_days", "Days until TLS's expires", days)]
+        return [
+            refused,
+            *([] if days is None else [Gauge("certificate_days", "Days until TLS's expires", days)]),
+            *([] if cluster is None else [Gauge(*figure) for figure in cluster.figures()]),
+        ]
+
+    def replicas() -> Sequence[Replica] | None:
+        return None if cluster is None else [Replica(*one) for one in cluster.replicas()]
 
     token = None if config.status_token_file is None else read_token(config.status_token_file)
     facts = ServerFacts(
@@ -62,6 +70,7 @@ async def status_page(
         batch_sizes=lambda: engine.batch_sizes,
         bundles=bundles,
         gauges=gauges,
+        replicas=replicas,
     )
     async with listening(facts, Access(token), *split_address(config.status, "--status")) as address:
         logger.info("status page", extra={"address": f"http://{address}/", "has_token": token is not None})

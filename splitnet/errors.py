@@ -102,3 +102,11 @@ class ListenError(SplitError):
 
 class DrainingError(SplitError):
     """The server is shutting down and takes no new work."""
+
+
+class ClusterError(SplitError):
+    """The cluster has not computed a batch, or cannot run a bundle."""
+
+
+class ClusterTimeoutError(ClusterError):
+    """The cluster has not answered in time: what it was asked for is late by now."""

@@ -26,6 +26,7 @@ EXTRA_OF = {  # package as it is imported: the extra of setup.cfg that brings it
     "matplotlib": "demo",
     "skimage": "demo",
     "tensorboard": "tensorboard",
+    "ray": "cluster",
 }
 
 

@@ -39,6 +39,7 @@ def option(
     choices: Sequence[Any] | None = None,
     required: bool | None = None,
     nargs: int | str | None = None,
+    const: Any = None,
     action: str | None = None,
     aliases: Sequence[str] = (),
     group: str = "",
@@ -47,12 +48,12 @@ def option(
     """Return a field of a settings dataclass that is an option of the command line.
 
     help: plain text. type: what reads a value, if not the first of bool, int, float, str and Path in the annotation.
-    required: whether it must be given, if not just where there is no default. nargs, action, metavar, choices: as
-    argparse has them. aliases: other spellings ("--photographs"), which the help does not show. group: the heading
+    required: whether it must be given, if not just where there is no default. nargs, const, action, metavar, choices:
+    as argparse has them. aliases: other spellings ("--photographs"), which the help does not show. group: the heading
     that it stands under in the help. last: below those of the rest.
     """
     keywords: dict[str, Any] = {"type": type, "metavar": metavar, "choices": choices, "required": required}
-    keywords |= {"nargs": nargs, "action": action}
+    keywords |= {"nargs": nargs, "const": const, "action": action}
     given = {name: value for name, value in keywords.items() if value is not None}
     described = {"help": help, "aliases": tuple(aliases), "group": group, "last": last, "argparse": given}
     return field(default=default, metadata=described)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from cloud_server.compute.bundle_model import BundleModel
+from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.compute.samples import samples
 from cloud_server.compute.tuning import Tuning
 from splitnet.bundle import load_server

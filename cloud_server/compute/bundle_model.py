@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cloud_server.compute.cuda_graphs import CudaGraphModule
+from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.compute.onnx_module import OnnxModule, exported
 from cloud_server.compute.tensor_store import TensorStore, held_bytes, tensors_of
 from cloud_server.compute.tuning import Tuning
@@ -27,15 +27,6 @@ from splitnet.messages import MAX_FRAME_SIDE, BundleDescription, Frame
 from splitnet.nn.architectures import architecture_of
 from splitnet.operating_point import Codec, Mode, OperatingPoint
 from splitnet.sharing_plan import PlannedMerge
-
-
-@dataclass(frozen=True)
-class DecodedFrame:
-    """What a payload held, and where the image lies in the detector's square."""
-
-    data: NDArray[Any]  # split: symbols (C, h, w) int16; image: canvas (H, W, 3) uint8
-    point: OperatingPoint
-    letterbox: Letterbox
 
 
 class BundleModel:

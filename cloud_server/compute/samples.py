@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud_server.compute.bundle_model import DecodedFrame
+from cloud_server.compute.decoded_frame import DecodedFrame
 from splitnet.bundle import load_device
 from splitnet.errors import ConfigError, ImageFileError
 from splitnet.image_file import images_in, read_image

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from cloud_server.compute.bundle_model import BundleModel
+from cloud_server.compute.decoded_frame import DecodedFrame
 from splitnet.codec.references import ReferenceStore
 from splitnet.detections import Detections
 from splitnet.errors import BitstreamError

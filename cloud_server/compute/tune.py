@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame, choose_device
+from cloud_server.compute.bundle_model import BundleModel, choose_device
+from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.compute.onnx_module import is_installed
 from cloud_server.compute.samples import Samples, samples
 from cloud_server.compute.tuning import TuneConfig, Tuning

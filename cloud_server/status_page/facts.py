@@ -28,6 +28,15 @@ class Gauge(NamedTuple):
     is_counter: bool = False
 
 
+class Replica(NamedTuple):
+    """A replica of a bundle on a cluster."""
+
+    id: str
+    node: str
+    memory_mb: float  # resident
+    batches: int
+
+
 @dataclass(frozen=True)
 class ServerFacts:
     """A server, as the page may see it. Everything is called on the event loop, and is quick."""
@@ -39,6 +48,7 @@ class ServerFacts:
     batch_sizes: Callable[[], Mapping[int, int]]  # how many batches there were of each size
     bundles: Callable[[], Sequence[Bundle]]
     gauges: Callable[[], Sequence[Gauge]] = lambda: ()
+    replicas: Callable[[], Sequence[Replica] | None] = lambda: None  # None: this daemon computes itself
 
 
 def overview(facts: ServerFacts, now: float) -> dict[str, Any]:
@@ -51,6 +61,7 @@ def overview(facts: ServerFacts, now: float) -> dict[str, Any]:
             "draining": facts.fleet.is_draining,
             "queue": facts.queue_depth(),
             "bundles": [{"name": one.name, "digest": one.digest[:12]} for one in facts.bundles()],
+            "replicas": None if (found := facts.replicas()) is None else [one._asdict() for one in found],
             "sessions": sum(facts.fleet.open_sessions.values()),
             "camera_fps": round(sum(row["camera_fps"] for row in rows), 1),
             "kbps": round(sum(row["kbps"] for row in rows), 1),

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from cloud_server.fleet.device import Device
 from cloud_server.fleet.histogram import Histogram
 from cloud_server.fleet.tally import OTHER, Tally
-from cloud_server.status_page.facts import ServerFacts
+from cloud_server.status_page.facts import Replica, ServerFacts
 from splitnet.text import printable
 
 PREFIX = "slimsplit_"
@@ -53,6 +53,15 @@ class ServerCollector(Collector):
         for own in facts.gauges():
             make = _counter if own.is_counter else _gauge
             yield make(own.name, own.help, [((), own.value)])
+        yield from _replicas(facts.replicas() or ())
+
+
+def _replicas(replicas: Sequence[Replica]) -> Iterator[Metric]:
+    labels = ("replica", "node")
+    batches = [((one.id, one.node), float(one.batches)) for one in replicas]
+    memory = [((one.id, one.node), one.memory_mb * 1e6) for one in replicas]
+    yield _counter("replica_batches", "Batches that a replica of the cluster has computed", batches, labels)
+    yield _gauge("replica_memory_bytes", "Resident memory of a replica of the cluster", memory, labels)
 
 
 Rows = Sequence[tuple[tuple[str, ...], float]]

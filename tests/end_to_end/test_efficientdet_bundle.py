@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from cloud_server.compute.bundle_model import BundleModel
+from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.compute.onnx_module import OnnxModule, exported, is_installed
 from edge_client.encoding.local_detector import load_local
 from splitnet.bundle import load_device, load_server

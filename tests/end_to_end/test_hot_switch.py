@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from cloud_server.compute.bundle_model import BundleModel
+from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.engine import Engine
 from cloud_server.job import Answer
 from cloud_server.registry import Registry

@@ -14,7 +14,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from cloud_server.compute.bundle_model import BundleModel
+from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.compute.onnx_module import OnnxModule, exported, is_installed
 from edge_client.encoding.local_detector import load_local
 from splitnet.bundle import load_device, load_server

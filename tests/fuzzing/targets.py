@@ -21,7 +21,8 @@ import torch
 from google.protobuf.message import DecodeError, Message
 
 from benchmarks.harness.traces import read_csv, read_mahimahi
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from cloud_server.compute.bundle_model import BundleModel
+from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.compute.tuning import read_tuning
 from edge_client.measuring.profile_cache import read_profile
 from protos import split_inference_pb2 as pb

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from cloud_server.compute.bundle_model import BundleModel, DecodedFrame
+from cloud_server.compute.bundle_model import BundleModel
+from cloud_server.compute.decoded_frame import DecodedFrame
 from edge_client.encoding import local_detector
 from edge_client.encoding.backends import AUTO, ONNXRUNTIME, TORCH
 from edge_client.encoding.local_detector import LocalRuntime, LocalThread, load_local, memory_needed

@@ -1,0 +1,315 @@
+"""The daemon's end of the cluster: batches go out, answers come back, and nothing here waits longer than it was told.
+
+A call has a deadline of its own. When several calls in a row come to nothing, further ones are held back for a while
+and fail at once, so that the daemon computes itself; one is tried now and then. When the connector is gone, so is every
+call that was under way, and another connector is started.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as WaitTimeoutError
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from cloud_server.cluster.breaker import Breaker
+from cloud_server.cluster.messages import (
+    Compute,
+    Connected,
+    Deploy,
+    Deployed,
+    Failed,
+    Found,
+    Refused,
+    ReplicaFacts,
+    Replicas,
+    Reply,
+    Report,
+    Request,
+    Retire,
+    Start,
+)
+from cloud_server.cluster.scaling import Load
+from cloud_server.compute.decoded_frame import DecodedFrame
+from splitnet.detections import Detections
+from splitnet.errors import ClusterError, ClusterTimeoutError
+from splitnet.operating_point import Mode
+
+MARGIN_S = 0.25  # after a call's own deadline, for a connector that does not keep it
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # before another connector
+KEPT_REPLICAS = 64  # that figures are kept of
+END_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Where the cluster is, and how it is used."""
+
+    address: str = ""  # of its head; empty: a Ray of this machine, for this daemon alone
+    least_replicas: int = 2
+    most_replicas: int = 2
+    timeout_s: float = 1.0  # of a batch
+
+    @property
+    def lanes(self) -> int:
+        """Batches that all replicas have at once, each one in computation and one that waits."""
+        return 2 * self.most_replicas
+
+
+def start_connector(end: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a connector that talks through a socket. No signal of this terminal reaches it."""
+    number = end.fileno()
+    return subprocess.Popen(
+        [sys.executable, "-m", "cloud_server.cluster.connector", str(number)],
+        pass_fds=[number],
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # Ray has logs of its own; what matters comes as a message
+        start_new_session=True,
+    )
+
+
+class ClusterLink:
+    """Batches for replicas. Thread-safe."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        start_process: Callable[[socket.socket], subprocess.Popen[bytes]] = start_connector,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the settings, what starts a connector, and a clock in seconds."""
+        self._config = config
+        self._start_process = start_process
+        self._clock = clock
+        self._front = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._numbers = itertools.count()
+        self._guard = threading.Lock()  # of all that follows
+        self._sending = threading.Lock()
+        self._socket: socket.socket | None = None  # to the connector, from when it is started
+        self._connection: Connection | None = None  # the same, from when there is a cluster
+        self._calls: dict[int, Future[Found]] = {}
+        self._bundles: dict[str, Deploy] = {}
+        self._deploying: dict[str, Future[None]] = {}
+        self._refused: dict[str, str] = {}
+        self._breaker = Breaker()
+        self._busy_s: defaultdict[str, float] = defaultdict(float)
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.running: dict[str, int] = {}  # replicas of each bundle
+        self.replicas: dict[str, ReplicaFacts] = {}
+        self.batches: Counter[str] = Counter()  # by replica
+        self.failures = 0
+        self.restarts = 0
+        self.on_change: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Start connecting; returns at once."""
+        threading.Thread(target=self._keep_connected, name="cluster", daemon=True).start()
+
+    def stop(self) -> None:
+        """Hang up, and end the connector."""
+        self._stop.set()
+        self._hang_up()
+        if self._process is not None:
+            _end(self._process)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether batches are sent out."""
+        with self._guard:
+            return self._connection is not None and not self._breaker.is_open
+
+    def deploy(self, bundle: Deploy, timeout_s: float) -> None:
+        """Let replicas load a bundle. Raises ClusterError if they refuse, or are not there in time.
+
+        Either way the bundle is deployed again to every cluster that comes.
+        """
+        done: Future[None] = Future()
+        with self._guard:
+            self._bundles[bundle.key] = bundle
+            self._deploying[bundle.key] = done
+        self._send(bundle)
+        try:
+            done.result(timeout_s)
+        except WaitTimeoutError:
+            raise ClusterError(f"the cluster has no replica of {bundle.key} after {timeout_s:g} s") from None
+
+    def retire(self, key: str) -> None:
+        """Let a bundle go."""
+        with self._guard:
+            self._bundles.pop(key, None)
+        self._send(Retire(key))
+
+    def compute(self, key: str, mode: Mode, frames: Sequence[DecodedFrame]) -> list[Detections]:
+        """Return what a batch shows. ClusterTimeoutError when nobody answers, ClusterError when it fails at once."""
+        now = self._clock()
+        call, done = next(self._numbers), Future[Found]()
+        with self._guard:
+            if self._connection is None or not self.running.get(key) or key in self._refused:
+                raise ClusterError("no replica of the bundle is there")
+            if not self._breaker.may_call(now):
+                raise ClusterError("the cluster does not answer")
+            self._calls[call] = done
+        self._send(Compute(call, key, mode, frames, self._config.timeout_s))
+        try:
+            found = done.result(self._config.timeout_s + MARGIN_S)
+        except WaitTimeoutError:
+            self._settle(call, None)
+            raise ClusterTimeoutError("the cluster has not answered in time") from None
+        except ClusterError:
+            self._settle(call, None)
+            raise
+        self._settle(call, found)
+        self._busy_s[key] += self._clock() - now
+        return list(found.detections)
+
+    def report(self, key: str, queue_s: float, within_s: float) -> None:
+        """Say how long the frames that wait take; called every `within_s` seconds."""
+        busy = self._busy_s.pop(key, 0.0) / within_s / 2  # half of a call's time it waits for the replica's other batch
+        self._send(Report(key, Load(queue_s, busy)))
+
+    def _settle(self, call: int, found: Found | None) -> None:
+        with self._guard:
+            self._calls.pop(call, None)
+            was_open = self._breaker.is_open
+            if found is None:
+                self.failures += 1
+                self._breaker.failed(self._clock())
+            else:
+                self._breaker.succeeded()
+                self._count(found.by)
+            changed = was_open != self._breaker.is_open
+        if changed:
+            self.on_change()
+
+    def _count(self, by: ReplicaFacts) -> None:
+        if by.replica not in self.replicas and len(self.replicas) >= KEPT_REPLICAS:
+            oldest = next(iter(self.replicas))
+            del self.replicas[oldest], self.batches[oldest]
+        self.replicas[by.replica] = by
+        self.batches[by.replica] += 1
+
+    def _keep_connected(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while not self._stop.is_set():
+            started = self._clock()
+            self._serve_one_connector()
+            if self._stop.is_set():
+                return
+            self.restarts += 1
+            pause_s = FIRST_PAUSE_S if self._clock() - started > LONGEST_PAUSE_S else min(2 * pause_s, LONGEST_PAUSE_S)
+            logger.warning("the cluster's connector has ended; another follows", extra={"after_s": pause_s})
+            self._stop.wait(pause_s)
+
+    def _serve_one_connector(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = self._start_process(theirs)
+        config = self._config
+        with ours, Connection(os.dup(ours.fileno())) as connection:
+            with self._guard:
+                self._socket = ours
+            with suppress(EOFError, OSError):
+                connection.send(Start(config.address, self._front, config.least_replicas, config.most_replicas))
+                while not self._stop.is_set():
+                    self._take(connection.recv(), connection)
+            self._hang_up()
+        _end(self._process)
+
+    def _take(self, reply: Reply, connection: Connection) -> None:
+        if isinstance(reply, Connected):
+            with self._guard:
+                self._connection = connection
+                bundles = list(self._bundles.values())
+                self._refused.clear()
+            logger.info("cluster", extra={"address": self._config.address or "of this machine", "ray": reply.ray})
+            for bundle in bundles:
+                self._send(bundle)
+            self.on_change()
+        elif isinstance(reply, Refused):
+            address = self._config.address or "of this machine"
+            logger.error("no cluster", extra={"address": address, "reason": reply.reason})
+        elif isinstance(reply, Deployed):
+            self._note_deployed(reply)
+        elif isinstance(reply, Replicas):
+            with self._guard:
+                changed = self.running != dict(reply.running)
+                self.running = dict(reply.running)
+            if changed:
+                self.on_change()
+        else:
+            self._answer(reply)
+
+    def _answer(self, reply: Found | Failed) -> None:
+        with self._guard:
+            done = self._calls.pop(reply.call, None)
+        if done is None:
+            return  # nobody waits any more
+        if isinstance(reply, Found):
+            done.set_result(reply)
+        else:
+            done.set_exception((ClusterTimeoutError if reply.late else ClusterError)(reply.reason))
+
+    def _note_deployed(self, reply: Deployed) -> None:
+        with self._guard:
+            done = self._deploying.pop(reply.key, None)
+            if reply.refused:
+                self._refused[reply.key] = reply.refused
+            else:
+                self._refused.pop(reply.key, None)
+                self.running.setdefault(reply.key, 1)  # until the connector has counted
+        if reply.refused:
+            logger.error("the cluster cannot run a bundle", extra={"bundle": reply.key, "reason": reply.refused})
+        self.on_change()
+        if done is not None and reply.refused:
+            done.set_exception(ClusterError(reply.refused))
+        elif done is not None:
+            done.set_result(None)
+
+    def _send(self, request: Request) -> None:
+        """Send to the connector that is there; what cannot be sent fails as if it had never been answered."""
+        with self._guard:
+            connection = self._connection
+        if connection is None:
+            return
+        with self._sending, suppress(OSError):
+            connection.send(request)
+
+    def _hang_up(self) -> None:
+        """Let every call fail that was under way: nobody will answer it."""
+        with self._guard:
+            self._connection = None
+            calls, self._calls = self._calls, {}
+            self.running = {}
+            ours, self._socket = self._socket, None
+        if ours is not None:
+            with suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)  # whoever reads or writes is told; closing is his who reads
+        for done in calls.values():
+            done.set_exception(ClusterError("the cluster's connector has ended"))
+        self.on_change()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a connector; it goes by itself when the socket is closed."""
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

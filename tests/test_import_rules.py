@@ -96,6 +96,7 @@ ROOMS = {
         ("splitnet", "protos", "cloud_server.config", "cloud_server.daemon_thread", "cloud_server.scheduling"),
         grpc=True,
     ),
+    "cloud_server.cluster": Room(("splitnet", "cloud_server.compute", "cloud_server.config", "cloud_server.engine")),
     "cloud_server.compute": Room(("splitnet",)),
     "cloud_server.delivery": Room(("splitnet", "protos", "cloud_server.access"), grpc=True),
     "cloud_server.fleet": Room(("splitnet",), pure=True),
@@ -166,6 +167,8 @@ PURE_MODULES = {
     "cloud_server.delivery.rollout",
     "edge_client.delivery.pacing",
     "edge_client.delivery.trial",
+    "cloud_server.cluster.breaker",
+    "cloud_server.cluster.scaling",
     "cloud_server.access.budgets",
     "splitnet.dominated",
     "splitnet.enrolment_link",
@@ -251,6 +254,7 @@ COMMANDS = {
     "benchmarks.harness.delay_relay",
     "benchmarks.harness.cpu_load",
     "benchmarks.serving.attacks",
+    "cloud_server.cluster.connector",
     "demo.clip",
 }
 

@@ -45,6 +45,7 @@ class ClusterModel:
         self._link = link
         self._falls_back = falls_back
         self._computing_here = threading.Lock()
+        self._blanks: dict[Mode, DecodedFrame] = {}
         tuning = asdict(own.tuning)
         way = hashlib.sha256(json.dumps(tuning, sort_keys=True).encode()).hexdigest()[:4]
         self.key = f"{own.name}-{own.digest[:KEY_CHARS]}-{way}"
@@ -102,8 +103,10 @@ class ClusterModel:
             logger.warning("no replicas yet, %s meanwhile", does, extra={"bundle": self.key, "reason": str(error)})
 
     def blank(self, mode: Mode) -> DecodedFrame:
-        """Return a frame that shows nothing."""
-        return self._own.blank(mode)
+        """Return a frame that shows nothing, to warm up with: this daemon computes it; replicas have their own."""
+        if mode not in self._blanks:
+            self._blanks[mode] = self._own.blank(mode)
+        return self._blanks[mode]
 
     def decode(self, frame: Frame, references: ReferenceStore | None = None) -> DecodedFrame:
         """Undo the entropy or image coding, here. Raises BitstreamError."""
@@ -115,6 +118,8 @@ class ClusterModel:
         What fails at once is computed here. What has waited for an answer in vain is not: its frames are late. Raises
         ShedError then, and if there is nobody to compute it.
         """
+        if batch[0] is self._blanks.get(mode):
+            return self._infer_here(mode, batch)
         try:
             return self._link.compute(self.key, mode, batch)
         except ClusterTimeoutError as error:
@@ -122,6 +127,9 @@ class ClusterModel:
         except ClusterError as error:
             if not self._falls_back:
                 raise ShedError(f"nobody can compute the frame: {error}") from error
+        return self._infer_here(mode, batch)
+
+    def _infer_here(self, mode: Mode, batch: Sequence[DecodedFrame]) -> list[Detections]:
         with self._computing_here:
             return self._own.infer(mode, batch)
 

@@ -1,5 +1,6 @@
 # make demo         set up, then detect objects in real photographs through a server and a client on this machine
 # make test         set up, then run the tests; make test-long the few that take about ten seconds each
+# make test-cluster  installs Ray, then runs the tests of `cloud-server serve --cluster`
 # make lint         style and types
 # make protos       regenerate the gRPC code
 # make bench        measure, into docs/results/; accuracy too if LABELLED holds val2017/ and val.json of COCO
@@ -17,7 +18,7 @@ LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long lint protos bench fuzz soak attack arm64 arm64-check
+.PHONY: demo test test-long test-cluster lint protos bench fuzz soak attack arm64 arm64-check
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -28,6 +29,10 @@ test: $(VENV)/installed-dev
 
 test-long: $(VENV)/installed-dev
 	$(RUN) -m pytest -m long
+
+test-cluster: $(VENV)/installed-dev
+	$(INSTALL) --editable ".[dev,cluster]"
+	timeout 600 $(RUN) -m pytest -m cluster tests/cluster
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .

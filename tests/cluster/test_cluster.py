@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.harness.processes import ServerProcess, server_process
 from cloud_server.compute.bundle_model import BundleModel
+from cloud_server.compute.tuning import UNMEASURED
 from edge_client.transport.session import Session, open_session
 from splitnet.bundle import load_device, load_server
 from splitnet.detections import Detections
@@ -76,7 +77,7 @@ def site(tiny_bundle: Path, photo: np.ndarray, tmp_path_factory: pytest.TempPath
     device = load_device(tiny_bundle)
     canvas = Letterbox.fit(640, 480, INPUT_SIZE).apply(photo)
     payload = device.codec.compress(device.encoder.encode(canvas, WIDTHS, 1), WIDTHS, 1)
-    own = BundleModel(load_server(tiny_bundle), torch.device("cpu"))
+    own = BundleModel(load_server(tiny_bundle), torch.device("cpu"), replace(UNMEASURED, threads=1))
     own.prepare()
     decoded = own.decode(Frame(1, 0, POINT, payload, 640, 480, 0))
     (expected,) = own.infer(Mode.SPLIT, [decoded])

@@ -17,14 +17,19 @@ Inside an event loop of your own, `await pipeline.run()` instead.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from edge_client.adaptation.point_table import PointTable
 from edge_client.adaptation.profile import DeviceProfile
+from edge_client.adaptation.shared_link import SharedLink
+from edge_client.camera_group import CameraGroup
 from edge_client.capture.address import local_path, open_source
-from edge_client.capture.source import Source
+from edge_client.capture.camera import CameraSource
+from edge_client.capture.source import Source, SourceSettings
 from edge_client.class_names import ClassNames
 from edge_client.config import RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
@@ -36,23 +41,26 @@ from edge_client.measuring.thermometer import temperature_c
 from edge_client.output.annotation import annotation_sink
 from edge_client.output.journal import Journal
 from edge_client.output.own_status import StatusMaker
-from edge_client.output.places import check_places, check_writable
+from edge_client.output.places import check_places, check_writable, place_of_camera
 from edge_client.output.report_sink import ReportSink
-from edge_client.output.sinks import JsonLinesSink, ScoreFilter, Sink
+from edge_client.output.sinks import JsonLinesSink, OfCamera, ScoreFilter, Sink, SinkThread
+from edge_client.output.trace import TraceFile
 from edge_client.output.view import view_sink
 from edge_client.pipeline import ModelParts, Pipeline, Updating
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
 from edge_client.transport.tls_files import tls_files
+from edge_client.turns import Turns
 from splitnet.environment import processor, version
+from splitnet.errors import ConfigError
 from splitnet.operating_point import Mode
 from splitnet.outputs.reporter import Reporter
 
 
 class BuiltRun(NamedTuple):
-    """A pipeline, and what there is to say of it."""
+    """The cameras of a run, and what there is to say of it."""
 
-    pipeline: Pipeline
+    cameras: CameraGroup
     encoder: EncoderRuntime
     local: LocalRuntime | None
     view: str | None  # where frames and boxes are shown
@@ -69,13 +77,20 @@ class LoadedModel(NamedTuple):
 
 
 def build_pipeline(config: RunConfig, sinks: Sequence[Sink] = (), source: Source | None = None) -> Pipeline:
-    """Return the pipeline that settings describe; each result goes to the sinks, too.
+    """Return the pipeline that settings with one source describe; each result goes to the sinks, too.
 
     source: of your own, instead of the settings'. Loads the bundle. With a deadline, the first run on a device also
     measures it for a few seconds. Raises ConfigError, BundleError, ProfileError or SourceError if something cannot be
     had as it is asked for.
     """
-    return build_run(config, sinks, source=source).pipeline
+    if source is None and len(config.cameras) > 1:
+        raise ConfigError("these settings have several sources: use build_cameras")
+    return build_run(config, sinks, source=source).cameras.only
+
+
+def build_cameras(config: RunConfig, sinks: Sequence[Sink] = ()) -> CameraGroup:
+    """Return the same for any number of sources: a pipeline each, which share encoder, detector, uplink and sinks."""
+    return build_run(config, sinks).cameras
 
 
 def build_run(
@@ -87,42 +102,42 @@ def build_run(
 ) -> BuiltRun:
     """Return the same with what belongs to it. on_progress: called with the share that is measured, 0..1.
 
-    updating: what may change the model while it runs.
+    updating: what may change the model while it runs, of a single camera.
     """
-    settings = _pipeline_settings(config)
+    _pipeline_settings(config)  # what is wrong is said before anything is opened
     _check_outputs(config)
-    if source is None:
-        patience_s = config.camera_patience_s
-        source = open_source(config.source, fps=config.fps, camera_patience_s=patience_s, loop=config.loop)
-    model = load_model(config, on_progress)
-    encoder, policy, local = model.parts.encoder, model.parts.policy, model.parts.local
-    manifest = encoder.manifest
-    names = ClassNames(manifest.class_names)
-    view = view_sink(names, config.view_port) if config.view else None
-    all_sinks = [*_sinks(config, source.fps, names), *([view] if view else []), *sinks]
-    if config.min_score > 0:
-        all_sinks = [ScoreFilter(sink, config.min_score) for sink in all_sinks]
-    pipeline = Pipeline(
-        source,
-        encoder,
-        policy,
-        all_sinks,
-        settings,
-        local=local,
-        sampler=CpuSampler(),
-        trace_out=config.trace_out,
-        status=_status_maker(config, names),
-        updating=updating,
-    )
-    return BuiltRun(
-        pipeline,
-        encoder,
-        local,
-        view.where if view else None,
-        {} if model.profile is None else mode_tables(manifest, model.profile),
-        model,
-        names,
-    )
+    with ExitStack() as opened:
+        sources = _open_sources(config, opened) if source is None else {"": source}
+        model = load_model(config, on_progress)
+        names = ClassNames(model.parts.encoder.manifest.class_names)
+        view = view_sink(names, config.view_port, tuple(sources)) if config.view else None
+        shown: list[Sink] = [] if view is None else [view]
+        shared = _Shared(names, _outputs(config, sources, names, [*shown, *sinks]))
+        parts = parts_of_cameras(config, model, len(sources))
+        pipelines = {
+            name: _pipeline(config, name, one, part, shared, i / len(sources), updating)
+            for i, ((name, one), part) in enumerate(zip(sources.items(), parts, strict=True))
+        }
+        opened.pop_all()
+    encoder, local = model.parts.encoder, model.parts.local
+    tables = {} if model.profile is None else mode_tables(encoder.manifest, model.profile)
+    return BuiltRun(CameraGroup(pipelines), encoder, local, view.where if view else None, tables, model, names)
+
+
+def parts_of_cameras(config: RunConfig, model: LoadedModel, cameras: int) -> list[ModelParts]:
+    """Return what each camera has of a model: weights in common, and what it learns of its own frames for itself."""
+    encoder, local = model.parts.encoder, model.parts.local
+    if cameras == 1:
+        return [model.parts]
+    link, choice = SharedLink(), adapts(config, encoder.manifest)
+    return [
+        ModelParts(
+            encoder.for_another_camera(),
+            make_policy(config, choice, encoder, local, model.profile, link.camera()),
+            local,
+        )
+        for _ in range(cameras)
+    ]
 
 
 def load_model(
@@ -171,6 +186,61 @@ def _shape(encoder: EncoderRuntime) -> tuple[object, ...]:
     )
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """What the cameras of a run have in common, besides the model."""
+
+    names: ClassNames
+    outputs: SinkThread
+    turns: Turns = field(default_factory=Turns)
+    local_turns: Turns = field(default_factory=Turns)
+
+
+def _open_sources(config: RunConfig, opened: ExitStack) -> dict[str, Source]:
+    """Return the sources by the names of their cameras. opened: closes them, should the run not come about."""
+    sources: dict[str, Source] = {}
+    settings = SourceSettings(
+        fps=config.fps,
+        loop=config.loop,
+        patience_s=config.camera_patience_s,
+        timeout_s=config.camera_timeout_s,
+        transport=config.rtsp_transport,
+        size=config.frame_size,
+        is_needed=len(config.cameras) == 1,
+    )
+    for name, address in config.cameras:
+        sources[name] = source = open_source(address, settings)
+        if isinstance(source, CameraSource):
+            opened.callback(source.close)
+    return sources
+
+
+def _pipeline(
+    config: RunConfig,
+    name: str,
+    source: Source,
+    parts: ModelParts,
+    shared: _Shared,
+    part: float,
+    updating: Updating | None,
+) -> Pipeline:
+    """Return the pipeline of one camera. part: of a frame's interval, by which it begins later than the first."""
+    settings = replace(_pipeline_settings(config), camera=name, offset_s=part / source.fps)
+    return Pipeline(
+        source,
+        parts.encoder,
+        parts.policy,
+        shared.outputs,
+        settings,
+        local=parts.local,
+        sampler=CpuSampler(),
+        status=_status_maker(config, shared.names),
+        turns=shared.turns,
+        local_turns=shared.local_turns,
+        updating=updating,
+    )
+
+
 def _pipeline_settings(config: RunConfig) -> PipelineSettings:
     return PipelineSettings(
         server="" if config.mode == Mode.LOCAL.value else config.server or "",
@@ -202,17 +272,29 @@ def _check_outputs(config: RunConfig) -> None:
         "--json-summary": config.json_summary,
         "--events-out": config.events_out,
     }
-    check_places({option: path for option, path in given.items() if path is not None}, local_path(config.source))
+    sources = [path for _, address in config.cameras if (path := local_path(address)) is not None]
+    check_places({option: path for option, path in given.items() if path is not None}, sources)
     if config.json_summary is not None:
         check_writable("--json-summary", config.json_summary)
 
 
-def _sinks(config: RunConfig, fps: float, class_names: Sequence[str]) -> list[Sink]:
-    sinks: list[Sink] = []
-    if config.out is not None:
-        sinks.append(JsonLinesSink(config.out, class_names))
+def _outputs(
+    config: RunConfig, sources: Mapping[str, Source], names: Sequence[str], more: Sequence[Sink]
+) -> SinkThread:
+    """Return what takes the results of all cameras. names: of the classes. more: sinks that no setting names."""
+    sinks: list[Sink] = [] if config.out is None else [JsonLinesSink(config.out, names)]
     if config.annotate is not None:
-        sinks.append(annotation_sink(config.annotate, fps, class_names))
+        for camera, source in sources.items():
+            path = config.annotate if len(sources) == 1 else place_of_camera(config.annotate, camera)
+            sinks.append(OfCamera(annotation_sink(path, source.fps, names), camera))
     if config.reports:
-        sinks.append(ReportSink(Reporter(config, config.device_id), class_names))
-    return sinks
+        sinks += [OfCamera(ReportSink(_reporter(config, camera), names), camera) for camera in sources]
+    sinks += more
+    if config.min_score > 0:
+        sinks = [ScoreFilter(sink, config.min_score) for sink in sinks]
+    traces = [] if config.trace_out is None else [TraceFile(config.trace_out, config.deadline_ms, time.monotonic())]
+    return SinkThread(sinks, traces)
+
+
+def _reporter(config: RunConfig, camera: str) -> Reporter:
+    return Reporter(config, f"{config.device_id}-{camera}" if camera else config.device_id)

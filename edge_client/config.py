@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_client.adaptation.controller import BYTE_PRICE_AP
+from edge_client.camera_list import NamedSource, named_sources
+from edge_client.capture.source import AUTO as TRANSPORT_AUTO
+from edge_client.capture.source import NETWORK_TIMEOUT_S, TRANSPORTS
 from edge_client.encoding.backends import AUTO, BACKENDS
 from edge_client.transport.servers import server_list
 from edge_client.transport.tls_files import tls_option
 from splitnet.errors import ConfigError
-from splitnet.messages import MAX_DEVICE_ID_CHARS
+from splitnet.messages import MAX_DEVICE_ID_CHARS, MAX_FRAME_SIDE
 from splitnet.operating_point import Codec, Mode, OperatingPoint, parse_points
 from splitnet.outputs.outputs_config import OutputsConfig
 from splitnet.settings import DEFAULT_BUNDLE, option
 from splitnet.text import printable
 
+LEAST_FRAME_SIDE = 16
 DEFAULT_IMAGE_QUALITY, DEFAULT_H264_QUALITY = 50, 19
 BACKEND_HELP = (
     "what runs the networks on the device: ONNX Runtime (the extra onnxruntime), faster on a CPU, PyTorch, or the "
@@ -40,6 +45,17 @@ def address_of(option: str, text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """Return width and height of "1280x720". ConfigError if it is none."""
+    found = re.fullmatch(r"([0-9]{1,5})[xX]([0-9]{1,5})", text)
+    sides = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not all(LEAST_FRAME_SIDE <= side <= MAX_FRAME_SIDE for side in sides):
+        raise ConfigError(
+            f"a size is WIDTHxHEIGHT, such as 1280x720, of {LEAST_FRAME_SIDE} to {MAX_FRAME_SIDE} pixels, not {text!r}"
+        )
+    return sides
+
+
 def default_device_id() -> str:
     """Return this machine's name as a server may log it."""
     return printable(platform.node(), MAX_DEVICE_ID_CHARS) or "edge-client"
@@ -49,20 +65,38 @@ def default_device_id() -> str:
 class RunConfig(OutputsConfig):
     """Settings of `edge-client run`."""
 
-    source: str = option(
-        "camera index or device, video file, image or folder of images, named pipe, rtsp:// address",
+    source: str | Sequence[str] = option(
+        "camera index or device, video file, image or folder of images, named pipe, rtsp:// or http:// address, "
+        "csi:0, gst:PIPELINE, ffmpeg:INPUT; NAME=SRC names it. Several times: several cameras",
         default="",
+        action="append",
         metavar="SRC",
         required=True,
         group=_SOURCE,
+        separator="\n",  # addresses and pipelines have commas
     )
-    fps: float = option("frames a second from a folder", default=10.0, group=_SOURCE)
+    fps: float = option("frames a second from a folder or a csi: camera", default=10.0, group=_SOURCE)
     loop: bool = option("show a file or folder over and over", default=False, group=_SOURCE)
     as_fast_as_possible: bool = option(
         "take every frame of a file or folder, at the server's pace", default=False, group=_SOURCE
     )
     max_frames: int = option("stop after this many frames; 0: at the source's end", default=0, group=_SOURCE)
     camera_patience_s: float = option("seconds to look for a camera that has disappeared", default=30.0, group=_SOURCE)
+    camera_timeout_s: float = option(
+        "seconds without a frame, after which a network camera or a program counts as gone",
+        default=NETWORK_TIMEOUT_S,
+        group=_SOURCE,
+    )
+    rtsp_transport: str = option(
+        "how rtsp:// cameras send; auto: TCP if they can", default=TRANSPORT_AUTO, choices=TRANSPORTS, group=_SOURCE
+    )
+    frame_size: tuple[int, int] | None = option(
+        "ask cameras and programs for images of this size, such as 1280x720",
+        default=None,
+        type=parse_size,
+        metavar="WxH",
+        group=_SOURCE,
+    )
     server: str | Sequence[str] | None = option(
         "the cloud-server; may be given several times: the first that works is used, and when it fails or "
         "shuts down, the next. Only --mode local needs none",
@@ -223,6 +257,7 @@ class RunConfig(OutputsConfig):
     def __post_init__(self) -> None:
         """Raise ConfigError if a setting is out of range or contradicts another one."""
         super().__post_init__()
+        named_sources(self.source)
         if not 0 < len(self.device_id) <= MAX_DEVICE_ID_CHARS or not self.device_id.isprintable():
             raise ConfigError(f"--device-id is printable text of at most {MAX_DEVICE_ID_CHARS} characters")
         if self.threads < 1 or not 0 < self.fps < math.inf or self.schedule_frames < 1:
@@ -241,6 +276,8 @@ class RunConfig(OutputsConfig):
         )
         if not all(0 <= limit < math.inf for limit in limits):
             raise ConfigError("--deadline-ms, --min-fps and all other times, rates and numbers cannot be negative")
+        if not 0 < self.camera_timeout_s < math.inf:
+            raise ConfigError("--camera-timeout-s is a positive number of seconds")
         if not (0 <= self.min_score <= 1 and 0 <= self.view_port < 65536):
             raise ConfigError("--min-score lies between 0 and 1, --view-port between 0 and 65535")
         if not server_list(self.server) and self.mode != Mode.LOCAL.value:
@@ -250,6 +287,11 @@ class RunConfig(OutputsConfig):
                 raise ConfigError(f"--codec {self.codec} does not belong to --mode {self.mode}; give only one of them")
         elif self.mode and self.fixes_the_point:
             raise ConfigError(f"--mode {self.mode} leaves no operating point to fix: leave it out")
+
+    @property
+    def cameras(self) -> tuple[NamedSource, ...]:
+        """The sources by name."""
+        return named_sources(self.source)
 
     @property
     def fixes_the_point(self) -> bool:

@@ -65,7 +65,14 @@ class LogFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record."""
-        return (_CLEAR_LINE if sys.stderr.isatty() else "") + f"{PROGRAM}: {fit(super().format(record))}"
+        return (
+            _CLEAR_LINE if sys.stderr.isatty() else ""
+        ) + f"{PROGRAM}: {_of_camera(record)}{fit(super().format(record))}"
+
+
+def _of_camera(record: logging.LogRecord) -> str:
+    name = getattr(record, "camera", "")
+    return f"camera {name}: " if name else ""
 
 
 def fit(text: str) -> str:

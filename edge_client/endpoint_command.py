@@ -56,7 +56,7 @@ async def _serve(built: BuiltRun, desk: Desk, listening: Listening, console: Con
     stopping = asyncio.Event()
     at_first_signal(stopping.set)
     desk.open(built.local)
-    running = asyncio.create_task(built.pipeline.run())
+    running = asyncio.create_task(built.cameras.run())
     living = asyncio.create_task(show_life())
     try:
         async with listening(built) as address:
@@ -69,5 +69,5 @@ async def _serve(built: BuiltRun, desk: Desk, listening: Listening, console: Con
     finally:
         living.cancel()
         desk.close()
-        built.pipeline.stop()
+        built.cameras.stop()
         await running

@@ -54,10 +54,11 @@ def _seen(source: str, console: Console) -> tuple[str, str]:
     import cv2
 
     from edge_client.capture.address import open_source
+    from edge_client.capture.source import SourceSettings
 
     console.say("show the QR code of the invitation to the camera")
     detector, until = cv2.QRCodeDetector(), time.monotonic() + QR_PATIENCE_S
-    for shown in open_source(source, fps=5.0, camera_patience_s=5.0).images(_slept):
+    for shown in open_source(source, SourceSettings(fps=5.0, patience_s=5.0)).images(_slept):
         if text := detector.detectAndDecode(shown.image)[0]:
             return read_enrolment_link(text)
         if time.monotonic() > until:

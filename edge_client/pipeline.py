@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_client.adaptation.policy import FrameContext, Policy
@@ -31,7 +30,6 @@ from edge_client.output.own_status import StatusMaker
 from edge_client.output.sinks import Recorder, Sink, SinkThread
 from edge_client.output.smoothing import Smoothing
 from edge_client.output.statistics import RunStatistics
-from edge_client.output.trace import TraceFile
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.repetition import Repetition
 from edge_client.threads import in_thread
@@ -39,6 +37,7 @@ from edge_client.transport.credentials import Credentials
 from edge_client.transport.dialing import staggered
 from edge_client.transport.renewal import watch
 from edge_client.transport.session import open_session
+from edge_client.turns import Turns
 from edge_client.uplink import Uplink, UplinkSettings
 from splitnet.backoff import Backoff
 from splitnet.detections import Detections
@@ -86,19 +85,21 @@ class Pipeline:
         source: Source,
         encoder: EncoderRuntime,
         policy: Policy,
-        sinks: Sequence[Sink],
+        sinks: Sequence[Sink] | SinkThread,
         settings: PipelineSettings,
         *,
         local: LocalRuntime | None = None,
         sampler: CpuSampler | None = None,
-        trace_out: Path | None = None,
         status: StatusMaker | None = None,
+        turns: Turns | None = None,
+        local_turns: Turns | None = None,
         clock: Callable[[], float] = time.monotonic,
         backoff: Backoff | None = None,
         updating: Updating | None = None,
     ) -> None:
         """Take the parts. Raises ConfigError if there is no server and the policy cannot do without.
 
+        turns, local_turns: at encoder and detector, where several cameras share them, as they may the thread of sinks.
         updating: what may change the model while it runs.
         """
         if not (settings.servers or policy.works_offline):
@@ -109,23 +110,27 @@ class Pipeline:
         self._works_offline = policy.works_offline
         self._sampler = sampler
         self._live = settings.live or not source.finite
-        self._pacer = Pacer(self._live, clock)
-        recorders: list[Recorder] = [] if status is None else [status.journal]
-        if trace_out is not None:
-            recorders.append(TraceFile(trace_out, settings.deadline_ms, started=clock()))
+        self._pacer = Pacer(self._live, clock, camera=settings.camera, offset_s=settings.offset_s)
         self._status = status
         self._clock = clock
         self._updating = updating
+        self._turns = turns or Turns()
+        self._sinks = sinks if isinstance(sinks, SinkThread) else SinkThread(sinks)
+        recorders: list[Recorder] = [] if status is None else [status.journal]
         if updating is not None:
             recorders.append(updating.recorder)
         if settings.smooth:
-            recorders.append(Smoothing(sinks))
-        self._sinks = SinkThread(sinks, recorders)
+            recorders.append(Smoothing(self._sinks.sinks))
+        self._sinks.attend(settings.camera, recorders)
         self._ledger = FrameLedger(policy, settings.deadline_ms, clock, local is not None, self._sinks.record)
         self._mailbox: Mailbox[CapturedFrame] = Mailbox(
             settings.max_in_flight, self._ledger.overtaken, self._ledger.left_over
         )
-        self._local = None if local is None else LocalThread(local, self._post_detected, self._overtaken_locally)
+        self._local = (
+            None
+            if local is None
+            else LocalThread(*(local, self._post_detected, self._overtaken_locally), turns=local_turns)
+        )
         self._references = SentReferences()
         self._shown: Callable[[], object] = tuple  # what both ends show
         self._repetition = Repetition(settings.repeat_s)
@@ -136,10 +141,14 @@ class Pipeline:
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def _opening(self, encoder: EncoderRuntime) -> OpenSession:
+        settings = self._settings
+        return OpenSession(settings.device_id, encoder.manifest.device_digest, camera=settings.camera)
+
     def _uplink_to(self, settings: PipelineSettings, clock: Callable[[], float], backoff: Backoff | None) -> Uplink:
         urgent = self._works_offline or settings.deadline_ms > 0
         usual = Backoff(random.random, ceiling_s=URGENT_BACKOFF_S) if urgent else Backoff(random.random)
-        opening = OpenSession(settings.device_id, self._encoder.manifest.device_digest)
+        opening = self._opening(self._encoder)
         settings.tls.check()
         credentials = Credentials(settings.tls)
         for server in settings.servers:
@@ -238,7 +247,7 @@ class Pipeline:
 
     def _switched(self, parts: ModelParts) -> None:
         if self._uplink is not None:
-            self._uplink.switch(OpenSession(self._settings.device_id, parts.encoder.manifest.device_digest))
+            self._uplink.switch(self._opening(parts.encoder))
 
     # In the reading thread.
 
@@ -258,15 +267,32 @@ class Pipeline:
     def _encode_frames(self) -> None:
         patience_s = self._settings.patience_s if self._works_offline else None
         count = 0
-        while (taken := self._mailbox.take(patience_s)) is not None:
-            frame, has_place = taken
+        while self._mailbox.wait(patience_s):
             with self._model:
-                can_send = has_place and not self._mailbox.is_paused  # its place may be that of the model before
-                self._last_frame = frame.frame_id
-                self._go_on(self._ledger.choose(frame, self._context(frame, can_send)), has_place)
+                with self._turns:
+                    taken = self._mailbox.take_now(patience_s is not None)  # the newest, once it is our turn
+                    step = None if taken is None else self._choose_and_encode(*taken)
+                if step is None:
+                    continue
+                self._go_on(*step)
             count += 1
             if count == self._settings.max_frames:
                 self._mailbox.close()
+
+    def _choose_and_encode(
+        self, frame: CapturedFrame, has_place: bool
+    ) -> tuple[ChosenFrame, bool, EncodedFrame | None]:
+        """Return what is chosen for a frame, whether it has a place on the link, and its payload if it is sent."""
+        can_send = has_place and not self._mailbox.is_paused  # its place may be that of the model before
+        self._last_frame = frame.frame_id
+        chosen = self._ledger.choose(frame, self._context(frame, can_send))
+        if not chosen.decision.point.is_sent:
+            return chosen, has_place, None
+        references = None if self._settings.whole_frames else self._references
+        layers = chosen.decision.layers
+        encoded = self._encoder.encode(frame.image, chosen.decision.point, frame.frame_id, references, layers)
+        self._ledger.encoded(chosen, encoded)
+        return chosen, has_place, encoded
 
     def _context(self, frame: CapturedFrame, has_place: bool) -> FrameContext:
         return FrameContext(
@@ -279,29 +305,27 @@ class Pipeline:
             max_layers=self._uplink.max_layers if self._uplink and self._settings.in_layers else 0,
         )
 
-    def _go_on(self, chosen: ChosenFrame, has_place: bool) -> None:
+    def _go_on(self, chosen: ChosenFrame, has_place: bool, encoded: EncodedFrame | None) -> None:
         """Do with a frame as was chosen; only what is sent keeps its place on the link."""
-        point = chosen.decision.point
-        if point.is_sent:
-            frame = chosen.frame
-            references = None if self._settings.whole_frames else self._references
-            encoded = self._encoder.encode(frame.image, point, frame.frame_id, references, chosen.decision.layers)
-            self._ledger.encoded(chosen, encoded)
-            assert self._loop is not None and self._uplink is not None
-            if (found := self._repetition.of(frame, encoded)) is not None:
-                self._loop.call_soon_threadsafe(self._repeated, chosen, encoded, found)
-                return
-            if encoded.reference is not None:
-                self._references.sent(encoded.reference)
-            self._loop.call_soon_threadsafe(self._uplink.send, SentFrame(chosen, encoded))
+        if encoded is not None:
+            self._post(chosen, encoded)
             return
         if has_place:
             self._mailbox.release()
-        if point == LOCAL:
+        if chosen.decision.point == LOCAL:
             assert self._local is not None
             self._local.submit(chosen, wait=not self._live)
         else:
             self._ledger.skipped(chosen)
+
+    def _post(self, chosen: ChosenFrame, encoded: EncodedFrame) -> None:
+        assert self._loop is not None and self._uplink is not None
+        if (found := self._repetition.of(chosen.frame, encoded)) is not None:
+            self._loop.call_soon_threadsafe(self._repeated, chosen, encoded, found)
+            return
+        if encoded.reference is not None:
+            self._references.sent(encoded.reference)
+        self._loop.call_soon_threadsafe(self._uplink.send, SentFrame(chosen, encoded))
 
     # In the local detector's thread.
 

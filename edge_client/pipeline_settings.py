@@ -20,6 +20,8 @@ class PipelineSettings:
 
     server: str | Sequence[str] = ""  # host:port, or several, the preferred one first; empty: nothing is ever sent
     device_id: str = "edge-client"  # names this device in the server's log
+    camera: str = ""  # names this camera of the device, where there are several
+    offset_s: float = 0.0  # how much later than the others a file or folder begins, so that not all encode at once
     deadline_ms: float = 0.0  # from capture to detections, 0 for none
     max_frames: int = 0  # take this many and stop, 0 for all
     max_in_flight: int = MAX_IN_FLIGHT  # frames being encoded or awaiting their answer

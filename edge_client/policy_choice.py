@@ -11,6 +11,7 @@ from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.point_table import Choice, PointTable, build_table
 from edge_client.adaptation.policy import FixedPolicy, Policy, SchedulePolicy
 from edge_client.adaptation.profile import DeviceProfile
+from edge_client.adaptation.shared_link import CameraLink
 from edge_client.config import RunConfig
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalRuntime
@@ -56,13 +57,17 @@ def make_policy(
     encoder: EncoderRuntime,
     local: LocalRuntime | None,
     profile: DeviceProfile | None,
+    link: CameraLink | None = None,
 ) -> Policy:
-    """Return who chooses: with a profile, the policy that adapts. Raises ConfigError."""
+    """Return who chooses: with a profile, the policy that adapts. Raises ConfigError.
+
+    link: the camera's, where several share one.
+    """
     manifest = encoder.manifest
     if choice is not None and profile is not None:
         may_build = has_h264() and not config.whole_frames  # its pictures build on those before
         table = build_table(manifest, profile, choice, may_build).with_layers(encoder.has_layers)
-        return AdaptivePolicy(table, limits_of(config, local is not None))
+        return AdaptivePolicy(table, limits_of(config, local is not None), link)
     points = _fixed_points(config) or (config.point(manifest.widths, manifest.qualities),)
     for point in points:
         encoder.check(point)

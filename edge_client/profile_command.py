@@ -10,6 +10,7 @@ from threading import Event
 from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.capture.address import open_source
+from edge_client.capture.source import SourceSettings
 from edge_client.config import default_device_id
 from edge_client.console import Console
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
@@ -107,5 +108,5 @@ def _advice(config: ProfileConfig, encoder: EncoderRuntime, image: Image, found:
 def _images(config: ProfileConfig) -> list[Image]:
     if not config.source:
         return synthetic_images(SYNTHETIC_IMAGES)
-    source = open_source(config.source, fps=1, camera_patience_s=0)
+    source = open_source(config.source, SourceSettings(fps=1, patience_s=0))
     return [shown.image for shown in islice(source.images(Event().wait), config.frames)]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from edge_client.build import BuiltRun, build_run
+from edge_client.camera_group import CameraGroup
+from edge_client.camera_name import CameraFilter
 from edge_client.config import RunConfig, address_of
 from edge_client.console import Console
 from edge_client.delivered_model import prepare
@@ -17,9 +20,9 @@ from edge_client.measuring.thermometer import temperature_c
 from edge_client.output.advice import advice
 from edge_client.output.metrics_page import MetricsPage
 from edge_client.output.mode_scores import as_seen, conditions_of_run
-from edge_client.output.report import summary, to_json
-from edge_client.output.status_line import status_line
-from edge_client.pipeline import Pipeline
+from edge_client.output.report import summary_of_all, to_json_of_all
+from edge_client.output.statistics import RunStatistics
+from edge_client.output.status_line import status_line_of_all
 from edge_client.policy_choice import limits_of
 from edge_client.signals import at_first_signal
 from splitnet.atomic_write import write_json
@@ -39,9 +42,11 @@ def run(config: RunConfig, console: Console) -> bool:
     """
     if config.log_format == "json":
         log_json()
+    name_cameras()
     delivered = prepare(config, console.show)
     config = delivered.config
-    built = build_run(config, on_progress=console.show_progress, updating=delivered.updater)
+    updater = delivered.updater if len(config.cameras) == 1 else None  # several cameras take a new model when they begin
+    built = build_run(config, on_progress=console.show_progress, updating=updater)
     delivered.begin(built.model, built.class_names)
     page = metrics_page(config, built)
     if page is not None:
@@ -50,14 +55,20 @@ def run(config: RunConfig, console: Console) -> bool:
     if built.view is not None:
         console.say(f"frames and boxes: {built.view}")
     try:
-        asyncio.run(_run_until_signal(built.pipeline, console))
+        asyncio.run(_run_until_signal(built.cameras, console))
     finally:
         if page is not None:
             page.close()
-        statistics = built.pipeline.statistics
-        if statistics.sessions or statistics.detected:  # else there is nothing to tell but the error
+        runs = built.cameras.statistics.values()
+        if any(run.sessions or run.detected for run in runs):  # else there is nothing to tell but the error
             report(built, config, console)
-    return not (statistics.unreadable or built.pipeline.lost_outputs)
+    return not (any(run.unreadable for run in runs) or built.cameras.lost_outputs)
+
+
+def name_cameras() -> None:
+    """Let the lines of the log say from now on which camera they are about."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(CameraFilter())
 
 
 def log_json() -> None:
@@ -72,10 +83,16 @@ def metrics_page(config: RunConfig, built: BuiltRun) -> MetricsPage | None:
     if not config.metrics:
         return None
     try:
-        from edge_client.output.metrics import RunCollector, exposition, registry_of
+        from edge_client.output.metrics import CamerasCollector, RunCollector, exposition, registry_of
     except ModuleNotFoundError as error:
         raise ConfigError(f"--metrics: {missing_extra(error)}") from error
-    registry = registry_of(RunCollector(lambda: built.pipeline.statistics, config.deadline_ms, temperature_c))
+    cameras = built.cameras
+
+    def collector(name: str) -> RunCollector:
+        return RunCollector(lambda: cameras.statistics[name], config.deadline_ms, temperature_c)
+
+    collectors = {name: collector(name) for name in cameras.names}
+    registry = registry_of(collectors[""] if "" in collectors else CamerasCollector(collectors))
     return MetricsPage(address_of("--metrics", config.metrics), lambda: exposition(registry))
 
 
@@ -86,14 +103,14 @@ def what_runs(encoder: EncoderRuntime, local: LocalRuntime | None) -> str:
     return ", ".join(parts if local is None else [*parts, f"local detector {local.name} by {local.backend}"])
 
 
-async def _run_until_signal(pipeline: Pipeline, console: Console) -> None:
+async def _run_until_signal(cameras: CameraGroup, console: Console) -> None:
     """Run; the first Ctrl+C, SIGTERM or SIGHUP ends it cleanly, a second one at once."""
-    at_first_signal(pipeline.stop)
-    showing = asyncio.create_task(_show_status(pipeline, console)) if console.is_terminal else None
+    at_first_signal(cameras.stop)
+    showing = asyncio.create_task(_show_status(cameras, console)) if console.is_terminal else None
     notify(READY)
     living = asyncio.create_task(show_life())
     try:
-        await pipeline.run()
+        await cameras.run()
     finally:
         notify(STOPPING)
         living.cancel()
@@ -102,23 +119,33 @@ async def _run_until_signal(pipeline: Pipeline, console: Console) -> None:
             console.keep()
 
 
-async def _show_status(pipeline: Pipeline, console: Console) -> None:
+async def _show_status(cameras: CameraGroup, console: Console) -> None:
     while True:
         await asyncio.sleep(STATUS_INTERVAL_S)
-        console.show(status_line(pipeline.statistics, time.monotonic()))
+        console.show(status_line_of_all(cameras.statistics, time.monotonic()))
 
 
 def report(built: BuiltRun, config: RunConfig, console: Console) -> None:
     """Say what a run has done, and write its summary if that was asked for. Raises OutputError."""
-    now, run, backend = time.monotonic(), built.pipeline.statistics, built.encoder.backend
-    console.say(summary(run, now, backend))
-    conditions = conditions_of_run(run, now, limits_of(config))
-    lines: list[str] = []
-    if built.tables and conditions is not None:
-        lines = advice(as_seen(built.tables, run), conditions)
-        console.say("\n".join(lines))
+    now, runs, backend = time.monotonic(), built.cameras.statistics, built.encoder.backend
+    console.say(summary_of_all(runs, now, backend))
+    advised = {name: _advised(built, run, now, config, len(runs)) for name, run in runs.items()}
+    for name, lines in advised.items():
+        if lines:
+            console.say("\n".join([*([f"{name}:"] if len(runs) > 1 else []), *lines]))
     if config.json_summary is not None:
-        write_result(config.json_summary, {**to_json(run, now, backend), "advice": lines})
+        told = next(iter(advised.values())) if len(runs) == 1 else advised
+        write_result(config.json_summary, {**to_json_of_all(runs, now, backend), "advice": told})
+
+
+def _advised(built: BuiltRun, run: RunStatistics, now: float, config: RunConfig, cameras: int) -> list[str]:
+    """Return the advice for one camera, which has its part of the link and of what the link may carry."""
+    limits = limits_of(config)
+    conditions = conditions_of_run(run, now, replace(limits, max_kbps=limits.max_kbps / cameras))
+    if not built.tables or conditions is None:
+        return []
+    part = replace(conditions, capacity_bps=conditions.capacity_bps / cameras)
+    return advice(as_seen(built.tables, run), part)
 
 
 def write_result(path: Path, content: object) -> None:

@@ -7,13 +7,14 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 
 LOW_PRIORITY = 5  # niceness beyond the process's own: a third of the processor against its other threads
 LEAST_PRIORITY = 19
 
 
 def in_thread(function: Callable[[], None], name: str) -> asyncio.Future[None]:
-    """Run a function in a daemon thread; the future ends with it."""
+    """Run a function in a daemon thread, in the caller's context; the future ends with it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -30,7 +31,7 @@ def in_thread(function: Callable[[], None], name: str) -> asyncio.Future[None]:
         with suppress(RuntimeError):  # the loop has closed: nothing waits for this thread any more
             loop.call_soon_threadsafe(settle, error)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True).start()
     return done
 
 

@@ -31,10 +31,14 @@ def value_from_toml(config: type[Any], setting: Field[Any], value: Any) -> Any:
 
 
 def value_from_text(config: type[Any], setting: Field[Any], text: str) -> Any:
-    """Return the value of a setting as a variable states it; commas divide lists. Raises ValueProblemError."""
+    """Return the value of a setting as a variable states it; its separator divides a list. Raises ValueProblemError."""
     hint = get_type_hints(config)[setting.name]
     if _is_list(setting):
-        return [_read(reader_of(hint), one.strip()) for one in text.split(",") if one.strip()]
+        return [
+            _read(reader_of(hint), one.strip())
+            for one in text.split(setting.metadata.get("separator", ","))
+            if one.strip()
+        ]
     if kind_of(hint) is bool:
         return _truth(text)
     return _chosen(setting, _read(_given(setting, "type") or reader_of(hint), text))

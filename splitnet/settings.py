@@ -44,19 +44,21 @@ def option(
     aliases: Sequence[str] = (),
     group: str = "",
     last: bool = False,
+    separator: str = ",",
 ) -> Any:
     """Return a field of a settings dataclass that is an option of the command line.
 
     help: plain text. type: what reads a value, if not the first of bool, int, float, str and Path in the annotation.
     required: whether it must be given, if not just where there is no default. nargs, const, action, metavar, choices:
     as argparse has them. aliases: other spellings ("--photographs"), which the help does not show. group: the heading
-    that it stands under in the help. last: below those of the rest.
+    that it stands under in the help. last: below those of the rest. separator: of the values of a list in a variable
+    of the environment.
     """
     keywords: dict[str, Any] = {"type": type, "metavar": metavar, "choices": choices, "required": required}
     keywords |= {"nargs": nargs, "const": const, "action": action}
     given = {name: value for name, value in keywords.items() if value is not None}
-    described = {"help": help, "aliases": tuple(aliases), "group": group, "last": last, "argparse": given}
-    return field(default=default, metadata=described)
+    described = {"help": help, "aliases": tuple(aliases), "group": group, "last": last, "separator": separator}
+    return field(default=default, metadata={**described, "argparse": given})
 
 
 def same_option(config: type[Any], name: str, default: Any = MISSING) -> Any:

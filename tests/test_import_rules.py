@@ -73,7 +73,9 @@ ROOMS = {
     "edge_client.adaptation": Room(("splitnet", "edge_client.percentiles"), pure=True),
     "edge_client.capture": Room(("splitnet", "edge_client.frames")),
     "edge_client.delivery": Room(("splitnet", "edge_client.frames", "edge_client.threads", "edge_client.transport")),
-    "edge_client.encoding": Room(("splitnet", "edge_client.capture", "edge_client.frames", "edge_client.threads")),
+    "edge_client.encoding": Room(
+        ("splitnet", "edge_client.capture", "edge_client.frames", "edge_client.threads", "edge_client.turns")
+    ),
     "edge_client.frigate": Room(("splitnet", "edge_client.frames", "edge_client.requests")),
     "edge_client.measuring": Room(
         (
@@ -85,7 +87,15 @@ ROOMS = {
             "edge_client.transport",
         )
     ),
-    "edge_client.output": Room(("splitnet", "edge_client.adaptation", "edge_client.frames", "edge_client.percentiles")),
+    "edge_client.output": Room(
+        (
+            "splitnet",
+            "edge_client.adaptation",
+            "edge_client.camera_name",
+            "edge_client.frames",
+            "edge_client.percentiles",
+        )
+    ),
     "edge_client.requests": Room(
         ("splitnet", "edge_client.capture", "edge_client.encoding.local_detector", "edge_client.frames")
     ),
@@ -227,13 +237,14 @@ IMPURE = {
 # What a pure module may have all the same.
 EXEMPT = {
     "edge_client.adaptation.adaptive_policy": {"threading"},  # a lock
+    "edge_client.adaptation.shared_link": {"threading"},  # the same
     "splitnet.codec.references": {"threading"},  # a lock
     "splitnet.codec.h264": {"threading"},  # the same
     "splitnet.nn.nanodet.onnx_reader": {"pathlib"},  # reads a file
     "splitnet.nn.yolox.onnx_reader": {"pathlib"},  # reads a file
 }
 # What puts the client together: none of these knows one that comes after it.
-ASSEMBLY = tuple(f"edge_client.{part}" for part in ("frames", "ledger", "uplink", "pipeline", "build", "__main__"))
+ASSEMBLY = tuple(f"edge_client.{part}" for part in ("frames", "ledger", "uplink", "pipeline", "camera_group", "build", "__main__"))
 # Where the generated messages stop.
 USE_MESSAGES = {
     "splitnet.delivery_wire",

@@ -7,13 +7,13 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from edge_client.adaptation.controller import LINK_TRIAL, Controller, ControlSettings
-from edge_client.adaptation.link import LinkEstimator
 from edge_client.adaptation.load import LoadFactor
 from edge_client.adaptation.point_table import PointTable, work_kind
 from edge_client.adaptation.policy import Decision, FrameContext, Policy, PolicyState
 from edge_client.adaptation.prediction import SystemState
 from edge_client.adaptation.prediction_errors import PredictionErrors
 from edge_client.adaptation.recent_values import FramePace, RecentValues
+from edge_client.adaptation.shared_link import CameraLink, SharedLink
 from edge_client.adaptation.sizes import SizeEstimator
 from edge_client.adaptation.spread import Spread
 from splitnet.messages import Ack, ServerTiming
@@ -35,7 +35,8 @@ def _server_values() -> RecentValues:
 class AdaptivePolicy(Policy):
     """Chooses each frame's operating point from what became of the frames before it. Thread-safe."""
 
-    def __init__(self, table: PointTable, settings: ControlSettings) -> None:
+    def __init__(self, table: PointTable, settings: ControlSettings, link: CameraLink | None = None) -> None:
+        """Take what there is to choose from and the limits. link: the camera's, where several share one."""
         self._table = table
         self._rows = {row.point: row for row in table.rows}
         self._sent_kinds = {row.kind for row in table.rows}
@@ -43,7 +44,7 @@ class AdaptivePolicy(Policy):
         self._settings = settings
         self._lock = Lock()
         self._controller = Controller(table, settings)
-        self._link = LinkEstimator()
+        self._link = link or SharedLink().camera()
         self._load = LoadFactor()
         self._pace = FramePace()
         self._sizes = SizeEstimator()
@@ -102,9 +103,10 @@ class AdaptivePolicy(Policy):
     ) -> None:
         """Learn what encoding has cost."""
         row = self._rows.get(point)
-        if row is None:
-            return
         with self._lock:
+            self._link.encoded(now, encode_ms)
+            if row is None:
+                return
             self._load.measured(now, row.kind, encode_ms / row.encode_ms, row.encode_ms)
             self._sizes.encoded(frame_id, row, payload_bytes, builds)
 
@@ -138,13 +140,13 @@ class AdaptivePolicy(Policy):
         """Learn that a session is open: its link may be another one."""
         with self._lock:
             self._codecs = codecs
-            self._link.reset(now)
+            self._link.up(now)
             self._sizes.reset()
 
     def link_down(self, now: float) -> None:
         """Learn that there is none any more; frames in flight are lost."""
         with self._lock:
-            self._link.reset(now)
+            self._link.down(now)
 
     def detected_locally(self, now: float, frame_id: int, duration_ms: float) -> None:
         """Learn how long the device took to detect by itself."""
@@ -182,6 +184,7 @@ class AdaptivePolicy(Policy):
             server_ms=self._server_ms.spread or SystemState.server_ms,
             frame_interval_ms=self._pace.interval_ms,
             codecs=self._codecs,
+            others=self._link.others(now),
         )
 
     def _encode_load(self, now: float, kind: str) -> Spread:

@@ -197,13 +197,14 @@ class Controller:
         most_ms = 1000 / limits.min_fps if limits.min_fps else np.inf
         most_bytes = np.inf
         if limits.max_kbps and state.frame_interval_ms is not None:
-            most_bytes = limits.max_kbps * state.frame_interval_ms / 8
+            most_bytes = state.others.kbps_left(limits.max_kbps) * state.frame_interval_ms / 8
         taken = self._decodable(state.codecs)
         usual_bytes = predictions.wire_bytes - MESSAGE_OVERHEAD_BYTES
-        allowed = np.flatnonzero(taken & (predictions.encode_ms <= most_ms) & (usual_bytes <= most_bytes))
+        encode_ms = predictions.encode_ms / predictions.encoder_share
+        allowed = np.flatnonzero(taken & (encode_ms <= most_ms) & (usual_bytes <= most_bytes))
         if len(allowed):
             return allowed
-        excess = predictions.encode_ms / most_ms + usual_bytes / most_bytes
+        excess = encode_ms / most_ms + usual_bytes / most_bytes
         return np.array([np.argmin(np.where(taken, excess, np.inf))])
 
     def _decodable(self, codecs: frozenset[Codec] | None) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ at once, before any ack.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_client.adaptation.capacity import MAX_BPS, Capacity
@@ -80,6 +81,10 @@ class LinkEstimator:
             del self._under_way[one]
         if known:
             self._heard = max(self._heard, now)
+
+    def drop(self, is_lost: Callable[[int], bool]) -> None:
+        """Forget frames, by their ids, of which nothing will be heard any more: that says nothing of the link."""
+        self._under_way = {one: sent for one, sent in self._under_way.items() if not is_lost(one[0])}
 
     def acked(self, now: float, ack: Ack) -> None:
         """Learn from an ack. One of an unknown frame, out of order or at an impossible time teaches nothing."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_client.adaptation.link import MESSAGE_OVERHEAD_BYTES, LinkEstimate
 from edge_client.adaptation.point_table import PointCosts
 from edge_client.adaptation.policy import MAX_IN_FLIGHT, LatencyBreakdown
+from edge_client.adaptation.shared_link import Others
 from edge_client.adaptation.sizes import SizeEstimate, family
 from edge_client.adaptation.spread import NOMINAL, Spread
 from splitnet.operating_point import Codec
@@ -36,6 +37,7 @@ class SystemState:
     server_ms: Spread = UNKNOWN_SERVER_MS
     frame_interval_ms: float | None = None  # of the source
     codecs: frozenset[Codec] | None = None  # that the server takes; None: all that there are
+    others: Others = field(default_factory=Others)  # cameras that share link and encoder
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Predictions:
     wait_ms: float
     propagate_ms: float
     server_ms: float
+    encoder_share: float = 1.0  # what this camera may use of the encoder's time, 0..1
+    link_share: float = 1.0  # and of the link's
 
     def breakdown(self, row: int) -> LatencyBreakdown:
         """Return where the time is expected to go at one row."""
@@ -62,7 +66,8 @@ class Predictions:
 
     def frame_share(self, interval_ms: float | None) -> Figures:
         """Return the share of the source's frames that each row keeps up with, where encoder and link take turns."""
-        cycle_ms = np.maximum(np.maximum(self.encode_ms, self.own_ms), self.fresh_ms / MAX_IN_FLIGHT)
+        busy_ms = np.maximum(self.encode_ms / self.encoder_share, self.own_ms / self.link_share)
+        cycle_ms = np.maximum(busy_ms, self.fresh_ms / MAX_IN_FLIGHT)
         return np.minimum(1.0, (interval_ms or np.inf) / cycle_ms)
 
 
@@ -107,6 +112,8 @@ class Predictor:
             wait_ms=wait_ms,
             propagate_ms=propagate_ms,
             server_ms=server.expected,
+            encoder_share=state.others.encoder_share,
+            link_share=state.others.link_share(link.capacity_bps),
         )
 
 

@@ -1,45 +1,93 @@
-"""A camera or a network stream as a source, which may go and come back."""
+"""A camera, a stream or a program as a source, which may go and come back."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from edge_client.capture.source import SourceImage, Wait
-from edge_client.capture.video_capture import Capture, check_size, nominal_fps, read_frame
 from edge_client.frames import Image
+from splitnet.backoff import Backoff
 from splitnet.backoff import Backoff
 from splitnet.errors import SourceError
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_FPS = 30.0  # of what does not know its own rate
+STEADY_S = 10.0  # after which a camera that goes counts as one that was well
+
+
+class OpenCamera(Protocol):
+    """A camera that is open."""
+
+    @property
+    def fps(self) -> float:
+        """The rate that it claims."""
+        ...
+
+    @property
+    def unreadable(self) -> int:
+        """How many frames came damaged and were passed over."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why `read` has returned None, if that is known."""
+        ...
+
+    def read(self, wait: Wait) -> Image | None:
+        """Wait for the next frame (H, W, 3) uint8 BGR and return it; None if it has gone, or the run ends."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+Opener = Callable[[], OpenCamera]  # raises SourceError, which says what to do
+
 
 class CameraSource:
-    """A camera, a pipe or a network stream. When it disappears it is looked for again, with back-off."""
+    """A camera, a pipe, a network stream or a program. When it disappears it is looked for again, with back-off."""
 
     finite = False
 
     def __init__(
         self,
         name: str,
-        open_capture: Callable[[], Capture],
+        open_camera: Opener,
         backoff: Backoff,
         patience_s: float,
         clock: Callable[[], float] = time.monotonic,
+        is_needed: bool = True,
     ) -> None:
-        """Open it. name: for messages, without secrets. patience_s: how long to look for it once it is gone."""
-        self.unreadable = 0
+        """Open it. name: for messages, without secrets. patience_s: how long to look for it once it is gone.
+
+        is_needed: raise SourceError if it cannot be opened now; otherwise it counts as just gone.
+        """
         self._name = name
         self._backoff = backoff
         self._patience_s = patience_s
-        self._open_capture = open_capture
+        self._open = open_camera
         self._clock = clock
-        self._capture = open_capture()
-        if not self._capture.isOpened():
-            raise SourceError(f"camera {name} cannot be opened; check that it is there and that no one else uses it")
-        check_size(self._capture, f"camera {name}")
-        self.fps = nominal_fps(self._capture)
+        self._camera: OpenCamera | None = None
+        self._passed_over = 0  # by cameras that are closed
+        self._reason = ""
+        self._opened_at = clock()
+        try:
+            self._camera = open_camera()
+        except SourceError as error:
+            if is_needed:
+                raise
+            self._reason = str(error)
+        self.fps = DEFAULT_FPS if self._camera is None else self._camera.fps
+
+    @property
+    def unreadable(self) -> int:
+        """How many frames came damaged and were passed over."""
+        return self._passed_over + (0 if self._camera is None else self._camera.unreadable)
 
     def images(self, wait: Wait) -> Iterator[SourceImage]:
         """Yield images as they come; raise SourceError when the camera stays away."""
@@ -48,23 +96,49 @@ class CameraSource:
             while (image := self._next_image(wait)) is not None:
                 yield SourceImage(self._clock() - start, image)
         finally:
-            self._capture.release()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        if self._camera is not None:
+            self._passed_over += self._camera.unreadable
+            self._camera.close()
+            self._camera = None
 
     def _next_image(self, wait: Wait) -> Image | None:
-        image = read_frame(self._capture)
-        return self._find_again(wait) if image is None else image
+        image = None if self._camera is None else self._camera.read(wait)
+        if image is not None or wait(0.0):
+            return image
+        return self._find_again(wait)
 
     def _find_again(self, wait: Wait) -> Image | None:
         """Return the first frame of the camera come back, or None if the run was stopped meanwhile."""
-        logger.warning("camera %s has disappeared; looking for it again", self._name)
+        if self._camera is not None:
+            self._reason = self._camera.reason
+        logger.warning("camera %s has disappeared%s; looking for it again", self._name, self._why)
         lost_at = self._clock()
-        self._backoff.reset()
+        if lost_at - self._opened_at >= STEADY_S:  # else one that comes for a moment is asked for ever more often
+            self._backoff.reset()
         while self._clock() - lost_at < self._patience_s:
-            self._capture.release()
+            self.close()
             if wait(self._backoff.next_delay_s()):
                 return None
-            self._capture = self._open_capture()
-            if (image := read_frame(self._capture)) is not None:
+            if (image := self._first_image(wait)) is not None:
                 logger.warning("camera %s is back", self._name)
                 return image
-        raise SourceError(f"camera {self._name} has been away for {self._patience_s:g} s; giving up")
+        raise SourceError(f"camera {self._name} has been away for {self._patience_s:g} s{self._why}; giving up")
+
+    def _first_image(self, wait: Wait) -> Image | None:
+        try:
+            self._camera = self._open()
+        except SourceError as error:
+            self._reason = str(error)
+            return None
+        self._opened_at = self._clock()
+        image = self._camera.read(wait)
+        self._reason = "" if image is not None else self._camera.reason
+        return image
+
+    @property
+    def _why(self) -> str:
+        return f" ({self._reason})" if self._reason else ""

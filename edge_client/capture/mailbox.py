@@ -75,13 +75,28 @@ class Mailbox(Generic[Item]):
         Returns the frame and whether it has a place. It always has, unless a patience is given: then it goes
         without while the mailbox is paused, and once no place has fallen free for so many seconds.
         """
+        while self.wait(patience_s):
+            if (taken := self.take_now(patience_s is not None)) is not None:
+                return taken
+        return None
+
+    def wait(self, patience_s: float | None = None) -> bool:
+        """Wait as `take` does, and take nothing yet; return whether there is anything to take, now or later."""
         with self._changed:
             self._changed.wait_for(lambda: self._item is not None or self._over())
             self._changed.wait_for(lambda: self._may_go(patience_s is not None), patience_s)
-            item, self._item = self._item, None
-            if self._closed or item is None:
-                return None
+            return not self._closed and self._item is not None
+
+    def take_now(self, without_place: bool = False) -> tuple[Item, bool] | None:
+        """Take the newest frame as `take` does, without waiting; None if there is none or it has no place to go.
+
+        without_place: it may go without. That is for whoever has waited for it.
+        """
+        with self._changed:
             placed = self._has_place()
+            if self._closed or self._item is None or not (placed or without_place):
+                return None
+            item, self._item = self._item, None
             self._free_places -= placed
             self._silent = not placed
             self._changed.notify_all()

@@ -15,8 +15,20 @@ class Pacer:
     An image is read before its time has come and stamped when it has, so reading is not part of its age.
     """
 
-    def __init__(self, live: bool, clock: Callable[[], float], unix_clock: Callable[[], float] = time.time) -> None:
-        """Take the monotonic clock to pace by, and the one that tells the date."""
+    def __init__(
+        self,
+        live: bool,
+        clock: Callable[[], float],
+        unix_clock: Callable[[], float] = time.time,
+        camera: str = "",
+        offset_s: float = 0.0,
+    ) -> None:
+        """Take the monotonic clock to pace by, and the one that tells the date.
+
+        camera: what the frames' camera is called. offset_s: how much later than asked for it begins.
+        """
+        self._camera = camera
+        self._offset_s = offset_s
         self._live = live
         self._clock = clock
         self._unix_clock = unix_clock
@@ -26,9 +38,9 @@ class Pacer:
         start: float | None = None
         for frame_id, shown in enumerate(source.images(wait), start=1):
             now = self._clock()
-            start = now if start is None else start
+            start = now + self._offset_s if start is None else start
             ahead_s = start + shown.position_s - now
             if self._live and ahead_s > 0 and wait(ahead_s):
                 return
             now, unix_time = self._clock(), self._unix_clock()
-            yield CapturedFrame(frame_id, now, shown.position_s, shown.image, unix_time, shown.file)
+            yield CapturedFrame(frame_id, now, shown.position_s, shown.image, unix_time, shown.file, self._camera)

@@ -9,6 +9,10 @@ from typing import Protocol
 
 from edge_client.frames import Image
 
+AUTO, TCP, UDP = TRANSPORTS = ("auto", "tcp", "udp")
+NETWORK_TIMEOUT_S = 5.0
+
+Size = tuple[int, int]  # width, height in pixels
 Wait = Callable[[float], bool]  # sleeps for the seconds given; returns True at once if the run is being stopped
 
 
@@ -19,6 +23,19 @@ class SourceImage:
     position_s: float
     image: Image
     file: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """How sources are opened."""
+
+    fps: float = 10.0  # of folders and csi: cameras
+    loop: bool = False  # show a folder or file over and over
+    patience_s: float = 30.0  # how long to look for a camera that has disappeared
+    timeout_s: float = NETWORK_TIMEOUT_S  # without a frame: then a network camera or a program has gone
+    transport: str = AUTO  # of rtsp: one of TRANSPORTS
+    size: Size | None = None  # (width, height) that cameras and programs are asked for
+    is_needed: bool = True  # a camera that cannot be opened at the start is an error, not one that will come
 
 
 class Source(Protocol):

@@ -51,6 +51,10 @@ class EncoderRuntime:
         """What the bundle says of itself."""
         return self._bundle.manifest
 
+    def for_another_camera(self) -> EncoderRuntime:
+        """Return an encoder of the same weights that knows nothing of this one's frames. One of both at a time."""
+        return EncoderRuntime(self._bundle, self._clock, self.backend)
+
     def encode(
         self,
         image: Image,

@@ -15,6 +15,7 @@ from edge_client.encoding.free_memory import free_memory
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.frames import ChosenFrame, EncodedFrame, Image
 from edge_client.threads import lower_priority
+from edge_client.turns import Turns
 from splitnet.detections import Detections
 from splitnet.letterbox import LATENT_STRIDE, Letterbox, stretched_canvas
 from splitnet.operating_point import LOCAL
@@ -93,9 +94,14 @@ class LocalThread:
         runtime: LocalRuntime,
         on_detected: Callable[[ChosenFrame, LocalResult], None],
         on_overtaken: Callable[[ChosenFrame], None],
+        turns: Turns | None = None,
     ) -> None:
-        """Take what to call, in this thread, with each result; `release` then lets the next frame come."""
+        """Take what to call, in this thread, with each result; `release` then lets the next frame come.
+
+        turns: at the detector, where several cameras share it.
+        """
         self._runtime = runtime
+        self._turns = turns or Turns()
         self._on_detected = on_detected
         self._on_overtaken = on_overtaken
         self._mailbox: Mailbox[ChosenFrame] = Mailbox(1, on_overtaken)
@@ -113,9 +119,13 @@ class LocalThread:
     def run(self) -> None:
         """Detect until `finish` or `close`."""
         lower_priority()
-        while (taken := self._mailbox.take()) is not None:
-            chosen, _ = taken
-            self._on_detected(chosen, self._runtime.detect(chosen.frame.image))
+        while self._mailbox.wait():
+            with self._turns:
+                if (taken := self._mailbox.take_now()) is None:
+                    continue
+                chosen, _ = taken
+                found = self._runtime.detect(chosen.frame.image)
+            self._on_detected(chosen, found)
 
     def submit(self, chosen: ChosenFrame, wait: bool) -> None:
         """Hand a frame over; with `wait`, once the one before has been taken, so that none is overtaken."""

@@ -11,9 +11,12 @@ from splitnet.detections import Detections
 
 
 def detection_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return the line of a result. Boxes are xyxy in pixels of the frame; "file" is null for cameras."""
+    """Return the line of a result. Boxes are xyxy in pixels of the frame; "file" is null for cameras,
+    and "camera" there where cameras have names.
+    """
     frame, point = result.frame, result.encoded.point
     return {
+        **({"camera": frame.camera} if frame.camera else {}),
         "frame_id": frame.frame_id,
         "file": None if frame.file is None else _readable(frame.file),
         "time_utc": _utc(frame.unix_time),

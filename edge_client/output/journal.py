@@ -10,6 +10,7 @@ from threading import Lock
 
 import cv2
 
+from edge_client.camera_name import CAMERA
 from edge_client.frames import Fate, FrameResult
 from edge_client.output.drawing import annotated
 from splitnet.device_status import (
@@ -114,9 +115,12 @@ class JournalHandler(logging.Handler):
         """Take the journal."""
         super().__init__(logging.INFO)
         self._journal = journal
+        self._camera = CAMERA.get()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note a record, without secrets and fit to be shown."""
+        """Note a record, without secrets and fit to be shown, unless it is another camera's."""
+        if CAMERA.get() not in ("", self._camera):
+            return
         text = printable(without_secrets(record.getMessage()), MAX_TEXT_CHARS)
         self._journal.log(DeviceLogLine(round(record.created * 1000), record.levelname.lower(), text))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -39,6 +39,24 @@ class RunCollector(Collector):
         yield _histogram("latency_seconds", "From capture to detections", run.whole.end_to_end, bounds)
         yield _histogram("encode_seconds", "From image to payload or detections", run.whole.encode, ENCODE_BOUNDS_MS)
         yield from _gauges(run, self._deadline_ms, self._temperature())
+
+
+class CamerasCollector(Collector):
+    """The metrics of several cameras: each with the label `camera`."""
+
+    def __init__(self, collectors: Mapping[str, RunCollector]) -> None:
+        """Take a collector for each camera, by its name."""
+        self._collectors = collectors
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric once, with the samples of all cameras."""
+        families: dict[str, Metric] = {}
+        for camera, collector in self._collectors.items():
+            for metric in collector.collect():
+                family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                labelled = (one._replace(labels={"camera": camera, **one.labels}) for one in metric.samples)
+                family.samples.extend(labelled)
+        yield from families.values()
 
 
 def _counts(run: RunStatistics) -> Iterator[Metric]:
@@ -87,7 +105,7 @@ def _histogram(name: str, text: str, times: LatencyHistogram, bounds_ms: Sequenc
     return family
 
 
-def registry_of(collector: RunCollector) -> CollectorRegistry:
+def registry_of(collector: Collector) -> CollectorRegistry:
     """Return a registry with a run's metrics and this process's own."""
     registry = CollectorRegistry()
     registry.register(collector)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from splitnet.errors import ConfigError
 
 
-def check_places(places: Mapping[str, Path], source: Path | None) -> None:
-    """Raise ConfigError if two of the places, by their options, are one, or one is the source, or cannot be written."""
-    taken = {} if source is None else {source.resolve(): "--source"}
+def check_places(places: Mapping[str, Path], sources: Sequence[Path]) -> None:
+    """Raise ConfigError if two of the places, by their options, are one, or one is a source, or cannot be written."""
+    taken = {source.resolve(): "--source" for source in sources}
     for option, path in places.items():
         place = path.resolve()
         if place.exists() and not (place.is_file() or place.is_dir()):
@@ -26,3 +26,8 @@ def check_writable(option: str, path: Path) -> None:
         path.open("ab").close()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror}); choose another {option}") from error
+
+
+def place_of_camera(path: Path, camera: str) -> Path:
+    """Return the place of one of several cameras: "boxes-yard.mp4" for a file, "boxes/yard" for a folder."""
+    return path.with_name(f"{path.stem}-{camera}{path.suffix}") if path.suffix else path / camera

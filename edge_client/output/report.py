@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from edge_client.output.statistics import PointStatistics, PredictionStatistics, RunStatistics
@@ -65,6 +66,26 @@ def to_json(run: RunStatistics, now: float, backend: str) -> dict[str, Any]:
         "total": _point_to_json(run.whole),
         "points": [{"point": str(point), **_point_to_json(found)} for point, found in _ordered_points(run)],
     }
+
+
+def summary_of_all(runs: Mapping[str, RunStatistics], now: float, backend: str) -> str:
+    """Return the summaries of all cameras; of several, a line of sums and each under its name."""
+    if len(runs) == 1:
+        return summary(next(iter(runs.values())), now, backend)
+    detected, captured = sum(run.detected for run in runs.values()), sum(run.captured for run in runs.values())
+    fps = sum(run.frames_per_s(now) for run in runs.values())
+    parts = [f"{len(runs)} cameras: {detected} of {captured} frames answered ({fps:.1f} fps)"]
+    return "\n\n".join([*parts, *(f"{name}: {summary(run, now, backend)}" for name, run in runs.items())])
+
+
+def to_json_of_all(runs: Mapping[str, RunStatistics], now: float, backend: str) -> dict[str, Any]:
+    """Return a run as a JSON object; of several cameras, with sums and an object for each in "cameras"."""
+    if len(runs) == 1:
+        return to_json(next(iter(runs.values())), now, backend)
+    cameras = {name: to_json(run, now, backend) for name, run in runs.items()}
+    summed = ("fps", "captured", "answered", "local", "skipped", "late", "overtaken", "lost", "unreadable", "sessions")
+    sums = {key: round(sum(one[key] for one in cameras.values()), 2) for key in summed}
+    return {"backend": backend, "seconds": max(one["seconds"] for one in cameras.values()), **sums, "cameras": cameras}
 
 
 def _moves(run: RunStatistics) -> list[str]:

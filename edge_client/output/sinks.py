@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
-from typing import Protocol, TypeVar
+from threading import Event, Thread
+from typing import Generic, Protocol, TypeVar
 
 from edge_client.frames import Fate, FrameResult
 from edge_client.output.detection_record import detection_record
@@ -24,6 +24,7 @@ MAX_BACKLOG = 8  # results that may wait for the sinks before the encoder has to
 
 _Job = Callable[[], None]
 _Output = TypeVar("_Output", "Sink", "Recorder")
+_Told = TypeVar("_Told", bound="FrameResult | Fate", contravariant=True)
 
 
 class Sink(Protocol):
@@ -102,8 +103,35 @@ class ScoreFilter:
         self._sink.close()
 
 
+class _Taking(Protocol[_Told]):
+    def write(self, told: _Told, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class OfCamera(Generic[_Told]):
+    """Lets a sink or a recorder see only the frames of one camera."""
+
+    def __init__(self, output: _Taking[_Told], camera: str) -> None:
+        self.option = name_of(output)
+        self._output = output
+        self._camera = camera
+
+    def write(self, told: _Told) -> None:
+        """Pass a result or a fate on if it is of this camera."""
+        if told.frame.camera == self._camera:
+            self._output.write(told)
+
+    def close(self) -> None:
+        """Finish what was written."""
+        self._output.close()
+
+
 class SinkThread:
-    """Feeds all sinks and recorders from one thread. One that fails is disabled with one warning."""
+    """Feeds all sinks and recorders from one thread. One that fails is disabled with one warning.
+
+    Several cameras may share it: each attends, and the last one that closes it ends it.
+    """
 
     def __init__(
         self, sinks: Sequence[Sink], recorders: Sequence[Recorder] = (), max_backlog: int = MAX_BACKLOG
@@ -114,6 +142,17 @@ class SinkThread:
         self._failed: list[str] = []
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="sinks", daemon=True)
+        self._cameras = 0
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """Those that take results."""
+        return tuple(self._sinks)
+
+    def attend(self, camera: str, recorders: Sequence[Recorder] = ()) -> None:
+        """Note a camera that will put results, before the start, and recorders of its frames."""
+        self._cameras += 1
+        self._recorders += [OfCamera(recorder, camera) for recorder in recorders]
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -121,8 +160,9 @@ class SinkThread:
         return tuple(self._failed)
 
     def start(self) -> None:
-        """Start taking results."""
-        self._thread.start()
+        """Start taking results, unless another camera has."""
+        if not self._thread.is_alive():
+            self._thread.start()
 
     def put(self, result: FrameResult, release: Callable[[], None]) -> None:
         """Queue a result and call `release`: now, or once it is written if the sinks lag behind."""
@@ -138,7 +178,13 @@ class SinkThread:
             self._jobs.put(lambda: self._attempt(self._recorders, lambda recorder: recorder.write(fate)))
 
     def close(self) -> None:
-        """Write what is queued and close all sinks; blocks until done."""
+        """Write what is queued and, as the last camera, close all sinks; blocks until done."""
+        self._cameras -= 1
+        if self._cameras > 0:
+            written = Event()
+            self._jobs.put(written.set)
+            written.wait()
+            return
         self._jobs.put(None)
         self._thread.join()
 

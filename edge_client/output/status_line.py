@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from edge_client.output.statistics import RunStatistics
 from edge_client.percentiles import percentile
@@ -39,8 +39,11 @@ def _speed(run: RunStatistics, now: float) -> list[str]:
 
 def _losses(run: RunStatistics) -> list[str]:
     """Return how many frames will never have detections, and how many had them too late."""
-    dropped = run.overtaken + run.skipped + run.lost + run.refused.total()
-    return [f"dropped {dropped}", *([f"late {run.late}"] if run.late else [])]
+    return [f"dropped {_dropped(run)}", *([f"late {run.late}"] if run.late else [])]
+
+
+def _dropped(run: RunStatistics) -> int:
+    return run.overtaken + run.skipped + run.lost + run.refused.total()
 
 
 def _work(run: RunStatistics, now: float) -> list[str]:
@@ -58,3 +61,30 @@ def _beliefs(run: RunStatistics) -> list[str]:
     parts = [] if state.capacity_bps is None else [f"{least}{state.capacity_bps / 1e6:.2f} Mbps"]
     parts += [f"at {run.server}"] if run.moves else []
     return parts if state.load_factor is None else [*parts, f"load x{state.load_factor:.1f}"]
+
+
+def status_line_of_all(runs: Mapping[str, RunStatistics], now: float) -> str:
+    """Return the line of several cameras: what is wrong anywhere, the sums, and then the rate of each."""
+    if len(runs) == 1:
+        return status_line(next(iter(runs.values())), now)
+    return fitting([*_outages(runs, now), *_sums(runs.values(), now), *_rates(runs, now)])
+
+
+def _outages(runs: Mapping[str, RunStatistics], now: float) -> list[str]:
+    without = [name for name, run in runs.items() if run.no_link_since is not None]
+    if len(without) == len(runs):
+        return _outage(next(iter(runs.values())), now)
+    return [f"NO LINK {' '.join(without)}"] if without else []
+
+
+def _sums(runs: Collection[RunStatistics], now: float) -> list[str]:
+    rate = sum(run.recent_latency.rate_per_s(now) for run in runs)
+    dropped, late = sum(map(_dropped, runs)), sum(run.late for run in runs)
+    return [f"{len(runs)} cameras {rate:.1f} fps", f"dropped {dropped}", *([f"late {late}"] if late else [])]
+
+
+def _rates(runs: Mapping[str, RunStatistics], now: float) -> list[str]:
+    return [
+        f"{name} {run.recent_latency.rate_per_s(now):.1f}{'' if run.last_point is None else f' {run.last_point}'}"
+        for name, run in runs.items()
+    ]

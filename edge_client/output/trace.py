@@ -39,6 +39,7 @@ def trace_record(fate: Fate, started: float, deadline_ms: float) -> dict[str, An
     """Return a frame's line. Of a frame that was overtaken before it was chosen there is little to say."""
     frame, result = fate.frame, fate.result
     record: dict[str, Any] = {
+        **({"camera": frame.camera} if frame.camera else {}),
         "frame_id": frame.frame_id,
         "time_s": round(frame.capture_time - started, 4),
         "position": frame.frame_id - 1,  # every image of the source becomes a frame

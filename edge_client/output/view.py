@@ -26,8 +26,8 @@ def has_window() -> bool:
         return False
 
 
-def view_sink(class_names: Sequence[str], port: int) -> WindowSink | ViewPage:
-    """Return a window where there can be one, else a page on a port of loopback; 0: a free one.
+def view_sink(class_names: Sequence[str], port: int, cameras: Sequence[str] = ("",)) -> WindowSink | ViewPage:
+    """Return a window for each camera where there can be one, else a page on a port of loopback; 0: a free one.
 
     Raises ConfigError if the port is taken.
     """
@@ -35,11 +35,11 @@ def view_sink(class_names: Sequence[str], port: int) -> WindowSink | ViewPage:
         return WindowSink(class_names)
     from edge_client.output.view_page import ViewPage  # here: its server is seldom needed
 
-    return ViewPage(class_names, port)
+    return ViewPage(class_names, port, cameras)
 
 
 class WindowSink:
-    """Shows every result in a window."""
+    """Shows every result in the window of its camera."""
 
     option = "--view"
     where = "a window"
@@ -50,7 +50,8 @@ class WindowSink:
     def write(self, result: FrameResult) -> None:
         """Show a frame; raise OSError if the display takes no window."""
         try:
-            cv2.imshow(TITLE, annotated(result, self._class_names))
+            camera = result.frame.camera
+            cv2.imshow(f"{TITLE}: {camera}" if camera else TITLE, annotated(result, self._class_names))
             cv2.waitKey(1)  # lets the window be drawn
         except cv2.error as error:
             raise OSError(f"no window can be opened ({error.err}); without DISPLAY, a page is served") from error

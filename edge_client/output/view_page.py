@@ -1,9 +1,12 @@
-"""A web page of this machine that shows frames and boxes while they come (multipart/x-mixed-replace of JPEG)."""
+"""A web page of this machine that shows frames and boxes while they come (multipart/x-mixed-replace of JPEG).
+
+Each camera has a stream of its own, and the page shows all of them.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,9 +25,10 @@ POLL_S = 0.05  # between looks at whether the page is to end
 JPEG_QUALITY = 80
 STREAM = "/stream"
 _BOUNDARY = "frame"
-_PAGE = f"""<!doctype html><meta charset="utf-8"><title>edge-client</title>
-<body style="margin:0;background:#222"><img src="{STREAM}" style="width:100%" alt="waiting for frames"></body>
-""".encode()
+_PAGE = """<!doctype html><meta charset="utf-8"><title>edge-client</title>
+<body style="margin:0;background:#222;display:flex;flex-wrap:wrap">{images}</body>
+"""
+_IMAGE = '<img src="{stream}" style="flex:1 1 {share}%;min-width:0;width:{share}%" alt="waiting for frames of {name}">'
 
 
 class ViewPage:
@@ -32,16 +36,17 @@ class ViewPage:
 
     option = "--view"
 
-    def __init__(self, class_names: Sequence[str], port: int) -> None:
+    def __init__(self, class_names: Sequence[str], port: int, cameras: Sequence[str] = ("",)) -> None:
         """Listen on a port of loopback; 0: a free one. Raises ConfigError if it is taken."""
         self._class_names = class_names
-        self._latest = _Latest()
+        self._latest = {camera: _Latest() for camera in cameras}
         try:
             self._server = _Server((LOOPBACK, port), _Handler)
         except OSError as error:
             reason = f"port {port} cannot be had ({error.strerror}); choose another --view-port"
             raise ConfigError(f"the page of --view: {reason}") from error
-        self._server.latest = self._latest
+        self._server.streams = {stream_of(camera): latest for camera, latest in self._latest.items()}
+        self._server.page = page_of(cameras).encode()
         threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="view page", daemon=True).start()
 
     @property
@@ -51,16 +56,30 @@ class ViewPage:
 
     def write(self, result: FrameResult) -> None:
         """Show a frame, if anybody looks."""
-        if self._latest.viewers:
+        latest = self._latest[result.frame.camera]
+        if latest.viewers:
             image = annotated(result, self._class_names)
             _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            self._latest.put(encoded.tobytes())
+            latest.put(encoded.tobytes())
 
     def close(self) -> None:
         """End the page."""
-        self._latest.put(None)
+        for latest in self._latest.values():
+            latest.put(None)
         self._server.shutdown()
         self._server.server_close()
+
+
+def stream_of(camera: str) -> str:
+    """Return the path of a camera's stream."""
+    return f"{STREAM}/{camera}" if camera else STREAM
+
+
+def page_of(cameras: Sequence[str]) -> str:
+    """Return the page: an image for each camera, in rows of two. Their names are plain (`camera_list`)."""
+    share = 100 if len(cameras) == 1 else 50
+    images = [_IMAGE.format(stream=stream_of(name), share=share, name=name or "the camera") for name in cameras]
+    return _PAGE.format(images="".join(images))
 
 
 class _Latest:
@@ -99,7 +118,8 @@ class _Latest:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    latest: _Latest
+    streams: Mapping[str, _Latest]
+    page: bytes
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a viewer that has gone is no failure of the run."""
@@ -115,8 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.FORBIDDEN)
         elif self.path == "/":
             self._send_page()
-        elif self.path == STREAM:
-            self._send_stream()
+        elif (latest := self.server.streams.get(self.path)) is not None:
+            self._send_stream(latest)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
 
@@ -127,12 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_page(self) -> None:
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(_PAGE)))
+        self.send_header("Content-Length", str(len(self.server.page)))
         self.end_headers()
-        self.wfile.write(_PAGE)
+        self.wfile.write(self.server.page)
 
-    def _send_stream(self) -> None:
-        latest = self.server.latest
+    def _send_stream(self, latest: _Latest) -> None:
         if not latest.enter():
             self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "too many viewers")
             return

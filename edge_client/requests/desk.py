@@ -3,7 +3,7 @@
     desk = Desk(timeout_ms=200)
     built = build_run(config, [desk], source=desk.source)
     desk.open(built.local)
-    running = asyncio.create_task(built.pipeline.run())
+    running = asyncio.create_task(built.cameras.run())
     answer = await desk.ask(image)
 
 Whoever asks gets an answer before the timeout in any case: if nobody could look in time, one without objects.

@@ -15,7 +15,8 @@ from edge_client import uplink
 from edge_client.adaptation.load import CpuSample
 from edge_client.adaptation.policy import Decision, FixedPolicy, LatencyBreakdown, Policy
 from edge_client.frames import EncodedFrame, FrameResult
-from edge_client.output.sinks import CallbackSink
+from edge_client.output.sinks import CallbackSink, SinkThread
+from edge_client.output.trace import TraceFile
 from edge_client.pipeline import Pipeline
 from edge_client.pipeline_settings import PATIENCE_S, PipelineSettings
 from edge_client.transport.in_flight import InFlight
@@ -83,7 +84,7 @@ def pipeline_to(address: str, source, settings=EVERY_FRAME, policy=None, results
         source,
         FakeEncoder(),
         policy or WorksOffline(),
-        [] if results is None else [CallbackSink(results)],
+        parts.pop("sinks", [] if results is None else [CallbackSink(results)]),
         replace(settings, server=address),
         local=parts.pop("local", FakeLocal()),
         backoff=Backoff(lambda: 1.0, first_s=0.001, ceiling_s=0.01),
@@ -205,7 +206,7 @@ async def test_every_captured_frame_has_its_line_in_the_trace(tmp_path):
     service = FakeService()
     service.break_after = 3
     async with serving(service) as address:
-        statistics = await pipeline_to(address, FakeSource(12), trace_out=path).run()
+        statistics = await pipeline_to(address, FakeSource(12), sinks=SinkThread([], [TraceFile(path, 0.0, 0.0)])).run()
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert sorted(record["frame_id"] for record in records) == list(range(1, 13))
     outcomes = Counter(record["outcome"] for record in records)

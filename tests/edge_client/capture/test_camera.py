@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edge_client.capture.camera import CameraSource
+from edge_client.capture.video_capture import CaptureCamera
 from splitnet.backoff import Backoff
 from splitnet.errors import SourceError
 
@@ -53,7 +54,10 @@ class FakeRoom:
 
     def camera(self, patience_s: float = 10.0) -> CameraSource:
         backoff = Backoff(lambda: 1.0, first_s=0.5)
-        return CameraSource("0", self.open, backoff, patience_s, clock=lambda: self.now)
+        return CameraSource("0", self.opened, backoff, patience_s, clock=lambda: self.now)
+
+    def opened(self) -> CaptureCamera:
+        return CaptureCamera(self.open(), "0")
 
 
 def test_a_camera_that_comes_back_goes_on(caplog):

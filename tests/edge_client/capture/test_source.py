@@ -18,14 +18,14 @@ from edge_client.capture import address, video_capture
 from edge_client.capture.address import open_source
 from edge_client.capture.camera import CameraSource
 from edge_client.capture.image_folder import ImageFolderSource
-from edge_client.capture.source import LoopedSource
+from edge_client.capture.source import LoopedSource, SourceSettings
 from edge_client.capture.video_file import VideoSource
 from splitnet.errors import SourceError
 from tests.edge_client.capture.clips import never, shades, write_clip, write_images
 
 
 def opened(shown, loop: bool = False):
-    return open_source(str(shown), fps=10, camera_patience_s=1, loop=loop)
+    return open_source(str(shown), SourceSettings(patience_s=1, loop=loop))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_what_is_nothing_is_refused(shown):
     "shown", ["rtsp://admin:secret@127.0.0.1:9/x", "rtsp:/admin:secret@x", "rtsp://127.0.0.1:9/?password=secret"]
 )
 def test_a_password_is_never_shown(shown, monkeypatch):
-    monkeypatch.setattr(address, "open_stream", lambda url: cv2.VideoCapture())
+    monkeypatch.setattr(address, "open_stream", lambda *how: cv2.VideoCapture())
     with pytest.raises(SourceError) as raised:
         opened(shown)
     assert "secret" not in str(raised.value)

@@ -244,7 +244,9 @@ EXEMPT = {
     "splitnet.nn.yolox.onnx_reader": {"pathlib"},  # reads a file
 }
 # What puts the client together: none of these knows one that comes after it.
-ASSEMBLY = tuple(f"edge_client.{part}" for part in ("frames", "ledger", "uplink", "pipeline", "camera_group", "build", "__main__"))
+ASSEMBLY = tuple(
+    f"edge_client.{part}" for part in ("frames", "ledger", "uplink", "pipeline", "camera_group", "build", "__main__")
+)
 # Where the generated messages stop.
 USE_MESSAGES = {
     "splitnet.delivery_wire",

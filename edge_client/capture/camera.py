@@ -10,7 +10,6 @@ from typing import Protocol
 from edge_client.capture.source import SourceImage, Wait
 from edge_client.frames import Image
 from splitnet.backoff import Backoff
-from splitnet.backoff import Backoff
 from splitnet.errors import SourceError
 
 logger = logging.getLogger(__name__)

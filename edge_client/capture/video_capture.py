@@ -96,7 +96,9 @@ class CaptureCamera:
         self._capture = capture
         try:
             if not capture.isOpened():
-                raise SourceError(f"camera {name} cannot be opened; check that it is there and that no one else uses it")
+                raise SourceError(
+                    f"camera {name} cannot be opened; check that it is there and that no one else uses it"
+                )
             check_size(capture, f"camera {name}")
         except SourceError:
             capture.release()

@@ -288,13 +288,9 @@ def _outputs(
             path = config.annotate if len(sources) == 1 else place_of_camera(config.annotate, camera)
             sinks.append(OfCamera(annotation_sink(path, source.fps, names), camera))
     if config.reports:
-        sinks += [OfCamera(ReportSink(_reporter(config, camera), names), camera) for camera in sources]
+        sinks.append(ReportSink(Reporter(config, config.device_id), names))
     sinks += more
     if config.min_score > 0:
         sinks = [ScoreFilter(sink, config.min_score) for sink in sinks]
     traces = [] if config.trace_out is None else [TraceFile(config.trace_out, config.deadline_ms, time.monotonic())]
     return SinkThread(sinks, traces)
-
-
-def _reporter(config: RunConfig, camera: str) -> Reporter:
-    return Reporter(config, f"{config.device_id}-{camera}" if camera else config.device_id)

@@ -24,7 +24,8 @@ class ReportSink:
 
     def write(self, result: FrameResult) -> None:
         """Report a frame."""
-        self._reporter.observe(observation(result, self._reporter.name, self._class_names))
+        name, camera = self._reporter.name, result.frame.camera
+        self._reporter.observe(observation(result, f"{name}-{camera}" if camera else name, self._class_names))
 
     def close(self) -> None:
         """Say what is still to be said, and end."""

@@ -45,7 +45,7 @@ def run(config: RunConfig, console: Console) -> bool:
     name_cameras()
     delivered = prepare(config, console.show)
     config = delivered.config
-    updater = delivered.updater if len(config.cameras) == 1 else None  # several cameras take a new model when they begin
+    updater = delivered.updater if len(config.cameras) == 1 else None  # else at the next start
     built = build_run(config, on_progress=console.show_progress, updating=updater)
     delivered.begin(built.model, built.class_names)
     page = metrics_page(config, built)

@@ -17,7 +17,7 @@ from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
 from benchmarks.serving import attack, frigate, serve, soak, tls, watching
 from benchmarks.sharing import sharing
-from benchmarks.video import delay, video
+from benchmarks.video import delay, video, wire
 from splitnet.atomic_write import write_json
 from splitnet.environment import environment
 from splitnet.errors import ConfigError, SplitError
@@ -40,6 +40,7 @@ BENCHMARKS = tuple(
         adapt,
         refit,
         video,
+        wire,
         delay,
         serve,
         soak,

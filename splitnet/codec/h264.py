@@ -7,21 +7,18 @@ no look-ahead, one packet a picture.
 from __future__ import annotations
 
 import threading
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.codec.h264_encoders import SOFTWARE, offered, opened
 from splitnet.codec.h264_payload import MAX_NUMBER, StreamPlace, pack, unpack
 from splitnet.errors import BitstreamError, ConfigError, StreamGapError
-from splitnet.operating_point import H264_QUALITY_MAX
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-PRESET = "veryfast"
-RATE = 10  # frames a second that the encoder is told; it decides by quality, not by rate
 _FORMATS = ("yuv420p", "yuvj420p")
 _PICTURES = 17  # that a decoder may hold: H.264 has up to 16 references, and the one that is decoded
 _BYTES_PER_PIXEL = 1.5
@@ -58,44 +55,54 @@ class H264Encoder:
     def __init__(self) -> None:
         """Raise ConfigError without PyAV."""
         self._av = require_av()
+        self._names = offered(self._av)
         self._context: Any = None
         self._made_for: tuple[int, ...] = ()  # quality, width, height
-        self._stream, self._number = 0, 0
+        self._stream, self._number = 1, 0
+
+    @property
+    def name(self) -> str:
+        """Which encoder it is: the board's own as long as that works, else x264. ConfigError if there is none."""
+        if not self._names:
+            raise ConfigError("this build of PyAV has no H.264 encoder that is known here: install PyPI's")
+        return self._names[0]
 
     def encode(self, canvas: Canvas, quality: int, anew: bool = False) -> bytes:
         """Return the payload of the next canvas (H, W, 3) BGR, sides even, at a quality of 0..H264_QUALITY_MAX.
 
-        anew: begin a new stream, whose first picture stands alone; so it does at another size or quality.
+        anew: begin a new stream, whose first picture stands alone; so it does at another size or quality. What a
+        board's encoder cannot do, x264 does from then on.
         """
         height, width = canvas.shape[:2]
         wanted = (quality, width, height)
-        if anew or self._context is None or wanted != self._made_for or self._number > MAX_NUMBER:
-            self._context, self._made_for = self._opened(*wanted), wanted
-            self._stream, self._number = (self._stream + 1) % 256, 0
+        anew = anew or wanted != self._made_for or self._number > MAX_NUMBER
         frame = self._av.VideoFrame.from_ndarray(canvas, format="bgr24").reformat(format="yuv420p")
-        frame.pts = self._number
-        packets = self._context.encode(frame)
-        payload = pack(StreamPlace(self._stream, self._number), b"".join(map(bytes, packets)))
-        self._number += 1
-        return payload
+        while True:
+            if anew or self._context is None:
+                self._context, self._made_for = None, wanted
+                self._stream, self._number = (self._stream + (self._number > 0)) % 256, 0
+            try:
+                return self._next(frame, quality, (width, height))
+            except (self._av.error.FFmpegError, BitstreamError, OSError):
+                if self.name == SOFTWARE:
+                    raise
+                self._names.pop(0)
+                self._context = None
 
     @property
     def is_at_keyframe(self) -> bool:
         """Whether the last picture began a stream."""
         return self._number == 1
 
-    def _opened(self, quality: int, width: int, height: int) -> Any:
-        context: Any = self._av.CodecContext.create("libx264", "w")
-        context.width, context.height, context.pix_fmt = width, height, "yuv420p"
-        context.time_base, context.framerate = Fraction(1, RATE), Fraction(RATE)
-        context.thread_count = 1
-        context.options = {
-            "preset": PRESET,
-            "tune": "zerolatency",
-            "crf": str(H264_QUALITY_MAX - quality),
-            "x264-params": "keyint=infinite",  # a keyframe when the server needs one, not by the clock
-        }
-        return context
+    def _next(self, frame: Any, quality: int, size: tuple[int, int]) -> bytes:
+        """Return the next picture's payload. BitstreamError if the encoder gave none, or none that a server takes."""
+        if self._context is None:
+            self._context = opened(self._av, self.name, quality, size)
+        frame.pts = self._number
+        payload = pack(StreamPlace(self._stream, self._number), b"".join(map(bytes, self._context.encode(frame))))
+        unpack(payload)
+        self._number += 1
+        return payload
 
 
 class H264Decoder:

@@ -30,7 +30,6 @@ from benchmarks.video.video_plot import draw_video
 from splitnet.bundle import ServerBundle, load_device, load_server
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
-from splitnet.letterbox import Letterbox
 from splitnet.settings import DEFAULT_BUNDLE
 from training.data.clips import Image, frames_apart, still, turning, video_frames
 from training.data.coco_file import read_json
@@ -51,6 +50,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add("--look-every", type=int, default=2, help="every how many frames are judged; all are coded (%(default)s)")
     add("--qualities", type=int, nargs="+", default=[1, 3, 5, 7, 9, 10], help="of the bundle (%(default)s)")
     add("--time-frames", type=int, default=30, help="of each clip that the device's time is taken of (%(default)s)")
+    add("--add", type=Path, nargs="+", default=(), metavar="FILE.json", help="clips that were measured before")
     about_times = "take only the device's times anew, on a quiet machine, and put them into these figures"
     add("--times-of", type=Path, metavar="FILE.json", help=about_times)
     add("--no-stream", action="store_true", help="leave out the video codecs, which need PyAV")
@@ -71,7 +71,8 @@ def run(options: Namespace) -> dict[str, object]:
     if options.times_of is not None:
         return _with_times(options, server, settings, device.manifest.digest)
     judge = None if options.judge is None else WholeDetector.read(options.judge, options.judge_detector)
-    clips = [_measured(clip, settings, options.time_frames) for clip in _clips(options, server, judge)]
+    added = [clip for path in options.add for clip in _of_bundle(path, device.manifest.digest)["clips"]]
+    clips = added + [_measured(clip, settings, options.time_frames) for clip in _clips(options, server, judge)]
     if options.out is not None:
         draw_video(options.out, clips)
     return {
@@ -88,9 +89,7 @@ def _with_times(
     options: Namespace, server: ServerBundle, settings: Sequence[Setting], digest: str
 ) -> dict[str, object]:
     """Return the figures of --times-of with the device's times of now."""
-    result = {name: kept for name, kept in read_json(options.times_of, ["clips"]).items() if name in KEPT}
-    if result.get("bundle", {}).get("digest") != digest:
-        raise ConfigError(f"{options.times_of} is of another bundle: measure it whole")
+    result = _of_bundle(options.times_of, digest)
     makes = {(one.system, one.setting): one for one in settings}
     by_name = {clip["name"]: clip for clip in result["clips"]}
     for clip in _clips(options, server, None, by_name):
@@ -101,8 +100,16 @@ def _with_times(
     return result
 
 
+def _of_bundle(path: Path, digest: str) -> dict[str, Any]:
+    """Return the figures of an earlier measurement. ConfigError unless it was of the same bundle."""
+    result = {name: kept for name, kept in read_json(path, ["clips"]).items() if name in KEPT}
+    if result.get("bundle", {}).get("digest") != digest:
+        raise ConfigError(f"{path} is of another bundle: measure it whole")
+    return result
+
+
 def _check(options: Namespace) -> None:
-    if not options.clips and not options.made:
+    if not (options.clips or options.made or options.add):
         raise ConfigError("there is no clip: give videos to --clips")
     if options.frames < 3 or options.look_every < 1 or options.time_frames < 1 or not options.fps > 0:
         raise ConfigError("--frames must be at least 3, --look-every and --time-frames at least 1, --fps positive")
@@ -147,7 +154,8 @@ class _Sight:
         server, size = self.server, self.server.manifest.input_size
         if server.detector is None:
             raise ConfigError("the bundle has no unsplit detector, whose boxes fidelity is about")
-        box = Letterbox.fit(frames[0].shape[1], frames[0].shape[0], size)
+        # The full width's canvas, for all: an unsplit detector that fills its square sees most if the device fills it.
+        box = server.manifest.fit(frames[0].shape[1], frames[0].shape[0], server.manifest.widths)
         eyes = Eyes(server, WholeDetector(server.detector, size), box, {})
         looked = range(1, len(frames), self.look_every) if self.look_every else range(0)
         unsplit = [eyes.image(box.apply(frames[i])) for i in looked]

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 from cloud_server.compute.tuning import TuneConfig, Tuning, in_words, write_tuning
 from cloud_server.config import ServeConfig
@@ -24,6 +25,7 @@ from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
 from splitnet.home import ensure_home
 from splitnet.outputs.outputs_config import OutputsConfig
+from splitnet.process_end import run_to_end
 from splitnet.settings import add_command, add_commands
 from splitnet.streams import open_closed_streams, say, whole_output
 
@@ -124,5 +126,10 @@ def _models(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def program() -> NoReturn:
+    """Run the command of this process, and end the process."""
+    run_to_end(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -16,6 +15,7 @@ from edge_client.console import PROGRAM, Console, LogFormatter, fit
 from edge_client.signals import ending_at_once
 from splitnet.errors import OutputError, SourceError, SplitError
 from splitnet.home import ensure_home
+from splitnet.process_end import run_to_end
 from splitnet.streams import open_closed_streams, whole_output
 
 DONE, SOURCE_FAILED, IMPOSSIBLE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -160,5 +160,10 @@ def _quiet_libraries() -> None:
     logging.getLogger("edge_client.measuring.device_profile").setLevel(logging.INFO)  # it says what one waits for
 
 
+def program() -> NoReturn:
+    """Run the command of this process, and end the process."""
+    run_to_end(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

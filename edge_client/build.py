@@ -51,6 +51,7 @@ from edge_client.pipeline_settings import PipelineSettings
 from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
 from edge_client.transport.tls_files import tls_files
 from edge_client.turns import Turns
+from splitnet.codec.compiler import COMPILES
 from splitnet.environment import processor, version
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Mode
@@ -105,6 +106,8 @@ def build_run(
     updating: what may change the model while it runs, of a single camera.
     """
     _pipeline_settings(config)  # what is wrong is said before anything is opened
+    if config.in_layers and not COMPILES:
+        raise ConfigError("--in-layers needs a package that is not installed: pip install numba")
     _check_outputs(config)
     with ExitStack() as opened:
         sources = _open_sources(config, opened) if source is None else {"": source}
@@ -248,6 +251,8 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
         deadline_ms=config.deadline_ms,
         max_frames=config.max_frames,
         live=not config.as_fast_as_possible,
+        answer_timeout_s=config.answer_timeout_s,
+        drain_timeout_s=config.answer_timeout_s / 2,
         use_proxy=config.use_proxy,
         tls=tls_files(config),
         repeat_s=config.repeat_s,

@@ -31,6 +31,7 @@ BACKEND_HELP = (
 )
 MODES = ("auto", Mode.SPLIT.value, Mode.IMAGE.value, Mode.LOCAL.value)
 
+MAX_ANSWER_TIMEOUT_S = 3600.0
 PROXY_HELP = "reach the servers through the proxy that the environment (http_proxy, no_proxy) names"
 # Headings of the help.
 _SOURCE, _SERVERS, _CHOICE, _DEVICE, _OUTPUT = "source", "servers", "what is sent", "this device", "output"
@@ -103,6 +104,12 @@ class RunConfig(OutputsConfig):
         default=None,
         action="append",
         metavar="HOST:PORT",
+        group=_SERVERS,
+    )
+    answer_timeout_s: float = option(
+        "seconds until a frame without an answer is lost and the session opened anew: more where the link or this "
+        "device is very slow",
+        default=10.0,
         group=_SERVERS,
     )
     use_proxy: bool = option(
@@ -260,6 +267,8 @@ class RunConfig(OutputsConfig):
         named_sources(self.source)
         if not 0 < len(self.device_id) <= MAX_DEVICE_ID_CHARS or not self.device_id.isprintable():
             raise ConfigError(f"--device-id is printable text of at most {MAX_DEVICE_ID_CHARS} characters")
+        if not 1 <= self.answer_timeout_s <= MAX_ANSWER_TIMEOUT_S:
+            raise ConfigError(f"--answer-timeout-s lies between 1 and {MAX_ANSWER_TIMEOUT_S:g}")
         if self.threads < 1 or not 0 < self.fps < math.inf or self.schedule_frames < 1:
             raise ConfigError("--threads, --fps and --schedule-frames must be positive")
         if self.metrics:

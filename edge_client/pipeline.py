@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from splitnet.errors import SplitError
 
 SAMPLE_INTERVAL_S = 1.0
+READER_PATIENCE_S = 1.0  # at the end; a camera's driver may hang for good
+COMPUTING_PATIENCE_S = 30.0  # at the end, for one frame: a process must not end inside of ONNX Runtime
 URGENT_BACKOFF_S = 0.5  # the longest pause between attempts while the device detects alone, or has a deadline
 
 
@@ -137,6 +139,7 @@ class Pipeline:
         self._uplink = self._uplink_to(settings, clock, backoff) if settings.servers else None
         self._model = threading.Lock()  # held while a frame is chosen and encoded
         self._last_frame = 0
+        self._encoded = 0
         self._stopped = threading.Event()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -210,7 +213,8 @@ class Pipeline:
                 await self._uplink.end(connecting[0])
             if self._local is not None:
                 self._local.close()
-            await asyncio.wait({reading, encoding, *detecting}, timeout=1.0)  # a camera's driver may take longer
+            await asyncio.wait({reading}, timeout=READER_PATIENCE_S)
+            await asyncio.wait({encoding, *detecting}, timeout=COMPUTING_PATIENCE_S)
             await asyncio.to_thread(self._sinks.close)
         for done in work:
             if done.done() and not done.cancelled() and (error := done.exception()) is not None:
@@ -291,6 +295,7 @@ class Pipeline:
         references = None if self._settings.whole_frames else self._references
         layers = chosen.decision.layers
         encoded = self._encoder.encode(frame.image, chosen.decision.point, frame.frame_id, references, layers)
+        self._encoded += 1
         self._ledger.encoded(chosen, encoded)
         return chosen, has_place, encoded
 
@@ -369,11 +374,23 @@ class Pipeline:
         detecting: Sequence[asyncio.Future[None]],
         connecting: Sequence[asyncio.Task[None]],
     ) -> None:
-        """Wait for the results still to come, but not for ever, and not once the connection has failed."""
+        """Wait for the results still to come, as long as they come, and not once the connection has failed."""
         finishing = asyncio.create_task(self._all_finished(encoding, detecting))
-        timeout = self._settings.drain_timeout_s
-        await asyncio.wait({finishing, *connecting}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        ending: set[asyncio.Future[None]] = {finishing, *connecting}
+        before: tuple[int, int] | None = None
+        while (progress := self._progress) != before or self._model.locked():
+            before = progress
+            over, _ = await asyncio.wait(
+                ending, timeout=self._settings.drain_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if over:
+                break
         finishing.cancel()
+
+    @property
+    def _progress(self) -> tuple[int, int]:
+        """Frames that have been encoded, and frames whose results are still to come."""
+        return self._encoded, self._mailbox.pending + (0 if self._local is None else self._local.pending)
 
     async def _all_finished(self, encoding: asyncio.Future[None], detecting: Sequence[asyncio.Future[None]]) -> None:
         await asyncio.wait({encoding})

@@ -6,6 +6,7 @@ Linters and schemas that are not installed are skipped: systemd-analyze, promtoo
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -213,3 +214,12 @@ def test_compose_builds_what_is_there_and_mounts_what_is_there():
         for mount in service.get("volumes", ()):
             source = mount.partition(":")[0]
             assert source in compose["volumes"] or (DEPLOY / "docker" / source).exists()
+
+
+def test_compose_follows_its_schema():
+    """COMPOSE_SCHEMA: a copy of schema/compose-spec.json of github.com/compose-spec/compose-spec."""
+    if "COMPOSE_SCHEMA" not in os.environ:
+        pytest.skip("COMPOSE_SCHEMA names no copy of the schema")
+    schema = json.loads(Path(os.environ["COMPOSE_SCHEMA"]).read_text())
+    compose = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())
+    pytest.importorskip("jsonschema").Draft7Validator(schema).validate(compose)

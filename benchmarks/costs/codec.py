@@ -15,7 +15,8 @@ from benchmarks.harness.images import frames_from
 from splitnet.bundle import DeviceBundle, load_device
 from splitnet.codec.bitstream import HEADER_BYTES
 from splitnet.codec.entropy_model import EntropyModel
-from splitnet.codec.feature_codec import FeatureCodec, compress_zstd
+from splitnet.codec.feature_codec import FeatureCodec
+from splitnet.codec.zstd_symbols import compress_zstd
 from splitnet.errors import ConfigError
 from splitnet.letterbox import Letterbox
 

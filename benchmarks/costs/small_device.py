@@ -1,11 +1,13 @@
-"""What a device without PyTorch saves: disk, memory, and time until its first answer, beside one with it.
+"""What a device saves without PyTorch, and without numba: disk, memory, time until its first answer; and what it costs.
 
-Both send the same frames to a `cloud-server` on loopback. The one without takes the package of the bundle, and PyTorch
-cannot be imported in its process. Processor time until the first answer tells of a busy machine, too, as no clock can.
+All send the same frames to a `cloud-server` on loopback. Those without PyTorch take the package of the bundle, and what
+they do not have cannot be imported in their processes. Processor time until the first answer tells of a busy machine,
+too, as no clock can.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -27,9 +29,10 @@ from splitnet.package_export import export_package
 from splitnet.settings import DEFAULT_BUNDLE
 
 FRAMES = 30
+WIDTH = 3
 POLL_S = 0.02
-BLOCKED = "import sys; sys.modules['torch'] = sys.modules['onnx'] = None; "
-START = "from edge_client.__main__ import main; sys.exit(main(sys.argv[1:]))"
+PYTORCH, COMPILER = ("torch", "onnx"), ("numba", "llvmlite")
+START = "from edge_client.__main__ import program; program()"
 WITH_PYTORCH = ("slimsplit", "onnxruntime", "onnx", "prometheus-client")
 REQUIREMENTS = Path(__file__).resolve().parent.parent.parent / "deploy" / "device-requirements.txt"
 
@@ -40,7 +43,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> dict[str, object]:
-    """Return disk, resident memory and time until the first answer of a device without PyTorch, and with it."""
+    """Return disk, memory, time until the first answer and encode time of a small device, and of larger ones."""
     if options.runs < 1:
         raise ConfigError("--runs must be positive")
     with tempfile.TemporaryDirectory() as folder:
@@ -50,33 +53,36 @@ def run(options: Namespace) -> dict[str, object]:
         for number, image in enumerate(frames_from(None, FRAMES)):
             cv2.imwrite(str(work / "images" / f"{number:03}.jpg"), image)
         with server_process(options.bundle, work / "server.log", "--log-level", "warning", "--no-tune") as server:
+            package, address = work / "package", server.address
             rows = {
-                "without PyTorch": _started(work, server.address, work / "package", BLOCKED, options.runs),
-                "with PyTorch": _started(work, server.address, options.bundle, "import sys; ", options.runs),
+                "small": _started(work, address, package, (*PYTORCH, *COMPILER), options.runs),
+                "small, with numba": _started(work, address, package, PYTORCH, options.runs),
+                "with PyTorch": _started(work, address, options.bundle, (), options.runs),
             }
     lines = REQUIREMENTS.read_text().splitlines()
     small = [Requirement(line).name for line in lines if line and not line.startswith("#")]
-    rows["without PyTorch"]["disk_mb"] = round(_disk_mb(small), 0)
-    rows["with PyTorch"]["disk_mb"] = round(_disk_mb(WITH_PYTORCH), 0)
+    for row, names in zip(rows.values(), (small, (*small, *COMPILER), WITH_PYTORCH), strict=True):
+        row["disk_mb"] = round(_disk_mb(names), 0)
     return {"bundle": str(options.bundle.name), "rows": [{"device": name, **row} for name, row in rows.items()]}
 
 
-BENCHMARK = Benchmark("small", "a device without PyTorch: disk, memory, first answer", _add_arguments, run)
+BENCHMARK = Benchmark("small", "a small device: disk, memory, first answer, encode time", _add_arguments, run)
 
 
-def _started(work: Path, server: str, bundle: Path, before: str, runs: int) -> dict[str, float]:
-    found = [_start(work, server, bundle, before) for _ in range(runs + 1)][1:]  # the first compiles what is kept then
-    firsts, used, resident, peaks = (sorted(column)[len(column) // 2] for column in zip(*found, strict=True))
-    times = {"first_answer_s": round(firsts, 2), "first_answer_cpu_s": round(used, 2)}
+def _started(work: Path, server: str, bundle: Path, missing: tuple[str, ...], runs: int) -> dict[str, float]:
+    found = [_start(work, server, bundle, missing) for _ in range(runs + 1)][1:]  # the first compiles what is kept then
+    firsts, used, resident, peaks, encode = (sorted(column)[len(column) // 2] for column in zip(*found, strict=True))
+    times = {"first_answer_s": round(firsts, 2), "first_answer_cpu_s": round(used, 2), "encode_ms_p50": encode}
     return {**times, "resident_mb": round(resident, 0), "peak_mb": round(peaks, 0)}
 
 
-def _start(work: Path, server: str, bundle: Path, before: str) -> tuple[float, float, float, float]:
-    """Return seconds and processor seconds until the first answer, and MB resident at the end and at most."""
-    out = work / "answers.jsonl"
+def _start(work: Path, server: str, bundle: Path, missing: tuple[str, ...]) -> tuple[float, float, float, float, float]:
+    """Return wall and processor seconds until the first answer, MB resident at the end and at most, and encode ms."""
+    out, summary = work / "answers.jsonl", work / "summary.json"
+    before = f"import sys; sys.modules.update(dict.fromkeys({missing!r})); "
     out.unlink(missing_ok=True)
     options = ["--server", server, "--source", str(work / "images"), "--bundle", str(bundle), "--out", str(out)]
-    point = ["--fps", "10", "--mode", "split", "--no-status"]
+    point = ["--fps", "10", "--mode", "split", "--width", str(WIDTH), "--no-status", "--json-summary", str(summary)]
     begun, first, used, resident, peak = time.monotonic(), 0.0, 0.0, 0, 0
     words = [sys.executable, "-c", before + START, "run", *options, *point]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
@@ -92,7 +98,8 @@ def _start(work: Path, server: str, bundle: Path, before: str) -> tuple[float, f
         peak = max(peak, resident)
     if process.wait() != 0:
         raise ConfigError(f"the client ended with {process.returncode}")
-    return first, used, resident / 1e6, peak / 1e6
+    encode_ms = float(json.loads(summary.read_text())["total"]["encode_ms_p50"])
+    return first, used, resident / 1e6, peak / 1e6, encode_ms
 
 
 def _disk_mb(names: Iterable[str]) -> float:

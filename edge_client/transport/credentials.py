@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from edge_client.transport.identity import Identity, find_identity
 from edge_client.transport.servers import split_address
 from edge_client.transport.tls_files import SYSTEM, TlsFiles, read_authorities, read_file, read_pair
-from splitnet.device_keys import new_client_certificate
 from splitnet.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -90,6 +87,12 @@ class Credentials:
 
     def _signed(self, key: bytes) -> tuple[bytes, bytes]:
         if key not in self._certificates:
+            # Here, because a device without an identity needs none of it: 9 MB of memory.
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+            from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+            from splitnet.device_keys import new_client_certificate
+
             private = load_pem_private_key(key, None)
             if not isinstance(private, Ed25519PrivateKey):
                 raise ConfigError("the key of this device's identity is of another kind: enrol it anew")

@@ -11,23 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.codec.change_arrays import changes_at_once
 from splitnet.codec.change_contexts import CHANGE_CONTEXTS, FLAG_CONTEXTS, change_context, flag_context
 from splitnet.codec.change_model import ChangeModel
+from splitnet.codec.compiler import COMPILES, compiled
 from splitnet.codec.entropy_model import SYMBOL_MAX
 from splitnet.codec.rans import (
     BAD_END,
     BAD_ESCAPE,
     BAD_START,
-    BYTES_PER_SYMBOL_MAX,
     MESSAGES,
     STATE_BYTES,
     STATE_END,
     TOO_SHORT,
     Tables,
-    compiled,
+    encode_flat,
     first_state,
     pop,
-    push_all,
 )
 from splitnet.codec.rans_reference import STATE_MIN
 from splitnet.codec.references import Reference, changed_positions
@@ -58,16 +58,8 @@ def encode_changes(
     symbols: NDArray[np.int16], reference: Reference, centre: NDArray[np.int16], quality: int, tables: ChangeTables
 ) -> bytes:
     """Encode symbols (C, H, W) against a reference of the same shape. centre: (C,) the likeliest symbols."""
-    values = np.empty(symbols.size + symbols[0].size, np.int16)
-    indexes = np.empty(values.size, np.uint16)
-    rows = tables.rows(quality, len(symbols))
-    flagged = changed_positions(symbols, reference)  # NumPy is quicker at it than the loops
-    wanted = np.require(symbols, np.int16, ["C", "W"])
-    count = _changes(wanted, flagged, *_arrays(reference, centre), *rows, values, indexes)
-    out = np.empty(count * BYTES_PER_SYMBOL_MAX + STATE_BYTES, np.uint8)
-    one = tables.tables
-    begin = push_all(values[:count], indexes[:count], one.cdf, one.start, one.offset, one.reciprocal, out)
-    return out[begin:].tobytes()
+    values, indexes = _in_order(symbols, reference, centre, *tables.rows(quality, len(symbols)))
+    return encode_flat(values, indexes, tables.tables)
 
 
 def decode_changes(
@@ -101,19 +93,33 @@ def in_context(
     Contexts below FLAG_CONTEXTS are flags'; from there on a channel has CHANGE_CONTEXTS of its own.
     """
     channels = len(symbols)
-    values = np.empty(symbols.size + symbols[0].size, np.int16)
-    contexts = np.empty(values.size, np.uint16)
     flags = np.arange(FLAG_CONTEXTS, dtype=np.uint16)
     changes = FLAG_CONTEXTS + np.arange(channels * CHANGE_CONTEXTS, dtype=np.uint16).reshape(channels, -1)
-    wanted, flagged = np.require(symbols, np.int16, ["C", "W"]), changed_positions(symbols, reference)
-    count = _changes(
-        wanted, flagged, *_arrays(reference, centre), flags, np.asarray(changes, np.uint16), values, contexts
-    )
-    return values[:count], contexts[:count]
+    return _in_order(symbols, reference, centre, flags, np.asarray(changes, np.uint16))
+
+
+def _in_order(
+    symbols: NDArray[np.int16],
+    reference: Reference,
+    centre: NDArray[np.int16],
+    flag_rows: NDArray[np.uint16],
+    change_rows: NDArray[np.uint16],
+) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+    """Return flags and changes in the order of coding, and what the rows say of the context of each."""
+    if not COMPILES:
+        return changes_at_once(symbols, reference, centre, flag_rows, change_rows)
+    values = np.empty(symbols.size + symbols[0].size, np.int16)
+    indexes = np.empty(values.size, np.uint16)
+    flagged = changed_positions(symbols, reference)  # NumPy is quicker at it than the loops
+    wanted = np.require(symbols, np.int16, ["C", "W"])
+    count = _changes(wanted, flagged, *_arrays(reference, centre), flag_rows, change_rows, values, indexes)
+    return values[:count], indexes[:count]
 
 
 def warm_up(tables: ChangeTables) -> None:
     """Compile the loops or load them from numba's cache."""
+    if not COMPILES:
+        return
     still = Reference(1, 1, 0, np.zeros((1, 1, 1), np.int16), np.zeros((1, 1), np.uint8))
     centre = np.zeros(1, np.int16)
     decode_changes(encode_changes(still.symbols, still, centre, 0, tables), still, centre, 0, tables)

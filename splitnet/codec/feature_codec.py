@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from splitnet.codec import bitstream as wire
@@ -15,13 +14,13 @@ from splitnet.codec.bitstream import CHANNEL_ALONE, DIGEST_BYTES, HEADER_BYTES, 
 from splitnet.codec.byte_cap import MAX_HALVINGS, byte_caps, halved
 from splitnet.codec.change_codec import ChangeCodec, DecodedLatent
 from splitnet.codec.changes_header import is_changes
+from splitnet.codec.compiler import COMPILES
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.layers import LayeredCodec, is_layered
 from splitnet.codec.references import ReferenceStore
+from splitnet.codec.zstd_symbols import compress_zstd, decompress_zstd
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
-
-ZSTD_LEVEL = 3
 
 
 class CappedBitstream(NamedTuple):
@@ -59,7 +58,9 @@ class FeatureCodec:
         self.changes = changes
         self.limits = Limits(digest, model.widths, model.qualities, *max_latent_size, context_model)
         self._tables = rans.Tables.build(model)
-        self.layered = None if gains is None else LayeredCodec(model, gains, self.limits, self._tables)
+        self.layered = None
+        if gains is not None and COMPILES:  # plain Python takes seconds for a layer
+            self.layered = LayeredCodec(model, gains, self.limits, self._tables)
         largest = max_latent_size[1] * max_latent_size[2]
         self._caps = byte_caps(model, positions or [largest] * model.widths)
 
@@ -157,33 +158,3 @@ class FeatureCodec:
             self.layered.warm_up()
         if self.changes is not None:
             self.changes.warm_up()
-
-
-def compress_zstd(symbols: NDArray[np.int16], level: int = ZSTD_LEVEL) -> bytes:
-    """Return int16 symbols as a Zstandard frame (RFC 8878) with size and checksum.
-
-    Zigzag mapping makes small values small bytes, and the high bytes, nearly all zero, lie together.
-    """
-    flat = symbols.ravel()
-    zigzag = (flat << 1 ^ flat >> 15).astype("<u2")
-    planes = zigzag.view(np.uint8).reshape(-1, 2).T
-    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(planes.tobytes())
-
-
-def decompress_zstd(payload: bytes, shape: tuple[int, int, int]) -> NDArray[np.int16]:
-    """Undo compress_zstd for symbols (C, H, W); raise BitstreamError if they are not what the frame holds."""
-    size = 2 * shape[0] * shape[1] * shape[2]
-    try:
-        # The library allocates what the frame claims, so the claim is read first.
-        claimed = zstandard.get_frame_parameters(payload).content_size
-        if claimed != size:
-            raise BitstreamError(f"the payload holds {claimed} bytes, but shape {shape} needs {size}")
-        raw = zstandard.ZstdDecompressor().decompress(payload, max_output_size=size, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise BitstreamError(f"the payload is not a whole Zstandard frame: {error}") from None
-    if len(raw) != size:
-        raise BitstreamError(f"the payload holds {len(raw)} bytes, but shape {shape} needs {size}")
-    planes = np.frombuffer(raw, np.uint8).reshape(2, -1)
-    zigzag = np.ascontiguousarray(planes.T).view("<u2").ravel()
-    symbols = (zigzag >> 1).astype(np.int16) ^ -(zigzag & 1).astype(np.int16)
-    return symbols.reshape(shape)

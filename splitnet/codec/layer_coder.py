@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.codec.compiler import COMPILES, compiled
 from splitnet.codec.contexts import TableChoice
 from splitnet.codec.rans import (
     BAD_END,
@@ -19,7 +20,6 @@ from splitnet.codec.rans import (
     STATE_END,
     TOO_SHORT,
     Tables,
-    compiled,
     context_at,
     first_state,
 )
@@ -77,6 +77,8 @@ def decode_fine(
 
 def warm_up(tables: Tables) -> None:
     """Compile the loops, or load them from numba's cache."""
+    if not COMPILES:
+        return
     symbols, choice = np.zeros((1, 1, 1), np.int16), TableChoice.alone(np.zeros(1, np.uint16))
     steps = np.array([3], np.int16)
     decode_fine(encode_fine(symbols, steps, choice, tables), coarse_of(symbols, steps), steps, choice, tables)

@@ -6,15 +6,14 @@ milliseconds and without the compiler's memory. The loops release the GIL.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from splitnet.codec.compiler import COMPILES, compiled
 from splitnet.codec.contexts import CONTEXTS, TableChoice, context_of
 from splitnet.codec.entropy_model import (
     ESCAPE_LENGTH_BITS,
@@ -23,10 +22,9 @@ from splitnet.codec.entropy_model import (
     SYMBOL_MIN,
     TOTAL,
 )
+from splitnet.codec.plain_push import push_symbols
 from splitnet.codec.rans_reference import STATE_MIN, TableRows
 from splitnet.errors import BitstreamError
-
-Function = TypeVar("Function", bound=Callable[..., object])
 
 BYTES_PER_SYMBOL_MAX = 5  # 15 bits for the escape, 5 for the length, 16 for the value
 STATE_BYTES = 4
@@ -54,49 +52,51 @@ _BUILT: WeakKeyDictionary[TableRows, Tables] = WeakKeyDictionary()
 class Tables:
     """An entropy model in the form that the loops read. All arrays are private, C-ordered and writable,
     because numba compiles anew for every other kind of array.
-
-    reciprocal: ceil(2**_RECIPROCAL_SHIFT / frequency) per entry, so that the encoder never divides
-    (a division costs an ARM core up to 20 cycles). lookup: the first entry to try for the state's top bits.
     """
 
     cdf: NDArray[np.int32]  # (total,)
     start: NDArray[np.int32]  # (tables + 1,)
     offset: NDArray[np.int32]  # (tables,)
-    reciprocal: NDArray[np.int64]  # (total,)
-    lookup: NDArray[np.uint16]  # (tables, 256)
 
     @classmethod
     def build(cls, model: TableRows) -> Tables:
-        """Derive everything from a model, once for as long as the model lives: it takes megabytes."""
+        """Derive them from a model, once for as long as the model lives: with the look-up they take megabytes."""
         if model not in _BUILT:
-            _BUILT[model] = cls._built(model)
+            arrays = (model.quantized_cdf, model.cdf_start, model.offset)
+            _BUILT[model] = cls(*(array.astype(np.int32) for array in arrays))
         return _BUILT[model]
 
-    @classmethod
-    def _built(cls, model: TableRows) -> Tables:
-        cdf = model.quantized_cdf.astype(np.int32)
-        frequency = np.maximum(np.diff(cdf, append=0), 1).astype(np.int64)
+    @cached_property
+    def reciprocal(self) -> NDArray[np.int64]:
+        """2**_RECIPROCAL_SHIFT / frequency of each entry (total,), rounded up, so that the encoder never divides.
+
+        A division costs an ARM core up to 20 cycles.
+        """
+        frequency = np.maximum(np.diff(self.cdf, append=0), 1).astype(np.int64)
+        return np.asarray(-(-(1 << _RECIPROCAL_SHIFT) // frequency))
+
+    @cached_property
+    def lookup(self) -> NDArray[np.uint16]:
+        """The first entry to try for the top bits of a decoder's state (tables, 256)."""
         slots = np.arange(0, TOTAL, 1 << _LOOKUP_SHIFT)
-        rows = np.split(cdf, model.cdf_start[1:-1])
-        lookup = np.array([np.searchsorted(row, slots, side="right") - 1 for row in rows], np.uint16)
-        reciprocal = -(-(1 << _RECIPROCAL_SHIFT) // frequency)
-        return cls(cdf, model.cdf_start.astype(np.int32), model.offset.astype(np.int32), reciprocal, lookup)
+        rows = np.split(self.cdf, self.start[1:-1])
+        return np.array([np.searchsorted(row, slots, side="right") - 1 for row in rows], np.uint16)
 
 
 def encode(symbols: NDArray[np.int16], choice: TableChoice, tables: Tables) -> bytes:
     """Encode symbols (C, H, W)."""
     _check(choice, tables, len(symbols))
     symbols = np.require(symbols, np.int16, ["C", "W"])
+    indexes = _indexes(symbols, *_arrays(choice)) if COMPILES else choice.indexes(symbols)
+    return encode_flat(symbols.reshape(-1), indexes, tables)
+
+
+def encode_flat(symbols: NDArray[np.int16], indexes: NDArray[np.uint16], tables: Tables) -> bytes:
+    """Encode symbols (n,), each under the table that stands beside it (n,)."""
+    if not COMPILES:
+        return push_symbols(symbols, indexes, tables)
     out = np.empty(symbols.size * BYTES_PER_SYMBOL_MAX + STATE_BYTES, np.uint8)
-    begin = push_all(
-        symbols.reshape(-1),
-        _indexes(symbols, *_arrays(choice)),
-        tables.cdf,
-        tables.start,
-        tables.offset,
-        tables.reciprocal,
-        out,
-    )
+    begin = push_all(symbols, indexes, tables.cdf, tables.start, tables.offset, tables.reciprocal, out)
     return out[begin:].tobytes()
 
 
@@ -126,6 +126,8 @@ def decode(payload: bytes, choice: TableChoice, size: tuple[int, int], tables: T
 
 def warm_up(tables: Tables) -> None:
     """Compile the loops or load them from numba's cache, so that the first frame need not."""
+    if not COMPILES:
+        return
     choice = TableChoice.alone(np.zeros(1, np.uint16))
     decode(encode(np.zeros((1, 1, 1), np.int16), choice, tables), choice, (1, 1), tables)
 
@@ -141,14 +143,6 @@ def _check(choice: TableChoice, tables: Tables, channels: int) -> None:
 
 def _arrays(choice: TableChoice) -> tuple[NDArray[np.uint16], NDArray[np.int16]]:
     return np.require(choice.rows, np.uint16, ["C", "W"]), np.require(choice.centre, np.int16, ["C", "W"])
-
-
-def compiled(function: Function) -> Function:
-    """Return a function compiled on first use, without the GIL, kept in numba's cache where there is one."""
-    try:
-        return cast(Function, numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # no folder to keep the cache in: compile at every start instead
-        return cast(Function, numba.njit(nogil=True)(function))
 
 
 _context_of = compiled(context_of)

@@ -84,7 +84,9 @@ def test_what_cannot_be_done_is_said_in_one_line(arguments, code, message, pictu
     assert printed.out == ""
 
 
-@pytest.mark.parametrize("limit", ["deadline_ms", "min_fps", "max_kbps", "fps", "camera_patience_s"])
+@pytest.mark.parametrize(
+    "limit", ["deadline_ms", "min_fps", "max_kbps", "fps", "camera_patience_s", "answer_timeout_s"]
+)
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
 def test_a_program_cannot_give_what_is_no_number(limit, value):
     with pytest.raises(ConfigError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -43,14 +44,15 @@ class FakeSource:
 
     fps, unreadable = 10.0, 0
 
-    def __init__(self, count: int, error: Exception | None = None, finite: bool = True) -> None:
-        self.count, self.error, self.finite = count, error, finite
+    def __init__(self, count: int, error: Exception | None = None, finite: bool = True, on_end=lambda: None) -> None:
+        self.count, self.error, self.finite, self.on_end = count, error, finite, on_end
         self.ended = False
 
     def images(self, wait):
         try:
             for index in range(self.count):
                 yield SourceImage(index / self.fps, np.full((48, 64, 3), index % 250, np.uint8))
+            self.on_end()
             if self.error:
                 raise self.error
         finally:
@@ -222,6 +224,31 @@ async def test_the_end_does_not_wait_for_ever_for_answers():
     async with serving(service) as address:
         statistics = await pipeline_to(address, FakeSource(2), replace(EVERY_FRAME, drain_timeout_s=0.01)).run()
     assert statistics.lost == 2
+
+
+class SlowEncoder(FakeEncoder):
+    """Takes longer than the end of a run waits for answers; from then on the end is patient."""
+
+    def __init__(self, settings: PipelineSettings) -> None:
+        self.settings = settings
+        self.begun, self.done = threading.Event(), threading.Event()
+
+    def encode(self, *arguments, **named):
+        self.begun.set()
+        self.done.wait()
+        object.__setattr__(self.settings, "drain_timeout_s", 60.0)
+        return super().encode(*arguments, **named)
+
+
+async def test_the_end_waits_for_a_frame_that_takes_long_to_encode():
+    async with serving(FakeService()) as address:
+        settings = replace(EVERY_FRAME, server=address, drain_timeout_s=0.001)
+        encoder = SlowEncoder(settings)
+        source = FakeSource(1, on_end=encoder.begun.wait)
+        pipeline = Pipeline(source, encoder, FixedPolicy(POINT), [], settings)
+        asyncio.get_running_loop().call_later(0.05, encoder.done.set)
+        statistics = await pipeline.run()
+    assert (statistics.answered, statistics.lost) == (1, 0)
 
 
 async def test_a_server_that_stops_answering_is_left_and_called_again():

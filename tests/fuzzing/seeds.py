@@ -19,9 +19,9 @@ from edge_client.adaptation.profile import DeviceProfile
 from splitnet.bundle import load_device
 from splitnet.codec import rans
 from splitnet.codec.contexts import CONTEXTS, TableChoice
-from splitnet.codec.feature_codec import compress_zstd
 from splitnet.codec.h264 import H264Encoder
 from splitnet.codec.image_codec import compress_image
+from splitnet.codec.zstd_symbols import compress_zstd
 from splitnet.detections import Detections
 from splitnet.device_keys import new_root
 from splitnet.device_status import DeviceDecision, DeviceLogLine, DeviceStatus, FrameCounts

@@ -32,9 +32,10 @@ from splitnet.codec.bitstream import Limits
 from splitnet.codec.changes_header import HEADER_BYTES as CHANGES_HEADER_BYTES
 from splitnet.codec.changes_header import unpack as unpack_changes
 from splitnet.codec.contexts import CONTEXTS, TableChoice
-from splitnet.codec.feature_codec import FeatureCodec, decompress_zstd
+from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.codec.h264 import H264Decoder
 from splitnet.codec.image_codec import decompress_image, decompress_whole_image
+from splitnet.codec.zstd_symbols import decompress_zstd
 from splitnet.errors import BitstreamError, SplitError
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import DESCRIPTIVE, ENCODER_FILE, FILE_NAME, load_manifest

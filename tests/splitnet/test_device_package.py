@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import cloud_server.__main__
+from edge_client.build import build_pipeline
+from edge_client.config import RunConfig
 from edge_client.encoding.encoder import load_encoder
 from splitnet.bundle import load_device, load_server
 from splitnet.device_package import TABLES_FILE, load_package, read_package_manifest
@@ -19,6 +21,7 @@ from splitnet.package_export import export_package
 from splitnet.package_folder import DEVICE_FILE
 from splitnet.synthetic_images import synthetic_images
 from tests.conftest import PROJECT
+from tests.support.two_frames import payloads
 
 (IMAGE,) = synthetic_images(1)
 
@@ -57,17 +60,19 @@ def test_a_server_of_the_bundle_decodes_what_a_package_encodes(package, tiny_bun
     assert np.array_equal(server.codec.decompress(payload)[1], symbols)
 
 
-def test_a_package_runs_where_there_is_no_pytorch_and_no_onnx(package):
-    probe = (
-        "import sys; sys.modules['torch'] = sys.modules['onnx'] = None\n"
-        "from pathlib import Path; import numpy as np\n"
-        "from edge_client.encoding.encoder import load_encoder\n"
-        "from splitnet.operating_point import parse_point\n"
-        f"encoder = load_encoder(Path({str(package)!r}), 'cpu', 1, 'auto')\n"
-        "print(len(encoder.encode(np.zeros((48, 64, 3), np.uint8), parse_point('w1 q0')).payload) > 0)"
-    )
-    ran = subprocess.run([sys.executable, "-c", probe], cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "True"
+def test_a_package_makes_the_same_bytes_where_there_is_neither_pytorch_nor_numba(package):
+    missing = ["torch", "onnx", "numba"]
+    command = [sys.executable, "-m", "tests.support.two_frames", str(package), *missing]
+    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == payloads(package)
+
+
+def test_a_device_without_numba_sends_no_layers(package, monkeypatch):
+    monkeypatch.setattr("splitnet.codec.feature_codec.COMPILES", False)
+    assert load_package(package, 1).codec.layered is None
+    monkeypatch.setattr("edge_client.build.COMPILES", False)
+    with pytest.raises(ConfigError, match=r"--in-layers needs .* pip install numba"):
+        build_pipeline(RunConfig(server="edge-node:50051", source="0", bundle=package, in_layers=True))
 
 
 def test_without_pytorch_a_bundle_says_what_to_do(tiny_bundle, monkeypatch):

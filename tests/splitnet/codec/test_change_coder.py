@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from splitnet.codec import change_coder_plain
+from splitnet.codec.change_arrays import changes_at_once
 from splitnet.codec.change_coder import ChangeTables, decode_changes, encode_changes
 from splitnet.codec.change_contexts import CHANGE_CONTEXTS, FLAG_CONTEXTS, change_context, flag_context
 from splitnet.codec.change_model import ChangeModel
+from splitnet.codec.plain_push import push_symbols
 from splitnet.codec.references import Reference
 from splitnet.errors import BitstreamError, BundleError
 
@@ -29,6 +31,7 @@ def counted() -> ChangeModel:
 
 MODEL = counted()
 TABLES = ChangeTables.build(MODEL)
+ROWS = TABLES.rows(QUALITY, CHANNELS)
 CENTRE = np.array([0, 2, -1], np.int16)
 SHAPES = st.tuples(st.just(CHANNELS), st.integers(1, 5), st.integers(1, 5))
 
@@ -48,6 +51,7 @@ def test_compiled_and_plain_coder_agree_and_round_trip(drawn):
     symbols, reference = drawn
     payload = encode_changes(symbols, reference, CENTRE, QUALITY, TABLES)
     assert payload == change_coder_plain.encode_changes(symbols, reference, CENTRE, QUALITY, MODEL)
+    assert payload == push_symbols(*changes_at_once(symbols, reference, CENTRE, *ROWS), TABLES.tables)
     assert (decode_changes(payload, reference, CENTRE, QUALITY, TABLES) == symbols).all()
     assert (change_coder_plain.decode_changes(payload, reference, CENTRE, QUALITY, MODEL) == symbols).all()
 

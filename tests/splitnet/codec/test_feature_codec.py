@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from splitnet.codec import rans_reference
 from splitnet.codec.bitstream import HEADER_BYTES, Header, pack
-from splitnet.codec.feature_codec import FeatureCodec, compress_zstd, decompress_zstd
+from splitnet.codec.feature_codec import FeatureCodec
+from splitnet.codec.zstd_symbols import compress_zstd, decompress_zstd
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
 from tests.support.golden_bitstreams import (

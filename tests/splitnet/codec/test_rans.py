@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from splitnet.codec import rans, rans_reference
 from splitnet.codec.contexts import CONTEXTS, TableChoice
 from splitnet.codec.entropy_model import SYMBOL_MAX, SYMBOL_MIN, TOTAL, EntropyModel
+from splitnet.codec.plain_push import push_symbols
 from splitnet.errors import BitstreamError
 from tests.support.golden_bitstreams import golden_model, golden_symbols
 
@@ -83,6 +84,7 @@ def test_compiled_and_plain_coder_agree_and_round_trip(message):
     tables, size = rans.Tables.build(model), symbols.shape[1:]
     payload = rans.encode(symbols, choice, tables)
     assert payload == rans_reference.encode(symbols, choice, model)
+    assert payload == push_symbols(symbols.ravel(), choice.indexes(symbols), tables)
     assert rans.decode(payload, choice, size, tables).tolist() == symbols.tolist()
     assert rans_reference.decode(payload, choice, size, model).tolist() == symbols.tolist()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,7 +38,8 @@ class TensorReader:
             raise ProtocolError(f"a tensor {list(shape)} of {dtype} has {expected} bytes, not {len(data)}")
         tensor = _height_width_channels(np.frombuffer(data, dtype).reshape(shape))
         pixels = tensor if dtype == np.uint8 else self._as_bytes(tensor)
-        return np.ascontiguousarray(pixels[:, :, ::-1] if self._is_rgb else pixels, np.uint8)
+        whole = np.ascontiguousarray(pixels, np.uint8)
+        return np.asarray(cv2.cvtColor(whole, cv2.COLOR_RGB2BGR), np.uint8) if self._is_rgb else whole
 
     def _as_bytes(self, tensor: NDArray[Any]) -> NDArray[np.uint8]:
         least, largest = float(tensor.min()), float(tensor.max())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.serving import attack_tables, endurance_tables
+from benchmarks.serving import attack_tables, endurance_tables, frigate_tables
 from benchmarks.serving.serve_tables import serve
 
 Result = Mapping[str, Any]
@@ -16,5 +16,6 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "fuzz": ("fuzz.json", endurance_tables.fuzz),
     "soak": ("soak.json", endurance_tables.soak),
     "tls": ("tls.json", attack_tables.tls),
+    "frigate": ("frigate.json", frigate_tables.frigate),
     "attack": ("attack.json", attack_tables.attack),
 }

@@ -79,11 +79,14 @@ def pooled(result: Result) -> str:
 
 
 def by_device(result: Result) -> str:
-    """Return a row for each who chooses, at the lowest frame rate, and a column for each device: AP, in time, KB."""
+    """Return a row for each who chooses, at the lowest frame rate, and a column for each device: AP, in time, KB.
+
+    Without what was not run on every link, and what is off by default.
+    """
     if "pooled" not in result:
         return NOT_MEASURED
-    fps = min(row["fps"] for row in result["pooled"])
-    known = [row for row in result["pooled"] if row["fps"] == fps]
+    fps, links = (choose(row[key] for row in result["pooled"]) for choose, key in ((min, "fps"), (max, "links")))
+    known = [r for r in result["pooled"] if (r["fps"], r["links"]) == (fps, links) and r["policy"] != LAYERED]
     devices = list(dict.fromkeys(row["slowdown"] for row in known))
     policies = dict.fromkeys(row["policy"] for row in known)
     cells = [[_short([r for r in known if _cell(r) == (d, fps, policy)]) for d in devices] for policy in policies]

@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from benchmarks import document
 from benchmarks.accuracy import backends, choices, failures, kinds, rate, split_points_verify
 from benchmarks.adaptation import adapt, refit
-from benchmarks.costs import codec, guide, overhead, small_device, switch, training_cost
+from benchmarks.costs import cameras, codec, guide, overhead, small_device, switch, training_cost
 from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
@@ -31,6 +31,7 @@ BENCHMARKS = tuple(
         codec,
         switch,
         overhead,
+        cameras,
         small_device,
         rate,
         choices,

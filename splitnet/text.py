@@ -8,7 +8,9 @@ MAX_CHARS = 300
 
 # Up to the last "@": a password may hold any sign.
 _CREDENTIALS = re.compile(r"(?<=:/)/?[^\s/'\"][^\s'\"]*@")
-_SECRET_VALUE = re.compile(r"(?i)(passw(?:or)?d|passwd|pwd|pass|secret|token|api_?key)=[^&\s'\"]+")
+_SECRET_VALUE = re.compile(
+    r"(?i)(passw(?:or)?d|passwd|pwd|pass|user-pw|secret|token|api_?key)=(?:\"[^\"]*\"|'[^']*'|[^&\s'\"]+)"
+)
 _BEARER = re.compile(r"(?i)\b(bearer )[\w.~+/=-]+")
 _CODE = re.compile(r"(--code[ =]|enrol\?code=)[^\s'\"&]+")  # of enrolment
 

@@ -170,11 +170,11 @@ class ChildCamera:
 
     def close(self) -> None:
         """End it, and let go of its pipes."""
-        self.end()
         self._selector.close()
         for pipe in (self._process.stdout, self._process.stderr):
             assert pipe is not None
-            pipe.close()
+            pipe.close()  # one that waits to be read from wakes up
+        self.end()
         _LIVING.discard(self)
 
     def end(self) -> None:

@@ -82,16 +82,28 @@ class LineWriter:
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            self._write(line)
-            if self._dropped and self._lines.empty():
-                dropped, self._dropped = self._dropped, 0
-                self._write(json.dumps({"level": "warning", "event": "log lines dropped", "count": dropped}))
+            dropped = 0 if self._write(line) else 1
+            if (self._dropped or dropped) and self._lines.empty():
+                self._say_dropped(dropped)
+            else:
+                self._dropped += dropped
+        if self._dropped:
+            self._say_dropped(0)
 
-    def _write(self, line: str) -> None:
+    def _say_dropped(self, more: int) -> None:
+        dropped, self._dropped = self._dropped + more, 0
+        if not self._write(json.dumps({"level": "warning", "event": "log lines dropped", "count": dropped})):
+            self._dropped += dropped
+
+    def _write(self, line: str) -> bool:
+        """Return whether a line could be written: the disk may be full, or nobody reads any more."""
         left = f"{line}\n".encode()
-        with suppress(OSError):  # nobody reads any more, or the disk is full: the daemon goes on all the same
+        try:
             while left:
                 left = left[os.write(self._descriptor, left) :]
+        except OSError:
+            return False
+        return True
 
 
 class QueueingHandler(logging.Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -9,11 +10,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cloud_server.log import BURST, EVENTS_PER_S, EventBudget, JsonFormatter, LineWriter
 from tests.conftest import PROJECT
+
+FULL = Path("/dev/full")
 
 
 def record(event: str = "session opened", at: float = 0.0, **facts: object) -> logging.LogRecord:
@@ -101,6 +105,38 @@ def test_a_pipe_whose_reader_has_gone_is_no_failure():
     writer.stop()
     assert not [thread for thread in threading.enumerate() if thread is writer._thread]
     os.close(writing)
+
+
+def test_a_full_disk_is_no_failure_and_once_there_is_room_the_log_says_how_much_is_missing(pipe, monkeypatch):
+    write = os.write
+
+    def write_where_there_is_room(descriptor: int, data: bytes) -> int:
+        if data.startswith(b"lost") or (data.startswith(b"{") and not room.is_set()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room.set()
+        return write(descriptor, data)
+
+    room = threading.Event()
+    monkeypatch.setattr(os, "write", write_where_there_is_room)
+    writer = LineWriter(pipe[1])
+    for line in ("lost", "lost", "lost", "written"):
+        writer.put(line)
+    writer.stop()
+    line, dropped = os.read(pipe[0], 1000).splitlines()
+    assert (line, json.loads(dropped)["count"]) == (b"written", 3)
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+def test_the_device_goes_on_with_a_full_disk_too(pipe, monkeypatch):
+    with FULL.open("w", buffering=1) as disk:
+        handler = logging.StreamHandler(disk)
+        handler.setFormatter(JsonFormatter())
+        monkeypatch.setattr(sys, "stderr", disk)
+        for number in range(3):
+            handler.handle(record(f"lost {number}"))
+        os.dup2(pipe[1], disk.fileno())
+        handler.handle(record("written"))
+    assert json.loads(os.read(pipe[0], 10_000).splitlines()[-1])["event"] == "written"
 
 
 def test_what_libraries_write_to_stderr_becomes_events_between_which_no_line_is_torn():

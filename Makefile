@@ -7,6 +7,7 @@
 # make fuzz         fuzz every parser of foreign bytes, for hours; on x86-64 Linux
 # make soak         a server under load for ten minutes: is its memory flat?
 # make arm64        a device from nothing: ARM64 Debian 12 and 13, installed, streaming; needs root, debootstrap and qemu
+# make image-steps  the containers' steps, by chroot where there is no Docker; needs root and debootstrap
 # make arm64-check  the client on an emulated Raspberry Pi 4; needs qemu, and root on other machines than ARM64
 #
 # They set up .venv first: about 6 GB with PyTorch's build for NVIDIA cards, 2 GB with its CPU build, which pip takes with
@@ -18,7 +19,7 @@ LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long test-cluster lint protos bench fuzz soak attack arm64 arm64-check
+.PHONY: demo test test-long test-cluster lint protos bench fuzz soak attack arm64 arm64-check image-steps
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -66,6 +67,9 @@ soak: $(VENV)/installed-dev
 
 arm64: $(VENV)/installed-dev
 	.ci/arm64 $(RUN)
+
+image-steps: $(VENV)/installed-dev
+	$(RUN) .ci/image-steps $${IMAGE_ROOT:-/var/tmp/slimsplit-images}
 
 arm64-check: $(VENV)/installed-dev
 	.ci/arm64-check $(RUN)

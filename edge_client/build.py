@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_client.adaptation.point_table import PointTable
 from edge_client.adaptation.profile import DeviceProfile
@@ -39,11 +39,13 @@ from edge_client.measuring.device_profile import find_profile
 from edge_client.measuring.profile_cache import device_fingerprint
 from edge_client.measuring.thermometer import temperature_c
 from edge_client.output.annotation import annotation_sink
+from edge_client.output.detection_record import NamedClasses
 from edge_client.output.journal import Journal
 from edge_client.output.own_status import StatusMaker
 from edge_client.output.places import check_places, check_writable, place_of_camera
 from edge_client.output.report_sink import ReportSink
 from edge_client.output.sinks import JsonLinesSink, OfCamera, ScoreFilter, Sink, SinkThread
+from edge_client.output.together import all_classes, together
 from edge_client.output.trace import TraceFile
 from edge_client.output.view import view_sink
 from edge_client.pipeline import ModelParts, Pipeline, Updating
@@ -56,6 +58,9 @@ from splitnet.environment import processor, version
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Mode
 from splitnet.outputs.reporter import Reporter
+
+if TYPE_CHECKING:
+    from splitnet.manifest import Manifest
 
 
 class BuiltRun(NamedTuple):
@@ -105,6 +110,7 @@ def build_run(
 
     updating: what may change the model while it runs, of a single camera.
     """
+    others = _further_bundles(config)
     _pipeline_settings(config)  # what is wrong is said before anything is opened
     if config.in_layers and not COMPILES:
         raise ConfigError("--in-layers needs a package that is not installed: pip install numba")
@@ -113,9 +119,12 @@ def build_run(
         sources = _open_sources(config, opened) if source is None else {"": source}
         model = load_model(config, on_progress)
         names = ClassNames(model.parts.encoder.manifest.class_names)
-        view = view_sink(names, config.view_port, tuple(sources)) if config.view else None
-        shown: list[Sink] = [] if view is None else [view]
-        shared = _Shared(names, _outputs(config, sources, names, [*shown, *sinks]))
+        further = [(one.name, one.class_names) for one in others]
+        every_name = all_classes(names, further)
+        view = view_sink(every_name, config.view_port, tuple(sources)) if config.view else None
+        shown: list[Sink] = [] if view is None else [together(view, names, further)]
+        outputs = _outputs(config, sources, names, further, [*shown, *sinks])
+        shared = _Shared(names, tuple(one.device_digest for one in others), outputs)
         parts = parts_of_cameras(config, model, len(sources))
         pipelines = {
             name: _pipeline(config, name, one, part, shared, i / len(sources), updating)
@@ -189,11 +198,18 @@ def _shape(encoder: EncoderRuntime) -> tuple[object, ...]:
     )
 
 
+def _further_bundles(config: RunConfig) -> list[Manifest]:
+    from splitnet.manifest import load_manifest  # here: it loads torch
+
+    return [load_manifest(folder) for folder in config.further_bundle or ()]
+
+
 @dataclass(frozen=True)
 class _Shared:
     """What the cameras of a run have in common, besides the model."""
 
     names: ClassNames
+    further_digests: tuple[str, ...]  # of the further bundles of every session
     outputs: SinkThread
     turns: Turns = field(default_factory=Turns)
     local_turns: Turns = field(default_factory=Turns)
@@ -228,7 +244,8 @@ def _pipeline(
     updating: Updating | None,
 ) -> Pipeline:
     """Return the pipeline of one camera. part: of a frame's interval, by which it begins later than the first."""
-    settings = replace(_pipeline_settings(config), camera=name, offset_s=part / source.fps)
+    own: dict[str, Any] = {"camera": name, "offset_s": part / source.fps, "further_digests": shared.further_digests}
+    settings = replace(_pipeline_settings(config), **own)
     return Pipeline(
         source,
         parts.encoder,
@@ -284,14 +301,19 @@ def _check_outputs(config: RunConfig) -> None:
 
 
 def _outputs(
-    config: RunConfig, sources: Mapping[str, Source], names: Sequence[str], more: Sequence[Sink]
+    config: RunConfig,
+    sources: Mapping[str, Source],
+    names: Sequence[str],
+    further: NamedClasses,
+    more: Sequence[Sink],
 ) -> SinkThread:
     """Return what takes the results of all cameras. names: of the classes. more: sinks that no setting names."""
-    sinks: list[Sink] = [] if config.out is None else [JsonLinesSink(config.out, names)]
+    sinks: list[Sink] = [] if config.out is None else [JsonLinesSink(config.out, names, further)]
     if config.annotate is not None:
         for camera, source in sources.items():
             path = config.annotate if len(sources) == 1 else place_of_camera(config.annotate, camera)
-            sinks.append(OfCamera(annotation_sink(path, source.fps, names), camera))
+            drawn = annotation_sink(path, source.fps, all_classes(names, further))
+            sinks.append(OfCamera(together(drawn, names, further), camera))
     if config.reports:
         sinks.append(ReportSink(Reporter(config, config.device_id), names))
     sinks += more

@@ -17,7 +17,7 @@ from edge_client.encoding.backends import AUTO, BACKENDS
 from edge_client.transport.servers import server_list
 from edge_client.transport.tls_files import tls_option
 from splitnet.errors import ConfigError
-from splitnet.messages import MAX_DEVICE_ID_CHARS, MAX_FRAME_SIDE
+from splitnet.messages import MAX_DEVICE_ID_CHARS, MAX_FRAME_SIDE, MAX_FURTHER
 from splitnet.operating_point import Codec, Mode, OperatingPoint, parse_points
 from splitnet.outputs.outputs_config import OutputsConfig
 from splitnet.settings import DEFAULT_BUNDLE, option
@@ -190,6 +190,14 @@ class RunConfig(OutputsConfig):
         metavar="DIR",
         group=_DEVICE,
     )
+    further_bundle: Sequence[Path] | None = option(
+        "another bundle of the server that answers each frame, too; may be given up to three times. Only its "
+        "manifest.json must be on this device",
+        default=None,
+        action="append",
+        metavar="DIR",
+        group=_DEVICE,
+    )
     no_updates: bool = option("take no models from the server", default=False, group=_MODELS)
     trust: str = option(
         "take models signed by whom `cloud-server keys show` names, or by a 1.root.json of theirs; remembered",
@@ -291,6 +299,8 @@ class RunConfig(OutputsConfig):
             raise ConfigError("--min-score lies between 0 and 1, --view-port between 0 and 65535")
         if not server_list(self.server) and self.mode != Mode.LOCAL.value:
             raise ConfigError("give --server HOST:PORT; only --mode local needs none")
+        if self.further_bundle and (self.mode == Mode.LOCAL.value or len(self.further_bundle) > MAX_FURTHER):
+            raise ConfigError(f"--further-bundle is for a server, and for {MAX_FURTHER} bundles at most")
         if self.mode in (Mode.SPLIT.value, Mode.IMAGE.value):
             if self.codec and Codec(self.codec).mode.value != self.mode:
                 raise ConfigError(f"--codec {self.codec} does not belong to --mode {self.mode}; give only one of them")

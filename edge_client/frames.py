@@ -82,7 +82,8 @@ class FrameResult:
     end_to_end_ms: from capture until the detections were here. late: that was after the deadline. repeated: nothing had
     changed, so it was not sent, and the last answer holds. predicted: nobody looked at it; the boxes are those of the
     answers before, moved on. layers_used: of a frame in layers, how many the server had when it computed;
-    0: the frame was whole.
+    0: the frame was whole. further: what the session's further bundles found, in their order; empty if nobody asked
+    them, as when the device detected by itself.
     """
 
     frame: CapturedFrame
@@ -94,6 +95,7 @@ class FrameResult:
     repeated: bool = False
     predicted: bool = False
     layers_used: int = 0
+    further: tuple[Detections, ...] = ()
 
 
 class FrameOutcome(str, Enum):

@@ -135,7 +135,8 @@ class FrameLedger:
         missing = max(0, len(sent.encoded.layers) - reply.layers_used)
         self._policy.answered(now, sent.frame.frame_id, reply.timing, missing)
         found = reply.detections, reply.timing
-        return self._result(now, sent.chosen, sent.encoded, *found, layers_used=reply.layers_used)
+        used = reply.layers_used
+        return self._result(now, sent.chosen, sent.encoded, *found, layers_used=used, further=reply.further)
 
     def detected(self, chosen: ChosenFrame, encoded: EncodedFrame, detections: Detections) -> FrameResult:
         """Count out a frame that the device has looked at itself; returns the result for the sinks.
@@ -146,9 +147,13 @@ class FrameLedger:
         self._policy.detected_locally(now, chosen.frame.frame_id, encoded.encode_ms)
         return self._result(now, chosen, encoded, detections, NO_SERVER)
 
-    def repeated(self, chosen: ChosenFrame, encoded: EncodedFrame, detections: Detections) -> FrameResult:
-        """Count out a frame in which nothing had changed, and which was not sent; returns the result for the sinks."""
-        return self._result(self._clock(), chosen, replace(encoded, payload=b""), detections, NO_SERVER, repeated=True)
+    def repeated(self, chosen: ChosenFrame, encoded: EncodedFrame, last: FrameResult) -> FrameResult:
+        """Count out a frame in which nothing had changed, and which was not sent; returns the result for the sinks.
+
+        last: the answer that it repeats.
+        """
+        now, unsent = self._clock(), replace(encoded, payload=b"")
+        return self._result(now, chosen, unsent, last.detections, NO_SERVER, repeated=True, further=last.further)
 
     def refused(self, sent: SentFrame, error: FrameError) -> bool:
         """Count out a frame that the server has refused; returns whether it is the first for this reason."""
@@ -199,11 +204,20 @@ class FrameLedger:
         timing: ServerTiming,
         repeated: bool = False,
         layers_used: int = 0,
+        further: tuple[Detections, ...] = (),
     ) -> FrameResult:
         latency_ms = (now - chosen.frame.capture_time) * 1000
         late = 0 < self._deadline_ms < latency_ms
         result = FrameResult(
-            chosen.frame, encoded, detections, timing, latency_ms, late, repeated, layers_used=layers_used
+            chosen.frame,
+            encoded,
+            detections,
+            timing,
+            latency_ms,
+            late,
+            repeated,
+            layers_used=layers_used,
+            further=further,
         )
         with self._lock:
             self._statistics.add_result(now, result, chosen.decision.predicted)

@@ -40,7 +40,6 @@ from edge_client.transport.session import open_session
 from edge_client.turns import Turns
 from edge_client.uplink import Uplink, UplinkSettings
 from splitnet.backoff import Backoff
-from splitnet.detections import Detections
 from splitnet.device_status import DeviceStatus
 from splitnet.errors import ConfigError
 from splitnet.messages import OpenSession
@@ -146,7 +145,8 @@ class Pipeline:
 
     def _opening(self, encoder: EncoderRuntime) -> OpenSession:
         settings = self._settings
-        return OpenSession(settings.device_id, encoder.manifest.device_digest, camera=settings.camera)
+        digest, further = encoder.manifest.device_digest, settings.further_digests
+        return OpenSession(settings.device_id, digest, further_digests=further, camera=settings.camera)
 
     def _uplink_to(self, settings: PipelineSettings, clock: Callable[[], float], backoff: Backoff | None) -> Uplink:
         urgent = self._works_offline or settings.deadline_ms > 0
@@ -325,8 +325,8 @@ class Pipeline:
 
     def _post(self, chosen: ChosenFrame, encoded: EncodedFrame) -> None:
         assert self._loop is not None and self._uplink is not None
-        if (found := self._repetition.of(chosen.frame, encoded)) is not None:
-            self._loop.call_soon_threadsafe(self._repeated, chosen, encoded, found)
+        if (last := self._repetition.of(chosen.frame, encoded)) is not None:
+            self._loop.call_soon_threadsafe(self._repeated, chosen, encoded, last)
             return
         if encoded.reference is not None:
             self._references.sent(encoded.reference)
@@ -346,11 +346,11 @@ class Pipeline:
     # In the event loop's thread, from here on.
 
     def _answered(self, result: FrameResult, release: Callable[[], None]) -> None:
-        self._repetition.answered(result.frame, result.detections)
+        self._repetition.answered(result)
         self._sinks.put(result, release)
 
-    def _repeated(self, chosen: ChosenFrame, encoded: EncodedFrame, found: Detections) -> None:
-        self._sinks.put(self._ledger.repeated(chosen, encoded, found), self._mailbox.release)
+    def _repeated(self, chosen: ChosenFrame, encoded: EncodedFrame, last: FrameResult) -> None:
+        self._sinks.put(self._ledger.repeated(chosen, encoded, last), self._mailbox.release)
 
     def _detected(self, chosen: ChosenFrame, found: LocalResult) -> None:
         assert self._local is not None

@@ -33,6 +33,7 @@ class PipelineSettings:
     repeat_s: float = 0.0  # how old an answer may be that stands for frames in which nothing has changed; 0: for none
     smooth: bool = False  # give frames that nobody looked at the boxes of the answers before, moved on
     whole_frames: bool = False  # code every frame by itself, not as changes against one that the server has
+    further_digests: tuple[str, ...] = ()  # of bundles that every frame is for, too
     in_layers: bool = False  # send frames in layers where the policy wants that and the server takes them
 
     def __post_init__(self) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from edge_client.frames import CapturedFrame, EncodedFrame
-from splitnet.detections import Detections
+from edge_client.frames import CapturedFrame, EncodedFrame, FrameResult
 
 
 class Repetition:
@@ -19,20 +18,20 @@ class Repetition:
         """Take for how many seconds after its capture an answered frame may stand for others; 0: never."""
         self._limit_s = limit_s
         self._lock = Lock()
-        self._last: tuple[CapturedFrame, Detections] | None = None
+        self._last: FrameResult | None = None
 
-    def answered(self, frame: CapturedFrame, found: Detections) -> None:
+    def answered(self, result: FrameResult) -> None:
         """Note the server's answer to a frame."""
         with self._lock:
-            if self._last is None or frame.frame_id > self._last[0].frame_id:
-                self._last = frame, found
+            if self._last is None or result.frame.frame_id > self._last.frame.frame_id:
+                self._last = result
 
-    def of(self, frame: CapturedFrame, encoded: EncodedFrame) -> Detections | None:
+    def of(self, frame: CapturedFrame, encoded: EncodedFrame) -> FrameResult | None:
         """Return the answer for a frame in which nothing has changed since the last one; None: it has to be sent."""
         with self._lock:
             last = self._last
         if last is None or not encoded.is_unchanged:
             return None
-        before, found = last
+        before = last.frame
         same = before.frame_id == encoded.builds_on and before.image.shape == frame.image.shape
-        return found if same and frame.capture_time - before.capture_time < self._limit_s else None
+        return last if same and frame.capture_time - before.capture_time < self._limit_s else None

@@ -72,13 +72,21 @@ class SharingPlan:
     @property
     def digest(self) -> str:
         """SHA-256, hexadecimal, of all that decides what is computed."""
-        merges = [[one.donor, one.recipient, asdict(one.spec)] for one in self.merges]
+        merges = [[one.donor, one.recipient, _essence(one.spec)] for one in self.merges]
         essence = {"format_version": FORMAT_VERSION, "merges": merges, "joints": self.joints and self.joints.sha256}
         return hashlib.sha256(json.dumps(essence, sort_keys=True).encode()).hexdigest()
 
     def name_of(self, digest: str) -> str:
         """Return the name of a bundle."""
         return next(one.name for one in self.bundles if one.digest == digest)
+
+
+def _essence(spec: MergeSpec) -> dict[str, Any]:
+    """Return what a merge is; plans from before nodes could be borrowed keep their digests."""
+    values = asdict(spec)
+    if not spec.borrowed:
+        del values["borrowed"]
+    return values
 
 
 def save_plan(folder: Path, plan: SharingPlan, joints: Mapping[str, Sequence[Joint]]) -> SharingPlan:
@@ -156,7 +164,8 @@ def _merge(values: Any) -> PlannedMerge:
     entry = None if spec["entry"] is None else text(spec["entry"])
     entry_joint = None if spec["entry_joint"] is None else _joint(spec["entry_joint"])
     joints = tuple(_joint(one) for one in _bounded(spec["joints"], MAX_JOINTS))
-    merged = MergeSpec(text(spec["cut"]), joints, entry, entry_joint)
+    borrowed = tuple(text(one) for one in _bounded(spec.get("borrowed", []), MAX_JOINTS))
+    merged = MergeSpec(text(spec["cut"]), joints, entry, entry_joint, borrowed)
     figures = {text(name): number(value) for name, value in values["figures"].items()}
     return PlannedMerge(text(values["donor"]), text(values["recipient"]), merged, figures)
 

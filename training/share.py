@@ -23,7 +23,7 @@ from training.evaluation.average_precision import LabelledSet
 from training.sharing.judge import found_alone, judge
 from training.sharing.members import Member, check_same_square
 from training.sharing.merge import candidates
-from training.sharing.pairs import PARAMETER_BYTES, MergeStudy, study_pairs
+from training.sharing.pairs import PARAMETER_BYTES, MergeStudy, Unlabelled, study_pairs, unlabelled
 from training.sharing.plot import draw_plan, draw_similarity
 from training.sharing.search import MAX_MEMBERS, Choice, Priced, best_within, choices
 
@@ -36,7 +36,11 @@ class ShareSettings:
     """Which bundles to merge, on which images, and within what."""
 
     bundles: Sequence[Path] = option("two or more bundles whose detectors are to share", metavar="DIR", nargs="+")
-    images: Path = option("images of what the cameras see, without labels", metavar="DIR")
+    images: Sequence[Path] = option(
+        "images of what the cameras see, without labels: one folder for all, or one for each bundle in turn",
+        metavar="DIR",
+        nargs="+",
+    )
     out: Path = option("folder for the plan", metavar="PLAN")
     budget_mb: float = option(
         "most that the detectors' weights may take together, in MB; 0: the least loss that saves anything", default=0.0
@@ -56,6 +60,8 @@ class ShareSettings:
         """Raise ConfigError on what contradicts itself."""
         if not 2 <= len(self.bundles) <= MAX_MEMBERS:
             raise ConfigError(f"--bundles takes 2 to {MAX_MEMBERS} bundles, not {len(self.bundles)}")
+        if len(self.images) not in (1, len(self.bundles)):
+            raise ConfigError(f"--images takes one folder, or {len(self.bundles)}: one for each bundle")
         if self.budget_mb < 0:
             raise ConfigError("--budget-mb must not be negative")
         if len(self.labelled_images) != len(self.annotations):
@@ -86,8 +92,9 @@ def share(settings: ShareSettings) -> Shared:
     members = {member.name: member for member in loaded}
     if len(members) < len(loaded):
         raise ConfigError("two of the bundles have the same name: rename one, so that the plan can tell them apart")
-    fit_on, judge_on = _images(settings)
-    studies = study_pairs(members, candidates(loaded), fit_on, judge_on)
+    folders = list(settings.images) * (len(loaded) if len(settings.images) == 1 else 1)
+    images = {member.name: _images(settings, folder) for member, folder in zip(loaded, folders, strict=True)}
+    studies = study_pairs(members, candidates(loaded), images)
     sizes = {name: PARAMETER_BYTES * member.total_parameters for name, member in members.items()}
     priced = [_priced(i, study) for i, study in enumerate(studies)]
     front = choices(sizes, priced)
@@ -99,15 +106,12 @@ def share(settings: ShareSettings) -> Shared:
     return shared
 
 
-def _images(settings: ShareSettings) -> tuple[list[Path], list[Path]]:
-    """Return the images to fit on and other ones to judge on, both spread over the folder."""
-    found = find_images([settings.images], settings.annotations)
-    chosen = spread(found, settings.fit_limit + settings.judge_limit)
-    if len(chosen) < 8:
-        raise ConfigError(f"{settings.images} holds {len(chosen)} images: some hundred make good maps, 8 are the least")
-    every = max(2, round(len(chosen) / max(1, min(settings.judge_limit, len(chosen) // 2))))
-    judge_on = chosen[::every]
-    return [path for path in chosen if path not in set(judge_on)], judge_on
+def _images(settings: ShareSettings, folder: Path) -> Unlabelled:
+    """Return the images of a folder to fit on and other ones to judge on, both spread over it."""
+    found = find_images([folder], settings.annotations)
+    if len(found) < 8:
+        raise ConfigError(f"{folder} holds {len(found)} images: some hundred make good maps, 8 are the least")
+    return unlabelled(spread(found, settings.fit_limit + settings.judge_limit), settings.judge_limit)
 
 
 def _priced(index: int, study: MergeStudy) -> Priced:
@@ -167,7 +171,7 @@ def _write(settings: ShareSettings, shared: Shared) -> None:
 
 def _planned(study: MergeStudy, digests: Mapping[str, str], shared: Shared) -> PlannedMerge:
     merge = study.merge
-    figures = {**study.similarity, "fidelity": study.fidelity, "bytes_saved": float(study.bytes_saved)}
+    figures = {**study.similarity, "bytes_saved": float(study.bytes_saved)}
     figures |= {"mmacs_saved": study.mmacs_saved, "predicted_loss": study.predicted_loss}
     if merge.recipient in shared.accuracies:
         alone, merged = shared.accuracies[merge.recipient]
@@ -208,7 +212,6 @@ def _row(study: MergeStudy, is_chosen: bool) -> dict[str, Any]:
         "cut": merge.spec.cut,
         "label": merge.label,
         "similarity": dict(study.similarity),
-        "fidelity": study.fidelity,
         "predicted_loss": study.predicted_loss,
         "bytes_saved": study.bytes_saved,
         "mmacs_saved": study.mmacs_saved,

@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks.sharing.merges import Images, Row
 from benchmarks.sharing.trials import ACROSS, ANCESTOR, trials
 from splitnet.nn.merged import Merged, MergeSpec
-from training.evaluation.average_precision import LabelledSet
 from training.sharing.fitting import fit_joints
 from training.sharing.judge import judge, merged_of
 from training.sharing.members import Member
@@ -21,15 +20,14 @@ LEAST_SAVED = 0.30  # of both detectors' weights, for those of a common ancestor
 
 
 def distilled_rows(
-    members: Sequence[Member], merges: Sequence[Row], images: Images, options: Namespace
+    members: Sequence[Member], merges: Sequence[Row], images: Mapping[str, Images], options: Namespace
 ) -> list[dict[str, Any]]:
     """Return the accuracy of chosen merges in closed form and after some steps on their joints."""
     by_name = {member.name: member for member in members}
     rows = []
     for row in chosen(merges, options.distil_merges):
         donor, recipient = by_name[row["a"]], by_name[row["b"]]
-        labelled = images.labelled[recipient.name]
-        rows.append(distilled(donor, recipient, row["label"], images, labelled, options.distil_steps))
+        rows.append(distilled(donor, recipient, row["label"], images[recipient.name], options.distil_steps))
     return rows
 
 
@@ -48,10 +46,9 @@ def saves_enough(row: Row) -> bool:
     return bool(row["bytes_saved"] >= LEAST_SAVED * 2 * row["bytes_alone"])
 
 
-def distilled(
-    donor: Member, recipient: Member, label: str, images: Images, labelled: LabelledSet, steps: int
-) -> dict[str, Any]:
+def distilled(donor: Member, recipient: Member, label: str, images: Images, steps: int) -> dict[str, Any]:
     """Return the row of one merge, which is found again by its label."""
+    labelled = images.labelled
     spec = spec_of(donor, recipient, label)
     (joints,) = fit_joints(donor, recipient, [spec], images.fit_on, "maps")
     merged = merged_of(donor, recipient, spec, joints)

@@ -34,22 +34,23 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """What merges are fitted on, looked at without labels, and measured on."""
+    """What a recipient's merges are fitted on, looked at without labels, and measured on: of the same cameras."""
 
     fit_on: Sequence[Path]
     judge_on: Sequence[Path]
-    labelled: Mapping[str, LabelledSet]  # by bundle
+    labelled: LabelledSet
 
 
 def pairs_of(members: Sequence[Member]) -> Iterator[tuple[Member, Member, bool]]:
     """Yield donor, recipient and whether every merge is tried: between the first bundle and the next two, that is.
 
-    Of the others, those are paired that are related, and those that the first three are.
+    Of the others, those of a common ancestor are paired both ways; else the one that was given earlier is the donor.
     """
     for i, donor in enumerate(members):
         for j, recipient in enumerate(members):
             group = group_of(donor, recipient)
-            if i != j and (max(i, j) < 3 or min(i, j) == 0 or group != ACROSS):
+            is_paired = max(i, j) < 3 or group == ANCESTOR or (i < j and (i == 0 or group != ACROSS))
+            if i != j and is_paired:
                 yield donor, recipient, max(i, j) < 3 and min(i, j) == 0 and (i < j or group == ACROSS)
 
 
@@ -133,14 +134,14 @@ def _rows(
     known: Sequence[Mapping[str, float | None]],
     images: Images,
 ) -> list[Row]:
-    labelled = images.labelled[recipient.name]
+    labelled = images.labelled
     paths = [image.path for image in labelled.images]
     looked, looked_alone = judge(donor, recipient, made, images.judge_on, "without labels")
     judged, alone = judge(donor, recipient, made, paths, "AP")
     own = labelled.accuracy(alone).ap
     rows = []
     for (spec, kind), merged, measures, look, one in zip(tried, made, known, looked, judged, strict=True):
-        similarity = {**measures, "divergence": look.divergence, "fidelity_unlabelled": look.fidelity(looked_alone)}
+        similarity = {**measures, **look.similarities(looked_alone)}
         rows.append(_row(donor, recipient, spec, kind, merged, similarity, one, alone, own, labelled))
     return rows
 

@@ -16,7 +16,7 @@ from benchmarks.sharing.correlations import correlations
 from benchmarks.sharing.distilled import distilled_rows
 from benchmarks.sharing.memory import memory_rows
 from benchmarks.sharing.merges import Images, Row, measure_noise, measure_pair, pairs_of
-from benchmarks.sharing.sharing_figures import baselines, chosen_metric, frontier
+from benchmarks.sharing.sharing_figures import baselines, chosen_metric, frontier, held_out
 from benchmarks.sharing.sharing_plot import draw
 from benchmarks.sharing.timing import time_rows
 from splitnet.atomic_write import write_json
@@ -25,6 +25,7 @@ from training.cuts.components import spread
 from training.data.images import find_images
 from training.evaluation.average_precision import LabelledSet
 from training.sharing.members import Member, check_same_square
+from training.sharing.pairs import unlabelled
 
 PARTS = ("merges", "distilled", "memory", "time")
 
@@ -32,10 +33,17 @@ PARTS = ("merges", "distilled", "memory", "time")
 def _arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
-        "--bundles", type=Path, nargs="+", required=True, metavar="DIR", help="three or more; all merges of the first 3"
+        "--bundles",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="three or more; most merges of the first 3",
     )
-    add("--images", type=Path, nargs="+", required=True, metavar="DIR", help="images without labels, to fit maps on")
-    add("--labelled-images", type=Path, nargs="+", required=True, metavar="DIR", help="labelled ones, never trained on")
+    add("--images", type=Path, nargs="+", required=True, metavar="DIR", help="folders without labels, to fit on")
+    add(
+        "--labelled-images", type=Path, nargs="+", required=True, metavar="DIR", help="labelled ones of the same scenes"
+    )
     add("--annotations", type=Path, nargs="+", required=True, metavar="FILE", help="their COCO annotations")
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; the rest stays as it is in --out")
     add("--fit-limit", type=int, default=120, metavar="N", help="images that maps are fitted on (%(default)s)")
@@ -50,6 +58,8 @@ def _run(options: Namespace) -> dict[str, object]:
     if options.out is not None:
         require_matplotlib()
     torch.set_num_threads(1)
+    if not len(options.images) == len(options.labelled_images) == len(options.annotations):
+        raise ConfigError("--images, --labelled-images and --annotations belong together: as many of each")
     members = [Member.load(folder) for folder in options.bundles]
     check_same_square(members)
     known = _known(options.out)
@@ -72,6 +82,7 @@ def _run(options: Namespace) -> dict[str, object]:
         "merges": merges,
         "correlations": correlations(real, "ap_kept") + correlations(merges, "ap_kept_with_controls"),
         "chosen_metric": chosen_metric(real),
+        "held_out": held_out(real),
         "frontier": frontier(real),
         "baselines": baselines(real),
         **{part: known[part] for part in PARTS[1:] if part in known},
@@ -96,30 +107,30 @@ def _merges(options: Namespace, members: Sequence[Member]) -> list[Row]:
     for donor, recipient, is_whole in pairs_of(members):
         keep(
             f"{donor.manifest.digest} {recipient.manifest.digest}",
-            lambda d=donor, r=recipient, w=is_whole: measure_pair(d, r, w, images),  # type: ignore[misc]
+            lambda d=donor, r=recipient, w=is_whole: measure_pair(d, r, w, images[r.name]),  # type: ignore[misc]
         )
     for member in members[:3]:
-        keep(f"noise {member.manifest.digest}", lambda m=member: measure_noise(m, images))  # type: ignore[misc]
+        keep(f"noise {member.manifest.digest}", lambda m=member: measure_noise(m, images[m.name]))  # type: ignore[misc]
     rows = [row for own in done.values() for row in own]
     return [{**row, "ap_kept_with_controls": row["ap_kept"]} for row in rows]
 
 
-def _images(options: Namespace, members: Sequence[Member]) -> Images:
-    found = find_images(options.images, options.annotations)
-    chosen = spread(found, options.fit_limit + options.judge_limit)
-    every = max(2, len(chosen) // max(1, options.judge_limit))
-    judge_on = chosen[::every][: options.judge_limit]
-    rest = [path for path in chosen if path not in set(judge_on)]
-    return Images(rest, judge_on, {member.name: _labelled(options, member) for member in members})
+def _images(options: Namespace, members: Sequence[Member]) -> dict[str, Images]:
+    """Return, by bundle, the images of the first labelled set whose classes it knows."""
+    return {member.name: _images_of(options, member) for member in members}
 
 
-def _labelled(options: Namespace, member: Member) -> LabelledSet:
-    """Return the labelled images whose classes a bundle knows, the most of its own."""
-    for folder, file in zip(options.labelled_images, options.annotations, strict=True):
+def _images_of(options: Namespace, member: Member) -> Images:
+    for unlabelled_folder, folder, file in zip(
+        options.images, options.labelled_images, options.annotations, strict=True
+    ):
         try:
-            return LabelledSet(folder, file, member.manifest.class_names, options.limit)
+            labelled = LabelledSet(folder, file, member.manifest.class_names, options.limit)
         except ConfigError:
             continue
+        found_images = find_images([unlabelled_folder], options.annotations)
+        found = unlabelled(spread(found_images, options.fit_limit + options.judge_limit), options.judge_limit)
+        return Images(found.fit_on, found.judge_on, labelled)
     raise ConfigError(f"none of the annotations has classes that {member.name} knows")
 
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.sharing.correlations import correlate
+from benchmarks.sharing.correlations import FEWEST, Floats, correlate, pearson
 
 Row = Mapping[str, Any]
 
 # Those that look at images. The others are there to be beaten.
-SIMILARITIES = ("r2", "cka", "procrustes", "gram_cosine", "divergence", "fidelity_unlabelled")
+SIMILARITIES = (
+    "r2",
+    "cka",
+    "procrustes",
+    "gram_cosine",
+    "r2_neck",
+    "divergence",
+    "scores_explained",
+    "own_ap",
+    "fidelity_unlabelled",
+    "tail_agreement",
+)
 LOSSES = (0.5, 1.0, 2.0, 4.0)  # points of AP
 DRAWS = 2000
 
@@ -20,12 +32,40 @@ DRAWS = 2000
 def chosen_metric(merges: Sequence[Row]) -> str:
     """Return the similarity whose Pearson correlation with what was kept is the strongest over all merges."""
 
-    def strength(metric: str) -> float:
-        values = [float(row["similarity"][metric]) for row in merges]
-        found = correlate(values, [float(row["ap_kept"]) for row in merges])
-        return 0.0 if found is None else abs(found.pearson)
+    kept = np.array([float(row["ap_kept"]) for row in merges])
+    return max(SIMILARITIES, key=lambda metric: _strength(_values(merges, metric), kept))
 
-    return max(SIMILARITIES, key=strength)
+
+def _values(merges: Sequence[Row], metric: str) -> Floats:
+    return np.array([float(row["similarity"][metric]) for row in merges])
+
+
+def _strength(values: Floats, kept: Floats) -> float:
+    found = abs(pearson(values, kept))
+    return found if np.isfinite(found) else 0.0
+
+
+def held_out(merges: Sequence[Row]) -> dict[str, Any] | None:
+    """Return how well a measure predicts that was chosen without the merges that it is judged on.
+
+    Each pair of bundles is left out once, both ways at a time. The measure with the strongest correlation over the
+    others is chosen, and a line through them predicts what the left-out merges keep. None with fewer than two pairs.
+    """
+    couples = [frozenset((row["a"], row["b"])) for row in merges]
+    predicted, actual, chosen = [], [], []
+    for couple in dict.fromkeys(couples):
+        known = [row for row, own in zip(merges, couples, strict=True) if own != couple]
+        left_out = [row for row, own in zip(merges, couples, strict=True) if own == couple]
+        if len(known) < FEWEST:
+            return None
+        metric = chosen_metric(known)
+        line = np.polyfit(_values(known, metric), [float(row["ap_kept"]) for row in known], 1)
+        predicted += np.polyval(line, _values(left_out, metric)).tolist()
+        actual += [float(row["ap_kept"]) for row in left_out]
+        chosen.append(metric)
+    found = correlate(predicted, actual)
+    error = float(np.mean(np.abs(np.subtract(predicted, actual))))
+    return None if found is None else {"chosen": dict(Counter(chosen)), "mean_error": error, **vars(found)}
 
 
 def frontier(merges: Sequence[Row]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GROUPS = ("common ancestor", "same family", "across families", "control")
-SHOWN = ("r2", "cka", "divergence", "fidelity_unlabelled")
+SHOWN = ("r2", "cka", "scores_explained", "tail_agreement")
 
 
 def draw(out: Path, record: Mapping[str, Any]) -> None:

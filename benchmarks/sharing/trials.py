@@ -13,7 +13,7 @@ from splitnet.nn.graph import needed_after
 from splitnet.nn.joint import COPY, JointSpec, Source
 from splitnet.nn.merged import MergeSpec
 from training.sharing.members import Member
-from training.sharing.merge import across, can_segment, joint_to, same_names, segment
+from training.sharing.merge import across, can_segment, heaviest_behind, joint_to, same_names, segment
 
 ANCESTOR, FAMILY, ACROSS = "common ancestor", "same family", "across families"
 WIDEST = 3000  # values that a map reads at a position
@@ -25,7 +25,7 @@ class Trial:
     """One merge to be measured."""
 
     spec: MergeSpec
-    kind: str  # "copy", "map", "own stem", "segment", or a control: "random pair", "shuffled", "noise"
+    kind: str  # "copy", "map", "map and node", "own stem", "segment", or a control: "random pair", "shuffled", "noise"
 
     @property
     def is_control(self) -> bool:
@@ -70,8 +70,10 @@ def trials(donor: Member, recipient: Member, is_whole: bool) -> Iterator[Trial]:
             continue
         if group == ANCESTOR:
             yield Trial(same_names(donor, recipient, cut, COPY), "copy")
-        if is_whole or group == FAMILY:
+        if is_whole or group == FAMILY or i % 4 == 2:
             yield Trial(same_names(donor, recipient, cut, 1), "map")
+        if is_whole and i > 1 and (heavy := heaviest_behind(recipient, cut)):
+            yield Trial(same_names(donor, recipient, cut, 1, heavy), "map and node")
     if group == ANCESTOR and is_whole:
         for start, cut in pairwise(cuts):
             if start != cuts[0] and can_segment(donor, recipient, start, cut):

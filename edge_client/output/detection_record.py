@@ -9,11 +9,26 @@ from typing import Any
 from edge_client.frames import FrameResult
 from splitnet.detections import Detections
 
+NamedClasses = Sequence[tuple[str, Sequence[str]]]  # names of bundles, and of their classes
 
-def detection_record(result: FrameResult, class_names: Sequence[str]) -> dict[str, Any]:
+
+def detection_record(result: FrameResult, class_names: Sequence[str], further: NamedClasses = ()) -> dict[str, Any]:
     """Return the line of a result. Boxes are xyxy in pixels of the frame; "file" is null for cameras,
     and "camera" there where cameras have names.
+
+    further: the further bundles, if there are any. What they found is null if they were not asked.
     """
+    record = _record(result, class_names)
+    if further:
+        found = result.further or (None,) * len(further)
+        record["further"] = {
+            name: None if one is None else _detections(one, names)
+            for (name, names), one in zip(further, found, strict=True)
+        }
+    return record
+
+
+def _record(result: FrameResult, class_names: Sequence[str]) -> dict[str, Any]:
     frame, point = result.frame, result.encoded.point
     return {
         **({"camera": frame.camera} if frame.camera else {}),

@@ -15,7 +15,7 @@ from threading import Event, Thread
 from typing import Generic, Protocol, TypeVar
 
 from edge_client.frames import Fate, FrameResult
-from edge_client.output.detection_record import detection_record
+from edge_client.output.detection_record import NamedClasses, detection_record
 from splitnet.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -56,8 +56,10 @@ class JsonLinesSink:
 
     option = "--out"
 
-    def __init__(self, path: Path, class_names: Sequence[str]) -> None:
+    def __init__(self, path: Path, class_names: Sequence[str], further: NamedClasses = ()) -> None:
+        """Take the file, the bundle's classes, and the names and classes of further bundles."""
         self._class_names = class_names
+        self._further = further
         try:
             self._file = path.open("w", buffering=1, encoding="utf-8")
         except OSError as error:
@@ -65,7 +67,7 @@ class JsonLinesSink:
 
     def write(self, result: FrameResult) -> None:
         """Write a line; raise OSError when the disk is full."""
-        self._file.write(json.dumps(detection_record(result, self._class_names)) + "\n")
+        self._file.write(json.dumps(detection_record(result, self._class_names, self._further)) + "\n")
 
     def close(self) -> None:
         """Close the file."""
@@ -96,7 +98,8 @@ class ScoreFilter:
 
     def write(self, result: FrameResult) -> None:
         """Pass a result on, with fewer objects."""
-        self._sink.write(replace(result, detections=result.detections.from_score(self._min_score)))
+        further = tuple(found.from_score(self._min_score) for found in result.further)
+        self._sink.write(replace(result, detections=result.detections.from_score(self._min_score), further=further))
 
     def close(self) -> None:
         """Finish what was written."""

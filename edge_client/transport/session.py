@@ -27,7 +27,7 @@ from splitnet.messages import (
     Reply,
     SessionOpened,
 )
-from splitnet.operating_point import Codec
+from splitnet.operating_point import Codec, Mode
 from splitnet.text import printable
 from splitnet.wire.device_status import status_to_proto
 from splitnet.wire.sessions import reply_from_proto, request_to_proto
@@ -60,9 +60,12 @@ class Session:
 
     @property
     def codecs(self) -> frozenset[Codec] | None:
-        """What the server takes; None if it does not say."""
-        bundle = None if self._opened is None else self._opened.bundle
-        return None if bundle is None else frozenset(bundle.codecs)
+        """What the server takes for all bundles of the session; None if it does not say."""
+        opened = self._opened
+        if opened is None or opened.bundle is None:
+            return None
+        only_images = not all(one.takes_features for one in opened.further)
+        return frozenset(c for c in opened.bundle.codecs if not (only_images and c.mode is Mode.SPLIT))
 
     @property
     def max_layers(self) -> int:
@@ -191,6 +194,11 @@ def _check(opened: SessionOpened, opening: OpenSession) -> None:
         raise BundleMismatchError(
             f"the server serves bundle {opened.bundle_name} {opened.bundle_digest}, this client has "
             f"{opening.bundle_digest}: give both the same --bundle"
+        )
+    if tuple(one.bundle_digest for one in opened.further) != opening.further_digests:
+        raise BundleMismatchError(
+            f"the server does not answer by the further bundles {', '.join(opening.further_digests)}: it is too old "
+            "for that; leave out --further-bundle, or bring the server up to date"
         )
 
 

@@ -26,12 +26,15 @@ class MergeSpec:
 
     entry: for a middle segment, the donor's tensor that the recipient's own stands in for (`entry_joint`); the donor's
     next nodes then run on that. None: the donor's features are those of the image, and are computed once for both.
+    borrowed: nodes behind the cut that are the donor's of the same name, as they are, on the recipient's own features:
+    they save memory and no computation.
     """
 
     cut: str  # of the recipient: a node
     joints: tuple[JointSpec, ...]  # one for each tensor that is needed behind the cut
     entry: str | None = None
     entry_joint: JointSpec | None = None  # from own tensors to the donor's
+    borrowed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ConfigError on a segment that says half of what it must."""
@@ -65,6 +68,16 @@ class MergeSpec:
         return sum(joint.parameters for joint in self.every_joint)
 
 
+def _with_borrowed(own: Sequence[Node], donor: Sequence[Node], spec: MergeSpec) -> tuple[Node, ...]:
+    """Return a recipient's nodes with those that it borrows in their place; ConfigError if there are none such."""
+    by_name, names = {node.name: node for node in donor}, [node.name for node in own]
+    for name in spec.borrowed:
+        is_behind = name in names and spec.cut in names and names.index(name) > names.index(spec.cut)
+        if not is_behind or name not in by_name or by_name[name].inputs != own[names.index(name)].inputs:
+            raise ConfigError(f"{name} cannot be borrowed: both detectors need such a node behind {spec.cut}")
+    return tuple(by_name[node.name] if node.name in spec.borrowed else node for node in own)
+
+
 def _names(joints: Iterable[JointSpec], is_own: bool) -> tuple[str, ...]:
     every = (one.name for joint in joints for one in joint.sources if one.is_own is is_own)
     return tuple(dict.fromkeys(every))
@@ -92,7 +105,7 @@ class Merged(Detector):
             self.donor = donor
         # They do not make its modules this one's: what is not held is not counted, moved or saved here as well.
         self._donor_nodes: tuple[Node, ...] = nodes_of(donor)
-        self._nodes: tuple[Node, ...] = nodes_of(recipient)
+        self._nodes: tuple[Node, ...] = _with_borrowed(nodes_of(recipient), self._donor_nodes, spec)
         needed = needed_after(self._nodes, spec.cut)
         targets = tuple(joint.target for joint in spec.joints)
         if targets != needed:
@@ -108,6 +121,10 @@ class Merged(Detector):
     def behind(self, joined: Mapping[str, Tensor]) -> Tensor:
         """Map what `joined` gives to raw predictions."""
         return run_rest(self._nodes, self.spec.cut, joined)
+
+    def behind_by_name(self, joined: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Map what `joined` gives to what the head reads, by name, and "raw"."""
+        return run_to(self._nodes, joined, [*self._nodes[-1].inputs, RAW])
 
     def joined(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what the tail reads, of an image or of the donor's features."""

@@ -6,10 +6,9 @@ import pytest
 
 from edge_client.frames import EncodedFrame
 from edge_client.repetition import Repetition
-from splitnet.detections import Detections
 from tests.support.client_samples import POINT, captured_frame, result
 
-FOUND = result(1).detections
+FOUND = result(1)
 
 
 def unchanged(builds_on: int | None = 1, is_unchanged: bool = True) -> EncodedFrame:
@@ -18,7 +17,7 @@ def unchanged(builds_on: int | None = 1, is_unchanged: bool = True) -> EncodedFr
 
 def answered(limit_s: float = 1.0) -> Repetition:
     known = Repetition(limit_s)
-    known.answered(captured_frame(1), FOUND)
+    known.answered(FOUND)
     return known
 
 
@@ -49,6 +48,7 @@ def test_boxes_in_pixels_of_another_size_are_not_repeated():
 
 def test_an_answer_that_comes_late_does_not_replace_a_newer_one():
     known = Repetition(10.0)
-    known.answered(captured_frame(3), FOUND)
-    known.answered(captured_frame(2), Detections.empty())
-    assert known.of(captured_frame(4), unchanged(builds_on=3)) is FOUND
+    newer = result(3)
+    known.answered(newer)
+    known.answered(result(2))
+    assert known.of(captured_frame(4), unchanged(builds_on=3)) is newer

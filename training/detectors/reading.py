@@ -15,6 +15,7 @@ class Reading:
 
     attention: Callable[[Tensor, int], Tensor]
     error: Callable[[Tensor, Tensor], Tensor]  # of a student's from its teacher's
+    scores: Callable[[Tensor], Tensor]  # (N, A, classes) 0..1
     stages: Mapping[str, str] = field(default_factory=dict)  # its own names of what recipes call as YOLOX does
 
 

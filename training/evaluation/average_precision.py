@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +21,17 @@ from training.evaluation.matches import Evaluated, Matches, matches_from_coco
 log = logging.getLogger(__name__)
 
 
-class LabelledSet:
-    """Images with their COCO annotations, which went through the checks of a training (`training.data.coco`).
+class ObjectSet:
+    """Images with their objects, against which detections are measured.
 
     pycocotools is given ids of our own: it takes those of a file on trust, and objects of the same id for one.
     """
 
-    images: list[LabelledImage]  # by id
-
-    def __init__(self, folder: Path, annotations: Path, class_names: Sequence[str], limit: int | None = None) -> None:
-        """Read annotations; what is left out of them is logged.
-
-        class_names: of the detector, in its order. limit: only the first images by id. ConfigError if annotations,
-        images and classes do not fit together.
-        """
-        data = read_coco(annotations, folder, is_evaluated=True)
-        self.problems = data.problems
-        for line in data.problems.summary():
-            log.warning(line)
-        _require_files(data, folder, annotations, limit)
-        self.images = sorted(data.images, key=lambda image: image.image_id)[:limit]
-        if not any(len(image.labels) for image in self.images):
-            raise ConfigError(f"{annotations} has no object in {len(self.images)} images: nothing to measure")
-        self._labels = _detector_labels(data.class_names, class_names, annotations)  # of each annotated class
-        self._truth = _pycocotools_truth(self.images, data.class_names)
+    def __init__(self, images: Sequence[LabelledImage], class_names: Sequence[str], labels: Sequence[int]) -> None:
+        """Take images in the order of their ids, the classes of their objects, and the detector's label of each."""
+        self.images = list(images)
+        self._labels = list(labels)
+        self._truth = _pycocotools_truth(self.images, class_names)
 
     def accuracy(self, found: Sequence[Detections]) -> Accuracy:
         """Return AP and AP50 in percent of detections in pixels of the frames, one for each of `images`."""
@@ -107,6 +95,40 @@ class LabelledSet:
             )
             if label in categories
         ]
+
+
+class LabelledSet(ObjectSet):
+    """Images with their COCO annotations, which went through the checks of a training (`training.data.coco`)."""
+
+    def __init__(self, folder: Path, annotations: Path, class_names: Sequence[str], limit: int | None = None) -> None:
+        """Read annotations; what is left out of them is logged.
+
+        class_names: of the detector, in its order. limit: only the first images by id. ConfigError if annotations,
+        images and classes do not fit together.
+        """
+        data = read_coco(annotations, folder, is_evaluated=True)
+        self.problems = data.problems
+        for line in data.problems.summary():
+            log.warning(line)
+        _require_files(data, folder, annotations, limit)
+        images = sorted(data.images, key=lambda image: image.image_id)[:limit]
+        if not any(len(image.labels) for image in images):
+            raise ConfigError(f"{annotations} has no object in {len(images)} images: nothing to measure")
+        super().__init__(images, data.class_names, _detector_labels(data.class_names, class_names, annotations))
+
+
+def accuracy_against(own: Sequence[Detections], found: Sequence[Detections]) -> Accuracy:
+    """Return the accuracy of detections if those of another detector were the truth; all of it if there are none."""
+    images = [
+        LabelledImage(Path(), 0, 0, one.boxes, one.labels.astype(np.int64), image_id=number)
+        for number, one in enumerate(own, start=1)
+    ]
+    labels = sorted({int(label) for one in own for label in one.labels})
+    if not labels:
+        return Accuracy(100.0, 100.0)
+    known = {label: i for i, label in enumerate(labels)}
+    numbered = [replace(one, labels=np.array([known[int(x)] for x in one.labels], np.int64)) for one in images]
+    return ObjectSet(numbered, [str(label) for label in labels], labels).accuracy(found)
 
 
 def _require_files(data: LabelledImages, folder: Path, annotations: Path, limit: int | None) -> None:

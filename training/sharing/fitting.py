@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from splitnet.errors import ConfigError
-from splitnet.nn.detector import IMAGE
+from splitnet.nn.detector import IMAGE, RAW
 from splitnet.nn.graph import run_to
 from splitnet.nn.joint import COPY, Joint, JointSpec, gathered, own_key
 from splitnet.nn.merged import MergeSpec
+from training.detectors.family import family_of
 from training.sharing.members import Member, squares
 from training.sharing.moments import FOLDS, Moments, drawn_positions, rows_of
 from training.sharing.ridge import LinearMap, columns_of, explained, fit
@@ -22,6 +23,7 @@ from training.sharing.similarity import Alignment
 
 POSITIONS = 500  # of an image that are looked at: neighbours say nearly the same
 MIN_IMAGES = 4
+ATTENTION_STRIDE = 16
 # Of all that one pass reads for one tensor: its moments take 8 * MAX_COLUMNS^2 bytes for each fold, and once more.
 MAX_COLUMNS = 4000
 
@@ -59,8 +61,8 @@ class _Gathering:
             )
         self.folds = [Moments(columns, self.widest.channels) for _ in range(FOLDS)]
 
-    def add(self, number: int, features: Features, y: Tensor, specs: Sequence[JointSpec]) -> None:
-        positions = drawn_positions(y.shape[2] * y.shape[3], POSITIONS, seed=number)
+    def add(self, number: int, features: Features, y: Tensor, specs: Sequence[JointSpec], seen: Tensor) -> None:
+        positions = drawn_positions(seen, y.shape[2], y.shape[3], POSITIONS, seed=number)
         rows = rows_of(y, 1, positions)
         whole = gathered(self.widest, features)
         self.folds[number % FOLDS].add(rows_of(whole, max(1, self.widest.kernel), positions), rows)
@@ -133,15 +135,17 @@ def _pass(
         sources |= set(through[1].spec.sources)
     own_names = [one.name for one in sources if one.is_own] + ([] if at_donor else targets)
     donor_names = [one.name for one in sources if not one.is_own] + (targets if at_donor else [])
-    count = 0
-    for image in squares(images, recipient.manifest.input_size, recipient.fills, task):
-        own = run_to(recipient.nodes, {IMAGE: image}, own_names)
+    count, size = 0, recipient.manifest.input_size
+    attention = family_of(recipient.detector.name).reading.attention
+    for image in squares(images, size, recipient.fills, task):
+        own = run_to(recipient.nodes, {IMAGE: image}, [*own_names, RAW])
+        seen = attention(own.pop(RAW), size // ATTENTION_STRIDE)
         features = {own_key(name): x for name, x in own.items()}
         given = {IMAGE: image} if through is None else {through[0]: through[1](features)}
         features |= run_to(donor.nodes, given, donor_names)
         for key, specs in groups.items():
             y = features[key[0] if at_donor else own_key(key[0])]
-            gatherings[key].add(count, features, y, specs)
+            gatherings[key].add(count, features, y, specs, seen)
         count += 1
     if count < MIN_IMAGES:
         raise ConfigError(

@@ -10,7 +10,7 @@ from splitnet.nn.joint import COPY, MAX_UNSHUFFLE, JointSpec, Source
 from splitnet.nn.merged import MergeSpec
 from training.sharing.members import Member, Shape
 
-SOURCES_AT_MOST = 3
+HEAVY = 0.1  # share of a detector's weights, from which on a node is worth borrowing
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Merge:
         kernels = "/".join("copy" if one.kernel == COPY else f"{one.kernel}x{one.kernel}" for one in self.spec.joints)
         read = " + ".join(dict.fromkeys(source.key for joint in self.spec.joints for source in joint.sources))
         entry = "" if self.spec.entry is None else f" from {self.spec.entry} on"
-        return f"{self.donor} for {self.recipient} up to {self.spec.cut}: {read}{entry} by {kernels}"
+        besides = "".join(f", and {name}" for name in self.spec.borrowed)
+        return f"{self.donor} for {self.recipient} up to {self.spec.cut}: {read}{entry} by {kernels}{besides}"
 
 
 def joint_to(target: str, recipient: Member, sources: Sequence[tuple[Member, str, bool]], kernel: int) -> JointSpec:
@@ -37,10 +38,20 @@ def joint_to(target: str, recipient: Member, sources: Sequence[tuple[Member, str
     return JointSpec(read, target, shape.channels, shape.stride, kernel)
 
 
-def same_names(donor: Member, recipient: Member, cut: str, kernel: int) -> MergeSpec:
+def same_names(donor: Member, recipient: Member, cut: str, kernel: int, borrowed: Sequence[str] = ()) -> MergeSpec:
     """Return the merge of two members of a family in which each tensor comes from the donor's of the same name."""
     needed = needed_after(recipient.nodes, cut)
-    return MergeSpec(cut, tuple(joint_to(name, recipient, [(donor, name, False)], kernel) for name in needed))
+    joints = tuple(joint_to(name, recipient, [(donor, name, False)], kernel) for name in needed)
+    return MergeSpec(cut, joints, borrowed=tuple(borrowed))
+
+
+def heaviest_behind(recipient: Member, cut: str) -> tuple[str, ...]:
+    """Return the node behind a cut with the most weights, if it has a tenth of all; the last one has the classes."""
+    names = [node.name for node in recipient.nodes[:-1]]
+    behind = names[names.index(cut) + 1 :]
+    heaviest = max(behind, key=lambda name: recipient.parameters[name], default=None)
+    is_heavy = heaviest is not None and recipient.parameters[heaviest] >= HEAVY * recipient.total_parameters
+    return (heaviest,) if heaviest is not None and is_heavy else ()
 
 
 def nearest_sources(donor: Member, shape: Shape, count: int, deepest: str) -> list[str]:
@@ -112,6 +123,8 @@ def _specs(donor: Member, recipient: Member) -> Iterator[MergeSpec]:
         if alike:
             yield same_names(donor, recipient, cut, COPY)
             yield same_names(donor, recipient, cut, 1)
+            if heavy := heaviest_behind(recipient, cut):
+                yield same_names(donor, recipient, cut, 1, heavy)
             if i >= 2 and can_segment(donor, recipient, cuts[i - 1], cut):
                 yield segment(donor, recipient, cuts[i - 1], cut, COPY)
         else:

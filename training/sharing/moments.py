@@ -111,8 +111,13 @@ def rows_of(x: Tensor, kernel: int, positions: Tensor | None = None) -> Tensor:
     return (columns if positions is None else columns[:, positions]).T
 
 
-def drawn_positions(count: int, wanted: int, seed: int) -> Tensor | None:
-    """Return which of some positions are looked at: all (None), or as many as are wanted, drawn by a seed."""
-    if wanted >= count:
-        return None
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:wanted]
+def drawn_positions(seen: Tensor, height: int, width: int, wanted: int, seed: int) -> Tensor:
+    """Return which positions of a tensor are looked at: at most half of them, and as many as are wanted.
+
+    seen: (1, 1, h, w) from 0 on, where the detector sees objects. Half of the draws go by it, half go anywhere: most of
+    an image is background, which says little of what the detector needs.
+    """
+    belief = F.interpolate(seen, size=(height, width), mode="nearest").flatten()
+    weights = 1 / len(belief) + belief / belief.sum().clamp(min=1e-6)
+    count = min(wanted, -(-len(belief) // 2))
+    return torch.multinomial(weights, count, generator=torch.Generator().manual_seed(seed))

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARED, OWN = "#0072b2", "#8c959f"
-METRICS = (("r2", "R2 of the map"), ("cka", "CKA"), ("procrustes", "Procrustes"), ("fidelity", "boxes in common"))
+METRICS = (
+    ("r2", "R2 of the map", 1.0),
+    ("cka", "CKA", 1.0),
+    ("procrustes", "Procrustes", 1.0),
+    ("r2_neck", "R2 of the neck", 1.0),
+    ("scores_explained", "scores explained", 1.0),
+    ("fidelity_unlabelled", "boxes in common", 1.0),
+)
 
 
 def draw_plan(folder: Path, record: Mapping[str, Any]) -> list[Path]:
@@ -76,22 +83,17 @@ def _column(axes: Axes, column: int, bundle: Mapping[str, Any], merge: Mapping[s
 
 def _similarity(figure: Figure, record: Mapping[str, Any], page: Page) -> None:
     axes = figure.subplots()
-    rows = sorted(record["merges"], key=lambda merge: -merge["fidelity"])
-    values = [[_value(merge, key) for key, _ in METRICS] for merge in rows]
+    rows = sorted(record["merges"], key=lambda merge: float(merge["predicted_loss"]))
+    values = [[merge["similarity"][key] / most for key, _, most in METRICS] for merge in rows]
     _dress(axes, page)
     axes.grid(visible=False)
     axes.imshow(values, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
-    axes.set_xticks(range(len(METRICS)), [words for _, words in METRICS], color=page.text)
+    axes.set_xticks(range(len(METRICS)), [words for _, words, _ in METRICS], color=page.text)
     labels = [("* " if merge["chosen"] else "") + merge["label"] for merge in rows]
     axes.set_yticks(range(len(rows)), labels, color=page.text, fontsize=8)
     for y, row in enumerate(values):
         for x, value in enumerate(row):
             axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=8, color=_ink(value))
-
-
-def _value(merge: Mapping[str, Any], key: str) -> float:
-    found: float = merge["fidelity"] if key == "fidelity" else merge["similarity"][key]
-    return found
 
 
 def _ink(value: float) -> str:

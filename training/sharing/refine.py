@@ -17,7 +17,9 @@ from training.data.images import read_image
 from training.detectors.family import family_of
 from training.sharing.members import Member, square_of
 
-RATE = 1e-3  # Adam's, of the largest step; it falls to nothing along a cosine
+# Adam's largest step, relative to the root mean square of what it trains; it falls to nothing along a cosine. A map in
+# closed form is near its best: with 0.001 for all maps, one of 1,728 columns was worse after 200 steps than before.
+RATE = 0.01
 BATCH = 2
 FEATURE_WEIGHT = 1.0
 
@@ -32,7 +34,7 @@ def refine(donor: Member, recipient: Member, merged: Merged, images: Sequence[Pa
         return
     for parameter in trained:
         parameter.requires_grad_(True)
-    optimiser = torch.optim.Adam(trained, lr=RATE)
+    optimiser = torch.optim.Adam([{"params": [one], "lr": RATE * _size(one)} for one in trained])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     error = family_of(recipient.detector.name).reading.error
     needed = needed_after(recipient.nodes, merged.spec.cut)
@@ -53,6 +55,10 @@ def refine(donor: Member, recipient: Member, merged: Merged, images: Sequence[Pa
         schedule.step()
     for parameter in trained:
         parameter.requires_grad_(False)
+
+
+def _size(parameter: Tensor) -> float:
+    return max(float(parameter.detach().square().mean().sqrt()), 1e-6)
 
 
 def _distance(joined: dict[str, Tensor], own: dict[str, Tensor]) -> Tensor:

@@ -18,6 +18,10 @@ from training.sharing.moments import Floats, Moments
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2)  # in units of the mean variance of what is read
 ROUNDING = 1e-6  # of single precision, in which products are summed
+# A map explains a part of what it maps to, so what it gives varies less, and a tail sees less than it knows. So much of
+# the lost spread is given back, as an exponent; all of it would enlarge the errors as well.
+GIVEN_BACK = 0.5
+LEAST_SPREAD = 0.01  # share of a channel's variance: what is explained less is not enlarged further
 FLAT = 1e-12  # a variance below this share of the largest is none
 
 
@@ -48,14 +52,15 @@ def fit(folds: Sequence[Moments], ridges: Sequence[float] = RIDGES) -> LinearMap
     filled = [one for one in folds if one.count]
     if len(filled) < 2:
         weight, bias = solve(total, ridges[-1])
-        return LinearMap(weight, bias, ridges[-1], explained(total, weight, bias), True)
+        return LinearMap(*with_spread(total, weight), ridges[-1], explained(total, weight, bias), True)
     scores = np.zeros(len(ridges))
     for held_out in filled:
         others = reduce(add, (one for one in filled if one is not held_out))
         scores += [explained(held_out, *solve(others, ridge)) for ridge in ridges]
     best = int(np.argmax(scores))
-    weight, bias = solve(total, ridges[best])
-    return LinearMap(weight, bias, ridges[best], float(scores[best] / len(filled)), is_singular(total))
+    weight, _ = solve(total, ridges[best])
+    r2 = float(scores[best] / len(filled))
+    return LinearMap(*with_spread(total, weight), ridges[best], r2, is_singular(total))
 
 
 def solve(moments: Moments, ridge: float) -> tuple[Floats, Floats]:
@@ -63,8 +68,23 @@ def solve(moments: Moments, ridge: float) -> tuple[Floats, Floats]:
     xx, xy, _ = moments.covariances
     lower = _factor(torch.from_numpy(xx), ridge * _scale(moments, xx))
     weight: Floats = torch.cholesky_solve(torch.from_numpy(xy), lower).numpy()
+    return weight, _bias(moments, weight)
+
+
+def _bias(moments: Moments, weight: Floats) -> Floats:
+    """Return what makes the means equal."""
     n = max(moments.count, 1)
-    return weight, moments.y / n - (moments.x / n) @ weight
+    bias: Floats = moments.y / n - (moments.x / n) @ weight
+    return bias
+
+
+def with_spread(moments: Moments, weight: Floats) -> tuple[Floats, Floats]:
+    """Return weight and bias of a map whose channels vary nearer to as much as what they stand for does."""
+    xx, _, yy = moments.covariances
+    spread = np.sum(weight * (xx @ weight), axis=0)
+    share = np.divide(spread, yy, out=np.ones_like(yy), where=yy > 0)
+    weight = weight * np.clip(share, LEAST_SPREAD, 1.0) ** (-GIVEN_BACK / 2)
+    return weight, _bias(moments, weight)
 
 
 def _scale(moments: Moments, xx: Floats) -> float:

@@ -105,7 +105,20 @@ def test_rows_are_what_a_convolution_sees():
     torch.testing.assert_close(rows_of(x, 3) @ weight.flatten(1).T, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_positions_are_drawn_by_their_seed():
-    assert drawn_positions(10, 10, seed=0) is None
-    assert drawn_positions(100, 5, seed=1).tolist() == drawn_positions(100, 5, seed=1).tolist()
-    assert len(set(drawn_positions(100, 50, seed=2).tolist())) == 50
+def test_positions_are_drawn_by_their_seed_and_half_of_them_where_objects_are_seen():
+    seen = torch.zeros(1, 1, 4, 4)
+    seen[0, 0, 0, 0] = 1.0
+    drawn_ = drawn_positions(seen, 40, 40, 200, seed=1).tolist()
+    assert drawn_ == drawn_positions(seen, 40, 40, 200, seed=1).tolist() and len(set(drawn_)) == 200
+    in_corner = sum(place // 40 < 10 and place % 40 < 10 for place in drawn_)
+    assert 60 <= in_corner <= 100  # of the 100 positions there, which are one in sixteen of all
+    assert len(drawn_positions(torch.zeros(1, 1, 2, 2), 5, 5, 500, seed=1)) == 13
+
+
+def test_a_map_gives_back_half_of_the_spread_that_least_squares_takes():
+    x = drawn(4000, 1)
+    y = x + drawn(4000, 1)  # half of its variance is explained: the map's root is 0.71 of y's
+    found = fit(folds_of(x, y))
+    assert found.r2 == pytest.approx(0.5, abs=0.05)
+    assert float(np.std(x.numpy() @ found.weight)) / float(y.std()) == pytest.approx(0.5**0.25, abs=0.02)
+    np.testing.assert_allclose((x.numpy() @ found.weight + found.bias).mean(), y.mean().item(), atol=1e-3)

@@ -44,5 +44,10 @@ def detection_error(student: Tensor, teacher: Tensor) -> Tensor:
     return (class_term + (distance * belief[seen][:, None]).sum()) / belief[seen].sum().clamp(min=1.0)
 
 
+def scores(raw: Tensor) -> Tensor:
+    """Return the scores (N, A, classes) of raw predictions."""
+    return raw[..., 4:].sigmoid()
+
+
 # The recipes name stages as YOLOX does: those at strides 8 and 16.
-READING = Reading(attention, detection_error, {"dark3": "c3", "dark4": "c4"})
+READING = Reading(attention, detection_error, scores, {"dark3": "c3", "dark4": "c4"})

@@ -61,5 +61,10 @@ def box_error(student: Tensor, teacher: Tensor) -> Tensor:
     return divergence + F.smooth_l1_loss(distances(ours), distances(theirs), reduction="none", beta=0.1).sum(dim=1)
 
 
+def scores(raw: Tensor) -> Tensor:
+    """Return the scores (N, A, classes) of raw predictions."""
+    return class_logits(raw).sigmoid()
+
+
 # The recipes name stages as YOLOX does: those at strides 8 and 16.
-READING = Reading(attention, detection_error, {"dark3": "stage2", "dark4": "stage3"})
+READING = Reading(attention, detection_error, scores, {"dark3": "stage2", "dark4": "stage3"})

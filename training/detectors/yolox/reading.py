@@ -46,4 +46,9 @@ def detection_error(student: Tensor, teacher: Tensor) -> Tensor:
     return (object_term + class_term + box_term) / total
 
 
-READING = Reading(attention, detection_error)
+def scores(raw: Tensor) -> Tensor:
+    """Return the scores (N, A, classes) of raw predictions: objectness times class."""
+    return raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid()
+
+
+READING = Reading(attention, detection_error, scores)

@@ -15,7 +15,7 @@ from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from benchmarks.harness.run_trace import FrameRecord, link_beside, parse_run, re
 from benchmarks.harness.traces import Trace, part, read_trace
 from splitnet.errors import ConfigError, LinkError, SplitError
 from splitnet.image_file import images_in
+from splitnet.manifest import FILE_NAME as MANIFEST
 from splitnet.manifest import load_manifest
 from splitnet.operating_point import parse_point
 
@@ -161,6 +162,7 @@ class EdgeNode:
     address: str
     folder: Path  # for logs and traces
     alive: Process
+    bundle: Path  # of the device
 
 
 @contextmanager
@@ -183,14 +185,26 @@ def edge_node(settings: RealSettings) -> Iterator[EdgeNode]:
                 namespace=pair.edge,
             )
         )
-        yield EdgeNode(pair, address_of(delaying, "relay", log, START_PATIENCE_S), folder, server.process)
+        device = without_streams(settings.bundle, folder / "device")
+        yield EdgeNode(pair, address_of(delaying, "relay", log, START_PATIENCE_S), folder, server.process, device)
+
+
+def without_streams(bundle: Path, copy: Path) -> Path:
+    """Return a copy of a bundle that knows of no video codec: single labelled images do not say what a stream gives."""
+    copy.mkdir()
+    for file in bundle.resolve().iterdir():
+        if file.name != MANIFEST:
+            (copy / file.name).symlink_to(file)
+    values = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    (copy / MANIFEST).write_text(json.dumps({**values, "stream_points": []}), encoding="utf-8")
+    return copy
 
 
 def _one(edge: EdgeNode, run: RealRun, settings: RealSettings) -> tuple[list[FrameRecord], float]:
     """Run a client; returns its frames, and the second of its time at which the link began to follow the trace."""
     trace_path, log = edge.folder / "run.jsonl", edge.folder / "client.log"
     trace_path.unlink(missing_ok=True)
-    command = client_command(edge.address, run, settings, trace_path)
+    command = client_command(edge.address, run, replace(settings, bundle=edge.bundle), trace_path)
     with (
         log.open("w", encoding="utf-8") as stderr,
         child_process(command, subprocess.DEVNULL, stderr, namespace=edge.pair.device) as client,

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import cv2
 import pytest
 
 from benchmarks.adaptation import real as adapt_real
 from benchmarks.adaptation.namespaces import available
-from benchmarks.adaptation.real import RealRun, RealSettings, client_command, link_csv, real_figures, run_real
+from benchmarks.adaptation.real import (
+    RealRun,
+    RealSettings,
+    client_command,
+    link_csv,
+    real_figures,
+    run_real,
+    without_streams,
+)
 from benchmarks.harness.run_trace import FrameRecord, link_beside, read_run
 from benchmarks.harness.traces import read_csv, steps
 from splitnet.errors import ConfigError
-from splitnet.manifest import Accuracy
+from splitnet.manifest import Accuracy, load_manifest
 
 REASON = available()
 LINK = steps([2.0, 1.0], 10.0, "two-levels")
@@ -61,6 +71,16 @@ def test_a_mode_and_a_fixed_point_are_what_a_user_would_type(tmp_path):
 def test_a_policy_that_needs_the_future_cannot_be_run(tmp_path):
     with pytest.raises(ConfigError, match="'oracle' is not an operating point"):
         client_command("h:1", RealRun(LINK, 200.0, "oracle"), RealSettings(tmp_path, tmp_path), tmp_path)
+
+
+def test_the_device_knows_of_no_video_codec(tmp_path, tiny_bundle):
+    values = json.loads((tiny_bundle / "manifest.json").read_text())
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    (bundle / "manifest.json").write_text(json.dumps({**values, "stream_points": [{"mode": "image"}]}))
+    device = load_manifest(without_streams(bundle, tmp_path / "device"))
+    assert device.stream_points == ()
+    assert device.digest == load_manifest(tiny_bundle).digest
+    assert {path.name for path in (tmp_path / "device").iterdir()} == {path.name for path in tiny_bundle.iterdir()}
 
 
 def test_a_run_s_name_is_a_file_s():

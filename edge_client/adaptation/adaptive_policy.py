@@ -15,7 +15,6 @@ from edge_client.adaptation.prediction_errors import PredictionErrors
 from edge_client.adaptation.recent_values import FramePace, RecentValues
 from edge_client.adaptation.shared_link import CameraLink, SharedLink
 from edge_client.adaptation.sizes import SizeEstimator
-from edge_client.adaptation.spread import Spread
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 
@@ -178,15 +177,11 @@ class AdaptivePolicy(Policy):
     def _system_state(self, now: float) -> SystemState:
         return SystemState(
             link=self._link.estimate(now),
-            encode_load={kind: self._encode_load(now, kind) for kind in self._kinds},
-            stale=frozenset(kind for kind in self._sent_kinds if self._load.is_stale(now, kind)),
+            encode_load=self._load.spreads(now, self._kinds),
+            stale=self._load.stale(now, self._sent_kinds),
             sizes=self._sizes.estimate(),
             server_ms=self._server_ms.spread or SystemState.server_ms,
             frame_interval_ms=self._pace.interval_ms,
             codecs=self._codecs,
             others=self._link.others(now),
         )
-
-    def _encode_load(self, now: float, kind: str) -> Spread:
-        expected = self._load.factor(now, kind)
-        return Spread(expected, expected * self._load.spread_p90)

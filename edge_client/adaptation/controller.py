@@ -72,7 +72,8 @@ class Controller:
         self._settings = settings
         self._predictor = Predictor(table.rows)
         self._ap = np.array([row.ap for row in table.rows])
-        self._layers = LayeredRows(table.rows) if table.rows else None
+        self._layers = LayeredRows(table.rows) if table.rows and settings.in_layers else None
+        self._in_one_piece = np.zeros(len(table.rows), bool)
         self._current: int | None = None  # row of the last choice
         self._codecs: tuple[frozenset[Codec] | None, NDArray[np.bool_]] | None = None  # that a server takes: which rows
         self._points = [row.point for row in table.rows]
@@ -138,10 +139,11 @@ class Controller:
             soonest = allowed[np.argmin((predictions.wire_bytes * predictions.encode_ms)[allowed])]  # and telling
             return self._taken(int(soonest), "start", predictions)
         chances = self.errors.chances((budget_ms - predictions.total_ms) / predictions.deviation_ms)
-        scores = self._scores(predictions, chances, state)
-        layered = self._layered_scores(budget_ms, predictions, context, state)
-        in_layers = layered > scores + LAYERS_AP
-        scores = np.where(in_layers, layered, scores)
+        scores, in_layers = self._scores(predictions, chances, state), self._in_one_piece
+        if self._layers is not None and context.max_layers >= LAYERS:
+            layered = self._layered_scores(self._layers, budget_ms, predictions, state)
+            in_layers = layered > scores + LAYERS_AP
+            scores = np.where(in_layers, layered, scores)
         best = int(allowed[np.argmax(scores[allowed])])
         if local is not None and self._local_score(local, budget_ms) > scores[best]:
             return replace(local, reason="the device's own detector is worth more")
@@ -160,20 +162,17 @@ class Controller:
         return worth - self._settings.price_ap(predictions.wire_bytes)
 
     def _layered_scores(
-        self, budget_ms: float, predictions: Predictions, context: FrameContext, state: SystemState
+        self, layers: LayeredRows, budget_ms: float, predictions: Predictions, state: SystemState
     ) -> Figures:
         """Return the same of each row for a frame in layers, not all of which need be in time; -inf if it cannot be.
 
         Each layer adds its accuracy with its chance to be in time.
         """
-        never = np.full(len(self._ap), -np.inf)
-        if self._layers is None or not self._settings.in_layers or context.max_layers < LAYERS:
-            return never
-        times_ms = self._layers.totals(predictions)
+        times_ms = layers.totals(predictions)
         least = self.errors.chances((budget_ms - times_ms) / predictions.deviation_ms)
-        worth = self._ap * predictions.frame_share(state.frame_interval_ms) * (self._layers.gains * least).sum(axis=0)
-        scores = worth - self._settings.price_ap(predictions.wire_bytes * self._layers.shares[-1])
-        return np.where((least[0] >= LEAST_CHANCE) & self._layers.can, scores, never)
+        worth = self._ap * predictions.frame_share(state.frame_interval_ms) * (layers.gains * least).sum(axis=0)
+        scores = worth - self._settings.price_ap(predictions.wire_bytes * layers.shares[-1])
+        return np.where((least[0] >= LEAST_CHANCE) & layers.can, scores, -np.inf)
 
     def _local(self, wait_ms: float, context: FrameContext, state: SystemState) -> Decision | None:
         """Return the decision to detect on the device, if it can and is free to."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from edge_client.adaptation.spread import Spread
 from edge_client.percentiles import percentile
 
 FRESH_S = 2.0  # a kind of work not done for this long shares the common factor
@@ -68,7 +70,21 @@ class LoadFactor:
 
     def factor(self, now: float, kind: str) -> float:
         """Return the factor to expect for a kind of work."""
-        return self._factor(now, kind) * max(1.0, (1 + self._others) / (1 + self._others_measured))
+        return self._factor(now, kind) * self._warning
+
+    def spreads(self, now: float, kinds: Iterable[str]) -> dict[str, Spread]:
+        """Return what to expect for several kinds of work, and the p90: those of `factor` and `spread_p90`."""
+        warning, p90 = self._warning, self._spread_p90
+        expected = [(kind, warning * self._factor(now, kind)) for kind in kinds]
+        return {kind: Spread(factor, factor * p90) for kind, factor in expected}
+
+    def stale(self, now: float, kinds: Iterable[str]) -> frozenset[str]:
+        """Return those of some kinds of work that were not measured within FRESH_S."""
+        return frozenset(kind for kind in kinds if self.is_stale(now, kind))
+
+    @property
+    def _warning(self) -> float:
+        return max(1.0, (1 + self._others) / (1 + self._others_measured))
 
     @property
     def spread_p90(self) -> float:
@@ -82,10 +98,12 @@ class LoadFactor:
 
     def is_stale(self, now: float, kind: str) -> bool:
         """Return whether a kind of work was not measured within FRESH_S."""
-        return not 0 <= now - self._own.get(kind, (-math.inf, 1.0))[0] <= FRESH_S
+        own = self._own.get(kind)
+        return own is None or not 0 <= now - own[0] <= FRESH_S
 
     def _factor(self, now: float, kind: str) -> float:
-        return self._common if self.is_stale(now, kind) else self._own[kind][1]
+        own = self._own.get(kind)
+        return own[1] if own is not None and 0 <= now - own[0] <= FRESH_S else self._common
 
 
 def _smoothed(before: float, ratio: float, telling: float = 1.0) -> float:

@@ -79,6 +79,7 @@ class FeedSettings:
 
     appear_s: float = 0.5  # that it must have stayed
     gone_s: float = 3.0  # that it must have been away
+    appear_score: float = 0.5  # that it must have had once
     classes: frozenset[str] = frozenset()  # all, if empty
     zones: tuple[Zone, ...] = ()
 
@@ -145,9 +146,12 @@ class ChangeFeed:
         first = camera.first.setdefault(track.number, state)
         told = camera.told.get(track.number)
         if told is None:
-            stays = track.sightings >= 2 and track.last_seen - track.first_seen >= self._settings.appear_s
-            return self._tell(camera, track, "new", first, state) if stays else []
+            return self._tell(camera, track, "new", first, state) if self._is_sure(track) else []
         return self._tell(camera, track, "update", told, state) if self._is_news(camera, track, told, state) else []
+
+    def _is_sure(self, track: Track) -> bool:
+        stays = track.sightings >= 2 and track.last_seen - track.first_seen >= self._settings.appear_s
+        return stays and track.top_score >= self._settings.appear_score
 
     def _is_news(self, camera: _Camera, track: Track, told: ObjectState, state: ObjectState) -> bool:
         if (state.zones, state.stationary) != (told.zones, told.stationary):

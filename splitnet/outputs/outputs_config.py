@@ -53,6 +53,9 @@ class OutputsConfig:
         last=True,
     )
     appear_s: float = option("seconds that an object must stay to be reported", default=0.5, group=_REPORTS, last=True)
+    appear_score: float = option(
+        "score that an object must have had once to be reported", default=0.5, group=_REPORTS, last=True
+    )
     gone_s: float = option(
         "seconds that it must be away to be reported as gone", default=3.0, group=_REPORTS, last=True
     )
@@ -110,6 +113,8 @@ class OutputsConfig:
             raise ConfigError(f"--report-as is printable text of at most {MAX_NAME_CHARS} characters")
         if not (0 <= self.appear_s <= 3600 and 0 < self.gone_s <= 3600 and 0 < self.webhook_timeout_s <= 300):
             raise ConfigError("--appear-s and --gone-s lie between 0 and 3600, --webhook-timeout-s between 0 and 300")
+        if not 0 <= self.appear_score <= 1:
+            raise ConfigError("--appear-score lies between 0 and 1")
         self.parsed_zones()
         check_base(self.mqtt_topic)
         check_base(self.mqtt_discovery)

@@ -90,7 +90,13 @@ class Reporter:
                 others.append(self._open_webhook(config))
             if self._file is not None:
                 others.append(self._write)
-            feed = FeedSettings(config.appear_s, config.gone_s, frozenset(config.classes or ()), config.parsed_zones())
+            feed = FeedSettings(
+                config.appear_s,
+                config.gone_s,
+                config.appear_score,
+                frozenset(config.classes or ()),
+                config.parsed_zones(),
+            )
             topics = Topics(config.mqtt_topic, self.name)
             discovery = "" if config.mqtt_discovery == NO_DISCOVERY else config.mqtt_discovery
             reports = Reports(

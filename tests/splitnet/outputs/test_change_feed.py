@@ -56,6 +56,17 @@ def test_a_flash_is_never_told_of():
     assert one.tick(99.0) == []
 
 
+def test_an_object_of_low_score_is_told_of_once_it_has_been_clear():
+    one = feed()
+
+    def seen(time: float, score: float) -> Observation:
+        return Observation("yard", time, 100, 100, [Sighting("person", score, (10.0, 40.0, 30.0, 60.0))])
+
+    assert [types(one.observe(seen(time, 0.3))) for time in (0.0, 0.5, 1.0)] == [[], [], []]
+    assert types(one.observe(seen(1.1, 0.5))) == ["new"]
+    assert types(one.observe(seen(1.2, 0.3))) == []
+
+
 def test_frames_without_news_say_nothing():
     one = feed()
     events = [event for step in range(90) for event in one.observe(frame(step / 10, 10 + step % 2))]

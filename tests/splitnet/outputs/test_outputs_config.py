@@ -96,6 +96,7 @@ def test_the_template_has_a_table_for_each_receiver():
         ({"zones": [f"z{n} 0:0 1:0 1:1" for n in range(33)]}, "32 at most"),
         ({"gone_s": 0.0}, "--gone-s"),
         ({"appear_s": -1.0}, "--appear-s"),
+        ({"appear_score": 1.5}, "--appear-score"),
         ({"webhook_timeout_s": 0.0}, "--webhook-timeout-s"),
         ({"report_as": "a\nb"}, "--report-as"),
         ({"report_as": "x" * 129}, "--report-as"),

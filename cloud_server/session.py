@@ -300,4 +300,4 @@ class Session:
 
 def _camera_of(opening: OpenSession) -> str:
     """Return what a camera is called: as its device, which may have several."""
-    return f"{opening.device_id}/{opening.camera}" if opening.camera else opening.device_id
+    return f"{opening.device_id}-{opening.camera}" if opening.camera else opening.device_id

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from splitnet.errors import ProtocolError
 
-MAX_SIDE = 2048  # pixels
+MAX_SIDE = 1280  # pixels
 MAX_DIMENSIONS = 4
 CHANNELS = 3
-DTYPES = ("uint8", "float16", "float32", "float64")
-MAX_TENSOR_BYTES = MAX_SIDE * MAX_SIDE * CHANNELS * 8
+DTYPES = ("uint8", "float16", "float32")
+MAX_TENSOR_BYTES = MAX_SIDE * MAX_SIDE * CHANNELS * 4
 LARGEST_UNIT_VALUE = 1.5  # of floats: larger ones say that they go up to 255, not to 1
 
 

@@ -22,8 +22,9 @@ DETECTION, CUSTOM = "/v1/vision/detection", "/v1/vision/custom"
 MAX_IMAGE_BYTES = 16 << 20
 MAX_FIELD_BYTES = 4096
 MAX_FIELDS = 16
+BODY_S = 20.0  # that a body may take
 MAX_AT_ONCE = 16  # requests whose images are held; further ones are refused
-BUSY, TOO_LARGE, WRONG_KEY, BAD, FAILED = 503, 413, 401, 400, 500
+BUSY, TOO_LARGE, TOO_SLOW, WRONG_KEY, BAD, FAILED = 503, 413, 408, 401, 400, 500
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,10 @@ Look = Callable[[bytes, str], Awaitable[Looked]]  # at the bytes of an image fil
 
 class TooLargeError(SplitError):
     """What was posted is larger than is taken."""
+
+
+class TooSlowError(SplitError):
+    """What was posted takes too long: it holds a place that others need."""
 
 
 class DetectionSite:
@@ -82,7 +87,7 @@ class DetectionSite:
 
     async def _answer(self, request: web.Request) -> web.Response:
         begin = time.perf_counter()
-        image, fields = await _posted(request)
+        image, fields = await _in_time(_posted(request))
         if self._key is not None and not hmac.compare_digest(fields.get("api_key", "").encode(), self._key.encode()):
             return _failed("the field api_key is missing or wrong", WRONG_KEY)
         min_confidence = _confidence(fields.get("min_confidence"))
@@ -101,6 +106,8 @@ async def _guarded(request: web.Request, handler: Callable[[web.Request], Awaita
         return response
     except TooLargeError as error:
         return _failed(str(error), TOO_LARGE)
+    except TooSlowError as error:
+        return _failed(str(error), TOO_SLOW)
     except BitstreamError as error:
         return _failed(f"the image cannot be read: {error}", BAD)
     except SplitError as error:
@@ -116,6 +123,13 @@ async def _guarded(request: web.Request, handler: Callable[[web.Request], Awaita
 
 def _failed(message: str, code: int) -> web.Response:
     return web.json_response(failure(message, code), status=code)
+
+
+async def _in_time(posted: Awaitable[tuple[bytes, dict[str, str]]]) -> tuple[bytes, dict[str, str]]:
+    try:
+        return await asyncio.wait_for(posted, BODY_S)
+    except asyncio.TimeoutError:
+        raise TooSlowError(f"the image must be here within {BODY_S:g} s") from None
 
 
 def _confidence(text: str | None) -> float:

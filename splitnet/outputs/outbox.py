@@ -58,6 +58,8 @@ class Outbox:
     def remembered(self, topic: str, payload: str, fallback: str) -> None:
         """Learn what a broker has retained of an earlier run; it is put right. fallback: where nothing is known."""
         if topic not in self._states:
+            if len(self._states) >= MAX_STATES:
+                return
             self._states[topic] = fallback
         if payload != self._states[topic]:
             self._untold[topic] = None

@@ -176,7 +176,7 @@ class Reporter:
     async def _observe(self) -> None:
         while not self._ending:
             self._take_all()
-            self.reports.tick(self._unix_clock())
+            self._guarded(lambda: self.reports.tick(self._unix_clock()))
             await self._watch_new_cameras()
             self._wake()
             with suppress(asyncio.TimeoutError):
@@ -185,11 +185,14 @@ class Reporter:
 
     def _take_all(self) -> None:
         while self._waiting:
-            try:
-                self.reports.observe(self._waiting.popleft())
-            except Exception:  # a fault here must not end the reports of the other frames
-                logger.exception("a frame could not be reported")
+            self._guarded(lambda: self.reports.observe(self._waiting.popleft()))
         self._wake()
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:  # a fault here must not end the reports of the other frames
+            logger.exception("this could not be reported")
 
     async def _watch_new_cameras(self) -> None:
         for camera in self.reports.cameras if self._publisher is not None else ():

@@ -31,7 +31,7 @@ class _Counted:
 
     def status(self, now: float) -> dict[str, float]:
         """Return frames a second, and the share in percent that the server answered in time."""
-        seconds = max(now - self.since, 1e-3)
+        seconds = max(abs(now - self.since), 1e-3)
         quality = 100 * self.by_server_in_time / self.frames if self.frames else 0.0
         return {"fps": round(self.frames / seconds, 1), "link_quality": round(quality)}
 
@@ -80,7 +80,7 @@ class Reports:
         """Report what ends by the passing of time, and each camera's status when its turn has come."""
         self._report(self._feed.tick(now))
         for camera, counted in self._counted.items():
-            if now - counted.since >= STATUS_S:
+            if abs(now - counted.since) >= STATUS_S:  # the clock may be set back
                 self._outbox.state(self.topics.status(camera), json.dumps(counted.status(now)))
                 self._counted[camera] = _Counted(now)
 

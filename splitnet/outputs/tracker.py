@@ -85,9 +85,9 @@ class Tracker:
                 self._begin(now, seen)
 
     def gone(self, now: float) -> list[Track]:
-        """Return the objects that have been gone for long enough, and forget them."""
-        gone = [track for track in self.tracks if now - track.last_seen >= self._gone_s]
-        self.tracks = [track for track in self.tracks if now - track.last_seen < self._gone_s]
+        """Return the objects that have been gone for long enough, and forget them; also those of a clock set back."""
+        gone = [track for track in self.tracks if abs(now - track.last_seen) >= self._gone_s]
+        self.tracks = [track for track in self.tracks if track not in gone]
         return gone
 
     def _begin(self, now: float, seen: Sighting) -> None:

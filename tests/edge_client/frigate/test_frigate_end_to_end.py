@@ -25,7 +25,7 @@ from tests.support.tiny_bundle import write_tiny_bundle
 
 POINT = MeasuredPoint(Mode.SPLIT, Codec.RANS, 1, 0, 90.0, 95.0, 300.0, 400.0, 1.0, 40.0)
 TENSOR = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), np.uint8)
-REQUESTS = 5  # of each part
+REQUESTS = 4  # of each part
 PATIENCE_MS = 30_000  # of the double: the machine may be slow
 
 
@@ -35,7 +35,8 @@ def bundle(tmp_path, monkeypatch) -> Manifest:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     manifest = write_tiny_bundle(tmp_path / "tiny").with_measurements(Accuracy(28.7, 43.4), (POINT,))
     manifest.write(tmp_path / "tiny")
-    assert keep_profile(DeviceProfile(device_fingerprint("cpu", 1, TORCH), manifest.digest, {"w1 q0": 1.0}, 5.0))
+    device = device_fingerprint("cpu", 1, TORCH)
+    assert keep_profile(DeviceProfile(device, manifest.digest, {"w1 q0": 1.0}, 5.0, local_backend=TORCH))
     return manifest
 
 
@@ -44,7 +45,7 @@ async def test_every_request_is_answered_while_the_link_works_falls_silent_and_i
     service = FakeService(SessionOpened(bundle.name, bundle.digest, "fake server 1"))
     async with serving(service) as address:
         config = FrigateConfig(
-            server=address, bundle=tmp_path / "tiny", backend=TORCH, listen="tcp://127.0.0.1:*", timeout_ms=400
+            server=address, bundle=tmp_path / "tiny", backend=TORCH, listen="tcp://127.0.0.1:*", timeout_ms=200
         )
         desk = Desk(config.timeout_ms)
         built = build_run(config.run_config(), [desk], source=desk.source)
@@ -52,7 +53,7 @@ async def test_every_request_is_answered_while_the_link_works_falls_silent_and_i
         endpoint = FrigateEndpoint(desk, config.pixel_format, config.min_score)
         where = endpoint.bind(config.listen)
         desk.open(built.local)
-        running = asyncio.create_task(built.pipeline.run())
+        running = asyncio.create_task(built.cameras.run())
         answering = asyncio.create_task(endpoint.serve())
         plugin = await asyncio.to_thread(FrigatePlugin, where, PATIENCE_MS)
         await asyncio.to_thread(ask_until, plugin, "server")

@@ -33,9 +33,8 @@ def test_rgb_becomes_bgr():
     assert np.array_equal(read(IMAGE[None, :, :, ::-1], TensorReader("rgb")), IMAGE)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_floats_up_to_one_are_read(dtype):
-    assert np.array_equal(read((IMAGE[None] / 255).astype(dtype)), IMAGE)
+def test_floats_up_to_one_are_read():
+    assert np.array_equal(read((IMAGE[None] / 255).astype(np.float32)), IMAGE)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -59,7 +58,7 @@ def test_a_dark_image_of_floats_is_read_as_the_bright_ones_before_it():
         ({"shape": [1, 8, 12, True]}, "whole numbers"),
         ({"shape": [1, 8.0, 12, 3]}, "whole numbers"),
         ({"shape": [1, -8, -12, 3]}, "whole numbers"),
-        ({"shape": [1, 10**30, 12, 3]}, "from 1 to 2048"),
+        ({"shape": [1, 10**30, 12, 3]}, "from 1 to 1280"),
         ({"shape": [1, 8, 12, 4]}, "has 384 bytes, not 288"),
         ({"shape": [1, 8, 13, 3]}, "has 312 bytes, not 288"),
         ({"shape": [2, 4, 12, 3]}, "holds several"),

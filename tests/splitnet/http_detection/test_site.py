@@ -165,6 +165,19 @@ async def test_of_too_many_at_once_some_are_refused():
         assert {status for status, _ in await asyncio.gather(*waiting)} == {200}
 
 
+async def test_a_body_that_drips_loses_its_place(monkeypatch):
+    monkeypatch.setattr(site_module, "BODY_S", 0.05)
+
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.01)
+
+    async with serving(Looker()) as client:
+        status, answer = await post(client, drip(), headers={"Content-Type": "image/jpeg"})
+    assert (status, answer["error"]) == (408, "the image must be here within 0.05 s")
+
+
 async def test_a_port_that_is_taken_is_told():
     looker = Looker()
     async with serving(looker) as client:

@@ -48,6 +48,12 @@ def test_an_object_is_gone_after_a_while_without_a_sighting():
     assert tracker.tracks == []
 
 
+def test_a_clock_that_is_set_back_leaves_no_object_for_ever():
+    tracker = Tracker(gone_s=3)
+    tracker.update(1_000_000, [seen(0)])
+    assert [track.number for track in tracker.gone(0)] == [1]
+
+
 def test_of_a_crowd_the_best_are_followed():
     tracker = Tracker(gone_s=3)
     crowd = [seen(20.0 * index, score=index / 1000) for index in range(300)]

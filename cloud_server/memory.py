@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
@@ -29,7 +30,7 @@ class ReturnedMemory:
         """resident: what the process holds, in bytes. trim: gives back what is free."""
         self._resident = resident or _resident
         self._trim = trim or trim_heap
-        self._least = 0
+        self._least = sys.maxsize
 
     def settle(self) -> None:
         """Give back what loading has left, and let garbage collections pass over all that stays.
@@ -41,10 +42,14 @@ class ReturnedMemory:
         gc.collect()
         gc.freeze()
         gc.collect()  # with nothing left to look at: the quarter is of few from now on
+        self._least = sys.maxsize  # bundles may have come
         self._give_back()
 
     def look(self) -> bool:
-        """Give back what is free if the process has grown since the last time; returns whether it had."""
+        """Give back what is free if the process is larger than it was at its least; returns whether it was.
+
+        Where nothing is free, this takes a fraction of a millisecond.
+        """
         if self._resident() - self._least < SLACK_BYTES:
             return False
         self._give_back()
@@ -53,8 +58,9 @@ class ReturnedMemory:
     def _give_back(self) -> None:
         before = self._resident()
         self._trim()
-        self._least = self._resident()
-        logger.debug("memory given back", extra={"before_mb": before // 10**6, "after_mb": self._least // 10**6})
+        after = self._resident()
+        self._least = min(self._least, after)
+        logger.debug("memory given back", extra={"before_mb": before // 10**6, "after_mb": after // 10**6})
 
 
 async def keep_giving_back(

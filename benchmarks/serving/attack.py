@@ -30,7 +30,7 @@ from benchmarks.serving.bench import encoded_frames
 from benchmarks.serving.load import Device, Load, Tally, run_devices
 from edge_client.percentiles import percentile
 from splitnet.bundle import load_device
-from splitnet.errors import ConfigError
+from splitnet.errors import ConfigError, LinkError
 from splitnet.extras import progress
 from splitnet.messages import Frame
 from splitnet.settings import DEFAULT_BUNDLE
@@ -139,6 +139,8 @@ def _attacking(attack: Attack | None, server: str, digest: str, seconds: float, 
         assert attacker.stdout is not None
         attacker.stdout.readline()  # it has begun
         yield
+        if attacker.poll():
+            raise LinkError(f"{attack.__name__} has failed, so nothing was measured: see `{' '.join(command)}`")
 
 
 @contextmanager

@@ -25,4 +25,6 @@ def _row(row: Mapping[str, Any]) -> str:
 def tls(result: Result) -> str:
     """Return what a message and its reply cost, each way."""
     rows = (f"| {row['way']} | {row['p50_ms']:.2f} | {row['cpu_ms']:.3f} |\n" for row in result["ways"])
-    return "| | p50, ms | processor time of both ends, ms |\n|---|---|---|\n" + "".join(rows)
+    table = "| | p50, ms | processor time of both ends, ms |\n|---|---|---|\n" + "".join(rows)
+    served = [f"{one['way']} {one['frames_per_s']:.1f}" for one in result.get("served", ())]
+    return table + (f"\nFrames a second of a server at its limit: {', '.join(served)}.\n" if served else "")

@@ -71,7 +71,9 @@ def costly_image(progressive: bool) -> bytes:
     """Return a JPEG of all the pixels that a server takes: about as costly as a payload can be."""
     square = np.full((SIDE, SIDE, 3), 120, np.uint8)
     square[::64] = 90
-    _, data = cv2.imencode(".jpg", square, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_QUALITY, 30])
+    _, data = cv2.imencode(
+        ".jpg", square, (cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive), cv2.IMWRITE_JPEG_QUALITY, 30)
+    )
     assert data.size <= MAX_PAYLOAD_BYTES
     return data.tobytes()
 

@@ -1,7 +1,8 @@
 """What TLS costs a frame: messages of its size to and fro on one stream, in the clear, under TLS and under mutual TLS.
 
-Nothing is computed here, so that nothing hides it. The three take turns in short rounds, so that whatever else the
-machine does meets all of them alike. Both ends are in this process: its processor time is that of both.
+Nothing is computed here, so that nothing hides it; what is left of it beside a detector, real servers show. The three
+take turns in short rounds, so that whatever else the machine does meets all of them alike. Both ends are in this
+process: its processor time is that of both.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.harness.benchmark import Benchmark
+from benchmarks.serving.tls_throughput import throughput
 from cloud_server.access.authority import SERVER_NAME, AccessFolder
 from cloud_server.access.server_tls import CertificateFiles, ServerCertificate, server_credentials
 from edge_client.percentiles import percentile
 from splitnet.device_keys import new_client_certificate, new_root, root_as_pem
 from splitnet.errors import ConfigError
+from splitnet.settings import DEFAULT_BUNDLE
 
 ROUND = 100  # messages
 REPLY_BYTES = 200  # of an ack, or of a few boxes
@@ -37,14 +40,20 @@ Call = grpc.aio.StreamStreamCall[bytes, bytes]
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=60, help=f"of {ROUND} messages, for each way (%(default)s)")
     parser.add_argument("--payload-bytes", type=int, default=4000, help="of a frame (%(default)s)")
+    parser.add_argument("--bundle", type=Path, default=DEFAULT_BUNDLE, metavar="DIR", help="to serve (%(default)s)")
+    parser.add_argument("--serve-rounds", type=int, default=7, help="of servers at their limit (%(default)s)")
+    parser.add_argument("--serve-s", type=float, default=4.0, help="seconds of such a round (%(default)s)")
 
 
 def run(options: Namespace) -> dict[str, object]:
     """Return p50 and processor time of a message and its reply, for each way."""
     if not (1 <= options.rounds <= 10_000 and 1 <= options.payload_bytes <= 1 << 20):
         raise ConfigError("--rounds takes 1 to 10000, --payload-bytes 1 to 1048576")
+    if not (0 <= options.serve_rounds <= 1000 and 0.1 <= options.serve_s <= 600):
+        raise ConfigError("--serve-rounds takes 0 to 1000, --serve-s 0.1 to 600")
     ways = asyncio.run(_measured(options.rounds, bytes(options.payload_bytes)))
-    return {"rounds": options.rounds, "payload_bytes": options.payload_bytes, "ways": ways}
+    served = throughput(options.bundle, options.serve_rounds, options.serve_s) if options.serve_rounds else []
+    return {"rounds": options.rounds, "payload_bytes": options.payload_bytes, "ways": ways, "served": served}
 
 
 BENCHMARK = Benchmark("tls", "what TLS costs a frame", _add_arguments, run)

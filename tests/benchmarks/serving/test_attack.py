@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 
 import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.serving.attack_tables import attack, tls
+from benchmarks.serving.attacks import (
+    Target,
+    costly_images,
+    empty_segments,
+    layers_without_end,
+    refused_frames,
+    unread_replies,
+)
 from benchmarks.serving.half_sent import http2_frame, request_headers
+from benchmarks.serving.raw_attacks import endless_headers, large_metadata, pings_and_settings, rapid_resets
+from cloud_server.access.entrance import open_entrance
+from edge_client.transport.session import open_session
+from splitnet.messages import FrameDetections, OpenSession
+from tests.support.fake_model import DIGEST, frame
+from tests.support.locked_server import started
+
+MOMENT_S = 0.1
+BESIDE = (empty_segments, costly_images, unread_replies, refused_frames, layers_without_end)  # leave the loop to others
 
 ROW = {
     "attack": "Open 500 connections and say nothing",
@@ -22,7 +41,22 @@ ROW = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("attack", BESIDE, ids=lambda attack: attack.__name__)
+async def test_an_honest_device_is_answered_under_each_attack_and_the_server_ends(attack):
+    """All in this process, the attacker too, for a moment; `make attack` has processes, and minutes."""
+    async with started(open_entrance()) as (_, address, _):
+        attacking = asyncio.create_task(attack(Target(address, DIGEST)))
+        await asyncio.sleep(MOMENT_S)
+        async with open_session(address, OpenSession("honest", DIGEST)) as session:
+            session.send(frame(1))
+            replies = [await asyncio.wait_for(anext(session.replies()), 10) for _ in range(2)]
+        assert not attacking.done(), "it goes on until it is ended"
+        attacking.cancel()
+        await asyncio.gather(attacking, return_exceptions=True)
+        assert isinstance(replies[-1], FrameDetections)
+
+
+@pytest.mark.long
 def test_a_server_survives_an_attack_of_a_moment(tiny_bundle, tmp_path):
     out = tmp_path / "attack.json"
     words = ["--seconds", "0.5", "--settle-s", "0", "--attacks", "half_sent_sessions"]
@@ -49,6 +83,22 @@ def test_the_table_of_tls_has_a_line_for_each_way():
     assert tls({"ways": [{"way": "clear", "p50_ms": 1.234, "cpu_ms": 0.3456}]}).splitlines()[2] == (
         "| clear | 1.23 | 0.346 |"
     )
+
+
+def test_the_table_of_tls_tells_what_servers_reach():
+    ways = [{"way": "clear", "frames_per_s": 40.04}, {"way": "tls", "frames_per_s": 39.96}]
+    assert tls({"ways": [], "served": ways}).endswith(
+        "\nFrames a second of a server at its limit: clear 40.0, tls 40.0.\n"
+    )
+
+
+@pytest.mark.parametrize("make", [rapid_resets, endless_headers, large_metadata, pings_and_settings])
+def test_raw_frames_are_whole_and_none_is_larger_than_http2_allows(make):
+    for frames in itertools.islice(make(), 3):
+        while frames:
+            size = int.from_bytes(frames[:3], "big")
+            assert size <= 16_384 and len(frames) >= 9 + size
+            frames = frames[9 + size :]
 
 
 def test_frames_and_headers_are_as_http2_has_them():

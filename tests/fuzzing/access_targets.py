@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from cloud_server.access.callers import Callers
 from protos import device_enrolment_pb2 as pb
 from splitnet.device_keys import check_signed, read_root, signer_of
-from splitnet.enrolment import code_key, server_proof
+from splitnet.enrolment import CODE_CHARS, code_key, server_proof
 from splitnet.enrolment_link import read_enrolment_link
 from splitnet.errors import SplitError
 from splitnet.wire.enrolment import (
@@ -77,7 +77,7 @@ def enrol_reply(data: bytes) -> None:
 def enrol_link(data: bytes) -> None:
     """Read a QR code's text; a code that is none costs nothing."""
     _, code = read_enrolment_link(data.decode("utf-8", "replace"))
-    if len(code) != 9:
+    if len(code.replace("-", "")) != CODE_CHARS:  # one that may be a code costs a scrypt, which is meant
         code_key(code)
 
 

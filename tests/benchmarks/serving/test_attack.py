@@ -10,24 +10,18 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.serving.attack_tables import attack, tls
-from benchmarks.serving.attacks import (
-    Target,
-    costly_images,
-    empty_segments,
-    layers_without_end,
-    refused_frames,
-    unread_replies,
-)
+from benchmarks.serving.attacks import Target, costly_image, empty_segments, refused_frames
 from benchmarks.serving.half_sent import http2_frame, request_headers
 from benchmarks.serving.raw_attacks import endless_headers, large_metadata, pings_and_settings, rapid_resets
 from cloud_server.access.entrance import open_entrance
 from edge_client.transport.session import open_session
+from splitnet.image_header import image_size
 from splitnet.messages import FrameDetections, OpenSession
 from tests.support.fake_model import DIGEST, frame
 from tests.support.locked_server import started
 
 MOMENT_S = 0.1
-BESIDE = (empty_segments, costly_images, unread_replies, refused_frames, layers_without_end)  # leave the loop to others
+BESIDE = (empty_segments, refused_frames)  # those that leave the event loop to others
 
 ROW = {
     "attack": "Open 500 connections and say nothing",
@@ -54,6 +48,11 @@ async def test_an_honest_device_is_answered_under_each_attack_and_the_server_end
         attacking.cancel()
         await asyncio.gather(attacking, return_exceptions=True)
         assert isinstance(replies[-1], FrameDetections)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_costly_image_is_one(progressive):
+    assert image_size(costly_image(progressive)) == (4096, 4096)
 
 
 @pytest.mark.long

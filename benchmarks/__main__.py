@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 
 from benchmarks import document
 from benchmarks.accuracy import backends, choices, failures, kinds, rate, split_points_verify
-from benchmarks.adaptation import adapt, refit
+from benchmarks.adaptation import adapt, delivery, refit
 from benchmarks.costs import cameras, codec, guide, overhead, small_device, switch, training_cost
 from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
@@ -40,6 +40,7 @@ BENCHMARKS = tuple(
         kinds,
         adapt,
         refit,
+        delivery,
         video,
         wire,
         delay,

@@ -139,7 +139,14 @@ ROOMS = {
         ("splitnet", "benchmarks.harness", "cloud_server.compute", "edge_client.encoding", "training")
     ),
     "benchmarks.adaptation": Room(
-        ("splitnet", "benchmarks.harness", "cloud_server.compute", "edge_client", "training.evaluation")
+        (
+            "splitnet",
+            "benchmarks.harness",
+            "cloud_server.compute",
+            "cloud_server.delivery",
+            "edge_client",
+            "training.evaluation",
+        )
     ),
     "benchmarks.costs": Room(("splitnet", "benchmarks.harness", "edge_client", "training")),
     "benchmarks.harness": Room(("splitnet",)),

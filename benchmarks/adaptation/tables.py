@@ -46,7 +46,7 @@ def _renamed(row: Row) -> Row:
 
 def compared(result: Result) -> str:
     """Return a row for each trace and deadline: the controller, as a share of the greedy oracle, and its best rival."""
-    return _table(
+    return markdown_table(
         (
             "trace",
             "deadline ms",
@@ -75,7 +75,7 @@ def pooled(result: Result) -> str:
         return NOT_MEASURED
     cells = dict.fromkeys((row["slowdown"], row["fps"], row["policy"]) for row in result["pooled"])
     header = ("device", "frames a second", "who chooses", "AP in time", "in time", "KB a frame", "SlimSplit's lead, AP")
-    return _table(header, [_pooled(cell, [r for r in result["pooled"] if _cell(r) == cell]) for cell in cells])
+    return markdown_table(header, [_pooled(cell, [r for r in result["pooled"] if _cell(r) == cell]) for cell in cells])
 
 
 def by_device(result: Result) -> str:
@@ -128,7 +128,7 @@ def targets(result: Result) -> str:
     if "targets" not in result:
         return NOT_MEASURED
     rows = [row for row in result["targets"] if row["places"]]
-    return _table(
+    return markdown_table(
         ("aim", "reached", "margin on average", "least margin"),
         [
             (
@@ -162,7 +162,7 @@ def real(result: Result) -> str:
 
 def summary(result: Result) -> str:
     """Return the worst case over traces by each deadline, and how quickly the controller reacts."""
-    worst = _table(
+    worst = markdown_table(
         (
             "traces",
             "deadline ms",
@@ -181,7 +181,7 @@ def summary(result: Result) -> str:
             for row in result["worst"]
         ],
     )
-    reactions = _table(
+    reactions = markdown_table(
         (
             "deadline ms",
             "late frames after a link 4 times slower",
@@ -223,7 +223,7 @@ def figure(path: str, words: str) -> str:
 
 def _policies(rows: Sequence[Row]) -> str:
     header = ("trace", "deadline ms", "policy", "met", "AP", "p50 / p95 / p99 ms", "KB", "switches a minute", "frames")
-    return _table(header, [_policy(row) for row in rows])
+    return markdown_table(header, [_policy(row) for row in rows])
 
 
 def _policy(row: Row) -> tuple[str, ...]:
@@ -271,6 +271,7 @@ def _at(figure: str, trace: str | None) -> str:
     return figure if trace is None else f"{figure} ({trace})"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as a table of Markdown."""
     lines = [f"| {' | '.join(line)} |\n" for line in (header, *rows)]
     return "".join([lines[0], f"{'|---' * len(header)}|\n", *lines[1:]])

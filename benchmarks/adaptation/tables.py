@@ -91,7 +91,7 @@ def by_device(result: Result) -> str:
     policies = dict.fromkeys(row["policy"] for row in known)
     cells = [[_short([r for r in known if _cell(r) == (d, fps, policy)]) for d in devices] for policy in policies]
     named = [(_name(policy), *figures) for policy, figures in zip(policies, cells, strict=True)]
-    return _table(("who chooses", *(DEVICES.get(device, f"{device:g}x slower") for device in devices)), named)
+    return markdown_table(("who chooses", *(DEVICES.get(device, f"{device:g}x slower") for device in devices)), named)
 
 
 def _short(rows: Sequence[Row]) -> str:

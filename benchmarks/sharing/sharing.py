@@ -109,7 +109,7 @@ def _merges(options: Namespace, members: Sequence[Member]) -> list[Row]:
             f"{donor.manifest.digest} {recipient.manifest.digest}",
             lambda d=donor, r=recipient, w=is_whole: measure_pair(d, r, w, images[r.name]),  # type: ignore[misc]
         )
-    for member in members[:3]:
+    for member in members[:2]:
         keep(f"noise {member.manifest.digest}", lambda m=member: measure_noise(m, images[m.name]))  # type: ignore[misc]
     rows = [row for own in done.values() for row in own]
     return [{**row, "ap_kept_with_controls": row["ap_kept"]} for row in rows]

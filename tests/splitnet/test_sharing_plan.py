@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from splitnet.errors import BundleError, DigestMismatchError
-from splitnet.sharing_plan import JOINTS_FILE, PLAN_FILE, load_joints, load_plan
+from splitnet.sharing_plan import JOINTS_FILE, PLAN_FILE, load_joints, load_plan, save_plan
 from tests.support.planned_pair import Pair, write_pair
 
 
@@ -72,3 +74,18 @@ def test_other_maps_than_the_plans_are_refused(pair):
     (pair.plan / JOINTS_FILE).write_bytes(data)
     with pytest.raises(DigestMismatchError):
         load_joints(pair.plan, load_plan(pair.plan))
+
+
+def test_borrowed_nodes_come_back_and_plans_without_any_keep_their_digest(pair):
+    plan = load_plan(pair.plan)
+    (merge,) = plan.merges
+    spec = asdict(merge.spec)
+    del spec["borrowed"]  # as plans were written before
+    essence = [[merge.donor, merge.recipient, spec]]
+    joints = None if plan.joints is None else plan.joints.sha256
+    before = {"format_version": 1, "merges": essence, "joints": joints}
+    assert plan.digest == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
+    borrowing = replace(merge, spec=replace(merge.spec, borrowed=("dark5",)))
+    folder = pair.plan.with_name("borrowing")
+    written = save_plan(folder, replace(plan, merges=(borrowing,)), load_joints(pair.plan, plan))
+    assert load_plan(folder) == written != plan and written.merges[0].spec.borrowed == ("dark5",)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.sharing.correlations import correlate, correlations, pearson, ranks
 from benchmarks.sharing.distilled import chosen
-from benchmarks.sharing.sharing_figures import SIMILARITIES, baselines, chosen_metric, frontier
+from benchmarks.sharing.sharing_figures import SIMILARITIES, baselines, chosen_metric, frontier, held_out
 from benchmarks.sharing.sharing_tables import sharing_baselines, sharing_correlations, sharing_frontier
 
 
@@ -62,6 +62,18 @@ def test_correlations_are_given_for_all_and_within_groups():
 
 def test_the_metric_that_goes_best_with_what_was_kept_is_chosen():
     assert chosen_metric(MERGES) == "r2"
+
+
+def test_a_measure_is_judged_on_pairs_that_it_was_not_chosen_on():
+    def pair(name: str, offset: float) -> list:
+        return [{**merge(i, 10, r2=1 - i / 10 + offset, cka=(i * 7 % 5) / 5), "b": name} for i in range(6)]
+
+    found = held_out([*pair("y", 0.0), *pair("z", 0.0)])
+    assert found is not None and found["chosen"] == {"r2": 2} and found["pearson"] == pytest.approx(1.0)
+    assert found["mean_error"] == pytest.approx(0.0, abs=1e-9)
+    shifted = held_out([*pair("y", 0.0), *pair("z", 0.3)])  # the line of one pair does not hold for the other
+    assert shifted is not None and shifted["mean_error"] == pytest.approx(6.0)
+    assert held_out(pair("y", 0.0)) is None
 
 
 def test_the_frontier_leaves_out_what_another_beats_in_everything():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from splitnet.errors import ConfigError
-from splitnet.nn.graph import needed_after, nodes_of, run_front, run_rest
+from splitnet.nn.graph import needed_after, nodes_of, run_front, run_rest, run_to
 from splitnet.nn.joint import COPY, Joint, JointSpec, Source, resampled
 from splitnet.nn.merged import Merged, MergeSpec, SharedFront
 from splitnet.nn.nanodet.network import NanoDet
@@ -97,6 +99,26 @@ def test_a_segment_runs_the_donors_stage_on_the_recipients_features():
     dark3 = run_front(nodes_of(whole), "dark3", IMAGE)["dark3"]
     expected = run_rest(nodes_of(whole), "dark4", {"dark3": dark3, "dark4": donor.backbone.backbone.dark4(dark3)})
     assert torch.equal(merged(IMAGE), expected)
+
+
+def test_a_borrowed_node_is_the_donors_on_the_recipients_features():
+    donor, recipient, whole = yolox(0), yolox(1), yolox(1)
+    plain = copies("dark4", ("dark3", "dark4"))
+    merged = merged_of(replace(plain, borrowed=("dark5",)), donor, recipient)
+    joined = run_front(nodes_of(donor), "dark4", IMAGE)
+    by_name = {node.name: node for node in nodes_of(whole)} | {"dark5": nodes_of(donor)[4]}
+    expected = run_to([by_name[node.name] for node in nodes_of(whole)], joined, ["raw"])["raw"]
+    assert nodes_of(donor)[4].name == "dark5" and torch.equal(merged(IMAGE), expected)
+    less = sum(x.numel() for x in merged_of(plain, donor, yolox(1)).parameters())
+    own = sum(x.numel() for x in yolox(1).backbone.backbone.dark5.parameters())
+    assert sum(x.numel() for x in merged.parameters()) == less - own
+
+
+@pytest.mark.parametrize("name", ["dark3", "p9"], ids=["before the cut", "unknown"])
+def test_what_cannot_be_borrowed_is_refused(name):
+    spec = replace(copies("dark4", ("dark3", "dark4")), borrowed=(name,))
+    with pytest.raises(ConfigError, match=f"{name} cannot be borrowed: both detectors need such a node behind dark4"):
+        merged_of(spec, yolox(0), yolox(1))
 
 
 def test_joints_that_do_not_fit_are_refused_with_what_is_read():

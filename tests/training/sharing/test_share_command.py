@@ -19,7 +19,7 @@ from tests.support.tiny_bundle import write_tiny_bundle
 from training import share as module
 from training.__main__ import main
 from training.sharing.members import Member
-from training.sharing.merge import Merge, same_names
+from training.sharing.merge import Merge, heaviest_behind, same_names
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,29 @@ def test_images_that_are_all_alike_are_held_by_the_ridge_and_that_is_said(bundle
         for m in j
         for p in m.parameters()
     )
+
+
+def test_each_bundle_may_have_images_of_its_own_camera(bundles, images, tmp_path, monkeypatch, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(images, other)
+    seen = {}
+    whole = module.study_pairs
+
+    def noting(members, merges, given):
+        seen.update({name: one.fit_on[0].parent for name, one in given.items()})
+        return whole(members, merges, given)
+
+    monkeypatch.setattr(module, "study_pairs", noting)
+    assert run("--bundles", *bundles, "--images", images, other, "--out", tmp_path / "plan") == 0
+    assert seen == {"tiny-0": images, "tiny-1": other}
+    assert run("--bundles", *bundles, "--images", images, other, other, "--out", tmp_path / "plan") == 2
+    assert "--images takes one folder, or 2: one for each bundle" in capsys.readouterr().err
+
+
+def test_the_heaviest_node_behind_a_cut_is_worth_borrowing_where_it_has_a_tenth_of_the_weights(bundles):
+    member = Member.load(bundles[0])
+    assert heaviest_behind(member, "dark4") == ("dark5",) and heaviest_behind(member, "p4") == ("p5",)
+    assert heaviest_behind(member, "p5") == ()
 
 
 def test_the_same_bundle_twice_is_refused(bundles, images, tmp_path, capsys):

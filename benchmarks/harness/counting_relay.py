@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 READ_BYTES = 65_536
+END_PATIENCE_S = 5.0  # for a connection that both ends have closed to be counted
 PACKET_OVERHEAD_BYTES = 20 + 20 + 12  # IPv4 and TCP with timestamps (RFC 9293, 7323)
 _SEGMENTS = struct.Struct("=136xII")  # of Linux' tcp_info: segments sent and received
 
@@ -36,16 +37,21 @@ class Traffic:
 
 @contextmanager
 def counting_relay(to: str) -> Iterator[tuple[str, Traffic]]:
-    """Forward connections to HOST:PORT until the block ends; gives the address to connect to and the counts."""
+    """Forward connections to HOST:PORT until the block ends; gives the address to connect to, and the counts.
+
+    Packets are counted when a connection has ended.
+    """
     host, port = to.rsplit(":", 1)
     traffic, lock = Traffic(), threading.Lock()
+    serving: list[threading.Thread] = []
     listener = socket.create_server(("127.0.0.1", 0))
 
     def accept() -> None:
         with suppress(OSError):  # closed
             while True:
                 device, _ = listener.accept()
-                threading.Thread(target=serve, args=(device,), daemon=True).start()
+                serving.append(threading.Thread(target=serve, args=(device,), daemon=True))
+                serving[-1].start()
 
     def serve(device: socket.socket) -> None:
         with device, socket.create_connection((host, int(port))) as server:
@@ -75,3 +81,5 @@ def counting_relay(to: str) -> Iterator[tuple[str, Traffic]]:
         yield f"127.0.0.1:{listener.getsockname()[1]}", traffic
     finally:
         listener.close()
+        for one in serving:
+            one.join(END_PATIENCE_S)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.video.video_tables import delays, video, video_ratios, video_ratios_by_judge
+from benchmarks.video.video_tables import delays, video, video_ratios
+from benchmarks.video.wire_tables import wire
 
 Result = Mapping[str, Any]
 
@@ -14,5 +15,5 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "video": ("video.json", video),
     "video-ratios": ("video.json", video_ratios),
     "delay": ("delay.json", delays),
-    "video-ratios-by-judge": ("video.json", video_ratios_by_judge),
+    "wire": ("wire.json", wire),
 }

@@ -35,12 +35,15 @@ def _kb(size_bytes: float) -> str:
 
 def video_ratios(result: Result) -> str:
     """Return our bytes over each rival's at equal fidelity, for each third of the range that both reach."""
-    return _ratios(result["ratios"])
-
-
-def video_ratios_by_judge(result: Result) -> str:
-    """Return the same with a stronger detector's boxes as what should be found."""
-    return _ratios(result["ratios_by_judge"])
+    header = (
+        f"| clip | rival | fidelity | {' | '.join(f'{third} third' for third in THIRDS)} | all of it |\n{'|---' * 7}|\n"
+    )
+    return header + "".join(
+        f"| `{row['clip']}` | {row['rival']} | {row['from']:.0f} to {row['to']:.0f} "
+        f"| {' | '.join(_share(row[third]) for third in THIRDS)} | {_percent(row['bd_rate'])} |\n"
+        for row in result["ratios"]
+        if row["bd_rate"] is not None
+    )
 
 
 def delays(result: Result) -> str:
@@ -56,18 +59,6 @@ def delays(result: Result) -> str:
 
 def _late(row: Result) -> str:
     return f"{row['as_it_was']:.1f}, moved on {row['moved_on']:.1f}"
-
-
-def _ratios(rows: list[Result]) -> str:
-    header = (
-        f"| clip | rival | fidelity | {' | '.join(f'{third} third' for third in THIRDS)} | all of it |\n{'|---' * 7}|\n"
-    )
-    return header + "".join(
-        f"| `{row['clip']}` | {row['rival']} | {row['from']:.0f} to {row['to']:.0f} "
-        f"| {' | '.join(_share(row[third]) for third in THIRDS)} | {_percent(row['bd_rate'])} |\n"
-        for row in rows
-        if row["bd_rate"] is not None
-    )
 
 
 def _share(value: float | None) -> str:

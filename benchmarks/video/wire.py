@@ -82,7 +82,7 @@ def _traffic(options: Namespace, server: str, frames: Path, count: int, words: S
             client.communicate(timeout=CLIENT_PATIENCE_S)
             if client.returncode:
                 raise LinkError(f"the client failed: {last_line(log)}")
-        return traffic
+    return traffic
 
 
 SUMMARY = "what a still room takes on the wire, headers and all"

@@ -14,7 +14,7 @@ import grpc
 
 from edge_client.transport.channel import open_channel
 from edge_client.transport.credentials import NO_TLS, Credentials
-from edge_client.transport.status import session_error
+from edge_client.transport.status import CUT, session_error
 from protos import split_inference_pb2 as pb
 from protos.split_inference_pb2_grpc import SplitInferenceStub
 from splitnet.device_status import MAX_STATUS_BYTES, DeviceStatus
@@ -167,6 +167,10 @@ async def open_session(
             await asyncio.wait_for(session.open(opening), timeout_s)
         except asyncio.TimeoutError:
             raise LinkError(f"no answer for {timeout_s:g} s") from None
+        except LinkError as error:
+            if str(error) == CUT and tls.credentials is not None:  # TLS 1.3 refuses clients after the handshake
+                raise LinkError(f"{error}; if that goes on, this device is not known there, or was revoked") from error
+            raise
         writing = asyncio.create_task(session.write_frames())
         try:
             yield session

@@ -12,6 +12,7 @@ from splitnet.wire.statuses import error_of
 
 logger = logging.getLogger(__name__)
 
+CUT = "the connection was cut"
 _NOT_TRUSTED = "this device does not trust the server's certificate: enrol it anew, or see --server-ca"
 # What gRPC says of its own accord, by a part of it. Everything else is the server's text.
 _IN_WORDS = {
@@ -29,16 +30,16 @@ _IN_WORDS = {
     "Network is unreachable": "there is no way to it (network is unreachable)",
     "Connection timed out": "it cannot be reached (connection timed out)",
     "Timeout occurred": "it cannot be reached (connection timed out)",
-    "Connection reset": "the connection was cut",
-    "Broken pipe": "the connection was cut",
-    "Socket closed": "the connection was cut",
-    "GOAWAY": "the connection was cut",
+    "Connection reset": CUT,
+    "Broken pipe": CUT,
+    "Socket closed": CUT,
+    "GOAWAY": CUT,
     "ping timeout": "it has fallen silent",
     "keepalive": "it has fallen silent",
     "metadata size exceeds": "its refusal is too long to be read",
     "unusually large": "its answer is too long to be read",
     "larger than max": "its answer is too long to be read",
-    "Stream removed": "the connection was cut",
+    "Stream removed": CUT,
     "failed to connect": "it cannot be reached",
     "trying to connect an http1": "it speaks HTTP/1, so it is no cloud-server",
 }

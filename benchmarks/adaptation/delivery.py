@@ -165,7 +165,9 @@ class _Site:
         return self._version
 
     def _is_next(self, artefact: Artefact) -> bool:
-        return artefact.name == ("first", "second")[self._version % 2 == 0]
+        return (
+            artefact.name == ("first", "second")[self._version % 2 == 1]
+        )  # version 3 is the second, since devices begin with the first
 
 
 def _shape(pair: NamespacePair, kbps: float) -> None:

@@ -159,10 +159,12 @@ class ModelDeliveryService(ModelDeliveryServicer):
     async def _tell(self, watch: _Watch, context: Context, reading: asyncio.Task[None]) -> None:
         while True:
             waiting = asyncio.create_task(watch.changed.wait())
-            await asyncio.wait({waiting, reading}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
+            try:
+                await asyncio.wait({waiting, reading}, return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    return reading.result()
+            finally:
                 waiting.cancel()
-                return reading.result()
             watch.changed.clear()
             await context.write(offer_to_proto(watch.offered))
 

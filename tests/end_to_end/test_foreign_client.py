@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import examples.features
 from cloud_server.compute.bundle_model import BundleModel
 from cloud_server.engine import Engine
 from cloud_server.registry import Registry
@@ -47,11 +48,15 @@ async def address() -> AsyncIterator[str]:
     await server.stop(0.0, asyncio.Event())
 
 
-async def found_by_ours(address: str, manifest: Manifest, image: np.ndarray) -> list[Found]:
-    """Return what our own client finds in image mode: class, score and box."""
+async def found_by_ours(
+    address: str, manifest: Manifest, image: np.ndarray, features: bytes | None = None
+) -> list[Found]:
+    """Return what our own client finds in image mode, or in features at w5 q8: class, score and box."""
     height, width = image.shape[:2]
     canvas = Letterbox.fit(width, height, manifest.input_size).apply(image)
     frame = Frame(1, 0, POINT, compress_image(canvas, POINT.codec, POINT.quality), width, height)
+    if features is not None:
+        frame = Frame(1, 0, OperatingPoint(Codec.RANS, 5, 8), features, width, height)
     async with open_session(address, OpenSession("ours", manifest.digest)) as session:
         writing = asyncio.create_task(session.write_frames())
         session.send(frame)
@@ -111,3 +116,38 @@ async def test_node_gets_the_boxes_of_our_own_client_for_images_of_any_size(addr
         theirs = [(one["class"], one["score"], one["box"]) for one in answer["objects"]]
         scale = max(image.shape) / manifest.input_size
         assert_alike(theirs, await found_by_ours(address, manifest, image), MAX_OFF_PX * scale)
+
+
+async def printed_without_packages(*arguments: object) -> dict[str, Any]:
+    command = [str(NODE), str(EXAMPLE / "features.mjs"), *map(str, arguments)]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    out, errors = await asyncio.wait_for(process.communicate(), timeout=60)
+    return json.loads(out) if process.returncode == 0 else {"error": errors.decode()}
+
+
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+async def test_node_sends_features_and_images_with_nothing_installed(address, photo, tmp_path):
+    image, features = tmp_path / "photo.png", tmp_path / "frame.sl"
+    cv2.imwrite(str(image), photo)
+    await asyncio.to_thread(examples.features.main, [str(image), str(features), "--width", "5", "--quality", "8"])
+    manifest = load_manifest(DEFAULT_BUNDLE)
+    height, width = photo.shape[:2]
+    ours = await found_by_ours(address, manifest, photo, features.read_bytes())
+    answer = await printed_without_packages(address, features, f"{width}x{height}")
+    theirs = [(one["class"], one["score"], one["box"]) for one in answer["objects"]]
+    assert_alike(theirs, ours, 0.01)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), photo, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    answer = await printed_without_packages(address, tmp_path / "photo.jpg")
+    assert {one["class"] for one in answer["objects"] if one["score"] > SURE} >= {ours[0][0]}
+
+
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+async def test_what_the_server_says_of_a_bad_frame_reaches_the_user_of_node(address, tmp_path):
+    (tmp_path / "frame.sl").write_bytes(b"SL" + bytes(200))
+    assert "another bundle" in (await printed_without_packages(address, tmp_path / "frame.sl", "640x480"))["error"]
+    digest = bytes.fromhex(load_manifest(DEFAULT_BUNDLE).device_digest)[:8]
+    (tmp_path / "frame.sl").write_bytes(b"SL\x01\x01" + digest + b"\x01\x01" + bytes(200))
+    said = (await printed_without_packages(address, tmp_path / "frame.sl", "640x480"))["error"]
+    assert said.startswith("features: ") and len(said) > 20
+    assert "the link is gone" in (await printed_without_packages("127.0.0.1:9", tmp_path / "frame.sl"))["error"]

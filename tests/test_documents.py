@@ -20,6 +20,7 @@ import cloud_server.__main__
 import demo.__main__
 import demo.clip
 import edge_client.__main__
+import examples.features
 import examples.one_process
 import tests.fuzzing.__main__
 import training.__main__
@@ -38,6 +39,7 @@ PROGRAMS = {
     "python -m demo": demo.__main__._parser,
     "python -m demo.clip": demo.clip._parser,
     "python -m examples.one_process": examples.one_process._parser,
+    "python -m examples.features": examples.features._parser,
     "python -m tests.fuzzing": lambda: tests.fuzzing.__main__._parser(list(all_targets(Path()))),
 }
 FOREIGN = {

@@ -67,11 +67,6 @@ SERVER_OPTIONS = (
     # What is not read yet of a stream stays at 64 KiB. With probing, gRPC lets each connection have what its link
     # holds, which on a fast one is megabytes. A message that is being read gets its whole size all the same.
     ("grpc.http2.bdp_probe", 0),
-    # What is read of a connection at once: whoever sends frames that cost much (pings, settings, headers without end)
-    # takes turns with the others.
-    ("grpc.experimental.tcp_max_read_chunk_size", 1 << 14),
-    ("grpc.experimental.tcp_read_chunk_size", 1 << 13),
-    ("grpc.experimental.tcp_min_read_chunk_size", 1 << 8),
     ("grpc.server_handshake_timeout_ms", 10_000),  # a connection that says nothing
     ("grpc.max_connection_idle_ms", 300_000),  # one without calls
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),

@@ -15,7 +15,7 @@ from benchmarks.costs import cameras, codec, guide, overhead, small_device, swit
 from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
-from benchmarks.serving import attack, frigate, serve, soak, tls, watching
+from benchmarks.serving import attack, cluster, frigate, serve, soak, tls, watching
 from benchmarks.sharing import sharing
 from benchmarks.video import delay, video, wire
 from splitnet.atomic_write import write_json
@@ -49,6 +49,7 @@ BENCHMARKS = tuple(
         attack,
         watching,
         tls,
+        cluster,
         frigate,
         sharing,
         split_points_verify,

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ import yaml
 
 import cloud_server.__main__
 import edge_client.__main__
+from cloud_server.cluster.cluster import Cluster
+from cloud_server.cluster.link import ClusterConfig, ClusterLink
 from cloud_server.fleet.fleet import Fleet
+from cloud_server.status_page.facts import Gauge, Replica
 from cloud_server.status_page.metrics import ServerCollector
 from edge_client.adaptation.policy import PolicyState
 from edge_client.output.metrics import RunCollector
@@ -54,7 +58,11 @@ def metrics_that_exist() -> set[str]:
     fleet.tally.refused("coco-nano", "busy")
     run.add_result(1.0, result())
     run.policy_state = PolicyState(1e6, 5e5, rtt_min_ms=10.0, load_factor=1.0)
-    collectors = (ServerCollector(facts_of(fleet)), RunCollector(lambda: run, 200.0, lambda: 50.0))
+    figures = Cluster(ClusterLink(ClusterConfig()), lanes=4, falls_back=True).figures()
+    facts = replace(
+        facts_of(fleet), gauges=lambda: [Gauge(*one) for one in figures], replicas=lambda: [Replica("r1", "n1", 1.0, 2)]
+    )
+    collectors = (ServerCollector(facts), RunCollector(lambda: run, 200.0, lambda: 50.0))
     return OWN_PROCESS | {one.name for each in collectors for family in each.collect() for one in family.samples}
 
 
@@ -162,6 +170,31 @@ def test_manifests_follow_the_schema_of_kubernetes(path):
     validate = pytest.importorskip("kubernetes_validate")
     for document in yaml.safe_load_all(path.read_text()):
         validate.validate(document, "1.32", strict=True)
+
+
+def ray_groups() -> dict[str, dict[str, Any]]:
+    """Return the groups of pods of the Ray cluster, by the name of their container."""
+    (cluster,) = yaml.safe_load_all((DEPLOY / "kuberay" / "cluster.yaml").read_text())
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    return {group["template"]["spec"]["containers"][0]["name"]: group for group in groups}
+
+
+def test_pods_of_the_ray_cluster_follow_the_schema_of_kubernetes():
+    """The resource itself is of the operator KubeRay; what is in it is pods."""
+    validate = pytest.importorskip("kubernetes_validate")
+    for name, group in ray_groups().items():
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": group["template"]["spec"]}
+        validate.validate(pod, "1.32", strict=True)
+
+
+def test_replicas_run_beside_no_head_and_in_their_bounds():
+    groups = ray_groups()
+    assert groups["ray-head"]["rayStartParams"]["num-cpus"] == "0"
+    workers = groups["replica"]
+    assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    assert {group["template"]["spec"]["containers"][0]["image"] for group in groups.values()} == {
+        "slimsplit/cloud-server-cluster:0.1.0"
+    }
 
 
 def documents(kind: str) -> dict[str, Any]:

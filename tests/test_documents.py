@@ -48,6 +48,7 @@ FOREIGN = {
     "curl",
     "docker",
     "git",
+    "ray",
     "journalctl",
     "kubectl",
     "libcamerify",

@@ -158,6 +158,7 @@ ROOMS = {
             "cloud_server.compute",
             "cloud_server.config",
             "cloud_server.fleet",
+            "cloud_server.scheduling",
             "cloud_server.status_page",
             "cloud_server.tunings",
             "edge_client.percentiles",

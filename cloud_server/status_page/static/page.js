@@ -132,6 +132,7 @@ function showTotals(server) {
   const totals = [
     ["sessions", server.sessions], ["frames/s", rate(server.camera_fps)], ["in", bits(server.kbps)], ["queue", server.queue],
   ];
+  if (server.replicas) totals.push(["replicas", server.replicas.length]);
   find("totals").replaceChildren(...totals.map(([name, value]) => {
     const pair = make("div");
     pair.append(make("dt", name), make("dd", String(value)));

@@ -59,9 +59,9 @@ def metrics_that_exist() -> set[str]:
     run.add_result(1.0, result())
     run.policy_state = PolicyState(1e6, 5e5, rtt_min_ms=10.0, load_factor=1.0)
     figures = Cluster(ClusterLink(ClusterConfig()), lanes=4, falls_back=True).figures()
-    facts = replace(
-        facts_of(fleet), gauges=lambda: [Gauge(*one) for one in figures], replicas=lambda: [Replica("r1", "n1", 1.0, 2)]
-    )
+    facts = facts_of(fleet)
+    gauges = [*facts.gauges(), *(Gauge(*one) for one in figures)]
+    facts = replace(facts, gauges=lambda: gauges, replicas=lambda: [Replica("r1", "n1", 1.0, 2)])
     collectors = (ServerCollector(facts), RunCollector(lambda: run, 200.0, lambda: 50.0))
     return OWN_PROCESS | {one.name for each in collectors for family in each.collect() for one in family.samples}
 

@@ -17,7 +17,7 @@ from splitnet.errors import ShedError
 GOLDEN = 0.6180339887498949  # spreads the cameras' phases
 PLACES = 2  # batches of a replica at once
 IN_TIME = 0.99  # of the frames, for cameras to be carried
-MAX_QUEUE, MAX_BATCH = 4096, 8
+MAX_QUEUE, MAX_BATCH = 512, 8
 KIND = "split"
 
 
@@ -50,7 +50,7 @@ def in_time(fleet: Fleet, costs: Costs) -> float:
 
 def carried(replicas: int, costs: Costs, most: int, **fleet: float) -> int:
     """Return how many cameras replicas carry, by bisection; most: the largest number that is tried."""
-    low, high = 0, most
+    low, high = 0, min(most, _bound(Fleet(0, replicas, **fleet), costs))  # type: ignore[arg-type]
     while high - low > max(1, low // 50):
         middle = (low + high + 1) // 2
         if in_time(Fleet(middle, replicas, **fleet), costs) >= IN_TIME:  # type: ignore[arg-type]
@@ -58,6 +58,13 @@ def carried(replicas: int, costs: Costs, most: int, **fleet: float) -> int:
         else:
             high = middle - 1
     return low
+
+
+def _bound(fleet: Fleet, costs: Costs) -> int:
+    """Return more cameras than the front's cores and the replicas can compute for, whatever the order."""
+    batch_s = costs.fixed_s + MAX_BATCH * costs.per_frame_s
+    frames_per_s = min(fleet.front_cores / costs.front_s, fleet.replicas * MAX_BATCH / batch_s)
+    return 1 + int(1.25 * frames_per_s / fleet.fps)
 
 
 class _Run:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_client.adaptation.point_table import PointTable
+from edge_client.adaptation.policy import Policy
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.adaptation.shared_link import SharedLink
 from edge_client.camera_group import CameraGroup
@@ -82,16 +83,18 @@ class LoadedModel(NamedTuple):
     profile: DeviceProfile | None  # None: nothing is chosen while it runs
 
 
-def build_pipeline(config: RunConfig, sinks: Sequence[Sink] = (), source: Source | None = None) -> Pipeline:
+def build_pipeline(
+    config: RunConfig, sinks: Sequence[Sink] = (), source: Source | None = None, policy: Policy | None = None
+) -> Pipeline:
     """Return the pipeline that settings with one source describe; each result goes to the sinks, too.
 
-    source: of your own, instead of the settings'. Loads the bundle. With a deadline, the first run on a device also
-    measures it for a few seconds. Raises ConfigError, BundleError, ProfileError or SourceError if something cannot be
-    had as it is asked for.
+    source, policy: of your own, instead of the settings'. Loads the bundle. With a deadline, the first run on a device
+    also measures it for a few seconds. Raises ConfigError, BundleError, ProfileError or SourceError if something cannot
+    be had as it is asked for.
     """
     if source is None and len(config.cameras) > 1:
         raise ConfigError("these settings have several sources: use build_cameras")
-    return build_run(config, sinks, source=source).cameras.only
+    return build_run(config, sinks, source=source, policy=policy).cameras.only
 
 
 def build_cameras(config: RunConfig, sinks: Sequence[Sink] = ()) -> CameraGroup:
@@ -105,6 +108,7 @@ def build_run(
     on_progress: Callable[[float], None] = lambda share: None,
     source: Source | None = None,
     updating: Updating | None = None,
+    policy: Policy | None = None,
 ) -> BuiltRun:
     """Return the same with what belongs to it. on_progress: called with the share that is measured, 0..1.
 
@@ -118,6 +122,8 @@ def build_run(
     with ExitStack() as opened:
         sources = _open_sources(config, opened) if source is None else {"": source}
         model = load_model(config, on_progress)
+        if policy is not None:
+            model = model._replace(parts=replace(model.parts, policy=policy))
         names = ClassNames(model.parts.encoder.manifest.class_names)
         further = [(one.name, one.class_names) for one in others]
         every_name = all_classes(names, further)

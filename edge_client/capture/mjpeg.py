@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from email.message import Message
+from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from edge_client.capture.camera import DEFAULT_FPS
@@ -117,6 +118,26 @@ class MjpegCamera:
         return None
 
 
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    """Hangs up on the answer that asks for a password, which the library leaves open."""
+
+    def http_error_401(self, req: urllib.request.Request, fp: Any, *rest: Any) -> Any:
+        try:
+            return super().http_error_401(req, fp, *rest)
+        finally:
+            fp.close()
+
+
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    """The same."""
+
+    def http_error_401(self, req: urllib.request.Request, fp: Any, *rest: Any) -> Any:
+        try:
+            return super().http_error_401(req, fp, *rest)
+        finally:
+            fp.close()
+
+
 def _opened(url: str, timeout_s: float) -> http.client.HTTPResponse:
     """Return the response to a GET. A user and password in the URL are shown by Basic or Digest, as is asked."""
     parts = urlsplit(url)
@@ -126,8 +147,8 @@ def _opened(url: str, timeout_s: float) -> http.client.HTTPResponse:
         passwords.add_password(None, plain, unquote(parts.username), unquote(parts.password or ""))
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}),
-        urllib.request.HTTPBasicAuthHandler(passwords),
-        urllib.request.HTTPDigestAuthHandler(passwords),
+        _Basic(passwords),
+        _Digest(passwords),
     )
     opener.addheaders = [("User-Agent", f"slimsplit/{version()}")]
     response: http.client.HTTPResponse = opener.open(plain, timeout=timeout_s)

@@ -343,6 +343,8 @@ async def test_a_session_has_a_name_in_the_log_of_both_ends(daemon, caplog):
     async with daemon.session() as stream:
         (device,) = daemon.fleet.devices
         assert device.sessions == {stream.session_id}
+        await stream.send(frame(1))
+        await stream.next()  # so that the session has run: it is logged then
     opened = next(one for one in caplog.records if one.getMessage() == "session opened")
     assert vars(opened)["session"] == stream.session_id
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from threading import Thread
@@ -111,7 +111,8 @@ def test_such_an_address_is_a_camera_that_may_come_back():
     with camera_of(part(jpeg(10)) * 2) as address:
         source = open_source(f"http://{address}/", SourceSettings(patience_s=30.0))
         assert not source.finite
-        images = [int(shown.image.mean()) for shown in islice(source.images(lambda seconds: False), 5)]
+        with closing(source.images(lambda seconds: False)) as shown:
+            images = [int(one.image.mean()) for one in islice(shown, 5)]
     assert images == [10] * 5
 
 

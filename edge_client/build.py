@@ -205,9 +205,11 @@ def _shape(encoder: EncoderRuntime) -> tuple[object, ...]:
 
 
 def _further_bundles(config: RunConfig) -> list[Manifest]:
-    from splitnet.manifest import load_manifest  # here: it loads torch
+    if not config.further_bundle:
+        return []
+    from splitnet.manifest import load_manifest  # here: it loads torch, which a small device does not have
 
-    return [load_manifest(folder) for folder in config.further_bundle or ()]
+    return [load_manifest(folder) for folder in config.further_bundle]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -65,6 +66,21 @@ def test_a_package_makes_the_same_bytes_where_there_is_neither_pytorch_nor_numba
     command = [sys.executable, "-m", "tests.support.two_frames", str(package), *missing]
     ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     assert ran.stdout.split() == payloads(package)
+
+
+def test_a_whole_client_is_put_together_where_there_is_neither_pytorch_nor_numba(package, tmp_path):
+    assert cv2.imwrite(str(tmp_path / "frame.png"), IMAGE)
+    probe = (
+        "import sys\n"
+        "sys.modules |= {name: None for name in ('torch', 'onnx', 'numba')}\n"
+        "from pathlib import Path\n"
+        "from edge_client.build import build_pipeline\n"
+        "from edge_client.config import RunConfig\n"
+        f"config = RunConfig(server='127.0.0.1:1', source={str(tmp_path)!r}, bundle=Path({str(package)!r}))\n"
+        "print(type(build_pipeline(config)).__name__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", probe], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == "Pipeline", ran.stderr
 
 
 def test_a_device_without_numba_sends_no_layers(package, monkeypatch):

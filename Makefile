@@ -33,7 +33,7 @@ test-long: $(VENV)/installed-dev
 
 test-cluster: $(VENV)/installed-dev
 	$(INSTALL) --editable ".[dev,cluster]"
-	timeout 600 $(RUN) -m pytest -m cluster tests/cluster
+	timeout 1800 $(RUN) -m pytest -m cluster tests/cluster
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .

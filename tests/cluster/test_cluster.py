@@ -36,7 +36,7 @@ pytestmark = [
 ]
 POINT = OperatingPoint(Codec.RANS, WIDTHS, 1)
 REPLICA = "ServeReplica"
-READY_S = 120.0
+READY_S = 600.0
 PAUSE_S = 0.05
 
 

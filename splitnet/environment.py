@@ -17,17 +17,22 @@ def environment() -> dict[str, object]:
 
 
 def machine() -> dict[str, object]:
-    """Return processor, cores, system and the versions that matter for speed."""
-    import torch  # here, because the client's help can do without
-
+    """Return processor, cores, system and the versions that matter for speed. A small device has no PyTorch."""
+    try:
+        import torch  # here, because the client's help can do without
+    except ModuleNotFoundError:
+        accelerator = torch_version = None
+    else:
+        accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        torch_version = torch.__version__
     return {
         "processor": processor(),
         "architecture": platform.machine(),
         "cores": os.cpu_count() or 1,
         "system": platform.platform(terse=True),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "accelerator": accelerator,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": torch_version,
         "numpy": metadata.version("numpy"),
     }
 

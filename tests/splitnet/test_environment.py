@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ def test_the_record_is_json_and_names_commit_and_machine() -> None:
     assert set(record) == {"commit", "machine"}
     assert record["machine"]["cores"] >= 1
     assert record["machine"]["architecture"] == platform.machine()
+
+
+def test_a_machine_without_pytorch_has_a_record_too(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    record = machine()
+    assert (record["torch"], record["accelerator"]) == (None, None)
 
 
 def test_the_processor_has_a_name() -> None:

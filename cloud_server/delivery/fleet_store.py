@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cloud_server.delivery.rollout import ABORTED, ACTIVE, PAUSED, KnownDevice, Rollout, failures_of
+from splitnet.database_format import ensure_format
 from splitnet.errors import ConfigError
 from splitnet.updates.delivery import DeviceState, Phase
 
@@ -116,22 +117,13 @@ class FleetStore:
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("BEGIN IMMEDIATE")
-                self._ensure_format(database)
+                ensure_format(database, self.path, _SCHEMA, FORMAT, "update it, or start anew")
                 yield database
                 database.execute("COMMIT")
             finally:
                 database.close()
         except sqlite3.Error as error:
             raise ConfigError(f"{self.path}: {error}: check whose it is, and whether the disk is full") from error
-
-    def _ensure_format(self, database: sqlite3.Connection) -> None:
-        found = database.execute("PRAGMA user_version").fetchone()[0]
-        if not found and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _SCHEMA.split(";\n"):
-                database.execute(statement)
-            database.execute(f"PRAGMA user_version = {FORMAT}")
-        elif found != FORMAT:
-            raise ConfigError(f"{self.path} is of format {found}, this software has {FORMAT}: update it, or start anew")
 
 
 def _device(row: sqlite3.Row) -> KnownDevice:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from splitnet.database_format import ensure_format
 from splitnet.errors import ConfigError
 from splitnet.updates.delivery import Phase
 
@@ -177,7 +178,7 @@ class ModelState:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")
                 database.execute("BEGIN IMMEDIATE")
-                self._ensure_format(database)
+                ensure_format(database, self._path, _SCHEMA, FORMAT, "give another --models")
                 yield database
                 self._step("commit", self._path)
                 database.execute("COMMIT")
@@ -187,15 +188,6 @@ class ModelState:
         except sqlite3.Error as error:
             words = "the disk is full" if "full" in str(error) else str(error)
             raise ConfigError(f"{self._path}: {words}: free some disk, or give another place with --models") from error
-
-    def _ensure_format(self, database: sqlite3.Connection) -> None:
-        found = database.execute("PRAGMA user_version").fetchone()[0]
-        if not found and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _SCHEMA.split(";\n"):
-                database.execute(statement)
-            database.execute(f"PRAGMA user_version = {FORMAT}")
-        elif found != FORMAT:
-            raise ConfigError(f"{self._path} is of format {found}, this software has {FORMAT}: give another --models")
 
 
 def _fact(database: sqlite3.Connection, name: str, otherwise: bytes) -> bytes:

@@ -118,24 +118,22 @@ class MjpegCamera:
         return None
 
 
-class _Basic(urllib.request.HTTPBasicAuthHandler):
-    """Hangs up on the answer that asks for a password, which the library leaves open."""
+class _HangsUp:
+    """Ends the answer that asks for a password, which the library leaves open."""
 
     def http_error_401(self, req: urllib.request.Request, fp: Any, *rest: Any) -> Any:
         try:
-            return super().http_error_401(req, fp, *rest)
+            return super().http_error_401(req, fp, *rest)  # type: ignore[misc]
         finally:
             fp.close()
 
 
-class _Digest(urllib.request.HTTPDigestAuthHandler):
-    """The same."""
+class _Basic(_HangsUp, urllib.request.HTTPBasicAuthHandler):
+    pass
 
-    def http_error_401(self, req: urllib.request.Request, fp: Any, *rest: Any) -> Any:
-        try:
-            return super().http_error_401(req, fp, *rest)
-        finally:
-            fp.close()
+
+class _Digest(_HangsUp, urllib.request.HTTPDigestAuthHandler):
+    pass
 
 
 def _opened(url: str, timeout_s: float) -> http.client.HTTPResponse:

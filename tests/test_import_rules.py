@@ -155,6 +155,7 @@ ROOMS = {
             "splitnet",
             "benchmarks.harness",
             "cloud_server.access",
+            "cloud_server.cluster.scaling",
             "cloud_server.compute",
             "cloud_server.config",
             "cloud_server.fleet",

@@ -11,11 +11,11 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cloud_server.cluster.scaling import PLACES
 from cloud_server.scheduling.batcher import Batcher, Request
 from splitnet.errors import ShedError
 
 GOLDEN = 0.6180339887498949  # spreads the cameras' phases
-PLACES = 2  # batches of a replica at once
 IN_TIME = 0.99  # of the frames, for cameras to be carried
 MAX_QUEUE, MAX_BATCH = 512, 8
 KIND = "split"

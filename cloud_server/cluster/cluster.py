@@ -11,12 +11,12 @@ from typing import Any
 
 from cloud_server.cluster.cluster_model import ClusterModel
 from cloud_server.cluster.link import ClusterConfig, ClusterLink
+from cloud_server.cluster.scaling import PLACES
 from cloud_server.compute.bundle_model import BundleModel
 from cloud_server.config import LOCAL_CLUSTER, ServeConfig
 from cloud_server.engine import Engine
 from splitnet.errors import ConfigError
 
-PLACES = 2  # batches of a replica: one that it computes, one that waits for it
 REPORT_S = 1.0
 
 

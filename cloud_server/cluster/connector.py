@@ -37,9 +37,8 @@ from cloud_server.cluster.messages import (
     Start,
 )
 from cloud_server.cluster.replica import COORDINATOR, NAMESPACE, Coordinator, Replica
-from cloud_server.cluster.scaling import Scaling
+from cloud_server.cluster.scaling import PLACES, Scaling
 
-ONGOING = 2  # batches that a replica has: one that it computes, one that waits for it
 HEALTH_S, HEALTH_TIMEOUT_S = 1.0, 1.0
 CALLERS = 64  # threads that wait for replicas
 STATUS_S = 1.0
@@ -138,7 +137,7 @@ class Connector:
         deployment = serve.deployment(
             name="replica",
             num_replicas=replicas,
-            max_ongoing_requests=ONGOING,
+            max_ongoing_requests=PLACES,
             health_check_period_s=HEALTH_S,
             health_check_timeout_s=HEALTH_TIMEOUT_S,
             graceful_shutdown_timeout_s=2.0,

@@ -41,7 +41,7 @@ from cloud_server.cluster.messages import (
     Retire,
     Start,
 )
-from cloud_server.cluster.scaling import Load
+from cloud_server.cluster.scaling import PLACES, Load
 from cloud_server.compute.decoded_frame import DecodedFrame
 from splitnet.detections import Detections
 from splitnet.errors import ClusterError, ClusterTimeoutError
@@ -63,11 +63,6 @@ class ClusterConfig:
     least_replicas: int = 2
     most_replicas: int = 2
     timeout_s: float = 1.0  # of a batch
-
-    @property
-    def lanes(self) -> int:
-        """Batches that all replicas have at once, each one in computation and one that waits."""
-        return 2 * self.most_replicas
 
 
 def start_connector(end: socket.socket) -> subprocess.Popen[bytes]:
@@ -181,7 +176,7 @@ class ClusterLink:
 
     def report(self, key: str, queue_s: float, within_s: float) -> None:
         """Say how long the frames that wait take; called every `within_s` seconds."""
-        busy = self._busy_s.pop(key, 0.0) / within_s / 2  # half of a call's time it waits for the replica's other batch
+        busy = self._busy_s.pop(key, 0.0) / within_s / PLACES  # meanwhile it waits for the replica's other batch
         self._send(Report(key, Load(queue_s, busy)))
 
     def _settle(self, call: int, found: Found | None) -> None:

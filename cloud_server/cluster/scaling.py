@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+PLACES = 2  # batches that a replica has: one that it computes, one that waits for it
 QUEUE_S = 0.1  # that frames may wait; half of a usual deadline
 BUSY = 0.7  # share of its time that a replica computes at most, in the long run
 GROWTH = 2.0  # at most, in one step

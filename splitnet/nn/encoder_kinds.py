@@ -8,12 +8,15 @@ from typing import Any
 from splitnet.errors import BundleError
 from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import FrontSpec
+from splitnet.nn.encoder.front_ensemble import FrontEnsembleSpec
 from splitnet.nn.encoder.projection import ProjectionSpec
+from splitnet.nn.encoder.sliced_front import SlicedFrontSpec
 from splitnet.nn.encoder.slimmable import SlimmableSpec
 from splitnet.nn.encoder.spec import EncoderSpec
 
 KINDS: Mapping[str, type[EncoderSpec]] = {
-    one.kind: one for one in (EnsembleSpec, FrontSpec, SlimmableSpec, ProjectionSpec)
+    one.kind: one
+    for one in (EnsembleSpec, FrontSpec, SlicedFrontSpec, FrontEnsembleSpec, SlimmableSpec, ProjectionSpec)
 }
 
 

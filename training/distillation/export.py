@@ -32,7 +32,7 @@ def export_bundle(
     encoder = materialised(student)
     _round_to_half_precision(encoder)  # the tables must see the weights that will run
     gains, inverse_gains = (refined(each, manifest.widths, manifest.qualities) for each in student.quantiser.gains())
-    gains = gains * sent_at(student.quantiser.sent, manifest.qualities)
+    gains = gains * for_widths(sent_at(student.quantiser.sent, manifest.qualities), manifest.widths)
     device = DeviceHalf(encoder, gains)
     latents = image_latents(device, manifest, images)
     model = fit_tables(latents, device.qualities, device.quantise)
@@ -59,7 +59,7 @@ def materialised(student: Student) -> Encoder:
 
 
 def refined(gains: Tensor, widths: int, qualities: int) -> Tensor:
-    """Return gains (1 or widths, trained qualities, L) for all widths, and for as many qualities as are wanted.
+    """Return gains (trained widths, trained qualities, L) for all widths, and for as many qualities as are wanted.
 
     Between two trained qualities lie geometric means of their gains, whose rates lie between theirs (Cui et al., arXiv
     2003.02012). ConfigError if the trained qualities are not evenly among those wanted.
@@ -68,11 +68,16 @@ def refined(gains: Tensor, widths: int, qualities: int) -> Tensor:
     if qualities != trained and (trained < 2 or (qualities - 1) % (trained - 1)):
         raise ConfigError(f"{qualities} qualities do not lie evenly between {trained} trained ones")
     finer = F.interpolate(gains.log().transpose(1, 2), qualities, mode="linear", align_corners=True)
-    return finer.transpose(1, 2).exp().expand(widths, -1, -1).contiguous()
+    return for_widths(finer.transpose(1, 2).exp(), widths)
+
+
+def for_widths(values: Tensor, widths: int) -> Tensor:
+    """Return values (trained widths, ...) for all widths: those of a front repeat themselves for each of its sides."""
+    return values.repeat(widths // len(values), 1, 1)
 
 
 def sent_at(sent: Tensor, qualities: int) -> Tensor:
-    """Return what is sent (1 or widths, qualities, L), 0 or 1: between two trained qualities as at the coarser one."""
+    """Return what is sent (trained widths, qualities, L), 0 or 1; between two trained qualities as at the coarser."""
     steps = sent.shape[1] - 1
     coarser = [quality * steps // max(1, qualities - 1) for quality in range(qualities)]
     return sent[:, coarser]

@@ -36,11 +36,12 @@ def start_front(
     input_size: int,
     ends: tuple[float, float] = (FIRST_STEP, LAST_STEP),
 ) -> None:
-    """Give a student with a `FrontEncoder` its first weights. ConfigError if no image can be read.
+    """Give a student whose encoder has the detector's own stages its first weights.
 
+    ConfigError if no image can be read.
     ends: the steps of the coarsest and the finest quality, in standard deviations of a feature.
     """
-    encoder, stage = student.front, student.spec.split_point
+    encoder, stage = student.whole_front(), student.spec.split_point
     encoder.take_stages(teacher)
     chosen = spread(images, IMAGES)
     basis = bases_of(nodes_of(teacher), [stage], chosen, input_size, LATENT_STRIDE)[stage]
@@ -55,6 +56,9 @@ def start_front(
     _set(encoder.analysis.linear, kernel[kept] / basis.deviation, bias[kept] / basis.deviation)
     _set(student.decoder.linear[stage], kernel[kept] * basis.deviation, grey)
     _start_quantiser(student.quantiser, coefficients[kept] / basis.deviation, ends)
+    if student.kind.take_front is not None:
+        fitted = list(canvases(chosen[::2], input_size, LATENT_STRIDE, "slices"))
+        student.kind.take_front(student.encoder, encoder, fitted)
 
 
 def _set(conv: nn.Module, weight: Tensor, bias: Tensor) -> None:

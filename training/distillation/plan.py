@@ -8,10 +8,14 @@ from splitnet.errors import ConfigError
 from splitnet.letterbox import LATENT_STRIDE
 from splitnet.manifest import Manifest, load_manifest
 from splitnet.nn.architectures import architecture_of
+from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import FrontSpec
+from splitnet.nn.encoder.front_ensemble import FrontEnsembleSpec
+from splitnet.nn.encoder.sliced_front import SlicedFrontSpec
 from splitnet.nn.encoder.slimmable import SlimmableSpec
 from splitnet.nn.encoder.spec import EncoderSpec
+from splitnet.nn.encoder_kinds import KINDS
 from training.data.crops import CropSpec
 from training.distillation.image_run import input_size
 from training.distillation.recipe import Recipe, recipe_for
@@ -39,7 +43,7 @@ def crop_scales(settings: DistillSettings) -> tuple[float, float]:
     A front's widths are sizes of the image: it sees crops from its smallest to its largest one.
     """
     smallest, largest = settings.crop_scales or recipe_for(settings.encoder, settings.detector).scales
-    if settings.encoder != FrontSpec.kind or settings.crop_scales:
+    if not _is_front(settings) or settings.crop_scales:
         return smallest, largest
     sides = _sides(settings)
     return smallest * (sides[0] / sides[-1]), largest
@@ -55,7 +59,12 @@ def _stretches(settings: DistillSettings) -> bool:
     """Return whether the encoder's frames fill their square."""
     if settings.complete is not None:
         return load_manifest(settings.complete).encoder.stretches
-    return settings.encoder == FrontSpec.kind and architecture_of(settings.detector).fills
+    return _is_front(settings) and architecture_of(settings.detector).fills
+
+
+def _is_front(settings: DistillSettings) -> bool:
+    """Return whether the encoder begins with the detector's own stages, and has widths that are sizes."""
+    return issubclass(KINDS[settings.encoder], FrontSpec)
 
 
 def full_side(settings: DistillSettings) -> int:
@@ -63,7 +72,7 @@ def full_side(settings: DistillSettings) -> int:
 
     It is the detector's own, or that of the only width of a front that is trained alone.
     """
-    return _sides(settings)[-1] if settings.encoder == FrontSpec.kind else input_size(settings)
+    return _sides(settings)[-1] if _is_front(settings) else input_size(settings)
 
 
 def student_spec(settings: DistillSettings, classes: int) -> StudentSpec:
@@ -102,8 +111,10 @@ def completed_manifest(settings: DistillSettings) -> Manifest | None:
 def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec:
     if settings.encoder == SlimmableSpec.kind:
         return _slimmable(settings, qualities)
+    if settings.encoder in (SlicedFrontSpec.kind, FrontEnsembleSpec.kind):
+        return _sliced(settings)
     if settings.shares:
-        raise ConfigError(f"--shares is for slimmable encoders: give --encoder {SlimmableSpec.kind}, or leave it out")
+        raise ConfigError(f"--shares is for encoders with slices: give --encoder {SlimmableSpec.kind}, or leave it out")
     if settings.encoder == FrontSpec.kind:
         stretches = _stretches(settings)
         if recipe_for(settings.encoder, settings.detector).is_light:
@@ -112,6 +123,23 @@ def _encoder(settings: DistillSettings, qualities: int) -> EncoderSpec:
     if settings.only:
         raise ConfigError("--only is for encoders that share their weights: leave it out for an ensemble")
     return EnsembleSpec()
+
+
+def _sliced(settings: DistillSettings) -> EncoderSpec:
+    """Return a front with slices, or two of them. ConfigError if a detector or a share cannot be sliced."""
+    if settings.only:
+        raise ConfigError("--only is for a front or a slimmable: leave it out")
+    spec: EncoderSpec
+    if settings.encoder == SlicedFrontSpec.kind:
+        spec = SlicedFrontSpec(_sides(settings), shares=tuple(settings.shares) or SlicedFrontSpec.shares)
+    else:
+        share, *more = settings.shares or (FrontEnsembleSpec.share,)
+        if more:
+            raise ConfigError("--shares of a front-ensemble is one: that of the second member's channels")
+        size = input_size(settings)
+        spec = FrontEnsembleSpec((size // 2, size), share=share)
+    spec.check(DecoderSpec(), settings.detector, settings.split_point)
+    return spec
 
 
 def _slimmable(settings: DistillSettings, qualities: int) -> SlimmableSpec:

@@ -95,9 +95,17 @@ HEAVY_FRONT = replace(
     scales=(0.75, 1.3),
     tail_from=0.3,
 )
+# Slices of the detector's own stages must learn to do without the rest.
+SLICED_FRONT = replace(FRONT, front_rate=2e-4)
 # Random weights as well. A wider range of bytes: more than eight times, which go with the root of the price.
 SLIMMABLE = replace(ENSEMBLE, prices=(40.0, 16.0, 6.3, 2.5, 1.0, 0.4))
-RECIPES: Mapping[str, Recipe] = {"ensemble": ENSEMBLE, "front": FRONT, "slimmable": SLIMMABLE}
+RECIPES: Mapping[str, Recipe] = {
+    "ensemble": ENSEMBLE,
+    "front": FRONT,
+    "sliced-front": SLICED_FRONT,
+    "front-ensemble": SLICED_FRONT,
+    "slimmable": SLIMMABLE,
+}
 
 
 def recipe_for(encoder: str, detector: str) -> Recipe:

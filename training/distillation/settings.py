@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splitnet.nn.architectures import SPLIT_POINTS
+from splitnet.nn.encoder.front_ensemble import FrontEnsembleSpec
+from splitnet.nn.encoder.sliced_front import SlicedFrontSpec
 from splitnet.nn.encoder.slimmable import SlimmableSpec
 from splitnet.settings import count, option
 from training.distillation.image_settings import ImageSettings
@@ -74,8 +76,10 @@ class DistillSettings(ImageSettings):
         nargs="+",
     )
     shares: Sequence[int] = option(
-        "a slimmable's widths: percent of its channels, rising to 100 "
-        f"(default: {' '.join(map(str, SlimmableSpec.shares))})",
+        "percent of the channels, rising to 100: a slimmable's widths "
+        f"(default: {' '.join(map(str, SlimmableSpec.shares))}), or a sliced-front's at each of its sides "
+        f"(default: {' '.join(map(str, SlicedFrontSpec.shares))}); of a front-ensemble's second member, one "
+        f"(default: {FrontEnsembleSpec.share})",
         default=(),
         type=count,
         nargs="+",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import PIXEL_MEAN, PIXEL_SCALE, ConvShape, conv_shapes, trunk
 from splitnet.nn.encoder.slimmable import SharedConv, SharedEncoder, SlimmableSpec
+from training.distillation.width_groups import by_width
 
 EPS = 1e-5  # of the normalisation
 Convolve = Callable[[int, Tensor], Tensor]  # the i-th convolution of something
@@ -99,11 +100,7 @@ class SlimmableEncoder(nn.Module):
 
         Images of one width run together: in training they share the statistics of their normalisation.
         """
-        of_image = widths.tolist()
-        rows = {width: [i for i, w in enumerate(of_image) if w == width] for width in sorted(set(of_image))}
-        found = torch.cat([self(image[chosen], width) for width, chosen in rows.items()])
-        order = torch.tensor([i for chosen in rows.values() for i in chosen], device=image.device)
-        return found[order.argsort()]
+        return by_width(self, image, widths)
 
     @torch.no_grad()
     def shared(self) -> SharedEncoder:

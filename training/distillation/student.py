@@ -13,7 +13,7 @@ from splitnet.nn.architectures import architecture_of
 from splitnet.nn.decoder import Decoder, DecoderSpec
 from splitnet.nn.detector import Detector
 from splitnet.nn.encoder.ensemble import EnsembleSpec
-from splitnet.nn.encoder.front import FrontEncoder
+from splitnet.nn.encoder.front import FrontEncoder, FrontSpec
 from splitnet.nn.encoder.spec import EncoderSpec
 from training.distillation.depthwise import cheapen
 from training.distillation.rate import GainedQuantiser, Quantised, pad_to
@@ -102,23 +102,31 @@ class Student(nn.Module):
         """Let the detector's own stages on the device learn. ConfigError if the encoder has none."""
         if not self.kind.starts_split:
             raise ConfigError("only an encoder of the kind front begins with the detector's own stages")
-        self.front.stages.requires_grad_(True)
+        for parameter in self.kind.stages(self.encoder):
+            parameter.requires_grad_(True)
 
     @property
     def front(self) -> FrontEncoder:
-        """The encoder, of a kind that begins with the detector's own stages."""
+        """The encoder, of the kind front."""
         assert isinstance(self.encoder, FrontEncoder)
         return self.encoder
 
+    def whole_front(self) -> FrontEncoder:
+        """Return the front that an encoder with the detector's own stages begins with: itself, if it is one."""
+        if isinstance(self.encoder, FrontEncoder):
+            return self.encoder
+        spec = self.spec.encoder
+        assert isinstance(spec, FrontSpec)
+        plain = FrontSpec(spec.sides, spec.latent_channels, spec.channels, spec.blocks, spec.stretches)
+        return FrontEncoder(plain, self.spec.detector, self.spec.split_point)
+
     def front_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the detector's own stages on the device that are trained."""
-        if not self.kind.starts_split:
-            return []
-        return [p for p in self.front.stages.parameters() if p.requires_grad]
+        return [parameter for parameter in self.kind.stages(self.encoder) if parameter.requires_grad]
 
     def linear_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that begin as principal components: none of an ensemble."""
         if not self.kind.starts_split:
             return []
-        linear = (*self.front.analysis.linear.parameters(), *self.decoder.linear.parameters())
+        linear = (*self.kind.linear(self.encoder), *self.decoder.linear.parameters())
         return [parameter for parameter in linear if parameter.requires_grad]

@@ -6,7 +6,7 @@ A trainable encoder may be another network than the one that runs: with normalis
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,13 @@ from torch import Tensor, nn
 from splitnet.errors import ConfigError
 from splitnet.nn.encoder.ensemble import EnsembleEncoder, EnsembleSpec
 from splitnet.nn.encoder.front import FrontEncoder, FrontSpec
+from splitnet.nn.encoder.front_ensemble import FrontEnsembleEncoder, FrontEnsembleSpec
+from splitnet.nn.encoder.sliced_front import SlicedFrontEncoder, SlicedFrontSpec
 from splitnet.nn.encoder.slimmable import SlimmableSpec, leading
 from splitnet.nn.encoder.spec import Encoder, EncoderSpec
+from training.distillation.slices import start_front_ensemble, start_sliced_front
 from training.distillation.slimmable import SlimmableEncoder
+from training.distillation.width_groups import by_width
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class TrainedKind:
     stacked: Callable[[Any], int] = lambda spec: 1  # matrices of their own in one weight
     sent: Callable[[Any, int], Tensor | None] = lambda spec, qualities: None  # channels that each point sends, if fewer
     starts_split: bool = False  # begins with the detector's own stages and principal components
+    stages: Callable[[Any], Iterable[nn.Parameter]] = lambda encoder: ()  # the detector's own, of an encoder
+    linear: Callable[[Any], Iterable[nn.Parameter]] = lambda encoder: ()  # what begins as principal components
+    # Gives an encoder that is no front the weights of one that has begun; with canvases (1, 3, h, w) to fit it on.
+    take_front: Callable[[Any, FrontEncoder, Sequence[Tensor]], None] | None = None
     needs_statistics: bool = False  # of its widths, measured when the weights are final; drawn by the sandwich rule
 
 
@@ -49,6 +57,11 @@ def _front(spec: FrontSpec, detector: str, split_point: str) -> FrontEncoder:
     return encoder
 
 
+def _frozen(encoder: Encoder) -> Encoder:
+    """Return a copy that runs as it is."""
+    return copy.deepcopy(encoder).requires_grad_(False).eval()
+
+
 def _sent(spec: SlimmableSpec, qualities: int) -> Tensor:
     """Return which channels of the latent are filled and sent at each width and quality, (widths, qualities, L)."""
     shares = spec.quality_shares or (100,) * qualities
@@ -63,10 +76,39 @@ def _sent(spec: SlimmableSpec, qualities: int) -> Tensor:
 TRAINED_KINDS: Mapping[str, TrainedKind] = {
     FrontSpec.kind: TrainedKind(
         make=_front,
-        materialise=lambda encoder: copy.deepcopy(encoder).requires_grad_(False).eval(),
+        materialise=_frozen,
         widths=lambda spec: 1,  # they share everything
         latents=lambda encoder, canvas, widths: encoder(canvas),
         starts_split=True,
+        stages=lambda encoder: encoder.stages.parameters(),
+        linear=lambda encoder: encoder.analysis.linear.parameters(),
+    ),
+    SlicedFrontSpec.kind: TrainedKind(
+        make=lambda spec, detector, split_point: SlicedFrontEncoder(spec, detector, split_point),
+        materialise=_frozen,
+        widths=lambda spec: len(spec.shares),  # sizes share everything
+        latents=lambda encoder, canvas, widths: by_width(lambda x, width: encoder.latent(x, width - 1), canvas, widths),
+        entry="",
+        starts_split=True,
+        stages=lambda encoder: encoder.stages.parameters(),
+        linear=lambda encoder: (p for one in encoder.analyses for p in one.linear.parameters()),
+        take_front=start_sliced_front,
+    ),
+    FrontEnsembleSpec.kind: TrainedKind(
+        make=lambda spec, detector, split_point: FrontEnsembleEncoder(spec, detector, split_point),
+        materialise=_frozen,
+        widths=lambda spec: spec.widths,
+        latents=lambda encoder, canvas, widths: by_width(
+            lambda x, width: encoder.first(x) if width == 1 else encoder(x), canvas, widths
+        ),
+        entry="",
+        starts_split=True,
+        stages=lambda encoder: (*encoder.first.stages.parameters(), *encoder.second.stages.parameters()),
+        linear=lambda encoder: (
+            *encoder.first.analysis.linear.parameters(),
+            *encoder.second.analysis.linear.parameters(),
+        ),
+        take_front=start_front_ensemble,
     ),
     EnsembleSpec.kind: TrainedKind(
         make=lambda spec, detector, split_point: EnsembleEncoder(spec),

@@ -74,7 +74,7 @@ class FrontSpec(EncoderSpec):
         super().check(decoder, detector, split_point)
         check_single(detector, split_point)
 
-    def make(self, detector: str, split_point: str) -> FrontEncoder:
+    def make(self, detector: str, split_point: str) -> Encoder:
         """Return the encoder, its weights not set (`EncoderSpec`)."""
         return FrontEncoder(self, detector, split_point)
 

@@ -52,7 +52,7 @@ class SlimmableSpec(EncoderSpec):
     def __post_init__(self) -> None:
         """Raise ConfigError on a size or a share that no encoder has."""
         for shares in (self.shares, self.latent_shares or (100,), self.quality_shares or (100,)):
-            _check_shares(shares)
+            check_shares(shares)
         if list(self.shares) != sorted(set(self.shares)):
             raise ConfigError(f"encoder: the shares {list(self.shares)} of the channels must rise")
         if len(self.latent_shares) not in (0, self.widths):
@@ -90,7 +90,7 @@ class SlimmableSpec(EncoderSpec):
         return replace(self, shares=(100,), latent_shares=(), quality_shares=(), **sizes)
 
 
-def _check_shares(shares: Sequence[int]) -> None:
+def check_shares(shares: Sequence[int]) -> None:
     """Raise ConfigError unless shares are some percentages whose last one is the whole."""
     if not shares or len(shares) > MAX_SHARES or shares[-1] != 100 or any(not 1 <= share <= 100 for share in shares):
         raise ConfigError(

@@ -65,7 +65,7 @@ class CSPDarknet(nn.Module):
         super().__init__()
         self.stages = STAGES if split_point is None else STAGES[STAGES.index(split_point) + 1 :]
         for stage in self.stages:
-            self.add_module(stage, _stage(spec, stage, fused))
+            self.add_module(stage, make_stage(spec, stage, fused))
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the stages that are here.
@@ -86,10 +86,11 @@ def stages_to(name: str, split_point: str) -> nn.ModuleDict:
     if name not in FAMILY:
         raise ConfigError(f"unknown detector {name!r}; choose one of {', '.join(FAMILY)}")
     stages = STAGES[: STAGES.index(split_point) + 1]
-    return nn.ModuleDict({stage: _stage(FAMILY[name], stage, fused=True) for stage in stages})
+    return nn.ModuleDict({stage: make_stage(FAMILY[name], stage, fused=True) for stage in stages})
 
 
-def _stage(spec: YOLOXSpec, stage: str, fused: bool) -> nn.Module:
+def make_stage(spec: YOLOXSpec, stage: str, fused: bool) -> nn.Module:
+    """Return one stage of the backbone, its weights random."""
     channels, depth = spec.channels(stage), max(round(spec.depth * 3), 1)
     if stage == "stem":
         return Focus(channels, fused)

@@ -12,7 +12,9 @@ from splitnet.errors import BundleError, ConfigError
 from splitnet.nn.decoder import DecoderSpec
 from splitnet.nn.encoder.ensemble import EnsembleSpec
 from splitnet.nn.encoder.front import FrontSpec
+from splitnet.nn.encoder.front_ensemble import FrontEnsembleSpec
 from splitnet.nn.encoder.projection import ProjectionSpec
+from splitnet.nn.encoder.sliced_front import SlicedFrontSpec
 from splitnet.nn.encoder.slimmable import SlimmableSpec
 from splitnet.nn.encoder.spec import EncoderSpec
 from splitnet.nn.encoder_kinds import KINDS, encoder_from_json
@@ -22,6 +24,8 @@ DECODER = DecoderSpec(channels=8, blocks=1, branch_channels=4, branch_blocks=1)
 SPECS = (
     EnsembleSpec(3, 4, 6, 8, 1, 5),
     FrontSpec((32, 48, 64), latent_channels=7, channels=8, blocks=1),
+    SlicedFrontSpec((32, 64), latent_channels=7, channels=8, blocks=1, shares=(50, 75, 100)),
+    FrontEnsembleSpec((32, 64), latent_channels=7, channels=8, blocks=1),
     SlimmableSpec((34, 67, 100), stem_channels=24, mid_channels=24, channels=24, blocks=1, latent_channels=6),
     ProjectionSpec({"dark3": 5}),
 )
@@ -32,7 +36,7 @@ each_kind = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
 
 def test_there_is_one_table_of_them():
     assert {spec.kind: type(spec) for spec in SPECS} == KINDS
-    assert set(KINDS) == {"ensemble", "front", "slimmable", "front+pca"}
+    assert set(KINDS) == {"ensemble", "front", "sliced-front", "front-ensemble", "slimmable", "front+pca"}
 
 
 @each_kind

@@ -219,7 +219,7 @@ def test_one_point_alone_is_a_network_and_a_price_of_its_own():
         ({"only": (1, 0), "encoder": "ensemble"}, "--only is for encoders that share their weights"),
         ({"only": (9, 0), "encoder": "front"}, r"width 9 is not in 1\.\.4"),
         ({"only": (1, 0), "encoder": "front"}, "width 1 sees 208 pixels a side: a detector alone needs a multiple"),
-        ({"shares": (50, 100), "encoder": "front"}, "--shares is for slimmable encoders"),
+        ({"shares": (50, 100), "encoder": "front"}, "--shares is for encoders with slices"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(change, message):

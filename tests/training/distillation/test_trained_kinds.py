@@ -17,5 +17,5 @@ def test_each_kind_that_has_a_recipe_is_trained():
 
 def test_a_kind_without_training_is_refused_by_name():
     assert {kind for kind in KINDS if kind not in TRAINED_KINDS} == {ProjectionSpec.kind}
-    with pytest.raises(ConfigError, match=r"front\+pca is not trained: choose front, ensemble, slimmable"):
+    with pytest.raises(ConfigError, match=r"front\+pca is not trained: choose front, sliced-front, front-ens"):
         kind_of(ProjectionSpec)

@@ -77,6 +77,7 @@ class Controller:
         self._current: int | None = None  # row of the last choice
         self._codecs: tuple[frozenset[Codec] | None, NDArray[np.bool_]] | None = None  # that a server takes: which rows
         self._points = [row.point for row in table.rows]
+        self._was_silent = False  # the link, when the device last detected alone
         self.trials = {LINK_TRIAL: Trials(LINK_PAUSE_S), WORK_TRIAL: Trials(WORK_PAUSE_S)}
         self.errors = PredictionErrors()  # of frames that were sent
         self.local_errors = PredictionErrors()  # of the device's own detector
@@ -92,8 +93,7 @@ class Controller:
         """Return the decision to try what looks bad by figures that are old, None if nothing is worth it."""
         wait_ms = max(0.0, now - context.capture_time) * 1000
         if usual.point == LOCAL:
-            is_old = state.link.unheard_s >= LINK_PAUSE_S and context.in_flight <= 1
-            if not (is_old and self.trials[LINK_TRIAL].is_due(now)):
+            if not self._asks_link(now, context, state):
                 return None
             self.trials[LINK_TRIAL].begun(now)
             return self._best_of(wait_ms, context, state, LINK_TRIAL)
@@ -102,6 +102,18 @@ class Controller:
         self.trials[WORK_TRIAL].begun(now)
         hopeful = replace(state, encode_load={**state.encode_load, **dict.fromkeys(state.stale, NOMINAL)})
         return self._best_of(wait_ms, context, hopeful, WORK_TRIAL, usual.point)
+
+    def _asks_link(self, now: float, context: FrameContext, state: SystemState) -> bool:
+        """Return whether a link that the last frames did without is worth one: it was silent, or not heard for long.
+
+        What comes after a silence was held up by it, and says little of the link that is back.
+        """
+        is_due, is_silent = self.trials[LINK_TRIAL].is_due(now), state.link.silent_ms > SILENT_MS
+        self._was_silent = self._was_silent or is_silent
+        if is_silent or context.in_flight > 1:
+            return False
+        was_silent, self._was_silent = self._was_silent, False
+        return was_silent or (is_due and state.link.unheard_s >= LINK_PAUSE_S)
 
     def _best_of(
         self,

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_client.adaptation.controller import BYTE_PRICE_AP, MARGIN_AP, UNATTAINABLE, Controller, ControlSettings
+from edge_client.adaptation.controller import (
+    BYTE_PRICE_AP,
+    LINK_TRIAL,
+    MARGIN_AP,
+    UNATTAINABLE,
+    Controller,
+    ControlSettings,
+)
 from edge_client.adaptation.point_table import PointCosts, PointTable
 from edge_client.adaptation.prediction import NORMAL_P90
 from edge_client.adaptation.sizes import SizeEstimate
@@ -167,6 +174,17 @@ def test_a_device_that_can_detect_in_time_does_so_and_the_frames_meanwhile_are_s
     decision = choose(controller, mbps=50.0)
     assert (decision.point, decision.reason) == (LOCAL, "the device's own detector is worth more")
     assert choose(controller, frame=context(local_pending=1), mbps=50.0).point == PICTURE.point
+
+
+def test_a_link_that_was_silent_is_asked_once_when_it_is_heard_again():
+    """What it held up comes late, and says that the link is slow; more would have to wait for a pause."""
+    controller = Controller(replace(TABLE, local_ms=50.0), WITH_LOCAL)
+    slow = {"mbps": 0.05, "unheard_s": 0.1}
+    assert choose(controller, **slow).reason == "the device's own detector is worth more"
+    assert choose(controller, silent_ms=500.0).reason == "link silent"
+    assert choose(controller, frame=context(in_flight=2), **slow).point == LOCAL  # what was under way comes first
+    assert choose(controller, **slow).reason == LINK_TRIAL
+    assert choose(controller, **slow).point == LOCAL
 
 
 def test_a_local_detector_that_is_often_late_is_left_alone():

@@ -69,6 +69,13 @@ class ServeConfig(OutputsConfig):
     max_calls_per_s: float = option(
         "sessions opened, single calls and health checks of one address in a second", default=50.0, group=_LIMITS
     )
+    max_connections_per_address: int = option("connections of one address", default=500, group=_LIMITS)
+    flood_bar_s: float = option(
+        "seconds that an address may open no connection after it has sent megabytes that are neither calls nor messages; "
+        "0: leave that to a firewall",
+        default=60.0,
+        group=_LIMITS,
+    )
     max_image_pixels: int = option(
         "most pixels of a whole image; devices are told", default=MAX_IMAGE_PIXELS, group=_LIMITS
     )
@@ -162,6 +169,8 @@ class ServeConfig(OutputsConfig):
         _check_range("max-calls-per-address", self.max_calls_per_address, 1, 100_000)
         _check_range("max-calls-per-device", self.max_calls_per_device, 1, 100_000)
         _check_range("max-calls-per-s", self.max_calls_per_s, 0.1, 1_000_000)
+        _check_range("max-connections-per-address", self.max_connections_per_address, 1, 100_000)
+        _check_range("flood-bar-s", self.flood_bar_s, 0, 86_400)
         _check_range("max-image-pixels", self.max_image_pixels, 1, MAX_IMAGE_PIXELS)
         _check_range("open-timeout-s", self.open_timeout_s, 0.1, 3600)
         _check_range("idle-timeout-s", self.idle_timeout_s, 1, 31_536_000)

@@ -27,6 +27,9 @@ from cloud_server.delivery.delivery_service import ModelDeliveryService
 from cloud_server.delivery.repository import Repository, default_repository
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet
+from cloud_server.floods.flood_guard import FloodGuard
+from cloud_server.floods.flood_rule import FloodLimits
+from cloud_server.floods.flows import Flows
 from cloud_server.http_detection import http_detection
 from cloud_server.last_moment import LAST_S
 from cloud_server.memory import ReturnedMemory, keep_giving_back
@@ -95,12 +98,13 @@ class Server:
         session_limits: ServiceLimits | None = None,
         on_detections: OnDetections | None = None,
         repository: Repository | None = None,
+        flood_limits: FloodLimits | None = None,
     ) -> None:
         """Take an engine that has not been started, a registry that has not loaded anything, and HOST:PORT.
 
         max_calls: sessions, single calls and health watches that may be open at once. entrance: whom to let in, if not
         everybody; call_limits, session_limits: what each may have, if not the usual. on_detections: who is told of
-        answers. repository: signed models for devices.
+        answers. repository: signed models for devices. flood_limits: what an address may open, and send of no use.
         """
         self._max_calls = max_calls
         self._engine = engine
@@ -113,6 +117,9 @@ class Server:
         self._session_limits = session_limits or ServiceLimits()
         self._on_detections = on_detections
         self.enrol_address: str | None = None
+        self._enrol_port: int | None = None
+        self._flows = Flows()
+        self._flood_guard = FloodGuard(self._flows, flood_limits or FloodLimits())
         self._gate: Gate | None = None
         self._repository = repository
         self._delivering: asyncio.Task[None] | None = None
@@ -134,7 +141,8 @@ class Server:
             self._engine, self._registry, software(), self.fleet, self._session_limits, self._on_detections
         )
         self._health = health.aio.HealthServicer()
-        self._gate = Gate(self._entrance.callers, self._call_limits, (f"/{SERVICE_NAME}/", f"/{DELIVERY_NAME}/"))
+        protected = (f"/{SERVICE_NAME}/", f"/{DELIVERY_NAME}/")
+        self._gate = Gate(self._entrance.callers, self._call_limits, protected, self._flows)
         self._grpc = grpc.aio.server(
             options=SERVER_OPTIONS,
             compression=grpc.Compression.NoCompression,
@@ -154,6 +162,7 @@ class Server:
         if self._entrance.enrol_address is not None:
             self._enrol_at(*self._entrance.enrol_address, port)
         await self._grpc.start()
+        self._flood_guard.start({port} if self._enrol_port is None else {port, self._enrol_port})
         if self._entrance.directory is not None:
             self._entrance.directory.start(lambda: loop.call_soon_threadsafe(self._service.expel))
         for name in SERVED_NAMES:
@@ -173,6 +182,7 @@ class Server:
         self._service.drain(grace_s)
         drained = await _first(self._service.wait_idle(), force.wait(), timeout_s=grace_s)
         self._service.end()
+        self._flood_guard.stop()
         if self._delivering is not None:
             self._delivering.cancel()
         if self._entrance.directory is not None:
@@ -211,6 +221,11 @@ class Server:
         return 0 if self._gate is None else self._gate.refused.total()
 
     @property
+    def floods(self) -> int:
+        """Floods below gRPC that were cut."""
+        return self._flood_guard.floods
+
+    @property
     def certificate_days(self) -> int | None:
         """Whole days until the certificate expires; None without one."""
         certificate = self._entrance.certificate
@@ -235,7 +250,7 @@ class Server:
         """Listen where devices are enrolled."""
         one = self._entrance
         bound = self._bind(host, port, one.enrol_credentials)
-        self.enrol_address = f"{host}:{bound}"
+        self.enrol_address, self._enrol_port = f"{host}:{bound}", bound
         if one.folder is None or one.directory is None or one.certificate is None:
             return
         reply = EnrolReply("", port_of_sessions, one.authority, one.server_name)
@@ -301,7 +316,8 @@ async def serve(
         session_limits = ServiceLimits(config.open_timeout_s, config.idle_timeout_s, config.max_image_pixels)
         repository = Repository(config.updates or default_repository())
         reporters = stack.enter_context(reporting(config))
-        limits = (config.max_calls, entrance, call_limits, session_limits, reporters, repository)
+        flood_limits = FloodLimits(config.max_connections_per_address, config.flood_bar_s)
+        limits = (config.max_calls, entrance, call_limits, session_limits, reporters, repository, flood_limits)
         server = Server(engine, registry, config.listen, *limits)
         page = await stack.enter_async_context(status_page(config, engine, registry, server, cluster))
         starting = asyncio.create_task(server.start())

@@ -27,6 +27,10 @@ class Watched(Protocol):
         """Calls that were turned away."""
 
     @property
+    def floods(self) -> int:
+        """Floods that were cut."""
+
+    @property
     def certificate_days(self) -> int | None:
         """Days until its certificate expires; None without one."""
 
@@ -51,9 +55,11 @@ async def status_page(
 
     def gauges() -> Sequence[Gauge]:
         refused = Gauge("calls_refused", "Calls that the gate has turned away", server.refused_calls, is_counter=True)
+        floods = Gauge("floods", "Floods below gRPC that were cut", server.floods, is_counter=True)
         days = server.certificate_days
         return [
             refused,
+            floods,
             *([] if days is None else [Gauge("certificate_days", "Days until TLS's expires", days)]),
             *([] if cluster is None else [Gauge(*figure) for figure in cluster.figures()]),
         ]

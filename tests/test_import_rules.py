@@ -103,13 +103,21 @@ ROOMS = {
     # The edge node.
     "cloud_server": Room(("splitnet", "protos"), grpc=True),
     "cloud_server.access": Room(
-        ("splitnet", "protos", "cloud_server.config", "cloud_server.daemon_thread", "cloud_server.scheduling"),
+        (
+            "splitnet",
+            "protos",
+            "cloud_server.config",
+            "cloud_server.daemon_thread",
+            "cloud_server.floods.flows",
+            "cloud_server.scheduling",
+        ),
         grpc=True,
     ),
     "cloud_server.cluster": Room(("splitnet", "cloud_server.compute", "cloud_server.config", "cloud_server.engine")),
     "cloud_server.compute": Room(("splitnet",)),
     "cloud_server.delivery": Room(("splitnet", "protos", "cloud_server.access"), grpc=True),
     "cloud_server.fleet": Room(("splitnet",), pure=True),
+    "cloud_server.floods": Room(),
     # Knows nothing of engine, sessions and gRPC: what it shows is handed to it.
     "cloud_server.status_page": Room(("splitnet", "cloud_server.fleet")),
     "cloud_server.scheduling": Room(("splitnet",), pure=True),
@@ -189,6 +197,9 @@ PURE_MODULES = {
     "cloud_server.cluster.breaker",
     "cloud_server.cluster.scaling",
     "cloud_server.access.budgets",
+    "cloud_server.floods.flood_rule",
+    "cloud_server.floods.flows",
+    "cloud_server.floods.source_filter",
     "splitnet.dominated",
     "splitnet.enrolment_link",
     "splitnet.fidelity",

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from cloud_server.access.budgets import Buckets, Places
 from cloud_server.access.callers import CALLER, Caller, Callers
+from cloud_server.floods.flows import Flows, count_received, count_sent
 from splitnet.errors import DeadlineExceededError, ProtocolError, ShedError, SplitError
 from splitnet.wire.statuses import status_of
 
@@ -52,9 +53,14 @@ class Gate(grpc.aio.ServerInterceptor):
         callers: Callers,
         limits: CallLimits,
         protected: str | tuple[str, ...],
+        flows: Flows | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take who may come, and the prefixes of the methods that only known callers may use ("/package.Service/")."""
+        """Take who may come, and the prefixes of the methods that only known callers may use ("/package.Service/").
+
+        flows: who is told of calls and messages.
+        """
+        self._flows = flows or Flows()
         self._callers = callers
         self._limits = limits
         self._protected = protected
@@ -83,7 +89,7 @@ class Gate(grpc.aio.ServerInterceptor):
             serve = handler.stream_unary if handler.request_streaming else handler.unary_unary
             behind = self._single(serve, method, handler.request_streaming)
             make = grpc.stream_unary_rpc_method_handler
-        return make(behind, handler.request_deserializer, handler.response_serializer)
+        return make(behind, _counting_in(handler.request_deserializer), _counting_out(handler.response_serializer))
 
     def _single(self, serve: Any, method: str, takes_stream: bool) -> Any:
         async def behind(requests: AsyncIterator[Any], context: Context) -> Any:
@@ -111,10 +117,14 @@ class Gate(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _passed(self, context: Context, method: str) -> AsyncIterator[None]:
         """Hold a call's place in this block. Ends the call where it may not pass, or where the block says why not."""
+        self._flows.called(context.peer())
         try:
             await self._turn(self._callers.anyone(context.peer()))
             caller = self._caller(context, method)
-            with self._open.take(caller.payer, self._most(caller), "calls and sessions"):
+            with (
+                self._open.take(caller.payer, self._most(caller), "calls and sessions"),
+                self._flows.passed(context.peer()),
+            ):
                 CALLER.set(caller)
                 yield
         except SplitError as error:
@@ -148,6 +158,23 @@ class Gate(grpc.aio.ServerInterceptor):
             with self._pausing.take(payer, MAX_PAUSING, "refusals"):
                 await asyncio.sleep(REFUSAL_PAUSE_S)
         await context.abort(status, str(error))
+
+
+def _counting_in(make: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    def counted(raw: bytes) -> Any:
+        count_received(raw)
+        return raw if make is None else make(raw)
+
+    return counted
+
+
+def _counting_out(make: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]:
+    def counted(message: Any) -> bytes:
+        raw: bytes = message if make is None else make(message)
+        count_sent(raw)
+        return raw
+
+    return counted
 
 
 async def _only_request(context: Context) -> Any:

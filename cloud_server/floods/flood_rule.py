@@ -15,8 +15,9 @@ from cloud_server.floods.flows import Endpoint, Flow, Flows
 BURST_BYTES = 4 << 20  # of no use, of an address at once: messages that were broken off, for one ...
 LEAK_BYTES_PER_S = 128 << 10  # ... and for ever: pings of silent links, calls that are refused
 OWN_BURST_BYTES = 128 << 10  # of one connection, which is left alone below it when its address floods
-ANSWER_FACTOR = 16  # as much as a byte that comes costs one that gRPC answers by itself: it is a frame each time
+ANSWER_FACTOR = 64  # a byte that gRPC answers by itself counts as so many: each answer is a frame, and written at once
 HANDSHAKE_BYTES = 8 << 10  # of TLS, either way
+PING_BYTES_PER_S = 64  # of a silent connection, either way
 NO_CALL_BYTES = 256 << 10  # what a connection counts that ended without a call: who pings too often is hung up on
 MAX_BARRED = 64  # addresses at once; beyond it the one that was barred first comes free
 
@@ -56,13 +57,14 @@ class _Connection:
     unexplained_out: float = HANDSHAKE_BYTES
     useless: float = 0.0  # bytes; leaks
 
-    def grow(self, one: Seen, flow: Flow) -> float:
+    def grow(self, now: float, one: Seen, flow: Flow) -> float:
         """Return how much of no use has come since the last look.
 
         What is accounted for may be so before its bytes are, and the other way round: the most counts.
         """
-        more_in = max(0.0, one.read_bytes - flow.receivable - self.unexplained_in)
-        more_out = max(0.0, one.sent_bytes - flow.sent - self.unexplained_out)
+        pings = PING_BYTES_PER_S * (now - self.since)
+        more_in = max(0.0, one.read_bytes - pings - flow.receivable - self.unexplained_in)
+        more_out = max(0.0, one.sent_bytes - pings - flow.sent - self.unexplained_out)
         self.unexplained_in += more_in
         self.unexplained_out += more_out
         return more_in + ANSWER_FACTOR * more_out
@@ -108,7 +110,7 @@ class FloodRule:
             connection = known.get(one.id)
             if connection is None or connection.peer != one.peer:
                 connection = _Connection(one.peer, now)
-            useless = connection.grow(one, self.flows.of(one.peer) or Flow())
+            useless = connection.grow(now, one, self.flows.of(one.peer) or Flow())
             connection.useless = max(0.0, connection.useless + useless - leaked)
             self._connections[one.id] = connection
             added[one.peer.address] += round(useless)

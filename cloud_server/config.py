@@ -71,7 +71,7 @@ class ServeConfig(OutputsConfig):
     )
     max_connections_per_address: int = option("connections of one address", default=500, group=_LIMITS)
     flood_bar_s: float = option(
-        "seconds that an address may open no connection after it has sent megabytes that are neither calls nor messages; "
+        "seconds that an address may open no connection after it has sent much that is neither call nor message; "
         "0: leave that to a firewall",
         default=60.0,
         group=_LIMITS,

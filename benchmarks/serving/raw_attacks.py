@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 
 from benchmarks.serving.half_sent import (
     CANCEL,
@@ -70,7 +71,7 @@ async def _again(host: str, port: int, make: Callable[[], Iterator[bytes]]) -> N
                         break
             finally:
                 reading.cancel()
-                writer.close()
+                writer.transport.abort()
         await asyncio.sleep(0)
 
 
@@ -80,6 +81,7 @@ async def _read_all(reader: asyncio.StreamReader) -> None:
             pass
 
 
+@cache
 def _fields() -> bytes:
     """Return headers, each of its own name, as HPACK literals (RFC 7541)."""
     value = bytes([FIELD_BYTES - 12]) + b"v" * (FIELD_BYTES - 12)

@@ -117,7 +117,7 @@ class FloodRule:
         for gone in known.keys() - self._connections.keys():
             if self.flows.of(known[gone].peer) is None:
                 added[known[gone].peer.address] += NO_CALL_BYTES
-        levels = {one: self._useless.get(one, 0.0) + added[one] - leaked for one in {*self._useless, *added}}
+        levels = {one: self._useless.get(one, 0.0) + added[one] - leaked for one in (*self._useless, *added)}
         self._useless = {address: level for address, level in levels.items() if level > 0}
 
     def _is_part(self, id: int) -> bool:

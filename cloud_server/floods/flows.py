@@ -12,12 +12,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
-from urllib.parse import unquote
 
 CALL_BYTES = 2048  # of headers, either way, for whoever calls ...
 HEADER_BYTES = 18_432  # ... and more of them for a call that passes: gRPC refuses over 16 KiB
 AROUND_BYTES = 256  # a message: frames of HTTP/2, records of TLS, windows; 1 % for what is in several pieces
 MESSAGE_BYTES = (1 << 20) + (1 << 16)  # under way in an open call
+_ESCAPES = (("%5B", "["), ("%5D", "]"), ("%25", "%"))
 
 
 class Endpoint(NamedTuple):
@@ -40,8 +40,10 @@ def endpoint(address: str, port: int) -> Endpoint:
 
 def endpoint_of_peer(peer: str) -> Endpoint | None:
     """Return whom gRPC calls "ipv4:192.0.2.1:50312" or "ipv6:%5B2001:db8::1%5D:50312"; None if it is no address."""
-    kind, _, rest = unquote(peer).partition(":")
+    kind, _, rest = peer.partition(":")
     address, _, port = rest.rpartition(":")
+    for code, sign in _ESCAPES:
+        address = address.replace(code, sign)
     if kind not in ("ipv4", "ipv6") or not port.isdigit():
         return None
     return endpoint(address.strip("[]"), int(port))

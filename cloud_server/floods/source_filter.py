@@ -1,4 +1,4 @@
-"""A filter for a listening socket that takes no connections from some addresses: classic BPF (filter.txt of Linux). Pure.
+"""A filter for a listening socket that takes nothing from some addresses: classic BPF (filter.txt of Linux). Pure.
 
 Any process may set one on its own sockets. The kernel asks it at the first packet, before there is a connection.
 """

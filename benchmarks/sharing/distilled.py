@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,16 +18,11 @@ from training.sharing.refine import refine
 LEAST_SAVED = 0.30  # of both detectors' weights, for those of a common ancestor
 
 
-def distilled_rows(
-    members: Sequence[Member], merges: Sequence[Row], images: Mapping[str, Images], options: Namespace
-) -> list[dict[str, Any]]:
-    """Return the accuracy of chosen merges in closed form and after some steps on their joints."""
+def distilled_row(members: Sequence[Member], row: Row, images: Mapping[str, Images], steps: int) -> dict[str, Any]:
+    """Return the accuracy of a merge in closed form and after some steps on its joints."""
     by_name = {member.name: member for member in members}
-    rows = []
-    for row in chosen(merges, options.distil_merges):
-        donor, recipient = by_name[row["a"]], by_name[row["b"]]
-        rows.append(distilled(donor, recipient, row["label"], images[recipient.name], options.distil_steps))
-    return rows
+    donor, recipient = by_name[row["a"]], by_name[row["b"]]
+    return distilled(donor, recipient, row["label"], images[recipient.name], steps)
 
 
 def chosen(merges: Sequence[Row], count: int) -> list[Row]:

@@ -44,12 +44,12 @@ class Images:
 def pairs_of(members: Sequence[Member]) -> Iterator[tuple[Member, Member, bool]]:
     """Yield donor, recipient and whether every merge is tried: between the first bundle and the next two, that is.
 
-    Of the others, those of a common ancestor are paired both ways; else the one that was given earlier is the donor.
+    Of the others, those of one family are paired both ways; across families the first bundle is the donor.
     """
     for i, donor in enumerate(members):
         for j, recipient in enumerate(members):
             group = group_of(donor, recipient)
-            is_paired = max(i, j) < 3 or group == ANCESTOR or (i < j and (i == 0 or group != ACROSS))
+            is_paired = max(i, j) < 3 or group != ACROSS or i == 0
             if i != j and is_paired:
                 yield donor, recipient, max(i, j) < 3 and min(i, j) == 0 and (i < j or group == ACROSS)
 

@@ -13,13 +13,14 @@ import torch
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.drawing import require_matplotlib
 from benchmarks.sharing.correlations import correlations
-from benchmarks.sharing.distilled import distilled_rows
+from benchmarks.sharing.distilled import chosen, distilled_row
 from benchmarks.sharing.memory import memory_rows
 from benchmarks.sharing.merges import Images, Row, measure_noise, measure_pair, pairs_of
 from benchmarks.sharing.sharing_figures import baselines, chosen_metric, frontier, held_out
 from benchmarks.sharing.sharing_plot import draw
 from benchmarks.sharing.timing import time_rows
 from splitnet.atomic_write import write_json
+from splitnet.environment import commit
 from splitnet.errors import ConfigError
 from training.cuts.components import spread
 from training.data.images import find_images
@@ -70,7 +71,7 @@ def _run(options: Namespace) -> dict[str, object]:
     if not merges:
         raise ConfigError("no merges are known yet: measure them first, with --parts merges")
     if "distilled" in options.parts:
-        known["distilled"] = distilled_rows(members, merges, _images(options, members), options)
+        known["distilled"] = _distilled(options, members, merges)
     if "memory" in options.parts:
         known["memory"] = memory_rows(options.bundles)
     if "time" in options.parts:
@@ -95,14 +96,10 @@ def _run(options: Namespace) -> dict[str, object]:
 def _merges(options: Namespace, members: Sequence[Member]) -> list[Row]:
     """Measure every pair; what an interrupted run has left is taken over."""
     images = _images(options, members)
-    partial = None if options.out is None else options.out.with_name(f"{options.out.name}.partial")
-    done: dict[str, list[Row]] = {} if partial is None else _read(partial)
+    done: list[Row] = []
 
     def keep(name: str, measure: Callable[[], list[Row]]) -> None:
-        if name not in done:
-            done[name] = measure()
-            if partial is not None:
-                write_json(partial, done)
+        done.extend(_kept(options.out, name, measure))
 
     for donor, recipient, is_whole in pairs_of(members):
         keep(
@@ -111,8 +108,27 @@ def _merges(options: Namespace, members: Sequence[Member]) -> list[Row]:
         )
     for member in members[:2]:
         keep(f"noise {member.manifest.digest}", lambda m=member: measure_noise(m, images[m.name]))  # type: ignore[misc]
-    rows = [row for own in done.values() for row in own]
-    return [{**row, "ap_kept_with_controls": row["ap_kept"]} for row in rows]
+    return [{**row, "ap_kept_with_controls": row["ap_kept"]} for row in done]
+
+
+def _kept(out: Path | None, name: str, measure: Callable[[], list[Row]]) -> list[Row]:
+    """Return rows that are measured here, or that a run which was interrupted has kept, each with its commit."""
+    partial = None if out is None else out.with_name(f"{out.name}.partial")
+    done: dict[str, list[Row]] = {} if partial is None else _read(partial)
+    if name not in done:
+        done[name] = [{**row, "commit": commit()} for row in measure()]
+        if partial is not None:
+            write_json(partial, done)
+    return done[name]
+
+
+def _distilled(options: Namespace, members: Sequence[Member], merges: Sequence[Row]) -> list[Row]:
+    """Train the joints of some merges; what an interrupted run has left is taken over."""
+    images, rows = _images(options, members), list[Row]()
+    for row in chosen(merges, options.distil_merges):
+        name = f"distilled for {options.distil_steps} steps: {row['label']}"
+        rows += _kept(options.out, name, lambda row=row: [distilled_row(members, row, images, options.distil_steps)])  # type: ignore[misc]
+    return rows
 
 
 def _images(options: Namespace, members: Sequence[Member]) -> dict[str, Images]:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.sharing.correlations import correlate, correlations, pearson, ranks
 from benchmarks.sharing.distilled import chosen
+from benchmarks.sharing.sharing import _kept
 from benchmarks.sharing.sharing_figures import SIMILARITIES, baselines, chosen_metric, frontier, held_out
 from benchmarks.sharing.sharing_tables import sharing_baselines, sharing_correlations, sharing_frontier
 
@@ -104,3 +105,11 @@ def test_the_tables_have_a_row_for_each():
     assert "| R2 of the map | 1.00 (1.00 to 1.00), 1.00 |" in sharing_correlations(record)
     assert sharing_frontier(record).count("\n") == 2 + 7
     assert sharing_baselines(record).count("| x for y |") == 4
+
+
+def test_what_an_interrupted_run_has_measured_is_not_measured_again(tmp_path):
+    out = tmp_path / "sharing.json"
+    first = _kept(out, "a pair", lambda: [merge(1.0, 20)])
+    again = _kept(out, "a pair", lambda: pytest.fail("it is known"))
+    assert again == first and first[0]["ap_loss"] == 1.0 and "commit" in first[0]
+    assert len(_kept(out, "another", lambda: [])) == 0

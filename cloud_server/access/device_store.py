@@ -11,29 +11,32 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from splitnet.database_format import LOCK_PATIENCE_S, READ, WRITE, DatabaseFormat, transaction
 from splitnet.enrolment import is_same
 from splitnet.errors import AccessError, ConfigError
 
 FILE_NAME = "devices.sqlite"
-FORMAT = 1
 MAX_DEVICES = 10_000
 MAX_INVITATIONS = 100  # open at once: each makes a guess more likely to hit
-LOCK_PATIENCE_S = 5.0
 FRESH_S = 5.0
 TOKEN_BYTES = 32
 
-_SCHEMA = """
+FORMAT = DatabaseFormat(
+    """
 CREATE TABLE devices (
     name TEXT PRIMARY KEY, root BLOB, key BLOB, key_id TEXT UNIQUE, token_hash BLOB UNIQUE, since REAL NOT NULL,
     revoked REAL, bundles TEXT, max_sessions INTEGER, max_fps REAL
 );
 CREATE TABLE invitations (name TEXT PRIMARY KEY, key BLOB NOT NULL, expires REAL NOT NULL);
-"""
+""",
+    1,
+    "update it, or start anew",
+)
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,8 @@ class DeviceStore:
         """Make the file, for this user alone, unless it is there. Raises ConfigError."""
         if not self.path.exists():
             self.path.touch(mode=0o600)
-        with self._connected(write=True) as database:
-            if not database.execute("PRAGMA user_version").fetchone()[0]:
-                for statement in _SCHEMA.split(";\n"):
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {FORMAT}")
+        with self._connected(write=True):
+            pass
 
     def devices(self) -> list[DeviceRecord]:
         """Return all devices by name, the revoked ones too. Raises ConfigError."""
@@ -194,30 +194,8 @@ class DeviceStore:
     def _insert(self, database: sqlite3.Connection, name: str, now: float) -> None:
         database.execute("INSERT OR IGNORE INTO devices (name, since) VALUES (?, ?)", (name, now))
 
-    @contextmanager
-    def _connected(self, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """Yield the open file, in a transaction that is undone if the block fails. Raises ConfigError."""
-        mode = "rw" if write else "ro"
-        try:
-            database = sqlite3.connect(
-                f"{self.path.resolve().as_uri()}?mode={mode}", uri=True, timeout=LOCK_PATIENCE_S, isolation_level=None
-            )
-            database.row_factory = sqlite3.Row
-            try:
-                database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                self._check_format(database, write)
-                yield database
-                database.execute("COMMIT")
-            finally:
-                database.close()  # what was not committed is undone
-        except sqlite3.Error as error:
-            raise ConfigError(f"{self.path}: {_in_words(error)}") from error
-
-    def _check_format(self, database: sqlite3.Connection, write: bool) -> None:
-        found = database.execute("PRAGMA user_version").fetchone()[0]
-        is_new = write and not found and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if found != FORMAT and not is_new:
-            raise ConfigError(f"{self.path} is of format {found}, this software has {FORMAT}: update it, or start anew")
+    def _connected(self, write: bool = False) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self.path, FORMAT, _in_words, WRITE if write else READ)
 
 
 def _check_found(name: str, count: int) -> None:

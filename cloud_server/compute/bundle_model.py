@@ -246,8 +246,8 @@ class BundleModel:
     def _fitted(self, frame: Frame) -> DecodedFrame:
         self._check_takes_images()
         codec = frame.operating_point.codec
-        image = decompress_whole_image(frame.payload, codec, self._max_image_pixels, MAX_FRAME_SIDE)
-        height, width = image.shape[:2]
+        most = self._max_image_pixels
+        image, width, height = decompress_whole_image(frame.payload, codec, most, MAX_FRAME_SIDE, self._input_size)
         if (frame.frame_width, frame.frame_height) not in ((0, 0), (width, height)):
             raise BitstreamError(
                 f"the frame says {frame.frame_width}x{frame.frame_height}, but its image is {width}x{height} upright: "

@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cloud_server.delivery.rollout import ABORTED, ACTIVE, PAUSED, KnownDevice, Rollout, failures_of
-from splitnet.database_format import ensure_format
+from splitnet.database_format import WRITE_AHEAD, DatabaseFormat, transaction
 from splitnet.errors import ConfigError
 from splitnet.updates.delivery import DeviceState, Phase
 
 FILE_NAME = "fleet.sqlite"
-FORMAT = 1
-LOCK_PATIENCE_S = 5.0
 MAX_DEVICES = 20_000  # the longest unseen is forgotten: on an open server, names cost nothing
 
-_SCHEMA = """
+FORMAT = DatabaseFormat(
+    """
 CREATE TABLE rollouts (
     version INTEGER PRIMARY KEY, name TEXT NOT NULL, result TEXT NOT NULL, audience TEXT NOT NULL,
     max_concurrent INTEGER NOT NULL, max_failures INTEGER NOT NULL, state TEXT NOT NULL, note TEXT NOT NULL
 );
 CREATE TABLE groups (name TEXT NOT NULL, device TEXT NOT NULL, PRIMARY KEY (name, device));
 CREATE TABLE devices (name TEXT PRIMARY KEY, state TEXT NOT NULL, seen REAL NOT NULL, offered INTEGER NOT NULL);
-"""
+""",
+    1,
+    "update it, or start anew",
+)
 
 
 @dataclass(frozen=True)
@@ -108,22 +110,12 @@ class FleetStore:
                     paused.append(rollout)
         return paused
 
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """Yield the open file, in a transaction that is undone if the block fails. Raises ConfigError."""
-        try:
-            database = sqlite3.connect(self.path, timeout=LOCK_PATIENCE_S, isolation_level=None)
-            database.row_factory = sqlite3.Row
-            try:
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute("BEGIN IMMEDIATE")
-                ensure_format(database, self.path, _SCHEMA, FORMAT, "update it, or start anew")
-                yield database
-                database.execute("COMMIT")
-            finally:
-                database.close()
-        except sqlite3.Error as error:
-            raise ConfigError(f"{self.path}: {error}: check whose it is, and whether the disk is full") from error
+    def _connected(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self.path, FORMAT, _in_words, pragmas=(WRITE_AHEAD,))
+
+
+def _in_words(error: sqlite3.Error) -> str:
+    return f"{error}: check whose it is, and whether the disk is full"
 
 
 def _device(row: sqlite3.Row) -> KnownDevice:

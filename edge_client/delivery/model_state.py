@@ -14,15 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from splitnet.database_format import ensure_format
-from splitnet.errors import ConfigError
+from splitnet.database_format import WRITE_AHEAD, DatabaseFormat, transaction
 from splitnet.updates.delivery import Phase
 
 FILE_NAME = "models.sqlite"
-FORMAT = 1
-LOCK_PATIENCE_S = 5.0
 CURRENT, PREVIOUS, TRIAL = "current", "previous", "trial"
-_SCHEMA = """
+FORMAT = DatabaseFormat(
+    """
 CREATE TABLE models (
     folder TEXT PRIMARY KEY, digest TEXT NOT NULL, version INTEGER NOT NULL, form TEXT NOT NULL, bytes INTEGER NOT NULL,
     used INTEGER NOT NULL
@@ -32,7 +30,10 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE refused (
     version INTEGER PRIMARY KEY, tries INTEGER NOT NULL, is_final INTEGER NOT NULL, reason TEXT NOT NULL
 );
-"""
+""",
+    1,
+    "give another --models",
+)
 
 
 @dataclass(frozen=True)
@@ -171,23 +172,15 @@ class ModelState:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """Yield the open file, in a transaction that is undone if the block fails. Raises ConfigError."""
-        try:
-            database = sqlite3.connect(self._path, timeout=LOCK_PATIENCE_S, isolation_level=None)
-            database.row_factory = sqlite3.Row
-            try:
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = FULL")
-                database.execute("BEGIN IMMEDIATE")
-                ensure_format(database, self._path, _SCHEMA, FORMAT, "give another --models")
-                yield database
-                self._step("commit", self._path)
-                database.execute("COMMIT")
-                self._step("committed", self._path)
-            finally:
-                database.close()
-        except sqlite3.Error as error:
-            words = "the disk is full" if "full" in str(error) else str(error)
-            raise ConfigError(f"{self._path}: {words}: free some disk, or give another place with --models") from error
+        with transaction(self._path, FORMAT, _in_words, pragmas=(WRITE_AHEAD, "synchronous = FULL")) as database:
+            yield database
+            self._step("commit", self._path)
+        self._step("committed", self._path)
+
+
+def _in_words(error: sqlite3.Error) -> str:
+    words = "the disk is full" if "full" in str(error) else str(error)
+    return f"{words}: free some disk, or give another place with --models"
 
 
 def _fact(database: sqlite3.Connection, name: str, otherwise: bytes) -> bytes:

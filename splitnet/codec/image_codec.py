@@ -6,6 +6,8 @@ decoder sees the file.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +17,14 @@ from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
 
 MAX_COSTLY_PIXELS = 1 << 22  # of an image whose decoding takes several passes, or much memory
+LARGE_PIXELS = 1 << 22  # a JPEG with more is scaled down while it is decoded
 USUAL_SCANS = 16  # of a progressive JPEG, at most; with more, fewer pixels are taken
 
 _EXTENSIONS = {Codec.JPEG: ".jpg", Codec.WEBP: ".webp"}
 _QUALITY_FLAGS = {Codec.JPEG: cv2.IMWRITE_JPEG_QUALITY, Codec.WEBP: cv2.IMWRITE_WEBP_QUALITY}
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _HEADERS = {Codec.JPEG: jpeg_header, Codec.WEBP: webp_header}
+_REDUCED = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
 _PLAIN = {Codec.JPEG: "sequential JPEG in one scan", Codec.WEBP: "lossy WebP without extensions"}
 
 
@@ -53,9 +57,21 @@ def decompress_image(data: bytes, codec: Codec, max_width: int, max_height: int)
     return _decoded(data, codec, _AS_STORED, (header.height, header.width))
 
 
-def decompress_whole_image(data: bytes, codec: Codec, max_pixels: int, max_side: int) -> NDArray[np.uint8]:
-    """Return the BGR image (H, W, 3) uint8 in an ordinary file, a JPEG turned upright by its EXIF orientation.
+class WholeImage(NamedTuple):
+    """An upright image, BGR (h, w, 3) uint8, which may be smaller than its file says: width and height."""
 
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+
+def decompress_whole_image(
+    data: bytes, codec: Codec, max_pixels: int, max_side: int, square: int | None = None
+) -> WholeImage:
+    """Return the image in an ordinary file, a JPEG turned upright by its EXIF orientation.
+
+    square: of pixels that it will be fitted into. A JPEG over LARGE_PIXELS then comes at a half or a quarter of its
+    sides, with twice what the square needs: its cosines are scaled (libjpeg), so that it costs less time and memory.
     Takes baseline and progressive JPEG and still WebP. Raises BitstreamError for anything else, for images of more than
     max_pixels, or of more than max_side pixels a side, and for progressive and lossless ones over MAX_COSTLY_PIXELS.
     """
@@ -71,8 +87,20 @@ def decompress_whole_image(data: bytes, codec: Codec, max_pixels: int, max_side:
             f"a progressive or lossless image of {width}x{height} takes too long to decode: up to {MAX_COSTLY_PIXELS} "
             "pixels are taken; scale it down, or send baseline JPEG"
         )
-    upright = cv2.IMREAD_COLOR if codec is Codec.JPEG else _AS_STORED
-    return _decoded(data, codec, upright, (height, width), (width, height))
+    if codec is not Codec.JPEG:
+        return WholeImage(_decoded(data, codec, _AS_STORED, (height, width)), width, height)
+    part = _part(width, height, square)
+    sizes = [(-(-height // part), -(-width // part)), (-(-width // part), -(-height // part))]
+    pixels = _decoded(data, codec, _REDUCED[part], *sizes)
+    is_upright = pixels.shape[:2] == sizes[0]
+    return WholeImage(pixels, *((width, height) if is_upright else (height, width)))
+
+
+def _part(width: int, height: int, square: int | None) -> int:
+    """Return by how much the sides of an image are divided when it is decoded: 1, 2 or 4."""
+    fits = [part for part in (2, 4) if square is not None and max(width, height) >= 2 * part * square]
+    enough = [part for part in (1, *fits) if width * height <= LARGE_PIXELS * part * part]
+    return min(enough, default=max(fits, default=1))
 
 
 def _header(data: bytes, codec: Codec) -> ImageHeader:

@@ -193,7 +193,7 @@ def zstd_payload(data: bytes) -> None:
 def picture(data: bytes, codec: Codec) -> None:
     """Decode an image file, as a canvas and as a whole image."""
     with suppress(BitstreamError):
-        whole = decompress_whole_image(data, codec, PICTURE_SIDE * PICTURE_SIDE, 2 * PICTURE_SIDE)
+        whole = decompress_whole_image(data, codec, PICTURE_SIDE * PICTURE_SIDE, 2 * PICTURE_SIDE, 1).pixels
         assert 1 <= whole.shape[0] * whole.shape[1] <= PICTURE_SIDE * PICTURE_SIDE and whole.shape[2] == 3
     height, width, channels = decompress_image(data, codec, PICTURE_SIDE, PICTURE_SIDE).shape
     assert 1 <= height <= PICTURE_SIDE and 1 <= width <= PICTURE_SIDE and channels == 3

@@ -9,6 +9,7 @@ import pytest
 
 from cloud_server.access import device_store as module
 from cloud_server.access.device_store import DeviceRecord, DeviceStore, token_hash
+from splitnet import database_format
 from splitnet.errors import AccessError, ConfigError
 
 KEY = bytes(range(32))
@@ -164,7 +165,7 @@ def test_a_file_that_cannot_be_written_says_so(store, monkeypatch):
 
 
 def test_two_processes_with_one_file_take_turns_and_neither_waits_for_ever(store, monkeypatch):
-    monkeypatch.setattr(module, "LOCK_PATIENCE_S", 0.0)
+    monkeypatch.setattr(database_format, "LOCK_PATIENCE_S", 0.0)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(ConfigError, match="another process has held it"):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from splitnet.codec import image_codec
 from splitnet.codec.image_codec import compress_image, decompress_image, decompress_whole_image
 from splitnet.errors import BitstreamError, ConfigError
 from splitnet.operating_point import Codec
@@ -92,8 +93,9 @@ def test_a_canvas_is_taken_as_it_is_stored_and_a_whole_image_upright():
     image = picture(48, 64)
     canvas = decompress_image(on_its_side(image), Codec.JPEG, 64, 48)
     upright = decompress_whole_image(on_its_side(image), Codec.JPEG, 64 * 48, 64)
+    assert (upright.width, upright.height) == (48, 64)
     assert canvas.shape == (48, 64, 3)
-    np.testing.assert_array_equal(upright, np.rot90(canvas, -1))
+    np.testing.assert_array_equal(upright.pixels, np.rot90(canvas, -1))
 
 
 @pytest.mark.parametrize(
@@ -109,8 +111,29 @@ def test_a_canvas_is_taken_as_it_is_stored_and_a_whole_image_upright():
 )
 def test_a_whole_image_may_be_of_any_usual_kind(codec, flags):
     image = picture(150, 200)
-    decoded = decompress_whole_image(file_of(f".{codec.value}", image, *flags), codec, 200 * 150, 200)
+    decoded = decompress_whole_image(file_of(f".{codec.value}", image, *flags), codec, 200 * 150, 200).pixels
     assert decoded.shape == image.shape and cv2.PSNR(image, decoded) > 30
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "square", "part"),
+    [(90, 41, 8, 2), (90, 41, 45, 1), (41, 90, 8, 2), (200, 150, 8, 4), (200, 150, 26, 2), (90, 41, None, 1)],
+)
+def test_a_large_jpeg_is_scaled_down_as_far_as_its_square_allows(width, height, square, part, monkeypatch):
+    monkeypatch.setattr(image_codec, "LARGE_PIXELS", 2000)
+    image = cv2.GaussianBlur(picture(height, width), (0, 0), 8)
+    data = compress_image(image, Codec.JPEG, 95)
+    decoded, *size = decompress_whole_image(data, Codec.JPEG, 1 << 20, 1000, square)
+    assert size == [width, height]
+    assert decoded.shape == (-(-height // part), -(-width // part), 3)
+    small = cv2.resize(image, decoded.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert cv2.PSNR(small, decoded) > 30
+
+
+def test_a_large_jpeg_on_its_side_is_scaled_down_upright(monkeypatch):
+    monkeypatch.setattr(image_codec, "LARGE_PIXELS", 1000)
+    decoded, width, height = decompress_whole_image(on_its_side(picture(48, 64)), Codec.JPEG, 64 * 48, 64, 8)
+    assert (width, height) == (48, 64) and decoded.shape == (32, 24, 3)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -130,7 +153,7 @@ def test_a_damaged_whole_image_is_refused_or_stays_within_bounds(codec):
         damaged = data[:position] + bytes([data[position] ^ 0x80]) + data[position + 1 :]
         for file in (damaged, data[:position]):
             try:
-                image = decompress_whole_image(file, codec, 1000, 100)
+                image = decompress_whole_image(file, codec, 1000, 100).pixels
             except BitstreamError:
                 continue
             assert image.dtype == np.uint8 and image.shape[0] * image.shape[1] <= 1000

@@ -55,7 +55,7 @@ ROOMS = {
             "splitnet.package_folder",
         )
     ),
-    "splitnet.http_detection": Room(("splitnet.detections", "splitnet.errors", "splitnet.http_connections")),
+    "splitnet.http_detection": Room(("splitnet.detections", "splitnet.errors", "splitnet.http_listener")),
     "splitnet.outputs": Room(
         (
             "splitnet.backoff",

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from cloud_server.status_page.access import COOKIE, Access
 from cloud_server.status_page.events import FIRST_LINE, MAX_STREAM_S, WRITE_TIMEOUT_S, Broadcaster
 from cloud_server.status_page.facts import ServerFacts, overview
 from cloud_server.status_page.metrics import exposition, metrics_of
-from splitnet.errors import ListenError
-from splitnet.http_connections import Connections
+from splitnet.http_listener import listening_at
 
 logger = logging.getLogger(__name__)
 
@@ -191,26 +190,14 @@ class StatusSite:
 async def listening(facts: ServerFacts, access: Access, host: str, port: int) -> AsyncIterator[str]:
     """Answer requests at an address while in this block; yields its HOST:PORT. Raises ListenError if it is taken."""
     site = StatusSite(facts, access)
-    runner = web.AppRunner(site.app(), access_log=None, shutdown_timeout=1.0, handle_signals=False)
-    await runner.setup()
-    connections = Connections(runner.server)
-    site.moved = connections.moved
-    try:
-        server = await asyncio.get_running_loop().create_server(connections.protocol, host.strip("[]"), port)
-    except OSError as error:
-        await runner.cleanup()
-        reason = "the port is taken, or the address is not of this machine"
-        raise ListenError(f"cannot listen on --status {host}:{port}: {reason}") from error
-    tasks = [asyncio.create_task(site.tick()), asyncio.create_task(connections.sweep())]
-    try:
-        yield f"{host}:{server.sockets[0].getsockname()[1]}"
-    finally:
-        for task in tasks:
-            task.cancel()
-        site.broadcaster.close()
-        server.close()
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(runner.cleanup(), 2.0)
+    async with listening_at(site.app(), "--status", host, port) as listener:
+        site.moved = listener.connections.moved
+        ticking = asyncio.create_task(site.tick())
+        try:
+            yield listener.address
+        finally:
+            ticking.cancel()
+            site.broadcaster.close()
 
 
 def _to_json(values: dict[str, Any]) -> str:

@@ -7,16 +7,16 @@ import hmac
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import BodyPartReader, hdrs, web
 
 from splitnet.detections import Detections
-from splitnet.errors import BitstreamError, ListenError, SplitError
-from splitnet.http_connections import Connections
+from splitnet.errors import BitstreamError, SplitError
 from splitnet.http_detection.predictions import USUAL_CONFIDENCE, failure, predictions, success
+from splitnet.http_listener import listening_at
 
 DETECTION, CUSTOM = "/v1/vision/detection", "/v1/vision/custom"
 MAX_IMAGE_BYTES = 16 << 20
@@ -181,20 +181,5 @@ async def _bounded(read: Callable[[], Awaitable[bytes]], most: int) -> bytes:
 @asynccontextmanager
 async def listening(site: DetectionSite, option: str, host: str, port: int) -> AsyncIterator[str]:
     """Answer requests at an address while in this block; yields its HOST:PORT. Raises ListenError."""
-    runner = web.AppRunner(site.app(), access_log=None, shutdown_timeout=1.0, handle_signals=False)
-    await runner.setup()
-    connections = Connections(runner.server)
-    try:
-        server = await asyncio.get_running_loop().create_server(connections.protocol, host.strip("[]"), port)
-    except OSError as error:
-        await runner.cleanup()
-        reason = "the port is taken, or the address is not of this machine"
-        raise ListenError(f"cannot listen on {option} {host}:{port}: {reason}") from error
-    sweeping = asyncio.create_task(connections.sweep())
-    try:
-        yield f"{host}:{server.sockets[0].getsockname()[1]}"
-    finally:
-        sweeping.cancel()
-        server.close()
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(runner.cleanup(), 2.0)
+    async with listening_at(site.app(), option, host, port) as listener:
+        yield listener.address

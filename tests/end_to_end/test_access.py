@@ -19,7 +19,7 @@ from splitnet import enrolment
 from splitnet.errors import AccessError, ForbiddenError, LinkError, SplitError
 from splitnet.messages import FrameDetections, FrameError, OpenSession
 from tests.support.fake_model import DIGEST, frame
-from tests.support.locked_server import Locked, entrance_of, locked, started
+from tests.support.locked_server import Locked, entrance_of, first_answer, locked, started
 
 OPENING = OpenSession("some machine", DIGEST)
 
@@ -31,13 +31,7 @@ def _cheap_codes(monkeypatch):
 
 
 async def answer(server: str, credentials: Credentials | None, opening: OpenSession = OPENING) -> object:
-    """Open a session, send a frame, and return its answer."""
-    async with open_session(server, opening, credentials=credentials) as session:
-        session.send(frame(1))
-        async for reply in session.replies():
-            if isinstance(reply, FrameDetections | FrameError):
-                return reply
-    return None
+    return await first_answer(server, credentials, opening)
 
 
 def with_token(running: Locked, folder: Path, name: str) -> Credentials:

@@ -17,12 +17,11 @@ from cloud_server.access.entrance import make_entrance
 from cloud_server.config import ServeConfig
 from edge_client.transport.credentials import Credentials
 from edge_client.transport.enrolment import enrol
-from edge_client.transport.session import open_session
 from edge_client.transport.tls_files import TlsFiles
 from splitnet.errors import ConfigError, ForbiddenError, LinkError
-from splitnet.messages import FrameDetections, FrameError, OpenSession
-from tests.support.fake_model import DIGEST, frame
-from tests.support.locked_server import started
+from splitnet.messages import FrameDetections, OpenSession
+from tests.support.fake_model import DIGEST
+from tests.support.locked_server import first_answer, started
 from tests.support.own_pki import OwnPki
 
 OPENING = OpenSession("camera-1", DIGEST)
@@ -56,12 +55,7 @@ def trusting(ca: Path | None, own: Path | None = None) -> Credentials:
 
 
 async def answer(server: str, credentials: Credentials, opening: OpenSession = OPENING) -> object:
-    async with open_session(server, opening, credentials=credentials) as session:
-        session.send(frame(1))
-        async for reply in session.replies():
-            if isinstance(reply, FrameDetections | FrameError):
-                return reply
-    return None
+    return await first_answer(server, credentials, opening)
 
 
 async def test_a_device_goes_by_the_common_name_of_its_certificate(pki):

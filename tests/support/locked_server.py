@@ -22,9 +22,11 @@ from cloud_server.registry import Registry
 from cloud_server.server import Server
 from edge_client.transport.credentials import Credentials
 from edge_client.transport.enrolment import enrol
+from edge_client.transport.session import open_session
 from edge_client.transport.tls_files import TlsFiles
 from splitnet.enrolment import code_key, new_code
-from tests.support.fake_model import FakeModel
+from splitnet.messages import FrameDetections, FrameError, OpenSession
+from tests.support.fake_model import FakeModel, frame
 from tests.support.tiny_bundle import write_tiny_bundle
 
 
@@ -88,3 +90,13 @@ async def locked(
     async with started(entrance, limits) as (server, address, model):
         assert server.enrol_address is not None
         yield Locked(server, access, entrance.directory, address, server.enrol_address, model)
+
+
+async def first_answer(server: str, credentials: Credentials | None, opening: OpenSession) -> object:
+    """Open a session, send a frame, and return its answer."""
+    async with open_session(server, opening, credentials=credentials) as session:
+        session.send(frame(1))
+        async for reply in session.replies():
+            if isinstance(reply, FrameDetections | FrameError):
+                return reply
+    return None

@@ -12,7 +12,8 @@ from cloud_server.engine import Engine
 from cloud_server.job import Model
 from splitnet.bundle_folders import bundles_in
 from splitnet.errors import BundleError, BundleMismatchError, ProtocolError
-from splitnet.manifest import FILE_NAME, load_manifest
+from splitnet.groups.group_manifest import digest_in
+from splitnet.manifest import FILE_NAME
 from splitnet.messages import BundleDescription, FurtherBundle
 
 MAX_NAMED = 8  # bundles in an error message: gRPC's status messages are bounded
@@ -153,6 +154,8 @@ class Registry(Generic[D]):
             raise ProtocolError(f"{first.name} is this server's default bundle: do not name it as a further one, too")
         if not others:
             return first, ()
+        if any(one.description.parts for one in [first, *others]):
+            raise ProtocolError("a group's bundle answers alone: leave the further bundles out")
         if self._sharing is None:
             raise ProtocolError("this server answers a session by one bundle: open one for each")
         model = self._sharing.together([first, *others])
@@ -189,7 +192,7 @@ class Registry(Generic[D]):
         served: dict[str, Path] = {}
         for folder in folders:
             with suppress(BundleError):  # it is refused when its turn comes
-                served.setdefault(load_manifest(folder).digest, folder)
+                served.setdefault(digest_in(folder), folder)
         try:
             return None if self._sharing is None else self._sharing.plan_for(served)
         except BundleError as error:
@@ -200,7 +203,7 @@ class Registry(Generic[D]):
         """Return what a folder holds now: the model that it had if it is the same, or if it is broken now."""
         old = self._by_folder.get(folder)
         try:
-            digest = load_manifest(folder).digest
+            digest = digest_in(folder)
             merging = plan if plan is not None and plan.merge_of(digest) is not None else None
             kind = digest, "" if merging is None else merging.digest
             same = next((model for model in self._by_folder.values() if (model.digest, model.plan) == kind), None)

@@ -20,6 +20,7 @@ from cloud_server.access.gate import CallLimits, Gate
 from cloud_server.cluster.cluster import cluster_of
 from cloud_server.compute.bundle_model import BundleModel, choose_device
 from cloud_server.compute.decoded_frame import DecodedFrame
+from cloud_server.compute.group_model import GroupModel
 from cloud_server.compute.tensor_store import TensorStore
 from cloud_server.config import MAX_CALLS, ServeConfig, split_address
 from cloud_server.daemon_thread import in_daemon_thread
@@ -51,6 +52,8 @@ from splitnet.bundle import load_server
 from splitnet.enrolment import EnrolReply
 from splitnet.environment import version
 from splitnet.errors import BundleError, ListenError, SplitError
+from splitnet.groups.group_bundle import load_group_server
+from splitnet.groups.group_manifest import is_group
 from splitnet.messages import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES
 from splitnet.service_manager import READY, STOPPING, notify, show_life
 
@@ -301,6 +304,8 @@ async def serve(
         )
 
         def load(folder: Path) -> BundleModelOf[DecodedFrame]:
+            if is_group(folder):
+                return GroupModel(load_group_server(folder), device, config.threads)
             tuning, most = tunings.of(folder), config.max_image_pixels
             model = BundleModel(load_server(folder), device, tuning, store=store, max_image_pixels=most)
             return model if cluster is None else cluster.model(model, folder)

@@ -17,6 +17,7 @@ from cloud_server.access.budgets import Buckets
 from cloud_server.access.callers import Caller, current_caller
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import Fleet, SessionWatch, reason_of
+from cloud_server.group_sessions import Groups, check_place
 from cloud_server.held_bytes import HeldBytes
 from cloud_server.job import Answer
 from cloud_server.registry import BundleModelOf, Registry
@@ -76,6 +77,7 @@ class SplitInferenceService(SplitInferenceServicer):
         self._registry = registry
         self._software = software
         self._fleet = fleet or Fleet()
+        self.groups = Groups(engine, on_detections)
         self._sessions: dict[Session, asyncio.Task[Any]] = {}
         self._handlers: dict[asyncio.Task[Any], SplitError | None] = {}  # of every call; why it was ended
         self._calls = 0  # opened sessions and single calls
@@ -142,14 +144,15 @@ class SplitInferenceService(SplitInferenceServicer):
         caller.check_may_use(model.name, model.digest)
         for one in further:
             caller.check_may_use(one.bundle_name, one.bundle_digest)
-        with self._busy():
+        payer = caller.payer_of_session(opening.device_id, opening.camera)
+        with self._busy(), self.groups.place(opening, model, payer, caller.name is not None) as member:
             id, host = secrets.token_hex(SESSION_ID_BYTES), host_of(context.peer())
             name = f"{opening.device_id}/{opening.camera}" if opening.camera else opening.device_id
             watch = self._fleet.opened(time.monotonic(), name, host, id, model.name, model.digest)
             pace = Pace(self._messages, self._refusals, self._group_refusals, self._held, self._limits.idle_timeout_s)
-            session = Session(self._engine, model, context, opening, watch, caller, pace, self._on_detections)
+            session = Session(self._engine, model, context, opening, watch, caller, pace, self._on_detections, member)
             try:
-                await self._run(session, self._opened(model, watch, further), context)
+                await self._run(session, self._opened(model, watch, further, opening), context)
             finally:
                 watch.closed(time.monotonic())
 
@@ -176,7 +179,7 @@ class SplitInferenceService(SplitInferenceServicer):
             del self._sessions[session]
 
     def _opened(
-        self, model: BundleModelOf[Any], watch: SessionWatch, further: tuple[FurtherBundle, ...]
+        self, model: BundleModelOf[Any], watch: SessionWatch, further: tuple[FurtherBundle, ...], opening: OpenSession
     ) -> SessionOpened:
         return SessionOpened(
             model.name,
@@ -186,6 +189,7 @@ class SplitInferenceService(SplitInferenceServicer):
             limits=SessionLimits(max_image_pixels=self._limits.max_image_pixels),
             session_id=watch.session,
             further=further,
+            group=opening.group,
         )
 
     async def _answer(self, request: InferRequest, caller: Caller) -> Answer:
@@ -194,6 +198,7 @@ class SplitInferenceService(SplitInferenceServicer):
             raise ProtocolError("a frame in layers needs a session (Detect): send a single one whole")
         model = self._registry.find(request.bundle_digest)
         caller.check_may_use(model.name, model.digest)
+        check_place(model, None)
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         job = self._engine.submit(model, request.frame, lambda _, answer: answered.set_result(answer), caller.payer)
         try:

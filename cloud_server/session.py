@@ -16,6 +16,7 @@ from cloud_server.access.budgets import Buckets
 from cloud_server.access.callers import Caller
 from cloud_server.engine import Engine
 from cloud_server.fleet.fleet import SessionWatch
+from cloud_server.group_sessions import Member
 from cloud_server.held_bytes import HeldBytes
 from cloud_server.job import Answer, Job, error_answer
 from cloud_server.layered_frames import LayeredFrames
@@ -91,9 +92,11 @@ class Session:
         caller: Caller,
         pace: Pace,
         on_detections: OnDetections | None = None,
+        member: Member | None = None,
     ) -> None:
         """Take a started engine, the model that answers, the stream with its opening, who is told what happens, from
-        whom it is and how fast it is read. on_detections: who is told of every answer.
+        whom it is and how fast it is read. on_detections: who is told of every answer. member: the device's place in
+        its group.
 
         Raises ForbiddenError if the opening names another device.
         """
@@ -111,6 +114,10 @@ class Session:
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
         self._room_of_layers = asyncio.Semaphore(MAX_UNSENT_ACKS)
         self._held = 0  # bytes of payloads
+        self._member = member
+        self._parts_bytes = 0  # of parts that wait for the others, or for the answer
+        if member is not None:
+            member.listen(self._finish_part)
         self._read_at = pace.clock()
         self._jobs: set[Job[Any]] = set()
         self._references = ReferenceStore()
@@ -147,6 +154,9 @@ class Session:
 
     def _forget(self) -> None:
         """Let go of all that is large, at once: a session is part of cycles, which Python looks for now and then."""
+        if self._member is not None:
+            self._member.leave()
+        self._parts_bytes = 0
         self._layered.close()
         for job in self._jobs:
             self._engine.cancel(job)
@@ -171,6 +181,8 @@ class Session:
             if (wait_s := self._wait_s()) > 0:
                 await asyncio.sleep(wait_s)
         self._layered.finish_all()
+        if self._member is not None:
+            self._member.finish()
         for _ in range(MAX_UNANSWERED):  # all room is free again: every answer has been written
             await self._room.acquire()
 
@@ -203,7 +215,7 @@ class Session:
         return True
 
     def _count_held(self) -> None:
-        now = self._layered.nbytes + sum(len(job.frame.payload) for job in self._jobs)
+        now = self._parts_bytes + self._layered.nbytes + sum(len(job.frame.payload) for job in self._jobs)
         self._pace.held.change(self._payer.group, now - self._held)
         self._held = now
 
@@ -246,12 +258,28 @@ class Session:
             self._watch.frame(time.monotonic(), frame)
             check_fits_opening(frame, self._opening.bundle_digest)
             self._check_rate()
+            if self._member is not None:
+                return self._offer(self._member, frame)
         except SplitError as error:
             return error_answer(message.frame_id, message.capture_time_us, error)
         if frame.layers:
             self._layered.begin(frame, self._engine.expected_s)
             return None
         return self._submit(frame)
+
+    def _offer(self, member: Member, frame: Frame) -> None:
+        """Give a part to the device's group. Raises SplitError if it is of no use."""
+        self._parts_bytes += len(frame.payload)
+        try:
+            member.offer(frame)
+        except SplitError:
+            self._parts_bytes -= len(frame.payload)
+            raise
+
+    def _finish_part(self, frame: Frame, answer: Answer) -> None:
+        self._parts_bytes -= len(frame.payload)
+        self._count_held()
+        self._answer(answer, frame.deadline_ms)
 
     def _compute(self, frame: Frame) -> None:
         """Have a frame computed with the layers that have come."""

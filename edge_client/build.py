@@ -35,6 +35,7 @@ from edge_client.class_names import ClassNames
 from edge_client.config import RunConfig
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.local_detector import LocalRuntime, load_local
+from edge_client.group_run import group_password, shared_camera, stream_of
 from edge_client.measuring.cpu_sampler import CpuSampler
 from edge_client.measuring.device_profile import find_profile
 from edge_client.measuring.profile_cache import device_fingerprint
@@ -49,7 +50,7 @@ from edge_client.output.sinks import JsonLinesSink, OfCamera, ScoreFilter, Sink,
 from edge_client.output.together import all_classes, together
 from edge_client.output.trace import TraceFile
 from edge_client.output.view import view_sink
-from edge_client.pipeline import ModelParts, Pipeline, Updating
+from edge_client.pipeline import HandsOn, ModelParts, Pipeline, Updating
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
 from edge_client.transport.tls_files import tls_files
@@ -132,8 +133,9 @@ def build_run(
         outputs = _outputs(config, sources, names, further, [*shown, *sinks])
         shared = _Shared(names, tuple(one.device_digest for one in others), outputs)
         parts = parts_of_cameras(config, model, len(sources))
+        hands_on = shared_camera(config)
         pipelines = {
-            name: _pipeline(config, name, one, part, shared, i / len(sources), updating)
+            name: _pipeline(config, name, one, part, shared, i / len(sources), updating, hands_on)
             for i, ((name, one), part) in enumerate(zip(sources.items(), parts, strict=True))
         }
         opened.pop_all()
@@ -167,7 +169,7 @@ def load_model(
 
     costs_as: a model that has been measured here; one of the same shape costs the same and is not measured anew.
     """
-    encoder = load_encoder(config.bundle, config.device, config.threads, config.backend)
+    encoder = load_encoder(config.bundle, config.device, config.threads, config.backend, config.place)
     manifest = encoder.manifest
     choice = adapts(config, manifest)
     local = None
@@ -234,6 +236,7 @@ def _open_sources(config: RunConfig, opened: ExitStack) -> dict[str, Source]:
         transport=config.rtsp_transport,
         size=config.frame_size,
         is_needed=len(config.cameras) == 1,
+        password=group_password(config),
     )
     for name, address in config.cameras:
         sources[name] = source = open_source(address, settings)
@@ -250,6 +253,7 @@ def _pipeline(
     shared: _Shared,
     part: float,
     updating: Updating | None,
+    hands_on: HandsOn | None,
 ) -> Pipeline:
     """Return the pipeline of one camera. part: of a frame's interval, by which it begins later than the first."""
     own: dict[str, Any] = {"camera": name, "offset_s": part / source.fps, "further_digests": shared.further_digests}
@@ -266,6 +270,7 @@ def _pipeline(
         turns=shared.turns,
         local_turns=shared.local_turns,
         updating=updating,
+        hands_on=hands_on,
     )
 
 
@@ -284,6 +289,8 @@ def _pipeline_settings(config: RunConfig) -> PipelineSettings:
         smooth=config.smooth,
         whole_frames=config.whole_frames,
         in_layers=config.in_layers,
+        place=config.place,
+        group_stream=stream_of(config),
     )
 
 

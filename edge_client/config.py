@@ -14,6 +14,7 @@ from edge_client.camera_list import NamedSource, named_sources
 from edge_client.capture.source import AUTO as TRANSPORT_AUTO
 from edge_client.capture.source import NETWORK_TIMEOUT_S, TRANSPORTS
 from edge_client.encoding.backends import AUTO, BACKENDS
+from edge_client.group_config import GROUP_SCHEME, GroupConfig
 from edge_client.transport.servers import server_list
 from edge_client.transport.tls_files import tls_option
 from splitnet.errors import ConfigError
@@ -63,12 +64,12 @@ def default_device_id() -> str:
 
 
 @dataclass(frozen=True)
-class RunConfig(OutputsConfig):
+class RunConfig(OutputsConfig, GroupConfig):
     """Settings of `edge-client run`."""
 
     source: str | Sequence[str] = option(
         "camera index or device, video file, image or folder of images, named pipe, rtsp:// or http:// address, "
-        "csi:0, gst:PIPELINE, ffmpeg:INPUT; NAME=SRC names it. Several times: several cameras",
+        "csi:0, gst:PIPELINE, ffmpeg:INPUT, group://HOST:PORT; NAME=SRC names it. Several times: several cameras",
         default="",
         action="append",
         metavar="SRC",
@@ -301,11 +302,35 @@ class RunConfig(OutputsConfig):
             raise ConfigError("give --server HOST:PORT; only --mode local needs none")
         if self.further_bundle and (self.mode == Mode.LOCAL.value or len(self.further_bundle) > MAX_FURTHER):
             raise ConfigError(f"--further-bundle is for a server, and for {MAX_FURTHER} bundles at most")
+        self.check_group()
+        if self.group:
+            self._check_fits_group()
         if self.mode in (Mode.SPLIT.value, Mode.IMAGE.value):
             if self.codec and Codec(self.codec).mode.value != self.mode:
                 raise ConfigError(f"--codec {self.codec} does not belong to --mode {self.mode}; give only one of them")
         elif self.mode and self.fixes_the_point:
             raise ConfigError(f"--mode {self.mode} leaves no operating point to fix: leave it out")
+
+    def _check_fits_group(self) -> None:
+        """Raise ConfigError for what a device of a group cannot do."""
+        if self.mode not in (None, Mode.SPLIT.value) or self.further_bundle or self.in_layers or self.schedule:
+            raise ConfigError(
+                "a device of a group sends its part of the features: leave --mode, --further-bundle, --in-layers and "
+                "--schedule out"
+            )
+        if len(self.cameras) > 1:
+            raise ConfigError("a group looks at one camera: give one --source")
+        if self.takes_images and self.group_listen:
+            raise ConfigError("images from the group's owner are not handed on again: leave --group-listen out")
+        if self.group_listen:
+            address_of("--group-listen", self.group_listen)
+            if self.as_fast_as_possible:
+                raise ConfigError("images are handed on at a camera's pace: leave --as-fast-as-possible out")
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the images are those that another device of the group hands on."""
+        return any(address.startswith(GROUP_SCHEME) for _, address in self.cameras)
 
     @property
     def cameras(self) -> tuple[NamedSource, ...]:

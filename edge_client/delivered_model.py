@@ -76,7 +76,13 @@ def prepare(config: RunConfig, show: Progress) -> DeliveredRun:
     show: takes a line of progress.
     """
     servers = server_list(config.server)
-    if config.bundle != DEFAULT_BUNDLE or not servers or config.no_updates or config.mode == Mode.LOCAL.value:
+    if (
+        config.group
+        or config.bundle != DEFAULT_BUNDLE
+        or not servers
+        or config.no_updates
+        or config.mode == Mode.LOCAL.value
+    ):
         return DeliveredRun(config)
     settings = TrustSettings(config.models, config.trust, config.trust_on_first_use, int(config.models_mb * 1e6))
     return asyncio.run(_Preparation(config, settings, servers, show).run())

@@ -29,6 +29,7 @@ class CapturedFrame:
     unix_time: float = 0.0  # of its capture, by the device's own date
     file: str | None = None  # the name of the file that it comes from
     camera: str = ""  # which of the run's, where it has several
+    stream: int = 0  # of a group's camera: which run of it
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class FrameResult:
     changed, so it was not sent, and the last answer holds. predicted: nobody looked at it; the boxes are those of the
     answers before, moved on. layers_used: of a frame in layers, how many the server had when it computed;
     0: the frame was whole. further: what the session's further bundles found, in their order; empty if nobody asked
-    them, as when the device detected by itself.
+    them, as when the device detected by itself. parts_used: of a group's frame, the parts that the server had; None:
+    the device stands alone.
     """
 
     frame: CapturedFrame
@@ -96,6 +98,7 @@ class FrameResult:
     predicted: bool = False
     layers_used: int = 0
     further: tuple[Detections, ...] = ()
+    parts_used: tuple[int, ...] | None = None
 
 
 class FrameOutcome(str, Enum):

@@ -13,7 +13,7 @@ from edge_client.adaptation.policy import Decision, FrameContext, Policy
 from edge_client.frames import CapturedFrame, ChosenFrame, EncodedFrame, Fate, FrameOutcome, FrameResult, SentFrame
 from edge_client.output.statistics import RunStatistics
 from splitnet.detections import Detections
-from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
+from splitnet.messages import Ack, FrameDetections, FrameError, GroupPlace, ServerTiming
 from splitnet.operating_point import LOCAL, SKIP, Codec
 
 if TYPE_CHECKING:
@@ -37,15 +37,20 @@ class FrameLedger:
         clock: Callable[[], float],
         has_local: bool = False,
         on_fate: Callable[[Fate], None] = lambda fate: None,
+        place: GroupPlace | None = None,
     ) -> None:
-        """Take who chooses, the deadline (0: none), and what to call with each frame's fate."""
+        """Take who chooses, the deadline (0: none), and what to call with each frame's fate.
+
+        place: the device's in its group, if it is in one.
+        """
+        self._place = place
         self._policy = policy
         self._deadline_ms = deadline_ms
         self._clock = clock
         self._has_local = has_local
         self._on_fate = on_fate
         self._lock = Lock()
-        self._statistics = RunStatistics(clock())
+        self._statistics = RunStatistics(clock(), place)
         self._cpu: CpuSample | None = None
         self._warned = False
 
@@ -135,8 +140,15 @@ class FrameLedger:
         missing = max(0, len(sent.encoded.layers) - reply.layers_used)
         self._policy.answered(now, sent.frame.frame_id, reply.timing, missing)
         found = reply.detections, reply.timing
-        used = reply.layers_used
-        return self._result(now, sent.chosen, sent.encoded, *found, layers_used=used, further=reply.further)
+        return self._result(
+            now,
+            sent.chosen,
+            sent.encoded,
+            *found,
+            layers_used=reply.layers_used,
+            further=reply.further,
+            parts_used=reply.parts_used if self._place is not None else None,
+        )
 
     def detected(self, chosen: ChosenFrame, encoded: EncodedFrame, detections: Detections) -> FrameResult:
         """Count out a frame that the device has looked at itself; returns the result for the sinks.
@@ -205,6 +217,7 @@ class FrameLedger:
         repeated: bool = False,
         layers_used: int = 0,
         further: tuple[Detections, ...] = (),
+        parts_used: tuple[int, ...] | None = None,
     ) -> FrameResult:
         latency_ms = (now - chosen.frame.capture_time) * 1000
         late = 0 < self._deadline_ms < latency_ms
@@ -218,6 +231,7 @@ class FrameLedger:
             repeated,
             layers_used=layers_used,
             further=further,
+            parts_used=parts_used,
         )
         with self._lock:
             self._statistics.add_result(now, result, chosen.decision.predicted)

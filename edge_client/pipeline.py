@@ -78,6 +78,16 @@ class Updating(Protocol):
         """Work until cancelled."""
 
 
+class HandsOn(Protocol):
+    """What gives frames to the other devices of a group."""
+
+    def give(self, frame: CapturedFrame) -> None:
+        """Take a frame; returns at once. In the reading thread."""
+
+    def close(self) -> None:
+        """End it."""
+
+
 class Pipeline:
     """Runs one source, once."""
 
@@ -97,11 +107,12 @@ class Pipeline:
         clock: Callable[[], float] = time.monotonic,
         backoff: Backoff | None = None,
         updating: Updating | None = None,
+        hands_on: HandsOn | None = None,
     ) -> None:
         """Take the parts. Raises ConfigError if there is no server and the policy cannot do without.
 
         turns, local_turns: at encoder and detector, where several cameras share them, as they may the thread of sinks.
-        updating: what may change the model while it runs.
+        updating: what may change the model while it runs. hands_on: gives frames to the other devices of a group.
         """
         if not (settings.servers or policy.works_offline):
             raise ConfigError("these operating points need a server: give --server HOST:PORT, or --mode local")
@@ -111,7 +122,9 @@ class Pipeline:
         self._works_offline = policy.works_offline
         self._sampler = sampler
         self._live = settings.live or not source.finite
-        self._pacer = Pacer(self._live, clock, camera=settings.camera, offset_s=settings.offset_s)
+        self._hands_on = hands_on
+        camera, stream = settings.camera, settings.group_stream
+        self._pacer = Pacer(self._live, clock, camera=camera, offset_s=settings.offset_s, stream=stream)
         self._status = status
         self._clock = clock
         self._updating = updating
@@ -123,7 +136,9 @@ class Pipeline:
         if settings.smooth:
             recorders.append(Smoothing(self._sinks.sinks))
         self._sinks.attend(settings.camera, recorders)
-        self._ledger = FrameLedger(policy, settings.deadline_ms, clock, local is not None, self._sinks.record)
+        self._ledger = FrameLedger(
+            policy, settings.deadline_ms, clock, local is not None, self._sinks.record, settings.place
+        )
         self._mailbox: Mailbox[CapturedFrame] = Mailbox(
             settings.max_in_flight, self._ledger.overtaken, self._ledger.left_over
         )
@@ -146,7 +161,9 @@ class Pipeline:
     def _opening(self, encoder: EncoderRuntime) -> OpenSession:
         settings = self._settings
         digest, further = encoder.manifest.device_digest, settings.further_digests
-        return OpenSession(settings.device_id, digest, further_digests=further, camera=settings.camera)
+        return OpenSession(
+            settings.device_id, digest, further_digests=further, camera=settings.camera, group=settings.place
+        )
 
     def _uplink_to(self, settings: PipelineSettings, clock: Callable[[], float], backoff: Backoff | None) -> Uplink:
         urgent = self._works_offline or settings.deadline_ms > 0
@@ -161,7 +178,14 @@ class Pipeline:
         opener = staggered(open_one) if urgent or len(settings.servers) > 1 else staggered(open_one, None)
         needed = not (self._works_offline and self._local)
         forgives = (lambda error: False) if self._updating is None else self._updating.forgives
-        limits = UplinkSettings(settings.servers, settings.deadline_ms, settings.answer_timeout_s, needed, forgives)
+        limits = UplinkSettings(
+            settings.servers,
+            settings.deadline_ms,
+            settings.answer_timeout_s,
+            needed,
+            forgives,
+            in_group=settings.place is not None,
+        )
         parts = (self._ledger, self._mailbox, self._answered, clock, backoff or usual, opener, self._references)
         return Uplink(limits, opening, *parts)
 
@@ -213,6 +237,8 @@ class Pipeline:
                 await self._uplink.end(connecting[0])
             if self._local is not None:
                 self._local.close()
+            if self._hands_on is not None:
+                await asyncio.to_thread(self._hands_on.close)
             await asyncio.wait({reading}, timeout=READER_PATIENCE_S)
             await asyncio.wait({encoding, *detecting}, timeout=COMPUTING_PATIENCE_S)
             await asyncio.to_thread(self._sinks.close)
@@ -260,6 +286,8 @@ class Pipeline:
             if self._source.finite and not self._works_offline:
                 self._mailbox.wait_until_resumed()  # nothing of a file is lost while the server cannot be reached
             for frame in self._pacer.frames(self._source, self._stopped.wait):
+                if self._hands_on is not None:
+                    self._hands_on.give(frame)
                 if not self._mailbox.put(frame, wait=not self._live):
                     return
                 self._ledger.captured(frame)
@@ -292,7 +320,8 @@ class Pipeline:
         chosen = self._ledger.choose(frame, self._context(frame, can_send))
         if not chosen.decision.point.is_sent:
             return chosen, has_place, None
-        references = None if self._settings.whole_frames else self._references
+        stands_alone = self._settings.whole_frames or self._settings.place is not None
+        references = None if stands_alone else self._references
         layers = chosen.decision.layers
         encoded = self._encoder.encode(frame.image, chosen.decision.point, frame.frame_id, references, layers)
         self._encoded += 1

@@ -9,6 +9,7 @@ from edge_client.adaptation.policy import MAX_IN_FLIGHT
 from edge_client.transport.servers import server_list
 from edge_client.transport.tls_files import TlsFiles
 from splitnet.errors import ConfigError
+from splitnet.messages import GroupPlace
 
 MAX_REPEAT_S = 60.0  # then a server that has failed should have been noticed
 PATIENCE_S = 0.5  # how long a silent link may hold frames back that the device could look at, without a deadline
@@ -35,6 +36,8 @@ class PipelineSettings:
     whole_frames: bool = False  # code every frame by itself, not as changes against one that the server has
     further_digests: tuple[str, ...] = ()  # of bundles that every frame is for, too
     in_layers: bool = False  # send frames in layers where the policy wants that and the server takes them
+    place: GroupPlace | None = None  # in a group of devices, each of which makes a part of the features
+    group_stream: int = 0  # which run of the camera it is, if this device numbers the group's frames
 
     def __post_init__(self) -> None:
         """Raise ConfigError if a field is out of range."""

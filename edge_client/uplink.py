@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_client.adaptation.layer_sender import LayerSender, Ready
+from edge_client.adaptation.way_there import WayThere
 from edge_client.capture.mailbox import Mailbox
 from edge_client.encoding.references import SentReferences
 from edge_client.frames import CapturedFrame, FrameResult, SentFrame
@@ -37,6 +38,7 @@ class UplinkSettings:
     answer_timeout_s: float  # then a frame is lost, and the session is reopened
     needed: bool = True  # whether the run is over when no server will ever take us
     forgives: Callable[[SplitError], bool] = lambda error: False  # whether that may change yet
+    in_group: bool = False  # the server waits for other devices' parts until the deadline
 
 
 class Uplink:
@@ -65,6 +67,7 @@ class Uplink:
         self._clock = clock
         self._references = references
         self._in_flight = InFlight(self._give_up)
+        self._way = WayThere()
         self._layers: LayerSender[bytes] = LayerSender()
         self._connection = Connection(
             settings.servers, opening, self, backoff, opener, settings.needed, settings.forgives
@@ -108,6 +111,7 @@ class Uplink:
         """Send a frame; it is lost if there is no session any more."""
         if self._connection.send(self._message(sent)):
             self._in_flight.add(sent, self._silence_s(sent))
+            self._way.sent(self._clock(), sent.frame.frame_id)
             self._ledger.sent(sent)
             if sent.encoded.layers:
                 self._send_layers(self._layers.add(self._clock(), *self._layers_of(sent)))
@@ -149,18 +153,22 @@ class Uplink:
             deadline_ms=self._remaining_ms(sent, now),
             layers=len(layers),
             sent_time_us=round(now * 1e6) if layers else 0,
+            group_stream=sent.frame.stream,
         )
 
     def _remaining_ms(self, sent: SentFrame, now: float) -> int:
         """Return what is left of the deadline, as the server counts from arrival; 0 means none.
 
-        For a frame in layers the server waits until the deadline, so the way there and back is taken off.
+        For a frame in layers, or of a group, the server waits until the deadline, so the way there and back is taken
+        off.
         """
         if not self._settings.deadline_ms:
             return 0
         age_ms = (now - sent.frame.capture_time) * 1000
         predicted = sent.chosen.decision.predicted
         way_ms = predicted.propagate_ms if sent.encoded.layers and predicted is not None else 0.0
+        if self._settings.in_group:
+            way_ms = self._way.ms
         return max(1, int(self._settings.deadline_ms - age_ms - way_ms))
 
     def link_up(self, server: str, references_kept: int, codecs: frozenset[Codec] | None = None) -> None:
@@ -181,6 +189,7 @@ class Uplink:
         """Take a reply of the server."""
         if isinstance(reply, Ack):
             self._in_flight.extend(reply.frame_id, self._settings.answer_timeout_s)  # from here on it is the server
+            self._way.acked(self._clock(), reply.frame_id)
             self._ledger.acked(reply)
             self._send_layers(self._layers.acked(self._clock(), reply.frame_id, reply.layer))
         elif isinstance(reply, FrameDetections):

@@ -20,6 +20,7 @@ class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_CODE_UNSPECIFIED: _ClassVar[ErrorCode]
     ERROR_CODE_INVALID_ARGUMENT: _ClassVar[ErrorCode]
     ERROR_CODE_DEADLINE_EXCEEDED: _ClassVar[ErrorCode]
+    ERROR_CODE_ALREADY_EXISTS: _ClassVar[ErrorCode]
     ERROR_CODE_PERMISSION_DENIED: _ClassVar[ErrorCode]
     ERROR_CODE_RESOURCE_EXHAUSTED: _ClassVar[ErrorCode]
     ERROR_CODE_FAILED_PRECONDITION: _ClassVar[ErrorCode]
@@ -35,6 +36,7 @@ CODEC_H264: Codec
 ERROR_CODE_UNSPECIFIED: ErrorCode
 ERROR_CODE_INVALID_ARGUMENT: ErrorCode
 ERROR_CODE_DEADLINE_EXCEEDED: ErrorCode
+ERROR_CODE_ALREADY_EXISTS: ErrorCode
 ERROR_CODE_PERMISSION_DENIED: ErrorCode
 ERROR_CODE_RESOURCE_EXHAUSTED: ErrorCode
 ERROR_CODE_FAILED_PRECONDITION: ErrorCode
@@ -69,21 +71,35 @@ class DetectReply(_message.Message):
     def __init__(self, opened: _Optional[_Union[SessionOpened, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., detections: _Optional[_Union[FrameDetections, _Mapping]] = ..., error: _Optional[_Union[FrameError, _Mapping]] = ..., draining: _Optional[_Union[Draining, _Mapping]] = ...) -> None: ...
 
 class OpenSession(_message.Message):
-    __slots__ = ("protocol_version", "device_id", "bundle_digest", "further_bundle_digests", "camera")
+    __slots__ = ("protocol_version", "device_id", "bundle_digest", "further_bundle_digests", "camera", "group")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     FURTHER_BUNDLE_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     CAMERA_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     device_id: str
     bundle_digest: bytes
     further_bundle_digests: _containers.RepeatedScalarFieldContainer[bytes]
     camera: str
-    def __init__(self, protocol_version: _Optional[int] = ..., device_id: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., further_bundle_digests: _Optional[_Iterable[bytes]] = ..., camera: _Optional[str] = ...) -> None: ...
+    group: GroupPlace
+    def __init__(self, protocol_version: _Optional[int] = ..., device_id: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., further_bundle_digests: _Optional[_Iterable[bytes]] = ..., camera: _Optional[str] = ..., group: _Optional[_Union[GroupPlace, _Mapping]] = ...) -> None: ...
+
+class GroupPlace(_message.Message):
+    __slots__ = ("name", "part", "parts", "spare")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    SPARE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    part: int
+    parts: int
+    spare: bool
+    def __init__(self, name: _Optional[str] = ..., part: _Optional[int] = ..., parts: _Optional[int] = ..., spare: bool = ...) -> None: ...
 
 class SessionOpened(_message.Message):
-    __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server", "bundle", "limits", "session_id", "further")
+    __slots__ = ("protocol_version", "bundle_name", "bundle_digest", "server", "bundle", "limits", "session_id", "further", "group")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +108,7 @@ class SessionOpened(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     FURTHER_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     bundle_name: str
     bundle_digest: bytes
@@ -100,7 +117,8 @@ class SessionOpened(_message.Message):
     limits: SessionLimits
     session_id: str
     further: _containers.RepeatedCompositeFieldContainer[FurtherBundle]
-    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ..., session_id: _Optional[str] = ..., further: _Optional[_Iterable[_Union[FurtherBundle, _Mapping]]] = ...) -> None: ...
+    group: GroupPlace
+    def __init__(self, protocol_version: _Optional[int] = ..., bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., server: _Optional[str] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., limits: _Optional[_Union[SessionLimits, _Mapping]] = ..., session_id: _Optional[str] = ..., further: _Optional[_Iterable[_Union[FurtherBundle, _Mapping]]] = ..., group: _Optional[_Union[GroupPlace, _Mapping]] = ...) -> None: ...
 
 class FurtherBundle(_message.Message):
     __slots__ = ("bundle_name", "bundle_digest", "bundle", "takes_features")
@@ -115,7 +133,7 @@ class FurtherBundle(_message.Message):
     def __init__(self, bundle_name: _Optional[str] = ..., bundle_digest: _Optional[bytes] = ..., bundle: _Optional[_Union[BundleDescription, _Mapping]] = ..., takes_features: bool = ...) -> None: ...
 
 class BundleDescription(_message.Message):
-    __slots__ = ("input_size", "stride", "class_names", "widths", "qualities", "score_threshold", "codecs")
+    __slots__ = ("input_size", "stride", "class_names", "widths", "qualities", "score_threshold", "codecs", "parts")
     INPUT_SIZE_FIELD_NUMBER: _ClassVar[int]
     STRIDE_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +141,7 @@ class BundleDescription(_message.Message):
     QUALITIES_FIELD_NUMBER: _ClassVar[int]
     SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     CODECS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     input_size: int
     stride: int
     class_names: _containers.RepeatedScalarFieldContainer[str]
@@ -130,7 +149,8 @@ class BundleDescription(_message.Message):
     qualities: int
     score_threshold: float
     codecs: _containers.RepeatedScalarFieldContainer[Codec]
-    def __init__(self, input_size: _Optional[int] = ..., stride: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., widths: _Optional[int] = ..., qualities: _Optional[int] = ..., score_threshold: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ...) -> None: ...
+    parts: int
+    def __init__(self, input_size: _Optional[int] = ..., stride: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., widths: _Optional[int] = ..., qualities: _Optional[int] = ..., score_threshold: _Optional[float] = ..., codecs: _Optional[_Iterable[_Union[Codec, str]]] = ..., parts: _Optional[int] = ...) -> None: ...
 
 class SessionLimits(_message.Message):
     __slots__ = ("max_frames_in_flight", "max_payload_bytes", "max_image_pixels", "max_references", "max_status_bytes", "max_layers")
@@ -237,7 +257,7 @@ class OperatingPoint(_message.Message):
     def __init__(self, codec: _Optional[_Union[Codec, str]] = ..., width: _Optional[int] = ..., quality: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("frame_id", "capture_time_us", "operating_point", "payload", "deadline_ms", "frame_width", "frame_height", "whole_image", "layers", "sent_time_us")
+    __slots__ = ("frame_id", "capture_time_us", "operating_point", "payload", "deadline_ms", "frame_width", "frame_height", "whole_image", "layers", "sent_time_us", "group_stream")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +268,7 @@ class Frame(_message.Message):
     WHOLE_IMAGE_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     SENT_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    GROUP_STREAM_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     capture_time_us: int
     operating_point: OperatingPoint
@@ -258,7 +279,8 @@ class Frame(_message.Message):
     whole_image: bool
     layers: int
     sent_time_us: int
-    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., operating_point: _Optional[_Union[OperatingPoint, _Mapping]] = ..., payload: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., frame_width: _Optional[int] = ..., frame_height: _Optional[int] = ..., whole_image: bool = ..., layers: _Optional[int] = ..., sent_time_us: _Optional[int] = ...) -> None: ...
+    group_stream: int
+    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., operating_point: _Optional[_Union[OperatingPoint, _Mapping]] = ..., payload: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ..., frame_width: _Optional[int] = ..., frame_height: _Optional[int] = ..., whole_image: bool = ..., layers: _Optional[int] = ..., sent_time_us: _Optional[int] = ..., group_stream: _Optional[int] = ...) -> None: ...
 
 class Layer(_message.Message):
     __slots__ = ("frame_id", "layer", "payload")
@@ -295,7 +317,7 @@ class ServerTiming(_message.Message):
     def __init__(self, wait_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., infer_ms: _Optional[float] = ...) -> None: ...
 
 class FrameDetections(_message.Message):
-    __slots__ = ("frame_id", "capture_time_us", "boxes", "scores", "labels", "timing", "layers_used", "further")
+    __slots__ = ("frame_id", "capture_time_us", "boxes", "scores", "labels", "timing", "layers_used", "further", "parts_used")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     BOXES_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +326,7 @@ class FrameDetections(_message.Message):
     TIMING_FIELD_NUMBER: _ClassVar[int]
     LAYERS_USED_FIELD_NUMBER: _ClassVar[int]
     FURTHER_FIELD_NUMBER: _ClassVar[int]
+    PARTS_USED_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     capture_time_us: int
     boxes: _containers.RepeatedScalarFieldContainer[float]
@@ -312,7 +335,8 @@ class FrameDetections(_message.Message):
     timing: ServerTiming
     layers_used: int
     further: _containers.RepeatedCompositeFieldContainer[TaskDetections]
-    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., boxes: _Optional[_Iterable[float]] = ..., scores: _Optional[_Iterable[float]] = ..., labels: _Optional[_Iterable[int]] = ..., timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., layers_used: _Optional[int] = ..., further: _Optional[_Iterable[_Union[TaskDetections, _Mapping]]] = ...) -> None: ...
+    parts_used: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, frame_id: _Optional[int] = ..., capture_time_us: _Optional[int] = ..., boxes: _Optional[_Iterable[float]] = ..., scores: _Optional[_Iterable[float]] = ..., labels: _Optional[_Iterable[int]] = ..., timing: _Optional[_Union[ServerTiming, _Mapping]] = ..., layers_used: _Optional[int] = ..., further: _Optional[_Iterable[_Union[TaskDetections, _Mapping]]] = ..., parts_used: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TaskDetections(_message.Message):
     __slots__ = ("boxes", "scores", "labels")

@@ -64,6 +64,10 @@ class BundleMismatchError(ProtocolError):
     """Client and server hold different bundles."""
 
 
+class PlaceTakenError(SplitError):
+    """Another device makes this part of its group's frames already."""
+
+
 class AccessError(SplitError):
     """Whoever asks has not shown who it is: no, a wrong or a revoked certificate, token or code."""
 

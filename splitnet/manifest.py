@@ -236,6 +236,8 @@ def load_manifest(folder: Path) -> Manifest:
 def _parse(values: Any, path: Path) -> Manifest:
     try:
         version = values["format_version"]
+        for_group = str(version).startswith("group-")
+        _require(not for_group, "it is for a group of devices: give --group NAME and --part K/N")
         _require(version == FORMAT_VERSION, f"format version {version}, this software reads {FORMAT_VERSION}")
         manifest = Manifest(
             name=text(values["name"]),

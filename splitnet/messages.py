@@ -22,11 +22,27 @@ MAX_FRAME_SIDE = 1 << 14  # pixels
 MAX_UNANSWERED = 8  # frames of one session; its stream is not read beyond that. A device needs one or two
 MAX_DEVICE_ID_CHARS = 128
 MAX_CAMERA_CHARS = 32
+MAX_GROUP_CHARS = 64
+MAX_PARTS = 64  # of a group's frames
 MAX_DETECTIONS = 1000
 MAX_FURTHER = 3  # bundles that answer a session besides its own
 MAX_DEADLINE_MS = 3_600_000
 KEEPALIVE_TIME_MS = 10_000  # both ends ping a silent link this often ...
 KEEPALIVE_TIMEOUT_MS = 5_000  # ... and give it up when the answer takes longer
+
+
+@dataclass(frozen=True)
+class GroupPlace:
+    """A device's place in a group, whose devices each make a part of every frame's features."""
+
+    name: str  # of the group
+    part: int  # from 1
+    parts: int
+    spare: bool = False  # another device makes this part, too
+
+    def __str__(self) -> str:
+        """Return it as `edge-client run` takes it: "yard 2/4"."""
+        return f"{self.name} {self.part}/{self.parts}" + (" (spare)" if self.spare else "")
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,7 @@ class OpenSession:
     protocol_version: int = PROTOCOL_VERSION
     further_digests: tuple[str, ...] = ()  # of bundles that every frame is for, too
     camera: str = ""  # which of the device's, where it has several
+    group: GroupPlace | None = None  # None: the device stands alone
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,7 @@ class BundleDescription:
     qualities: int  # 0 to this less 1
     score_threshold: float
     codecs: tuple[Codec, ...]  # that a payload may have
+    parts: int = 0  # how many devices of a group make its features together; 0: any device makes all of them
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,7 @@ class SessionOpened:
     limits: SessionLimits | None = None
     session_id: str = ""  # in the server's log; empty: the server is too old to say
     further: tuple[FurtherBundle, ...] = ()  # those asked for; empty: the server is too old for them
+    group: GroupPlace | None = None  # the place that was asked for; None: the server is too old for groups
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,7 @@ class Frame:
     whole_image: bool = False  # the payload is an image of any size, which the server fits; else it is fitted already
     layers: int = 0  # that the frame has; the payload is the first, the others follow as `Layer`. 0: it is whole
     sent_time_us: int = 0  # of a frame in layers: when it was handed to the network, by the device's clock
+    group_stream: int = 0  # of a group's frame: which run of which camera it is of, 64 bits
 
 
 @dataclass(frozen=True)
@@ -149,6 +169,7 @@ class FrameDetections:
     timing: ServerTiming
     further: tuple[Detections, ...] = ()  # of the session's further bundles, in their order
     layers_used: int = 0  # of a frame in layers: how many had come; 0: the frame was whole
+    parts_used: tuple[int, ...] = ()  # of a group's frame: those that had come, in order
 
 
 @dataclass(frozen=True)

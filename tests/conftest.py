@@ -19,6 +19,7 @@ from tests.support.labelled_images import write_labelled
 from tests.support.listening_service import Daemon, listening
 from tests.support.surroundings import known_surroundings
 from tests.support.tiny_bundle import write_tiny_bundle
+from tests.support.tiny_group import write_tiny_group
 from training.evaluation.average_precision import LabelledSet
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -68,6 +69,14 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a bundle of random weights. Do not change it: it is made once."""
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     write_tiny_bundle(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_group(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """Return the folder of a group's bundle of three parts, with random weights."""
+    folder = tmp_path_factory.mktemp("tiny_group")
+    write_tiny_group(folder, tiny_bundle)
     return folder
 
 

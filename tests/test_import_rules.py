@@ -45,6 +45,23 @@ ROOMS = {
         ),
         pure=True,
     ),
+    "splitnet.groups": Room(
+        (
+            "splitnet.atomic_write",
+            "splitnet.bundle",
+            "splitnet.codec",
+            "splitnet.detections",
+            "splitnet.device_package",
+            "splitnet.errors",
+            "splitnet.json_values",
+            "splitnet.letterbox",
+            "splitnet.manifest",
+            "splitnet.measured_point",
+            "splitnet.messages",
+            "splitnet.nn",
+            "splitnet.regular_file",
+        )
+    ),
     "splitnet.updates": Room(
         (
             "splitnet.bundle",
@@ -114,10 +131,11 @@ ROOMS = {
         grpc=True,
     ),
     "cloud_server.cluster": Room(("splitnet", "cloud_server.compute", "cloud_server.config", "cloud_server.engine")),
-    "cloud_server.compute": Room(("splitnet",)),
+    "cloud_server.compute": Room(("splitnet", "cloud_server.groups")),
     "cloud_server.delivery": Room(("splitnet", "protos", "cloud_server.access"), grpc=True),
     "cloud_server.fleet": Room(("splitnet",), pure=True),
     "cloud_server.floods": Room(),
+    "cloud_server.groups": Room(("splitnet",), pure=True),
     # Knows nothing of engine, sessions and gRPC: what it shows is handed to it.
     "cloud_server.status_page": Room(("splitnet", "cloud_server.fleet")),
     "cloud_server.scheduling": Room(("splitnet",), pure=True),

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from edge_client.capture.camera import CameraSource, OpenCamera, Opener
+from edge_client.capture.group_source import open_group_source
 from edge_client.capture.image_folder import ImageFolderSource, open_folder
 from edge_client.capture.mjpeg import MjpegCamera
 from edge_client.capture.programs import program_opener
@@ -29,6 +30,7 @@ FIRST_PAUSE_S = 0.2  # before a camera that has disappeared is looked for
 
 _INDEX = re.compile("[0-9]{1,4}")
 _FILE_URL = re.compile("(?i)file://")
+_GROUP = re.compile("group://")
 _DOWNLOAD = re.compile("(?i)https?://")  # a file, or a live stream
 
 
@@ -42,6 +44,8 @@ def open_source(address: str, settings: SourceSettings) -> Source:
         return _looped(ImageFolderSource([path], settings.fps) if is_image else open_video(path), settings.loop)
     if not path and (program := program_opener(address, settings)) is not None:
         return _camera(*program, settings)
+    if _GROUP.match(address):
+        return open_group_source(address, settings)
     name = without_secrets(address)
     if _DOWNLOAD.match(address):
         return _on_the_web(address, name, settings)

@@ -41,6 +41,7 @@ class MjpegCamera:
         """Open it. Raises SourceError if it is no such stream."""
         self.unreadable = 0
         self.reason = ""
+        self.part_headers: dict[str, str] = {}  # of the latest part, by their names in small letters
         self._name = without_secrets(url)
         self._timeout_s = timeout_s
         try:
@@ -82,7 +83,7 @@ class MjpegCamera:
 
     def _part(self) -> bytes | None:
         """Return the bytes of the next image; None at the end, or if they are too many."""
-        length, has_header = 0, False
+        length, has_header, headers = 0, False, {}
         for _ in range(MAX_HEADER_LINES):
             line = self._response.readline(MAX_LINE_BYTES)
             if not line:
@@ -90,9 +91,11 @@ class MjpegCamera:
             key, colon, value = line.partition(b":")
             if colon:
                 has_header = True
+                headers[key.decode("latin-1").strip().lower()] = value.decode("latin-1").strip()
                 if key.strip().lower() == b"content-length":
                     length = int(value) if value.strip().isdigit() and len(value) < 16 else 0
             elif has_header and not line.strip():  # lines before that are the boundary, or blank
+                self.part_headers = headers
                 return self._exactly(length) if length else self._until_boundary()
         self.reason = "what it sends are no JPEGs"
         return None

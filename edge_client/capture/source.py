@@ -17,12 +17,25 @@ Wait = Callable[[float], bool]  # sleeps for the seconds given; returns True at 
 
 
 @dataclass(frozen=True)
+class FrameStamp:
+    """Which frame an image is, as another device has numbered it."""
+
+    stream: int  # the run of the camera
+    frame_id: int
+    age_s: float  # since its capture
+
+
+@dataclass(frozen=True)
 class SourceImage:
-    """One image of a source. position_s: seconds from the source's start. file: the name of the file it comes from."""
+    """One image of a source. position_s: seconds from the source's start. file: the name of the file it comes from.
+
+    stamp: which frame it is, if another device has said so.
+    """
 
     position_s: float
     image: Image
     file: str | None = None
+    stamp: FrameStamp | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class SourceSettings:
     transport: str = AUTO  # of rtsp: one of TRANSPORTS
     size: Size | None = None  # (width, height) that cameras and programs are asked for
     is_needed: bool = True  # a camera that cannot be opened at the start is an error, not one that will come
+    password: str = ""  # of the images that another device of the group hands on
 
 
 class Source(Protocol):

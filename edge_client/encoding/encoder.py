@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from splitnet.bundle import DeviceBundle
     from splitnet.device_package import DevicePackage
     from splitnet.manifest import Manifest
+    from splitnet.messages import GroupPlace
     from splitnet.updates.artefact import SelfTest
 
 NO_TORCH = (
@@ -136,11 +137,16 @@ class EncoderRuntime:
         return self._bundle.encoder.mmacs(width, letterbox.canvas_height, letterbox.canvas_width)
 
 
-def load_encoder(folder: Path, device: str, threads: int, backend: str = TORCH) -> EncoderRuntime:
+def load_encoder(
+    folder: Path, device: str, threads: int, backend: str = TORCH, place: GroupPlace | None = None
+) -> EncoderRuntime:
     """Load a bundle's device half onto "cpu" or "cuda", warmed up, to use at most `threads` CPU threads.
 
-    backend: one of `backends.BACKENDS`. Raises BundleError, or ConfigError if there is no such device or back end.
+    backend: one of `backends.BACKENDS`. place: the device's in its group, of whose bundle it makes a part. Raises
+    BundleError, or ConfigError if there is no such device or back end.
     """
+    if place is not None:
+        return _of_group(folder, place, device, threads, backend)
     if is_package(folder):
         return _from_package(folder, device, threads, backend)
     try:
@@ -154,13 +160,24 @@ def load_encoder(folder: Path, device: str, threads: int, backend: str = TORCH) 
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("this PyTorch sees no CUDA device; use --device cpu")
     torch.set_num_threads(threads)
+    return _started(load_device(folder), device, threads, backend)
+
+
+def _started(bundle: DeviceBundle, device: str, threads: int, backend: str) -> EncoderRuntime:
     cv2.setNumThreads(1)  # a pool of its own costs more memory than resizing one image gains
-    bundle = load_device(folder)
     bundle.encoder.to(device)
     runtime = EncoderRuntime(bundle, backend=start_backend(bundle.encoder, backend, threads))
     runtime.warm_up()
     release_idle_memory()
     return runtime
+
+
+def _of_group(folder: Path, place: GroupPlace, device: str, threads: int, backend: str) -> EncoderRuntime:
+    import torch
+    from splitnet.groups.group_bundle import load_part
+
+    torch.set_num_threads(threads)
+    return _started(load_part(folder, place.part, place.parts), device, threads, backend)
 
 
 def _from_package(folder: Path, device: str, threads: int, backend: str) -> EncoderRuntime:

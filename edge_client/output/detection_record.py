@@ -47,6 +47,7 @@ def _record(result: FrameResult, class_names: Sequence[str]) -> dict[str, Any]:
         "late": result.late,
         "repeated": result.repeated,
         "predicted": result.predicted,
+        **({} if result.parts_used is None else {"parts": list(result.parts_used)}),
         "server": {
             "wait_ms": round(result.server.wait_ms, 3),
             "decode_ms": round(result.server.decode_ms, 3),

@@ -7,6 +7,7 @@ from typing import Any
 
 from edge_client.output.statistics import PointStatistics, PredictionStatistics, RunStatistics
 from edge_client.percentiles import LatencyHistogram
+from splitnet.messages import GroupPlace
 from splitnet.operating_point import OperatingPoint
 from splitnet.text_table import text_table
 
@@ -34,6 +35,8 @@ def summary(run: RunStatistics, now: float, backend: str) -> str:
     lines += [
         f"refused by the server: {count} {_REFUSED.get(kind, kind)}" for kind, count in sorted(run.refused.items())
     ]
+    if run.place is not None:
+        lines.append(_of_group(run, run.place))
     if run.unreadable:
         lines.append(f"{counted(run.unreadable, 'unreadable image')} passed over")
     if run.sessions > 1:
@@ -60,6 +63,7 @@ def to_json(run: RunStatistics, now: float, backend: str) -> dict[str, Any]:
         "sessions": run.sessions,
         "moves": run.moves,
         "server": run.server,
+        **({} if run.place is None else {"group": _group_to_json(run, run.place)}),
         "modes": run.modes(),
         "switches_per_minute": round(run.switches_per_minute(now), 2),
         "prediction": _prediction_to_json(run.prediction),
@@ -104,6 +108,25 @@ def _drops(run: RunStatistics) -> str:
 def _modes(run: RunStatistics, now: float) -> str:
     counts = ", ".join(f"{count} {mode}" for mode, count in run.modes().items() if count)
     return f"by mode: {counts or 'none'} | {run.switches_per_minute(now):.1f} switches a minute"
+
+
+def _of_group(run: RunStatistics, place: GroupPlace) -> str:
+    if not run.degraded:
+        return f"group {place}: every answer had all parts"
+    missed = ", ".join(f"part {part} in {count}" for part, count in sorted(run.missing.items()))
+    return f"group {place}: {run.degraded} of {run.detected} answers lacked a part ({missed})"
+
+
+def _group_to_json(run: RunStatistics, place: GroupPlace) -> dict[str, Any]:
+    return {
+        "name": place.name,
+        "part": place.part,
+        "parts": place.parts,
+        "spare": place.spare,
+        "degraded": run.degraded,
+        "unused": run.unused,
+        "missing": {str(part): count for part, count in sorted(run.missing.items())},
+    }
 
 
 def _predictions(prediction: PredictionStatistics) -> str:

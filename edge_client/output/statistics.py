@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from edge_client.adaptation.policy import LatencyBreakdown, PolicyState
 from edge_client.frames import FrameResult
 from edge_client.percentiles import LatencyHistogram, RecentWindow
+from splitnet.messages import GroupPlace
 from splitnet.operating_point import LOCAL, Mode, OperatingPoint
 
 
@@ -64,8 +65,14 @@ class RunStatistics:
     captured = overtaken + answered + local + skipped + lost + refused + those still in flight.
     """
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, place: GroupPlace | None = None) -> None:
+        """Take when the run has begun, in seconds of the frames' clock, and the device's place in its group."""
         self.started = started
+        self.place = place
+        self.unused = 0  # parts of this device that came too late for the group's answer
+        self.missing: Counter[int] = Counter()  # answers of the group that lacked a part, by the part
+        self.degraded = 0  # answers of the group that lacked any
+        self.last_parts: tuple[int, ...] | None = None  # of the group's latest answer
         self.captured = 0
         self.overtaken = 0  # by a newer frame, before encoding
         self.skipped = 0  # because the policy has chosen so
@@ -109,9 +116,18 @@ class RunStatistics:
         self.points.setdefault(result.encoded.point, PointStatistics()).add(result)
         if predicted is not None:
             self.prediction.add(predicted, result.end_to_end_ms)
+        if self.place is not None and result.parts_used is not None:
+            self._add_parts(self.place, result.parts_used)
         self.recent_latency.add(now, result.end_to_end_ms)
         self.recent_bytes.add(now, len(result.encoded.payload))
         self.last_point = result.encoded.point
+
+    def _add_parts(self, place: GroupPlace, used: tuple[int, ...]) -> None:
+        missing = set(range(1, place.parts + 1)) - set(used)
+        self.missing.update(missing)
+        self.degraded += bool(missing)
+        self.unused += place.part in missing
+        self.last_parts = used
 
     @property
     def detected(self) -> int:

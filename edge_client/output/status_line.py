@@ -13,7 +13,7 @@ SEPARATOR = " | "
 
 def status_line(run: RunStatistics, now: float) -> str:
     """Return the line: about the last few seconds, but of drops and late frames about the whole run."""
-    return fitting([*_outage(run, now), *_speed(run, now), *_losses(run), *_work(run, now)])
+    return fitting([*_outage(run, now), *_speed(run, now), *_group(run), *_losses(run), *_work(run, now)])
 
 
 def fitting(parts: Iterable[str], columns: int = COLUMNS) -> str:
@@ -35,6 +35,15 @@ def _speed(run: RunStatistics, now: float) -> list[str]:
     if not run.recent_latency.values(now):
         return ["no detections now", f"{run.detected} so far"]
     return [f"{run.recent_latency.rate_per_s(now):.1f} fps"]
+
+
+def _group(run: RunStatistics) -> list[str]:
+    """Return which parts of the group the latest answer had: "parts 12-4" lacks the third."""
+    if run.place is None or run.last_parts is None:
+        return []
+    if run.place.parts > 9:
+        return [f"parts {len(run.last_parts)} of {run.place.parts}"]
+    return ["parts " + "".join(str(i) if i in run.last_parts else "-" for i in range(1, run.place.parts + 1))]
 
 
 def _losses(run: RunStatistics) -> list[str]:

@@ -204,6 +204,8 @@ def _check(opened: SessionOpened, opening: OpenSession) -> None:
             f"the server does not answer by the further bundles {', '.join(opening.further_digests)}: it is too old "
             "for that; leave out --further-bundle, or bring the server up to date"
         )
+    if opened.group != opening.group:
+        raise ProtocolError("the server does not know groups of devices: bring it up to date")
 
 
 async def _cancelled_here(call: _Call) -> bool:

@@ -11,7 +11,15 @@ import numpy as np
 from protos import split_inference_pb2 as pb
 from splitnet.detections import Detections
 from splitnet.errors import ProtocolError
-from splitnet.messages import MAX_DETECTIONS, MAX_FRAME_SIDE, MAX_FURTHER, FrameDetections, FrameError, ServerTiming
+from splitnet.messages import (
+    MAX_DETECTIONS,
+    MAX_FRAME_SIDE,
+    MAX_FURTHER,
+    MAX_PARTS,
+    FrameDetections,
+    FrameError,
+    ServerTiming,
+)
 
 _STATUS_OF_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
 
@@ -25,6 +33,7 @@ def detections_to_proto(reply: FrameDetections) -> pb.FrameDetections:
         timing=pb.ServerTiming(wait_ms=timing.wait_ms, decode_ms=timing.decode_ms, infer_ms=timing.infer_ms),
         layers_used=reply.layers_used,
         further=[pb.TaskDetections(**_lists_of(one)) for one in reply.further],
+        parts_used=reply.parts_used,
         **_lists_of(reply.detections),
     )
 
@@ -33,6 +42,8 @@ def detections_from_proto(message: pb.FrameDetections) -> FrameDetections:
     """Return the detections of a frame. Raises ProtocolError if the lists do not fit together."""
     if len(message.further) > MAX_FURTHER:
         raise ProtocolError(f"a frame is answered by {len(message.further)} further bundles, at most {MAX_FURTHER} can")
+    if len(message.parts_used) > MAX_PARTS:
+        raise ProtocolError(f"a frame is answered by {len(message.parts_used)} parts, at most {MAX_PARTS} can be")
     timing = message.timing
     times = (timing.wait_ms, timing.decode_ms, timing.infer_ms)
     if not all(map(math.isfinite, times)):
@@ -44,6 +55,7 @@ def detections_from_proto(message: pb.FrameDetections) -> FrameDetections:
         timing=ServerTiming(*times),
         further=tuple(_found_from_proto(one) for one in message.further),
         layers_used=message.layers_used,
+        parts_used=tuple(message.parts_used),
     )
 
 

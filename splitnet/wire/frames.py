@@ -31,6 +31,7 @@ def frame_to_proto(frame: Frame) -> pb.Frame:
         whole_image=frame.whole_image,
         layers=frame.layers,
         sent_time_us=frame.sent_time_us,
+        group_stream=frame.group_stream,
     )
 
 
@@ -54,6 +55,7 @@ def frame_from_proto(message: pb.Frame) -> Frame:
         whole_image=message.whole_image,
         layers=message.layers,
         sent_time_us=message.sent_time_us,
+        group_stream=message.group_stream,
     )
 
 

@@ -12,8 +12,11 @@ from splitnet.messages import (
     MAX_CAMERA_CHARS,
     MAX_DEVICE_ID_CHARS,
     MAX_FURTHER,
+    MAX_GROUP_CHARS,
+    MAX_PARTS,
     BundleDescription,
     FurtherBundle,
+    GroupPlace,
     OpenSession,
     SessionLimits,
     SessionOpened,
@@ -35,7 +38,24 @@ def open_from_proto(message: pb.OpenSession) -> OpenSession:
     further = tuple(map(digest_from_proto, message.further_bundle_digests))
     if len({digest, *further}) < 1 + len(further):
         raise ProtocolError("a session names the same bundle twice: name each once")
-    return OpenSession(message.device_id, digest, message.protocol_version, further, message.camera)
+    group = place_from_proto(message.group) if message.HasField("group") else None
+    if group is not None and (further or not digest):
+        raise ProtocolError("a device of a group names the group's bundle, and no further ones")
+    return OpenSession(message.device_id, digest, message.protocol_version, further, message.camera, group)
+
+
+def place_to_proto(place: GroupPlace | None) -> pb.GroupPlace | None:
+    """Return a place in a group as a message, None if there is none."""
+    return None if place is None else pb.GroupPlace(**vars(place))
+
+
+def place_from_proto(message: pb.GroupPlace) -> GroupPlace:
+    """Return a device's place in a group. Raises ProtocolError if there is no such place."""
+    if not 0 < len(message.name) <= MAX_GROUP_CHARS or not message.name.isprintable():
+        raise ProtocolError(f"the name of a group is printable text of 1 to {MAX_GROUP_CHARS} characters")
+    if not 1 <= message.part <= message.parts <= MAX_PARTS:
+        raise ProtocolError(f"part {message.part} of {message.parts} cannot be: parts are 1 to N, at most {MAX_PARTS}")
+    return GroupPlace(message.name, message.part, message.parts, message.spare)
 
 
 def opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:
@@ -49,6 +69,7 @@ def opened_to_proto(reply: SessionOpened) -> pb.SessionOpened:
         limits=None if reply.limits is None else pb.SessionLimits(**asdict(reply.limits)),
         session_id=reply.session_id,
         further=[_further_to_proto(one) for one in reply.further],
+        group=place_to_proto(reply.group),
     )
 
 
@@ -64,6 +85,7 @@ def opened_from_proto(message: pb.SessionOpened) -> SessionOpened:
         limits=_limits_from_proto(message.limits) if message.HasField("limits") else None,
         session_id=message.session_id,
         further=_further_from_proto(message),
+        group=place_from_proto(message.group) if message.HasField("group") else None,
     )
 
 
@@ -106,6 +128,7 @@ def _description_from_proto(message: pb.BundleDescription) -> BundleDescription:
         score_threshold=message.score_threshold,
         # Those that a newer server takes besides are of no use here.
         codecs=tuple(CODEC_OF_NUMBER[number] for number in message.codecs if number in CODEC_OF_NUMBER),
+        parts=message.parts,
     )
 
 

@@ -21,7 +21,7 @@ from splitnet.messages import (
 )
 from splitnet.wire.answers import detections_from_proto, detections_to_proto, error_from_proto, error_to_proto
 from splitnet.wire.frames import frame_from_proto, frame_to_proto, layer_from_proto
-from splitnet.wire.openings import open_from_proto, opened_from_proto, opened_to_proto
+from splitnet.wire.openings import open_from_proto, opened_from_proto, opened_to_proto, place_to_proto
 from splitnet.wire.versions import check_version, wanted_digest_from_proto
 
 
@@ -37,6 +37,7 @@ def request_to_proto(request: Request) -> pb.DetectRequest:
         bundle_digest=bytes.fromhex(request.bundle_digest),
         further_bundle_digests=[bytes.fromhex(digest) for digest in request.further_digests],
         camera=request.camera,
+        group=place_to_proto(request.group),
     )
     return pb.DetectRequest(open=opening)
 

@@ -27,6 +27,7 @@ from splitnet.messages import (
     SessionOpened,
 )
 from splitnet.wire.sessions import reply_from_proto, request_to_proto
+from tests.support.fake_group_model import OTHER_GROUP_DIGEST, FakeGroupModel
 from tests.support.fake_model import FakeModel, FakeRegistry, frame
 
 DIGEST, OTHER_DIGEST = "ab" * 32, "cd" * 32
@@ -44,6 +45,7 @@ class Daemon:
     service: SplitInferenceService
     fleet: Fleet
     address: str
+    group: FakeGroupModel
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[SplitInferenceStub]:
@@ -103,12 +105,14 @@ async def listening() -> AsyncIterator[Daemon]:
     engine.start(asyncio.get_running_loop().call_soon_threadsafe)
     await asyncio.to_thread(engine.adopt, model)
     fleet = Fleet()
-    service = SplitInferenceService(engine, FakeRegistry(model, FakeModel(SECOND_DIGEST)), "slimsplit test", fleet)
+    group = FakeGroupModel()
+    registry = FakeRegistry(model, FakeModel(SECOND_DIGEST), group, FakeGroupModel(OTHER_GROUP_DIGEST))
+    service = SplitInferenceService(engine, registry, "slimsplit test", fleet)
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
     add_SplitInferenceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    yield Daemon(model, engine, service, fleet, f"127.0.0.1:{port}")
+    yield Daemon(model, engine, service, fleet, f"127.0.0.1:{port}", group)
     model.gate.set()
     await server.stop(None)
     engine.stop()

@@ -33,6 +33,7 @@ class GroupConfig:
         default="",
         metavar="NAME",
         group=_GROUP,
+        last=True,
     )
     part: tuple[int, int] | None = option(
         "which part this device makes, of how many the bundle has: 2/4",
@@ -40,9 +41,13 @@ class GroupConfig:
         type=parse_part,
         metavar="K/N",
         group=_GROUP,
+        last=True,
     )
     spare: bool = option(
-        "another device makes the same part, too: the first of both to come is used", default=False, group=_GROUP
+        "another device makes the same part, too: the first of both to come is used",
+        default=False,
+        group=_GROUP,
+        last=True,
     )
     group_listen: str = option(
         "this device owns the camera: hand its images to the others of the group from this address, such as "
@@ -50,15 +55,17 @@ class GroupConfig:
         default="",
         metavar="HOST:PORT",
         group=_GROUP,
+        last=True,
     )
     group_password_file: Path | None = option(
         "a password that the images of the group are handed on by; the same on all of its devices",
         default=None,
         metavar="FILE",
         group=_GROUP,
+        last=True,
     )
     group_jpeg_quality: int = option(
-        "quality of the JPEGs that images are handed on as, 1 to 100", default=95, metavar="N", group=_GROUP
+        "quality of the JPEGs that images are handed on as, 1 to 100", default=95, metavar="N", group=_GROUP, last=True
     )
 
     @property

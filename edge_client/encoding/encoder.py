@@ -174,6 +174,7 @@ def _started(bundle: DeviceBundle, device: str, threads: int, backend: str) -> E
 
 def _of_group(folder: Path, place: GroupPlace, device: str, threads: int, backend: str) -> EncoderRuntime:
     import torch
+
     from splitnet.groups.group_bundle import load_part
 
     torch.set_num_threads(threads)

@@ -202,6 +202,7 @@ def test_the_help_of_run_has_headings_and_examples(capsys):
         "models from the server",
         "security",
         "output",
+        "a group of devices",
         "reports to other programs",
         "examples",
     ]

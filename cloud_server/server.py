@@ -19,7 +19,6 @@ from cloud_server.access.entrance import Entrance, make_entrance, open_entrance
 from cloud_server.access.gate import CallLimits, Gate
 from cloud_server.cluster.cluster import cluster_of
 from cloud_server.compute.bundle_model import BundleModel, choose_device
-from cloud_server.compute.decoded_frame import DecodedFrame
 from cloud_server.compute.group_model import GroupModel
 from cloud_server.compute.tensor_store import TensorStore
 from cloud_server.config import MAX_CALLS, ServeConfig, split_address
@@ -299,11 +298,9 @@ async def serve(
         signals = stack.enter_context(as_events(early))
         cluster = cluster_of(config)
         lanes = 1 if cluster is None else cluster.lanes
-        engine: Engine[DecodedFrame] = Engine(
-            config.max_batch_size, config.max_queue, config.decode_threads, lanes=lanes
-        )
+        engine: Engine[Any] = Engine(config.max_batch_size, config.max_queue, config.decode_threads, lanes=lanes)
 
-        def load(folder: Path) -> BundleModelOf[DecodedFrame]:
+        def load(folder: Path) -> BundleModelOf[Any]:
             if is_group(folder):
                 return GroupModel(load_group_server(folder), device, config.threads)
             tuning, most = tunings.of(folder), config.max_image_pixels

@@ -259,7 +259,8 @@ class Session:
             check_fits_opening(frame, self._opening.bundle_digest)
             self._check_rate()
             if self._member is not None:
-                return self._offer(self._member, frame)
+                self._offer(self._member, frame)
+                return None
         except SplitError as error:
             return error_answer(message.frame_id, message.capture_time_us, error)
         if frame.layers:

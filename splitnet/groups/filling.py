@@ -47,4 +47,5 @@ class Filling(nn.Module):
         own = covariance[came][:, came]
         own += RIDGE * own.diagonal().mean() * torch.eye(len(own), dtype=own.dtype)
         across = covariance[came][:, ~came]
-        return torch.linalg.solve(own, across).T.to(self.mean.dtype)
+        weights: Tensor = torch.linalg.solve(own, across).T
+        return weights.to(self.mean.dtype)

@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 from benchmarks import document
 from benchmarks.accuracy import backends, choices, failures, kinds, rate, split_points_verify
 from benchmarks.adaptation import adapt, delivery, refit
+from benchmarks.adaptive_video import adapt_video
 from benchmarks.costs import cameras, codec, guide, overhead, small_device, switch, training_cost
 from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
@@ -39,6 +40,7 @@ BENCHMARKS = tuple(
         failures,
         kinds,
         adapt,
+        adapt_video,
         refit,
         delivery,
         video,

@@ -174,6 +174,9 @@ ROOMS = {
             "training.evaluation",
         )
     ),
+    "benchmarks.adaptive_video": Room(
+        ("splitnet", "benchmarks.adaptation", "benchmarks.harness", "benchmarks.video", "edge_client", "training")
+    ),
     "benchmarks.costs": Room(("splitnet", "benchmarks.harness", "edge_client", "training")),
     "benchmarks.harness": Room(("splitnet",)),
     "benchmarks.serving": Room(

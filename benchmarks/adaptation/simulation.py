@@ -38,6 +38,16 @@ class Frames(Protocol):
         """Return the sizes of a frame's layers, or of the whole where there are none."""
 
 
+class Camera(Protocol):
+    """A source whose frames may build on one another, for one run. Ids count its frames from 1."""
+
+    def encode(self, frame_id: int, point: OperatingPoint) -> tuple[int, bool]:
+        """Encode a frame now; returns its size in bytes, and whether it builds on another."""
+
+    def answered(self, frame_id: int) -> None:
+        """Learn that the device has the answer to a frame."""
+
+
 @dataclass(frozen=True)
 class Device:
     """How long the device takes, in milliseconds of an idle device, times slowdown and load."""
@@ -137,8 +147,10 @@ class _Way:
 class Simulation:
     """Runs one policy through one world, once."""
 
-    def __init__(self, world: World, policy: Policy) -> None:
+    def __init__(self, world: World, policy: Policy, camera: Camera | None = None) -> None:
+        """Take the world and the policy. camera: of frames that build on one another; none do if not given."""
         self.world = world
+        self._camera = camera
         self.now = 0.0
         self.logs: dict[int, FrameLog] = {}
         self.link_free = 0.0  # when the uplink has delivered all that was sent
@@ -242,9 +254,9 @@ class Simulation:
 
     def _encoded(self, way: _Way, duration_s: float) -> None:
         point = way.decision.point
-        whole = self.world.frames.payload_bytes(way.frame_id - 1, point)
+        whole, builds = self._size(way)
         sizes = self.world.frames.layer_bytes(way.frame_id - 1, point) if way.decision.layers > 1 else ()
-        self._policy.encoded(self.now, way.frame_id, point, duration_s * 1000, whole)
+        self._policy.encoded(self.now, way.frame_id, point, duration_s * 1000, whole, builds)
         if len(sizes) > 1:
             way.sizes, self._ways[way.frame_id] = sizes, way
             self._send_layers(self._layers.add(self.now, way.frame_id, sizes, self._useful_until(way)))
@@ -252,6 +264,13 @@ class Simulation:
             self._transmit(way, whole)
         self._encoding = False
         self._take()
+
+    def _size(self, way: _Way) -> tuple[int, bool]:
+        """Return the size of a frame, and whether it builds on another."""
+        point = way.decision.point
+        if self._camera is not None:
+            return self._camera.encode(way.frame_id, point)
+        return self.world.frames.payload_bytes(way.frame_id - 1, point), False
 
     def _useful_until(self, way: _Way) -> float:
         """Return when layers must have gone to be of use, as far as the device can tell."""
@@ -308,6 +327,8 @@ class Simulation:
     def _answered(self, way: _Way, server_ms: float) -> None:
         timing = ServerTiming(0.1 * server_ms, 0.2 * server_ms, 0.7 * server_ms)
         self._policy.answered(self.now, way.frame_id, timing, len(way.sizes) - way.arrived)
+        if self._camera is not None:
+            self._camera.answered(way.frame_id)
         self._layers.forget(way.frame_id)
         self._ways.pop(way.frame_id, None)
         self._free_places += 1
@@ -336,6 +357,6 @@ class Simulation:
         self.logs[frame_id] = FrameLog(frame_id, capture_time, outcome)
 
 
-def simulate(world: World, policy: Policy) -> list[FrameLog]:
-    """Return the fate of every frame of the source under a policy."""
-    return Simulation(world, policy).run()
+def simulate(world: World, policy: Policy, camera: Camera | None = None) -> list[FrameLog]:
+    """Return the fate of every frame of the source under a policy. camera: where frames build on one another."""
+    return Simulation(world, policy, camera).run()

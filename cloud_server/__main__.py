@@ -23,6 +23,7 @@ from splitnet.config_check import add_check
 from splitnet.configuration import add_configurable, read_configured
 from splitnet.errors import SplitError
 from splitnet.extras import missing_extra
+from splitnet.heap import share_heap
 from splitnet.home import ensure_home
 from splitnet.outputs.outputs_config import OutputsConfig
 from splitnet.process_end import run_to_end
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(arguments: argparse.Namespace) -> int:
     early = EarlySignals()
+    share_heap()
     early.install()
     config: ServeConfig = read_configured("serve", SECTIONS, arguments)
 

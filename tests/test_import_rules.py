@@ -73,6 +73,7 @@ ROOMS = {
         )
     ),
     "splitnet.http_detection": Room(("splitnet.detections", "splitnet.errors", "splitnet.http_listener")),
+    "splitnet.updates.weights": Room(("splitnet.codec", "splitnet.errors"), pure=True),
     "splitnet.outputs": Room(
         (
             "splitnet.backoff",
@@ -159,6 +160,7 @@ ROOMS = {
     "training.sharing": Room(
         ("splitnet", "training.cuts.plot", "training.data", "training.detectors", "training.evaluation")
     ),
+    "training.updates": Room(("splitnet", "training.loop")),
     # The measurements: questions, which know nothing of one another, and a harness.
     "benchmarks": Room(("splitnet",)),
     "benchmarks.accuracy": Room(

@@ -68,6 +68,21 @@ class Groups:
         """The number of their devices."""
         return sum(len(group.roster) for group in self._groups.values())
 
+    def figures(self) -> tuple[tuple[str, str, float, bool], ...]:
+        """Return what the metrics say of groups: name, help, value, and whether it only grows."""
+        tally = self.tally
+        return (
+            ("groups", "Groups of devices", len(self), False),
+            ("group_devices", "Devices of groups", self.devices, False),
+            ("group_lagging_parts", "Parts that a device makes, but too late", self.lagging, False),
+            ("group_waiting_frames", "Frames of groups whose parts are still coming", self.waiting, False),
+            ("group_parts", "Parts of frames that have come", tally.parts, True),
+            ("group_frames", "Frames of groups answered by detections", tally.frames, True),
+            ("group_degraded_frames", "Those of them that lacked a part", tally.degraded, True),
+            ("group_missing_parts", "Parts that were filled in", tally.missing, True),
+            ("group_join_seconds", "Time spent on joining parts, decoding and computing aside", tally.join_s, True),
+        )
+
     @property
     def lagging(self) -> int:
         """The number of parts that some device makes, but none in time."""

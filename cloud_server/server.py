@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -226,6 +226,10 @@ class Server:
     def floods(self) -> int:
         """Floods below gRPC that were cut."""
         return self._flood_guard.floods
+
+    def group_figures(self) -> Sequence[tuple[str, str, float, bool]]:
+        """Figures of groups of devices, for the metrics: name, help, value, and whether it only grows."""
+        return self._service.groups.figures() if self.fleet.is_serving else ()
 
     @property
     def certificate_days(self) -> int | None:

@@ -30,6 +30,9 @@ class Watched(Protocol):
     def floods(self) -> int:
         """Floods that were cut."""
 
+    def group_figures(self) -> Sequence[tuple[str, str, float, bool]]:
+        """Figures of groups of devices, for the metrics: name, help, value, and whether it only grows."""
+
     @property
     def certificate_days(self) -> int | None:
         """Days until its certificate expires; None without one."""
@@ -62,6 +65,7 @@ async def status_page(
             floods,
             *([] if days is None else [Gauge("certificate_days", "Days until TLS's expires", days)]),
             *([] if cluster is None else [Gauge(*figure) for figure in cluster.figures()]),
+            *(Gauge(*figure) for figure in server.group_figures()),
         ]
 
     def replicas() -> Sequence[Replica] | None:

@@ -156,6 +156,7 @@ ROOMS = {
         )
     ),
     "training.evaluation": Room(("splitnet", "training.data")),
+    "training.groups": Room(("splitnet", "training.data", "training.entropy_tables")),
     "training.loop": Room(("splitnet",)),
     "training.sharing": Room(
         ("splitnet", "training.cuts.plot", "training.data", "training.detectors", "training.evaluation")

@@ -16,14 +16,40 @@ from splitnet.extras import missing_extra
 from splitnet.home import ensure_home
 from splitnet.settings import add_command, add_commands, add_settings, read_settings
 from splitnet.streams import open_closed_streams, whole_output
-from training import changes, convert, detector, distill, evaluate, local, pca, recompress, share, split_points, streams
+from training import (
+    changes,
+    convert,
+    detector,
+    distill,
+    evaluate,
+    group_detector,
+    local,
+    pca,
+    recompress,
+    share,
+    split_points,
+    streams,
+)
 from training.command import Command
 from training.launch import is_launcher, launch
 from training.loop.processes import processes_of
 
 COMMANDS = tuple(
     module.COMMAND
-    for module in (distill, recompress, detector, convert, split_points, changes, pca, local, share, evaluate, streams)
+    for module in (
+        distill,
+        recompress,
+        detector,
+        convert,
+        split_points,
+        changes,
+        pca,
+        local,
+        share,
+        evaluate,
+        streams,
+        group_detector,
+    )
 )
 
 

@@ -16,6 +16,7 @@ from splitnet.letterbox import PADDING_VALUE
 from splitnet.nn.normalise import Normalise
 
 MAX_CHANNELS = 1024
+DEVIATION = 64.0  # of pixels, that a thin front's are divided by
 
 
 class PartSpec(ABC):
@@ -77,7 +78,7 @@ class ThinFront(nn.Module):
     def __init__(self, spec: ThinFrontSpec) -> None:
         super().__init__()
         kernel, half = spec.kernel, spec.kernel // 2
-        self.normalise = Normalise((PADDING_VALUE,) * 3, (64.0,) * 3)
+        self.normalise = Normalise((PADDING_VALUE,) * 3, (DEVIATION,) * 3)
         self.stem = nn.Conv2d(3, spec.stem, 3, stride=2, padding=1)
         self.down8 = nn.Conv2d(spec.stem, spec.stem, kernel, 2, half, groups=spec.stem)
         self.mix8 = nn.Conv2d(spec.stem, spec.middle, 1)

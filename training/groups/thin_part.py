@@ -37,16 +37,17 @@ class TrainedThinFront(nn.Module):
     def folded(self, gain: Tensor, mean: Tensor) -> ThinFront:
         """Return the network that puts out the part itself. gain, mean: (C,), what it was trained in units of."""
         deployed = ThinFront(self.spec)
-        pairs = (
-            (deployed.stem, self.stem[0], self.stem[1]),
-            (deployed.down8, self.s8[0][0], self.s8[0][1]),
-            (deployed.mix8, self.s8[1][0], self.s8[1][1]),
-            (deployed.down16, self.s16[0][0], self.s16[0][1]),
-            (deployed.mix16, self.s16[1][0], self.s16[1][1]),
-            (deployed.blur, self.mix[0][0], self.mix[0][1]),
-        )
-        for target, conv, norm in pairs:
-            _fold(target, cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
+        blocks = (self.stem, self.s8, self.s16, self.mix)
+        normed = [_convolutions(block) for block in blocks]
+        targets = [
+            [deployed.stem],
+            [deployed.down8, deployed.mix8],
+            [deployed.down16, deployed.mix16],
+            [deployed.blur],
+        ]
+        for into, found in zip(targets, normed, strict=True):
+            for target, (conv, norm) in zip(into, found, strict=True):
+                _fold(target, conv, norm)
         assert self.out.bias is not None and deployed.out.bias is not None
         deployed.out.weight.copy_(self.out.weight / gain[:, None, None, None])
         deployed.out.bias.copy_((self.out.bias + mean) / gain)
@@ -65,6 +66,13 @@ def _depthwise(channels: int, kernel: int, stride: int) -> nn.Sequential:
 
 def _pointwise(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(*_normed(nn.Conv2d(channels_in, channels_out, 1, bias=False)), nn.ReLU(inplace=True))
+
+
+def _convolutions(block: nn.Sequential) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Return the convolutions of a block in their order, each with its normalisation."""
+    convolutions = [one for one in block.modules() if isinstance(one, nn.Conv2d)]
+    norms = [one for one in block.modules() if isinstance(one, nn.BatchNorm2d)]
+    return list(zip(convolutions, norms, strict=True))
 
 
 def _fold(target: nn.Conv2d, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Result = Mapping[str, Any]
@@ -26,5 +26,18 @@ def tls(result: Result) -> str:
     """Return what a message and its reply cost, each way."""
     rows = (f"| {row['way']} | {row['p50_ms']:.2f} | {row['cpu_ms']:.3f} |\n" for row in result["ways"])
     table = "| | p50, ms | processor time of both ends, ms |\n|---|---|---|\n" + "".join(rows)
-    served = [f"{one['way']} {one['frames_per_s']:.1f}" for one in result.get("served", ())]
-    return table + (f"\nFrames a second of a server at its limit: {', '.join(served)}.\n" if served else "")
+    served = result.get("served", ())
+    if not served:
+        return table
+    clear, secured = served
+    limit = " and ".join(f"{one['frames_per_s']:.2f} ({one['way']})" for one in served)
+    cpu = f"{clear['cpu_ms']:.1f} and {secured['cpu_ms']:.1f} ms"
+    return (
+        f"{table}\nA server at its limit answers {limit} frames a second: TLS takes {_share(secured['lost_share'])}.\n"
+        f"A frame takes {cpu} of the server's processor time: {_share(secured['more_cpu_share'])} more.\n"
+    )
+
+
+def _share(shares: Sequence[float]) -> str:
+    share, low, high = shares
+    return f"{share:.1%} ({low:.1%} to {high:.1%})"

@@ -13,8 +13,10 @@ from benchmarks.serving.attack_tables import attack, tls
 from benchmarks.serving.attacks import Target, costly_image, empty_segments, refused_frames
 from benchmarks.serving.half_sent import http2_frame, request_headers
 from benchmarks.serving.raw_attacks import endless_headers, large_metadata, pings_and_settings, rapid_resets
+from benchmarks.serving.tls_throughput import lost, rate_after
 from cloud_server.access.entrance import open_entrance
 from edge_client.transport.session import open_session
+from splitnet.errors import LinkError
 from splitnet.image_header import image_size
 from splitnet.messages import FrameDetections, OpenSession
 from tests.support.fake_model import DIGEST, frame
@@ -85,10 +87,27 @@ def test_the_table_of_tls_has_a_line_for_each_way():
 
 
 def test_the_table_of_tls_tells_what_servers_reach():
-    ways = [{"way": "clear", "frames_per_s": 40.04}, {"way": "tls", "frames_per_s": 39.96}]
+    shares = {"lost_share": [0.002, -0.01, 0.013], "more_cpu_share": [0.01, 0.005, 0.02]}
+    ways = [{"way": "clear", "frames_per_s": 40.04, "cpu_ms": 24.3}]
+    ways += [{"way": "tls", "frames_per_s": 39.96, "cpu_ms": 24.5, **shares}]
     assert tls({"ways": [], "served": ways}).endswith(
-        "\nFrames a second of a server at its limit: clear 40.0, tls 40.0.\n"
+        "\nA server at its limit answers 40.04 (clear) and 39.96 (tls) frames a second: "
+        "TLS takes 0.2% (-1.0% to 1.3%).\n"
+        "A frame takes 24.3 and 24.5 ms of the server's processor time: 1.0% (0.5% to 2.0%) more.\n"
     )
+
+
+def test_a_rate_counts_whole_batches_from_answer_to_answer():
+    """Two frames each half second; a round that begins anywhere between two batches says four a second."""
+    times = [0.5 * (n // 2) for n in range(20)]
+    assert {rate_after(times, begins) for begins in (1.0, 1.2, 1.49)} == {4.0}
+    with pytest.raises(LinkError, match="longer rounds"):
+        rate_after([1.0, 1.0], 2.0)
+
+
+def test_what_is_lost_is_the_median_over_pairs_with_an_interval():
+    share, low, high = lost([9.0, 8.0, 9.0], [10.0, 10.0, 10.0])
+    assert share == pytest.approx(0.1) and low == pytest.approx(0.1) and high == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("make", [rapid_resets, endless_headers, large_metadata, pings_and_settings])

@@ -150,7 +150,8 @@ class SplitInferenceService(SplitInferenceServicer):
             name = f"{opening.device_id}/{opening.camera}" if opening.camera else opening.device_id
             watch = self._fleet.opened(time.monotonic(), name, host, id, model.name, model.digest)
             pace = Pace(self._messages, self._refusals, self._group_refusals, self._held, self._limits.idle_timeout_s)
-            session = Session(self._engine, model, context, opening, watch, caller, pace, self._on_detections, member)
+            told = self._on_detections
+            session = Session(self._engine, model, context, opening, watch, caller, pace, told, member, further)
             try:
                 await self._run(session, self._opened(model, watch, further, opening), context)
             finally:

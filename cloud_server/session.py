@@ -31,6 +31,7 @@ from splitnet.messages import (
     Frame,
     FrameDetections,
     FrameError,
+    FurtherBundle,
     OpenSession,
     Reply,
 )
@@ -93,10 +94,11 @@ class Session:
         pace: Pace,
         on_detections: OnDetections | None = None,
         member: Member | None = None,
+        further: Sequence[FurtherBundle] = (),
     ) -> None:
         """Take a started engine, the model that answers, the stream with its opening, who is told what happens, from
         whom it is and how fast it is read. on_detections: who is told of every answer. member: the device's place in
-        its group.
+        its group. further: bundles that answer, too.
 
         Raises ForbiddenError if the opening names another device.
         """
@@ -114,6 +116,7 @@ class Session:
         self._room = asyncio.Semaphore(MAX_UNANSWERED)
         self._room_of_layers = asyncio.Semaphore(MAX_UNSENT_ACKS)
         self._held = 0  # bytes of payloads
+        self._further = further
         self._member = member
         self._parts_bytes = 0  # of parts that wait for the others, or for the answer
         if member is not None:
@@ -165,9 +168,11 @@ class Session:
         self._count_held()
 
     def refused(self) -> SplitError | None:
-        """Return why the device may not go on: it was revoked, or lost its bundle."""
+        """Return why the device may not go on: it was revoked, or lost a bundle."""
         try:
             self._caller.check_may_use(self._model.name, self._model.digest)
+            for one in self._further:
+                self._caller.check_may_use(one.bundle_name, one.bundle_digest)
         except SplitError as error:
             return error
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from edge_client.transport.session import open_session
 from edge_client.transport.tls_files import TlsFiles
 from splitnet import enrolment
 from splitnet.errors import AccessError, ForbiddenError, LinkError, SplitError
-from splitnet.messages import FrameDetections, FrameError, OpenSession
-from tests.support.fake_model import DIGEST, frame
+from splitnet.messages import FrameDetections, FrameError, OpenSession, Reply
+from tests.support.fake_model import DIGEST, FakeModel, frame
 from tests.support.locked_server import Locked, entrance_of, first_answer, locked, started
 
 OPENING = OpenSession("some machine", DIGEST)
@@ -190,6 +191,37 @@ async def test_a_device_may_be_kept_to_bundles_while_it_runs(tmp_path):
                     pass
         with pytest.raises(ForbiddenError):
             await answer(running.address, known)
+
+
+async def test_a_device_must_be_allowed_each_bundle_that_answers_it_and_while_it_runs(tmp_path):
+    second = FakeModel("cd" * 32)
+    second.name = "highway-nano"
+    both = replace(OPENING, further_digests=(second.digest,))
+    async with locked(tmp_path / "access", second=second) as running:
+        known = await running.enrolled("camera-1", tmp_path / "one")
+        running.access.store.allow_bundles("camera-1", ["coco-nano"])
+        await running.changed()
+        with pytest.raises(ForbiddenError, match="may not use bundle highway-nano"):
+            await answer(running.address, known, both)
+        running.access.store.allow_bundles("camera-1", ["coco-nano", "highway-nano"])
+        await running.changed()
+        async with open_session(running.address, both, credentials=known) as session:
+            session.send(frame(1))
+            replies = session.replies()
+            answers = [reply async for reply in _until_answered(replies)]
+            assert len(answers[-1].further) == 1
+            running.access.store.allow_bundles("camera-1", ["coco-nano"])
+            await running.changed()
+            with pytest.raises(ForbiddenError, match="may not use bundle highway-nano"):
+                async for _ in replies:
+                    pass
+
+
+async def _until_answered(replies: AsyncIterator[Reply]) -> AsyncIterator[Reply]:
+    async for reply in replies:
+        yield reply
+        if isinstance(reply, FrameDetections):
+            return
 
 
 async def test_a_device_has_limits_of_its_own(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,8 +24,10 @@ from edge_client.transport.credentials import Credentials
 from edge_client.transport.enrolment import enrol
 from edge_client.transport.session import open_session
 from edge_client.transport.tls_files import TlsFiles
+from splitnet.detections import Detections
 from splitnet.enrolment import code_key, new_code
-from splitnet.messages import FrameDetections, FrameError, OpenSession
+from splitnet.messages import FrameDetections, FrameError, FurtherBundle, OpenSession
+from splitnet.operating_point import Mode
 from tests.support.fake_model import FakeModel, frame
 from tests.support.tiny_bundle import write_tiny_bundle
 
@@ -62,13 +64,39 @@ def entrance_of(**settings: Any) -> Entrance:
     return make_entrance(ServeConfig(listen="127.0.0.1:0", **settings))
 
 
+class FakeTaskModel(FakeModel):
+    """The same answer by two bundles."""
+
+    def __init__(self, first: FakeModel, second: FakeModel) -> None:
+        super().__init__(first.digest)
+        self.further = (FurtherBundle(second.name, second.digest, second.description, takes_features=True),)
+
+    def infer(self, kind: Mode, batch: Sequence[bytes]) -> list[tuple[Detections, ...]]:
+        return [(one, one) for one in super().infer(kind, batch)]
+
+
+class FakeSharing:
+    """Without a plan, bundles are answered side by side."""
+
+    def plan_for(self, served: Mapping[str, Path]) -> None:
+        return None
+
+    def together(self, models: Sequence[FakeModel]) -> FakeTaskModel:
+        return FakeTaskModel(*models)
+
+
 @asynccontextmanager
-async def started(entrance: Entrance, limits: CallLimits | None = None) -> AsyncIterator[tuple[Server, str, FakeModel]]:
-    """Yield a server, its address and its model."""
+async def started(
+    entrance: Entrance, limits: CallLimits | None = None, second: FakeModel | None = None
+) -> AsyncIterator[tuple[Server, str, FakeModel]]:
+    """Yield a server, its address and its model. second: another one, which may answer beside it."""
     model, engine = FakeModel(), Engine[bytes](8, 64)
     with tempfile.TemporaryDirectory() as folder:
-        write_tiny_bundle(Path(folder))
-        registry: Registry[bytes] = Registry(engine, [Path(folder)], lambda _: model)
+        models = [model] if second is None else [model, second]
+        bundles = {Path(folder) / str(seed): one for seed, one in enumerate(models)}
+        for seed, bundle in enumerate(bundles):
+            write_tiny_bundle(bundle, seed)
+        registry: Registry[bytes] = Registry(engine, list(bundles), bundles.__getitem__, sharing=FakeSharing())
         server = Server(engine, registry, "127.0.0.1:0", entrance=entrance, call_limits=limits)
         address = await server.start()
         try:
@@ -80,14 +108,17 @@ async def started(entrance: Entrance, limits: CallLimits | None = None) -> Async
 
 @asynccontextmanager
 async def locked(
-    folder: Path, limits: CallLimits | None = None, hosts: Sequence[str] = ("127.0.0.1",)
+    folder: Path,
+    limits: CallLimits | None = None,
+    hosts: Sequence[str] = ("127.0.0.1",),
+    second: FakeModel | None = None,
 ) -> AsyncIterator[Locked]:
-    """Yield a server that knows no device yet. hosts: what its certificate is for."""
+    """Yield a server that knows no device yet. hosts: what its certificate is for. second: as for `started`."""
     access = AccessFolder(folder)
     access.init(hosts, datetime.now(timezone.utc))
     entrance = entrance_of(access=folder)
     assert entrance.directory is not None
-    async with started(entrance, limits) as (server, address, model):
+    async with started(entrance, limits, second) as (server, address, model):
         assert server.enrol_address is not None
         yield Locked(server, access, entrance.directory, address, server.enrol_address, model)
 

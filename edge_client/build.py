@@ -50,7 +50,8 @@ from edge_client.output.sinks import JsonLinesSink, OfCamera, ScoreFilter, Sink,
 from edge_client.output.together import all_classes, together
 from edge_client.output.trace import TraceFile
 from edge_client.output.view import view_sink
-from edge_client.pipeline import HandsOn, ModelParts, Pipeline, Updating
+from edge_client.pipeline import Pipeline
+from edge_client.pipeline_parts import HandsOn, ModelParts, Updating
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.policy_choice import adapts, make_policy, mode_tables, needs_local
 from edge_client.transport.tls_files import tls_files

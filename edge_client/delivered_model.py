@@ -25,7 +25,7 @@ from edge_client.delivery.pacing import BackgroundPace
 from edge_client.delivery.trial import TrialLimits
 from edge_client.delivery.trust_settings import NOBODY, TrustSettings, ensure_root
 from edge_client.delivery.updater import Updater
-from edge_client.pipeline import ModelParts
+from edge_client.pipeline_parts import ModelParts
 from edge_client.transport.credentials import Credentials
 from edge_client.transport.delivery import Delivery, open_delivery
 from edge_client.transport.identity import MAX_ROOT_BYTES

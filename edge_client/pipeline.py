@@ -13,23 +13,24 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from edge_client.adaptation.policy import FrameContext, Policy
+from edge_client.adaptation.policy import Policy
 from edge_client.capture.mailbox import Mailbox
 from edge_client.capture.pacer import Pacer
 from edge_client.capture.source import Source
 from edge_client.encoding.encoder import EncoderRuntime
 from edge_client.encoding.local_detector import LocalResult, LocalRuntime, LocalThread
 from edge_client.encoding.references import SentReferences
+from edge_client.encoding_loop import Around, EncodingLoop
 from edge_client.frames import CapturedFrame, ChosenFrame, EncodedFrame, FrameResult, SentFrame
 from edge_client.ledger import FrameLedger
 from edge_client.output.own_status import StatusMaker
 from edge_client.output.sinks import Recorder, Sink, SinkThread
 from edge_client.output.smoothing import Smoothing
 from edge_client.output.statistics import RunStatistics
+from edge_client.pipeline_parts import HandsOn, ModelParts, Updating
 from edge_client.pipeline_settings import PipelineSettings
 from edge_client.repetition import Repetition
 from edge_client.threads import in_thread
@@ -43,49 +44,14 @@ from splitnet.backoff import Backoff
 from splitnet.device_status import DeviceStatus
 from splitnet.errors import ConfigError
 from splitnet.messages import OpenSession
-from splitnet.operating_point import LOCAL
 
 if TYPE_CHECKING:
     from edge_client.measuring.cpu_sampler import CpuSampler
-    from splitnet.errors import SplitError
 
 SAMPLE_INTERVAL_S = 1.0
 READER_PATIENCE_S = 1.0  # at the end; a camera's driver may hang for good
 COMPUTING_PATIENCE_S = 30.0  # at the end, for one frame: a process must not end inside of ONNX Runtime
 URGENT_BACKOFF_S = 0.5  # the longest pause between attempts while the device detects alone, or has a deadline
-
-
-@dataclass(frozen=True)
-class ModelParts:
-    """A model that is loaded and warm, and what chooses its operating points."""
-
-    encoder: EncoderRuntime
-    policy: Policy
-    local: LocalRuntime | None = None
-
-
-class Updating(Protocol):
-    """What may change the model of a pipeline while it runs."""
-
-    @property
-    def recorder(self) -> Recorder:
-        """What is told of every frame's fate."""
-
-    def forgives(self, error: SplitError) -> bool:
-        """Return whether a server that will not take this model may take it yet, or another one."""
-
-    async def run(self, pipeline: Pipeline) -> None:
-        """Work until cancelled."""
-
-
-class HandsOn(Protocol):
-    """What gives frames to the other devices of a group."""
-
-    def give(self, frame: CapturedFrame) -> None:
-        """Take a frame; returns at once. In the reading thread."""
-
-    def close(self) -> None:
-        """End it."""
 
 
 class Pipeline:
@@ -117,7 +83,6 @@ class Pipeline:
         if not (settings.servers or policy.works_offline):
             raise ConfigError("these operating points need a server: give --server HOST:PORT, or --mode local")
         self._source = source
-        self._encoder = encoder
         self._settings = settings
         self._works_offline = policy.works_offline
         self._sampler = sampler
@@ -128,7 +93,6 @@ class Pipeline:
         self._status = status
         self._clock = clock
         self._updating = updating
-        self._turns = turns or Turns()
         self._sinks = sinks if isinstance(sinks, SinkThread) else SinkThread(sinks)
         recorders: list[Recorder] = [] if status is None else [status.journal]
         if updating is not None:
@@ -150,10 +114,10 @@ class Pipeline:
         self._references = SentReferences()
         self._shown: Callable[[], object] = tuple  # what both ends show
         self._repetition = Repetition(settings.repeat_s)
-        self._uplink = self._uplink_to(settings, clock, backoff) if settings.servers else None
-        self._model = threading.Lock()  # held while a frame is chosen and encoded
-        self._last_frame = 0
-        self._encoded = 0
+        self._uplink = self._uplink_to(settings, encoder, clock, backoff) if settings.servers else None
+        patience_s = settings.patience_s if self._works_offline else None
+        parts = (self._mailbox, self._ledger, self._references, self._uplink, self._local, turns or Turns(), self._post)
+        self._encoding = EncodingLoop(encoder, settings, patience_s, not self._live, Around(*parts))
         self._stopped = threading.Event()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -165,10 +129,16 @@ class Pipeline:
             settings.device_id, digest, further_digests=further, camera=settings.camera, group=settings.place
         )
 
-    def _uplink_to(self, settings: PipelineSettings, clock: Callable[[], float], backoff: Backoff | None) -> Uplink:
+    def _uplink_to(
+        self,
+        settings: PipelineSettings,
+        encoder: EncoderRuntime,
+        clock: Callable[[], float],
+        backoff: Backoff | None,
+    ) -> Uplink:
         urgent = self._works_offline or settings.deadline_ms > 0
         usual = Backoff(random.random, ceiling_s=URGENT_BACKOFF_S) if urgent else Backoff(random.random)
-        opening = self._opening(self._encoder)
+        opening = self._opening(encoder)
         settings.tls.check()
         credentials = Credentials(settings.tls)
         for server in settings.servers:
@@ -217,7 +187,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._sinks.start()
         reading = in_thread(self._read_source, "reader")
-        encoding = in_thread(self._encode_frames, "encoder")
+        encoding = in_thread(self._encoding.run, "encoder")
         detecting = [in_thread(self._local.run, "local detector")] if self._local else []
         connecting = [asyncio.create_task(self._uplink.run())] if self._uplink else []
         renewing = [asyncio.create_task(watch(self._shown, self._uplink.renew))] if self._uplink else []
@@ -264,16 +234,9 @@ class Pipeline:
 
         Waits while a frame is encoded. Frames in flight are still answered by the old model's other half.
         """
-        assert self._loop is not None
-        with self._model:
-            self._mailbox.pause()
-            self._encoder = parts.encoder
-            self._ledger.use(parts.policy)
-            self._references.forget()
-            if self._local is not None and parts.local is not None:
-                self._local.use(parts.local)
-            self._loop.call_soon_threadsafe(self._switched, parts)
-            return self._last_frame
+        loop = self._loop
+        assert loop is not None
+        return self._encoding.use(parts, lambda: loop.call_soon_threadsafe(self._switched, parts))
 
     def _switched(self, parts: ModelParts) -> None:
         if self._uplink is not None:
@@ -295,62 +258,6 @@ class Pipeline:
             self._mailbox.finish()
 
     # In the encoding thread.
-
-    def _encode_frames(self) -> None:
-        patience_s = self._settings.patience_s if self._works_offline else None
-        count = 0
-        while self._mailbox.wait(patience_s):
-            with self._model:
-                with self._turns:
-                    taken = self._mailbox.take_now(patience_s is not None)  # the newest, once it is our turn
-                    step = None if taken is None else self._choose_and_encode(*taken)
-                if step is None:
-                    continue
-                self._go_on(*step)
-            count += 1
-            if count == self._settings.max_frames:
-                self._mailbox.close()
-
-    def _choose_and_encode(
-        self, frame: CapturedFrame, has_place: bool
-    ) -> tuple[ChosenFrame, bool, EncodedFrame | None]:
-        """Return what is chosen for a frame, whether it has a place on the link, and its payload if it is sent."""
-        can_send = has_place and not self._mailbox.is_paused  # its place may be that of the model before
-        self._last_frame = frame.frame_id
-        chosen = self._ledger.choose(frame, self._context(frame, can_send))
-        if not chosen.decision.point.is_sent:
-            return chosen, has_place, None
-        stands_alone = self._settings.whole_frames or self._settings.place is not None
-        references = None if stands_alone else self._references
-        layers = chosen.decision.layers
-        encoded = self._encoder.encode(frame.image, chosen.decision.point, frame.frame_id, references, layers)
-        self._encoded += 1
-        self._ledger.encoded(chosen, encoded)
-        return chosen, has_place, encoded
-
-    def _context(self, frame: CapturedFrame, has_place: bool) -> FrameContext:
-        return FrameContext(
-            frame_id=frame.frame_id,
-            capture_time=frame.capture_time,
-            deadline_ms=self._settings.deadline_ms,
-            in_flight=(self._uplink.in_flight if self._uplink else 0) + 1,
-            can_send=has_place,
-            local_pending=0 if self._local is None else self._local.pending,
-            max_layers=self._uplink.max_layers if self._uplink and self._settings.in_layers else 0,
-        )
-
-    def _go_on(self, chosen: ChosenFrame, has_place: bool, encoded: EncodedFrame | None) -> None:
-        """Do with a frame as was chosen; only what is sent keeps its place on the link."""
-        if encoded is not None:
-            self._post(chosen, encoded)
-            return
-        if has_place:
-            self._mailbox.release()
-        if chosen.decision.point == LOCAL:
-            assert self._local is not None
-            self._local.submit(chosen, wait=not self._live)
-        else:
-            self._ledger.skipped(chosen)
 
     def _post(self, chosen: ChosenFrame, encoded: EncodedFrame) -> None:
         assert self._loop is not None and self._uplink is not None
@@ -407,7 +314,7 @@ class Pipeline:
         finishing = asyncio.create_task(self._all_finished(encoding, detecting))
         ending: set[asyncio.Future[None]] = {finishing, *connecting}
         before: tuple[int, int] | None = None
-        while (progress := self._progress) != before or self._model.locked():
+        while (progress := self._progress) != before or self._encoding.is_busy:
             before = progress
             over, _ = await asyncio.wait(
                 ending, timeout=self._settings.drain_timeout_s, return_when=asyncio.FIRST_COMPLETED
@@ -419,7 +326,7 @@ class Pipeline:
     @property
     def _progress(self) -> tuple[int, int]:
         """Frames that have been encoded, and frames whose results are still to come."""
-        return self._encoded, self._mailbox.pending + (0 if self._local is None else self._local.pending)
+        return self._encoding.encoded, self._mailbox.pending + (0 if self._local is None else self._local.pending)
 
     async def _all_finished(self, encoding: asyncio.Future[None], detecting: Sequence[asyncio.Future[None]]) -> None:
         await asyncio.wait({encoding})

@@ -376,7 +376,7 @@ async def test_stopping_closes_the_source_and_the_sinks():
 async def test_a_bug_in_the_encoder_is_not_swallowed():
     async with serving(FakeService()) as address:
         pipeline = pipeline_to(address, FakeSource(2))
-        pipeline._encoder.encode = lambda *frame: 1 / 0
+        pipeline._encoding._encoder.encode = lambda *frame: 1 / 0
         with pytest.raises(ZeroDivisionError):
             await pipeline.run()
 

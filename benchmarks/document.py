@@ -17,6 +17,7 @@ from benchmarks.accuracy import document_tables as accuracy
 from benchmarks.adaptation import document_tables as adaptation
 from benchmarks.adaptive_video import document_tables as adaptive_video
 from benchmarks.costs import document_tables as costs
+from benchmarks.groups import document_tables as groups
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.processes import PROJECT
 from benchmarks.serving import document_tables as serving
@@ -25,7 +26,7 @@ from benchmarks.video import document_tables as video
 from splitnet.errors import ConfigError
 
 RESULTS = Path("docs/results")
-ROOMS = (accuracy, adaptation, adaptive_video, costs, serving, sharing, video)
+ROOMS = (accuracy, adaptation, adaptive_video, costs, groups, serving, sharing, video)
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 NOT_YET = "Not measured yet: docs/results/README.md names the command.\n"
 

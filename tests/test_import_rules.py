@@ -181,6 +181,16 @@ ROOMS = {
         ("splitnet", "benchmarks.adaptation", "benchmarks.harness", "benchmarks.video", "edge_client", "training")
     ),
     "benchmarks.costs": Room(("splitnet", "benchmarks.harness", "edge_client", "training")),
+    "benchmarks.groups": Room(
+        (
+            "splitnet",
+            "benchmarks.harness",
+            "cloud_server.groups",
+            "edge_client.percentiles",
+            "training.data",
+            "training.evaluation",
+        )
+    ),
     "benchmarks.harness": Room(("splitnet",)),
     "benchmarks.serving": Room(
         (
@@ -264,6 +274,7 @@ PURE_MODULES = {
     "training.sharing.similarity",
     "benchmarks.accuracy.kinds_figures",
     "benchmarks.accuracy.kinds_tables",
+    "benchmarks.groups.device_tables",
     "benchmarks.harness.rate_curve",
     "benchmarks.adaptation.shaping",
     "benchmarks.harness.token_bucket",

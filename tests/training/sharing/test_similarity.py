@@ -57,6 +57,14 @@ def test_the_ratio_is_taken_after_the_batches_are_summed():
     assert aligned(x, y, 32).cka == pytest.approx(sums[0] / np.sqrt(sums[1] * sums[2]), rel=1e-9)
 
 
+@pytest.mark.long
+def test_cka_in_small_batches_is_that_of_another_implementation():
+    other = pytest.importorskip("ckatorch.core", reason="the extra `oracle` is not installed")
+    x, y = drawn(96, 7), drawn(96, 7) @ drawn(7, 5) + drawn(96, 5) / 3
+    theirs = other.cka_batch(x.reshape(3, 32, 7), y.reshape(3, 32, 5))
+    assert aligned(x, y, 32).cka == pytest.approx(float(theirs), rel=1e-9)
+
+
 def test_procrustes_is_that_of_scipy():
     scipy_spatial = pytest.importorskip("scipy.spatial", reason="scipy comes with scikit-image")
     x, y = drawn(50, 4), drawn(50, 4)

@@ -24,15 +24,19 @@ class FloodGuard:
     def __init__(self, flows: Flows, limits: FloodLimits) -> None:
         """Take what connections have shown, and what they may do."""
         self.floods = 0  # that were cut, so far
+        self._flows = flows
         self._rule = FloodRule(flows, limits)
         self._ended = threading.Event()
         self._barred: tuple[str, ...] = ()
 
     def start(self, ports: Iterable[int]) -> None:
         """Begin to look at the connections to some ports of this process."""
-        if can_see():
-            sockets = OwnSockets(ports)
-            threading.Thread(target=self._run, args=(sockets,), name="flood guard", daemon=True).start()
+        self._flows.is_read = can_see()
+        if not self._flows.is_read:
+            logger.warning("floods below gRPC are not kept out: this system does not show a process its own sockets")
+            return
+        sockets = OwnSockets(ports)
+        threading.Thread(target=self._run, args=(sockets,), name="flood guard", daemon=True).start()
 
     def stop(self) -> None:
         """Look no more."""
@@ -44,18 +48,24 @@ class FloodGuard:
             begin = time.thread_time()
             try:
                 self._look(sockets)
-            except OSError as error:
-                logger.warning("floods are not kept out: look at this system's limits", extra={"reason": str(error)})
+            except Exception:  # the next look may do better, and the server goes on
+                logger.exception("floods below gRPC were not looked for")
             pause_s = max(LOOK_INTERVAL_S, (time.thread_time() - begin) / MOST_OF_A_CORE)
 
     def _look(self, sockets: OwnSockets) -> None:
         seen = sockets.look()
         verdict = self._rule.look(time.monotonic(), seen)
-        if verdict.barred != self._barred:
-            sockets.bar(source_filter(verdict.barred))
-            self._barred = verdict.barred
         sockets.cut(verdict.cut)
         self._tell(verdict, seen)
+        if verdict.barred != self._barred:
+            self._barred = verdict.barred
+            self._bar(sockets)
+
+    def _bar(self, sockets: OwnSockets) -> None:
+        try:
+            sockets.bar(source_filter(self._barred))
+        except OSError as error:  # those who come are cut all the same
+            logger.warning("this system takes no filter of addresses", extra={"reason": error.strerror})
 
     def _tell(self, verdict: Verdict, seen: Iterable[Seen]) -> None:
         self.floods += len(verdict.floods)

@@ -79,7 +79,7 @@ class FloodRule:
     _connections: dict[int, _Connection] = field(default_factory=dict)
     _useless: dict[str, float] = field(default_factory=dict)  # bytes, by address
     _barred: dict[str, float] = field(default_factory=dict)  # until when
-    _looked_at: float = 0.0
+    _looked_at: float | None = None
 
     def look(self, now: float, all_seen: Sequence[Seen]) -> Verdict:
         """Return what is to be done about the connections that there are."""
@@ -102,7 +102,7 @@ class FloodRule:
 
     def _count(self, now: float, all_seen: Iterable[Seen]) -> None:
         """Add what came of no use since the last look, and let the buckets leak."""
-        leaked = LEAK_BYTES_PER_S * (now - self._looked_at)
+        leaked = LEAK_BYTES_PER_S * (0.0 if self._looked_at is None else now - self._looked_at)
         self._looked_at = now
         known, self._connections = self._connections, {}
         added: Counter[str] = Counter()

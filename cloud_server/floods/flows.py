@@ -80,11 +80,12 @@ class Flows:
     """The connections that have made calls. Written on the event loop, read by the guard."""
 
     def __init__(self) -> None:
+        self.is_read = True  # by a guard, which forgets those that are gone; else nothing is kept
         self._flows: dict[Endpoint, Flow] = {}
 
     def called(self, peer: str) -> None:
         """Count a call, whether it may pass or not."""
-        if (key := endpoint_of_peer(peer)) is not None:
+        if (key := self._key(peer)) is not None:
             flow = self._flows.setdefault(key, Flow())
             flow.received += CALL_BYTES
             flow.sent += CALL_BYTES
@@ -92,7 +93,7 @@ class Flows:
     @contextmanager
     def passed(self, peer: str) -> Iterator[None]:
         """Count the messages of a call in this block."""
-        key = endpoint_of_peer(peer)
+        key = self._key(peer)
         if key is None:
             yield
             return
@@ -104,6 +105,9 @@ class Flows:
             yield
         finally:
             flow.open_calls -= 1
+
+    def _key(self, peer: str) -> Endpoint | None:
+        return endpoint_of_peer(peer) if self.is_read else None
 
     def of(self, key: Endpoint) -> Flow | None:
         """Return what a connection has shown; None if it has made no call."""

@@ -99,6 +99,7 @@ def test_a_flood_beside_an_open_session_is_one(rule, flows):
 
 def test_a_silent_session_of_a_month_with_pings_is_left_alone(rule, flows):
     flows.called(peer(HONEST))
+    rule.look(0.0, [Seen(1, HONEST, 0, 0)])
     for day in range(1, 31):
         seconds = day * 86_400
         pings = seconds // 10 * (17 + 9 + 2 * 22)  # a ping and an answer, over TLS, every ten seconds

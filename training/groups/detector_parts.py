@@ -32,6 +32,7 @@ CHECKPOINT = "parts.pt"
 MEASURED = 512  # samples that means and variances are taken from
 WARM_UP_STEPS = 100
 SAVE_EVERY = 200
+NORMALISED = 256  # samples that normalisation is measured on before the first step
 SOLVED, BATCH_SOLVED, RIDGE = 1600, 16, 1e-5  # samples that the last layers are solved on
 
 
@@ -51,7 +52,7 @@ class GroupDetectorSettings:
     middle: int = option("the same at stride 8", default=40, type=count)
     wide: int = option("the same at stride 16", default=96, type=count)
     batch_size: int = option("images a step", default=24, type=count)
-    learning_rate: float = option("of AdamW, at its highest", default=3e-3)
+    learning_rate: float = option("of AdamW, at its highest", default=1e-3)
     seed: int = option("of what is drawn", default=1)
     threads: int = option("CPU threads", default=1, type=count)
 
@@ -110,11 +111,24 @@ def train(samples: FrontSamples, plan: PartsPlan, settings: GroupDetectorSetting
     state: dict[str, Any] = torch.load(kept, weights_only=True) if kept.exists() else {}
     if state:
         networks.load_state_dict(state["networks"])
+    else:
+        _begin(networks, samples, plan)
     if not state.get("done"):
         _learn(networks, samples, plan, settings, kept)
     trained = [one.eval() for one in networks if isinstance(one, TrainedThinFront)]
     solve_last(trained, samples, plan)
     return trained
+
+
+def _begin(networks: nn.ModuleList, samples: FrontSamples, plan: PartsPlan) -> None:
+    """Measure what normalises the networks, and solve their last layers: so training begins with what is to be had."""
+    networks.train()
+    with torch.no_grad():
+        for begin in range(0, min(NORMALISED, len(samples.images)), BATCH_SOLVED):
+            images, _ = samples.batch(np.arange(begin, min(begin + BATCH_SOLVED, len(samples.images))))
+            for network in networks:
+                network(images)
+    solve_last([one.eval() for one in networks if isinstance(one, TrainedThinFront)], samples, plan)
 
 
 def _learn(

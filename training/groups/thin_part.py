@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from splitnet.groups.part_kinds import ThinFront, ThinFrontSpec
 
+NOISE = 0.05  # of the filters that depthwise layers begin with
+
 
 class TrainedThinFront(nn.Module):
     """Maps halved, normalised images to a part, in units of a reference gain and less its mean."""
@@ -23,6 +25,8 @@ class TrainedThinFront(nn.Module):
         self.s16 = nn.Sequential(_depthwise(spec.middle, kernel, 2), _pointwise(spec.middle, spec.wide))
         self.mix = nn.Sequential(_depthwise(spec.wide, kernel, 1))
         self.out = nn.Conv2d(spec.wide, spec.channels, 1)
+        for block in (self.s8, self.s16, self.mix):
+            _begin(block)
 
     def forward(self, halved: Tensor) -> Tensor:
         """Map images (N, 3, H/2, W/2), normalised as `ThinFront` does it, to the part (N, C, H/16, W/16)."""
@@ -66,6 +70,28 @@ def _depthwise(channels: int, kernel: int, stride: int) -> nn.Sequential:
 
 def _pointwise(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(*_normed(nn.Conv2d(channels_in, channels_out, 1, bias=False)), nn.ReLU(inplace=True))
+
+
+@torch.no_grad()
+def _begin(block: nn.Sequential) -> None:
+    """Let depthwise layers begin as smoothing and derivatives, the pointwise ones as turns: a scattering of edges."""
+    for conv, _ in _convolutions(block):
+        if conv.groups > 1:
+            bank = filters(conv.kernel_size[0])
+            conv.weight[:, 0] = bank[torch.arange(len(conv.weight)) % len(bank)]
+            conv.weight += torch.randn_like(conv.weight) * NOISE / conv.kernel_size[0]
+        else:
+            nn.init.orthogonal_(conv.weight.view(len(conv.weight), -1))
+
+
+def filters(kernel: int) -> Tensor:
+    """Return four filters (4, K, K) of absolute sum 1: a Gaussian, its two first derivatives, and its Laplacian."""
+    at = (torch.arange(kernel) - kernel // 2) / (kernel / 4)
+    smooth = torch.exp(-at.square() / 2)
+    slope = smooth * at
+    bowl = torch.outer(smooth, smooth) * (at.square()[:, None] + at.square()[None] - 2)
+    bank = torch.stack([torch.outer(smooth, smooth), torch.outer(smooth, slope), torch.outer(slope, smooth), bowl])
+    return bank / bank.abs().sum((1, 2), keepdim=True)
 
 
 def _convolutions(block: nn.Sequential) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -64,17 +65,25 @@ def _manifest(folder: Path, of: Manifest, plan: PartsPlan, networks: Sequence[Tr
         class_names=of.class_names,
         qualities=of.qualities,
         networks=tuple(one.spec for one in networks),
-        server={
-            "detector": of.detector,
-            "split_point": of.split_point,
-            "encoder": of.encoder.to_json(),
-            "decoder": None if of.decoder is None else dict(vars(of.decoder)),
-            "channels": [list(own) for own in plan.channels],
-        },
+        server=_as_read(
+            {
+                "detector": of.detector,
+                "split_point": of.split_point,
+                "encoder": of.encoder.to_json(),
+                "decoder": None if of.decoder is None else dict(vars(of.decoder)),
+                "channels": plan.channels,
+            }
+        ),
         files={},
         origin=ORIGIN.format(name=of.name, origin=of.origin),
         licence=of.licence,
     )
+
+
+def _as_read(values: dict[str, Any]) -> dict[str, Any]:
+    """Return JSON values as they come back from a file: lists for tuples."""
+    read: dict[str, Any] = json.loads(json.dumps(values))
+    return read
 
 
 def _rounded(network: ThinFront) -> ThinFront:

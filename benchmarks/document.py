@@ -22,11 +22,12 @@ from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.processes import PROJECT
 from benchmarks.serving import document_tables as serving
 from benchmarks.sharing import document_tables as sharing
+from benchmarks.updates import document_tables as updates
 from benchmarks.video import document_tables as video
 from splitnet.errors import ConfigError
 
 RESULTS = Path("docs/results")
-ROOMS = (accuracy, adaptation, adaptive_video, costs, groups, serving, sharing, video)
+ROOMS = (accuracy, adaptation, adaptive_video, costs, groups, serving, sharing, updates, video)
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 NOT_YET = "Not measured yet: docs/results/README.md names the command.\n"
 

@@ -19,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.rate_figures import Row
-from benchmarks.accuracy.resampling import Sample, draw, interval
+from benchmarks.accuracy.resampling import Sample
 from benchmarks.accuracy.server_times import server_times
 from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.bootstrap import draw, interval
 from benchmarks.harness.labelled_options import add_labelled
 from edge_client.encoding.backends import AUTO, start_backend
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_local_detector, load_server

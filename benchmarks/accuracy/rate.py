@@ -20,8 +20,9 @@ import torch
 from benchmarks.accuracy.image_rivals import rivals
 from benchmarks.accuracy.rate_figures import ANY, Measured, Row, bd_rows, lead_rows
 from benchmarks.accuracy.rate_plot import draw_rate
-from benchmarks.accuracy.resampling import Sample, draw
+from benchmarks.accuracy.resampling import Sample
 from benchmarks.harness.benchmark import Benchmark
+from benchmarks.harness.bootstrap import draw
 from benchmarks.harness.labelled_options import add_labelled, check_drawn
 from edge_client.encoding.backends import AUTO, BACKENDS, start_backend
 from splitnet.bundle import DeviceBundle, ServerBundle, load_device, load_server

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.resampling import Sample, interval
+from benchmarks.accuracy.resampling import Sample
+from benchmarks.harness.bootstrap import interval
 from benchmarks.harness.rate_curve import RateCurve, bd_rate, front
 
 ANY = "any width"  # the curve of the best of all widths: rivals stand with the best of all their settings, too

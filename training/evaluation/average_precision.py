@@ -30,8 +30,12 @@ class ObjectSet:
     def __init__(self, images: Sequence[LabelledImage], class_names: Sequence[str], labels: Sequence[int]) -> None:
         """Take images in the order of their ids, the classes of their objects, and the detector's label of each."""
         self.images = list(images)
-        self._labels = list(labels)
+        self._labels, self._class_names = list(labels), list(class_names)
         self._truth = _pycocotools_truth(self.images, class_names)
+
+    def of_images(self, images: Sequence[LabelledImage]) -> ObjectSet:
+        """Return some of the images, with the same classes."""
+        return ObjectSet(images, self._class_names, self._labels)
 
     def accuracy(self, found: Sequence[Detections]) -> Accuracy:
         """Return AP and AP50 in percent of detections in pixels of the frames, one for each of `images`."""
@@ -117,18 +121,23 @@ class LabelledSet(ObjectSet):
         super().__init__(images, data.class_names, _detector_labels(data.class_names, class_names, annotations))
 
 
-def accuracy_against(own: Sequence[Detections], found: Sequence[Detections]) -> Accuracy:
-    """Return the accuracy of detections if those of another detector were the truth; all of it if there are none."""
+def detected_set(own: Sequence[Detections]) -> ObjectSet:
+    """Return images of which a detector's detections are the objects. ValueError if there are none."""
     images = [
         LabelledImage(Path(), 0, 0, one.boxes, one.labels.astype(np.int64), image_id=number)
         for number, one in enumerate(own, start=1)
     ]
     labels = sorted({int(label) for one in own for label in one.labels})
     if not labels:
-        return Accuracy(100.0, 100.0)
+        raise ValueError("nothing was detected, so there is nothing to be measured against")
     known = {label: i for i, label in enumerate(labels)}
     numbered = [replace(one, labels=np.array([known[int(x)] for x in one.labels], np.int64)) for one in images]
-    return ObjectSet(numbered, [str(label) for label in labels], labels).accuracy(found)
+    return ObjectSet(numbered, [str(label) for label in labels], labels)
+
+
+def accuracy_against(own: Sequence[Detections], found: Sequence[Detections]) -> Accuracy:
+    """Return the accuracy of detections if those of another detector were the truth; all of it if there are none."""
+    return detected_set(own).accuracy(found) if any(map(len, own)) else Accuracy(100.0, 100.0)
 
 
 def _require_files(data: LabelledImages, folder: Path, annotations: Path, limit: int | None) -> None:

@@ -14,7 +14,8 @@ from benchmarks.accuracy import image_rivals, rate
 from benchmarks.accuracy.image_rivals import ImageRival, Setting, scaled, settings
 from benchmarks.accuracy.rate_figures import ANY, Measured, bd_rows, fronts, lead_rows, points_of
 from benchmarks.accuracy.rate_plot import draw_rate, spread
-from benchmarks.accuracy.resampling import Sample, draw
+from benchmarks.accuracy.resampling import Sample
+from benchmarks.harness.bootstrap import draw
 from splitnet.bundle import load_server
 from splitnet.letterbox import Letterbox
 from splitnet.manifest import load_manifest

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.accuracy.resampling import interval
+from benchmarks.harness.bootstrap import interval
 
 
 def test_an_interval_turns_the_deviations_of_the_resamples_round():

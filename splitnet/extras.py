@@ -27,6 +27,7 @@ EXTRA_OF = {  # package as it is imported: the extra of setup.cfg that brings it
     "skimage": "demo",
     "tensorboard": "tensorboard",
     "ray": "cluster",
+    "bsdiff4": "rivals",
 }
 
 

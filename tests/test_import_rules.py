@@ -210,6 +210,7 @@ ROOMS = {
         grpc=True,
     ),
     "benchmarks.sharing": Room(("splitnet", "benchmarks.harness", "training")),
+    "benchmarks.updates": Room(("splitnet", "benchmarks.harness", "training")),
     "benchmarks.video": Room(
         (
             "splitnet",
@@ -281,6 +282,13 @@ PURE_MODULES = {
     "benchmarks.sharing.correlations",
     "benchmarks.sharing.sharing_figures",
     "benchmarks.sharing.sharing_tables",
+    "benchmarks.updates.drift",
+    "benchmarks.updates.masks",
+    "benchmarks.updates.quantising",
+    "benchmarks.updates.sealing",
+    "benchmarks.updates.update_figures",
+    "benchmarks.updates.update_tables",
+    "benchmarks.harness.bootstrap",
     "benchmarks.video.video_figures",
 }
 IMPURE = {

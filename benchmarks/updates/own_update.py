@@ -35,4 +35,4 @@ def budgeted(study: Study, budget_kb: int) -> Iterator[Point]:
     yield Point(f"{budget_kb} KB", len(made.data), weights)
 
 
-METHODS = (Method(NAME, BUDGETS_KB, budgeted, trains=True),)
+METHODS = (Method(NAME, BUDGETS_KB, budgeted),)

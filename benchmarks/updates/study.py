@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,17 @@ from torch import Tensor
 
 from benchmarks.updates.quantising import Quantised, Values, of_bits
 from benchmarks.updates.tasks import Task
-from benchmarks.updates.training_loop import GuidedBatch, Target, Weights, train
+from benchmarks.updates.training_loop import GuidedBatch, Target, Weights, guided, train
 
 NEW_BITS = 6  # of tensors that devices do not have: those of new classes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Study:
     """A task with its fully trained model."""
 
     task: Task
     target: Target
-    batches: Sequence[GuidedBatch]
     steps: int  # of every training of a method
     seed: int
     differences: dict[str, Values] = field(init=False)  # of tensors that devices have
@@ -33,9 +33,13 @@ class Study:
         """Take the differences."""
         goal, new = self.target.weights, set(self.task.new_names)
         old = {name: value for name, value in self.task.base.items() if name not in new}
-        differences = {name: (goal[name] - value).numpy() for name, value in old.items()}
-        object.__setattr__(self, "differences", differences)
-        object.__setattr__(self, "news", {name: of_bits(goal[name].numpy(), NEW_BITS) for name in sorted(new)})
+        self.differences = {name: (goal[name] - value).numpy() for name, value in old.items()}
+        self.news = {name: of_bits(goal[name].numpy(), NEW_BITS) for name in sorted(new)}
+
+    @cached_property
+    def batches(self) -> Sequence[GuidedBatch]:
+        """Images of the task with what the fully trained model says of them."""
+        return guided(self.task, self.target.weights)
 
     def weights(self, differences: Mapping[str, Values]) -> Weights:
         """Return a model's weights from differences; a tensor that is not named stays as it is."""
@@ -72,7 +76,7 @@ class Method:
     name: str
     variants: tuple[Any, ...]
     run: Callable[[Study, Any], Iterable[Point]]
-    trains: bool = False  # on the images
+    reads_trace: bool = False  # of the full training
 
 
 def as_matrix(values: Values) -> Values:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from splitnet.letterbox import Letterbox
 from splitnet.manifest import load_manifest
 from splitnet.nn.yolox.network import YOLOX
 from training.data.augment import grey
+from training.data.batch_stream import BatchStream
 from training.data.coco import read_coco
+from training.data.coco_file import class_names_of
 from training.data.images import read_image
-from training.data.labelled_stream import LabelledStream, StreamSpec
+from training.data.labelled_stream import LabelledBatch, LabelledStream, StreamSpec
 from training.detectors.yolox.family import PRIOR
 from training.detectors.yolox.weights import read_yolox
 from training.evaluation.average_precision import LabelledSet, ObjectSet
@@ -35,12 +38,13 @@ class TaskSource:
     folder: str  # of --data: train.json, valid.json, and their images
     bundle: str  # whose detector devices have
     drift: str = ""
+    trained: str = ""  # bundle whose detector is the full training's result, if there is one
 
 
 SOURCES = {
     "bccd": TaskSource("bccd", "coco-nano"),
     "debris": TaskSource("debris", "coco-nano"),
-    HIGHWAY: TaskSource(HIGHWAY, "coco-nano"),
+    HIGHWAY: TaskSource(HIGHWAY, "coco-nano", trained="highway-nano"),
     **{name: TaskSource(HIGHWAY, "highway-nano", name) for name in DRIFTS},
 }
 
@@ -63,7 +67,7 @@ class HeldOut:
     labelled: ObjectSet
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Task:
     """One change of scene."""
 
@@ -71,8 +75,14 @@ class Task:
     network: YOLOX  # of the new classes; its weights are nobody's
     base: dict[str, Tensor]  # what devices have, float16 in value; a tensor of other classes has another shape
     start: dict[str, Tensor]  # the same, fitted to the new classes
-    pool: tuple[TrainingBatch, ...]
+    trained: dict[str, Tensor] | None  # the full training's result, if the project has it
     held_out: HeldOut
+    make_pool: Callable[[], tuple[TrainingBatch, ...]]
+
+    @cached_property
+    def pool(self) -> tuple[TrainingBatch, ...]:
+        """Images to train on, decoded when they are first asked for."""
+        return self.make_pool()
 
     @property
     def new_names(self) -> list[str]:
@@ -96,24 +106,32 @@ def load_task(name: str, data: Path, spec: PoolSpec, seed: int) -> Task:
     folder = data / source.folder
     if not (folder / "train.json").is_file():
         raise ConfigError(f"{folder} has no train.json: docs/updates.md says how the tasks are made")
-    train = read_coco(folder / "train.json", _images(folder, "train"))
-    stream = LabelledStream(train, StreamSpec(spec.square, spec.batch_size, plain_from=0, seed=seed))
-    pool = tuple(_batch(stream, number, source.drift) for number in range(spec.batches))
-    stream.stop()
-    base = _as_sent(read_yolox(BUNDLES / source.bundle, MODEL).state_dict())
+    class_names = class_names_of(folder / "train.json")
+    base = _weights(source.bundle)
     known = load_manifest(BUNDLES / source.bundle).class_names
-    network = YOLOX(MODEL, len(train.class_names), fused=True).eval()
+    network = YOLOX(MODEL, len(class_names), fused=True).eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    start = _as_sent(_fitted(base, network, _kept(train.class_names, known)))
-    held_out = _held_out(folder, train.class_names, spec, source.drift)
-    return Task(name, network, base, start, pool, held_out)
+    start = _as_sent(_fitted(base, network, _kept(class_names, known)))
+    trained = _weights(source.trained) if source.trained else None
+    held_out = _held_out(folder, class_names, spec, source.drift)
+    return Task(name, network, base, start, trained, held_out, lambda: _pool(folder, source.drift, spec, seed))
+
+
+def _weights(bundle: str) -> dict[str, Tensor]:
+    return _as_sent(read_yolox(BUNDLES / bundle, MODEL).state_dict())
+
+
+def _pool(folder: Path, drift: str, spec: PoolSpec, seed: int) -> tuple[TrainingBatch, ...]:
+    train = read_coco(folder / "train.json", _images(folder, "train"))
+    with LabelledStream(train, StreamSpec(spec.square, spec.batch_size, plain_from=0, seed=seed)) as stream:
+        return tuple(_batch(stream, number, drift) for number in range(spec.batches))
 
 
 def _images(folder: Path, half: str) -> Path:
     return folder / half if (folder / half).is_dir() else folder / "images"
 
 
-def _batch(stream: LabelledStream, number: int, drift: str) -> TrainingBatch:
+def _batch(stream: BatchStream[LabelledBatch], number: int, drift: str) -> TrainingBatch:
     made = stream.batch(number)
     images = np.stack([_drifted(image, drift) for image in made.images])
     boxes, labels = ([torch.from_numpy(one) for one in values] for values in (made.boxes, made.labels))

@@ -189,11 +189,11 @@ def _masked_points(study: Study, setting: str, masks: Masks) -> Iterator[Point]:
 
 
 METHODS = (
-    Method("head only", (0,), head_only, trains=True),
-    Method("norms and biases only", (0,), biases_only, trains=True),
-    Method("BitDelta", (False, True), signs_and_scales, trains=True),
-    Method("Konecny, structured", (2, 8, 24), structured, trains=True),
-    Method("FedPara", (1, 3, 8), hadamard_product, trains=True),
-    Method("deep partial updating", (0.01, 0.03, 0.1, 0.3), partial_updating, trains=True),
-    Method("AMS", (0.1, 0.03), model_streaming, trains=True),
+    Method("head only", (0,), head_only),
+    Method("norms and biases only", (0,), biases_only),
+    Method("BitDelta", (False, True), signs_and_scales),
+    Method("Konecny, structured", (2, 8, 24), structured),
+    Method("FedPara", (1, 3, 8), hadamard_product),
+    Method("deep partial updating", (0.01, 0.03, 0.1, 0.3), partial_updating, reads_trace=True),
+    Method("AMS", (0.1, 0.03), model_streaming, reads_trace=True),
 )

@@ -34,6 +34,11 @@ class Target:
     contributions: Weights  # what each weight's steps took off the loss: the sum of -step * gradient
     last_steps: Weights  # size of the step that the optimiser would take at the end, from its state
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether more is known than the weights: a model that was trained elsewhere has no trace."""
+        return bool(self.contributions)
+
 
 @dataclass(frozen=True, eq=False)
 class GuidedBatch:

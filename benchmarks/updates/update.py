@@ -20,7 +20,7 @@ from benchmarks.updates.judging import Judge, Verdict
 from benchmarks.updates.row_file import RowFile
 from benchmarks.updates.study import Method, Study
 from benchmarks.updates.tasks import SOURCES, PoolSpec, Task, load_task
-from benchmarks.updates.training_loop import Target, fully_trained, guided
+from benchmarks.updates.training_loop import Target, fully_trained
 from benchmarks.updates.update_figures import best_rows, budgets, comparisons
 from benchmarks.updates.update_plot import draw
 from splitnet.errors import ConfigError
@@ -78,8 +78,11 @@ def _measure_task(options: Namespace, work: Path, file: RowFile, name: str, seed
     target = _target(work / f"{name}-{seed}.safetensors", task, options.full_steps)
     judge = Judge(task, target.weights)
     ends = _ends(file, task, target, judge, seed)
-    study = Study(task, target, guided(task, target.weights), options.steps, seed)
+    study = Study(task, target, options.steps, seed)
     for method, variant in missing:
+        if method.reads_trace and not target.is_traced:
+            log.warning("%s: %s needs a full training of its own, this task's was made elsewhere", name, method.name)
+            continue
         began = time.perf_counter()
         points = list(method.run(study, variant))
         rows = [
@@ -92,7 +95,9 @@ def _measure_task(options: Namespace, work: Path, file: RowFile, name: str, seed
 
 
 def _target(path: Path, task: Task, steps: int) -> Target:
-    """Return the full training's result, from a file if it is there."""
+    """Return the full training's result: the project's own, or from a file of before, or trained now."""
+    if task.trained is not None:
+        return Target(task.trained, {}, {})
     if path.exists():
         stored = load_file(path)
         parts = [

@@ -65,7 +65,8 @@ class FrameLedger:
         return self._cpu
 
     def use(self, policy: Policy) -> None:
-        """Let another policy choose, and hear, from now on."""
+        """Let another policy choose, and hear, from now on; it knows what the one before has learnt."""
+        policy.follow(self._policy)
         self._policy = policy
 
     # What happens to a frame.

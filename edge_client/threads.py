@@ -8,6 +8,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
+from typing import TypeVar
+
+T = TypeVar("T")
 
 LOW_PRIORITY = 5  # niceness beyond the process's own: a third of the processor against its other threads
 LEAST_PRIORITY = 19
@@ -33,6 +36,18 @@ def in_thread(function: Callable[[], None], name: str) -> asyncio.Future[None]:
 
     threading.Thread(target=copy_context().run, args=(run,), name=name, daemon=True).start()
     return done
+
+
+async def in_background(function: Callable[[], T]) -> T:
+    """Return what a function returns, run in a thread that yields to all others; raises what it raises."""
+    made: list[T] = []
+
+    def run() -> None:
+        lower_priority()
+        made.append(function())
+
+    await in_thread(run, "background")
+    return made[0]
 
 
 def lower_priority() -> None:

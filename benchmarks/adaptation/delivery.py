@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -88,6 +88,7 @@ class _Round:
 
     before: int
     offered: int
+    installed: int
     on_trial: int
     committed: int
     download_s: float
@@ -132,10 +133,13 @@ class _Site:
         before = self.lines()
         time.sleep(pause_s)
         version, offered, began = self._sign(), self.lines(), time.monotonic()
-        self.wait(lambda: self._phase(version) in (Phase.TRIAL, Phase.COMMITTED), client, "a trial")
-        took, on_trial = time.monotonic() - began, self.lines()
+        later = (Phase.TRIAL, Phase.COMMITTED)
+        self.wait(lambda: self._phase(version) in (Phase.INSTALLED, *later), client, "an installation")
+        took, installed = time.monotonic() - began, self.lines()
+        self.wait(lambda: self._phase(version) in later, client, "a trial")
+        on_trial = self.lines()
         self.wait(lambda: self._phase(version) is Phase.COMMITTED, client, "the end of a trial")
-        return _Round(before, offered, on_trial, self.lines(), took)
+        return _Round(before, offered, installed, on_trial, self.lines(), took)
 
     def wait(self, done: Callable[[], bool], client: subprocess.Popen[str], what: str) -> None:
         """Wait for something. Raises LinkError if it does not come."""
@@ -180,16 +184,17 @@ def _shape(pair: NamespacePair, kbps: float) -> None:
 def _figures(
     records: Sequence[FrameRecord], rounds: Sequence[_Round], options: Namespace, bundle: str
 ) -> dict[str, object]:
-    rows: list[Mapping[str, object]] = []
-    for name, slices in {
+    phases = {
         "no download": [(one.before, one.offered) for one in rounds],
-        "download and installation": [(one.offered, one.on_trial) for one in rounds],
+        "download and installation": [(one.offered, one.installed) for one in rounds],
+        "loading and self-test": [(one.installed, one.on_trial) for one in rounds],
         "switch and trial": [(one.on_trial, one.committed) for one in rounds],
-    }.items():
-        frames = [record for begin, end in slices for record in records[begin:end]]
-        met = sum(record.outcome in MET for record in frames)
-        rows.append({"while": name, "frames": len(frames), "deadlines_met": met / max(1, len(frames))})
-    alone, beside = float(str(rows[0]["deadlines_met"])), float(str(rows[1]["deadlines_met"]))
+    }
+    frames = {
+        name: [record for begin, end in slices for record in records[begin:end]] for name, slices in phases.items()
+    }
+    alone, download, loading, switch = frames.values()
+    share = deadlines_met(alone)
     return {
         "bundle": bundle,
         "kbps": options.kbps,
@@ -198,9 +203,17 @@ def _figures(
         "fps": options.fps,
         "rounds": len(rounds),
         "download_s": sorted(one.download_s for one in rounds)[len(rounds) // 2],
-        "cost_points": 100 * (alone - beside),
-        "phases": rows,
+        "cost_points": 100 * (share - deadlines_met([*download, *loading])),
+        "cost_points_with_switch": 100 * (share - deadlines_met([*download, *loading, *switch])),
+        "phases": [
+            {"while": name, "frames": len(own), "deadlines_met": deadlines_met(own)} for name, own in frames.items()
+        ],
     }
+
+
+def deadlines_met(frames: Sequence[FrameRecord]) -> float:
+    """Return the share of frames whose boxes came in time; 0 if there are none."""
+    return sum(record.outcome in MET for record in frames) / max(1, len(frames))
 
 
 def _now() -> datetime:

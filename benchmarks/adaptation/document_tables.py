@@ -20,8 +20,14 @@ def _delivery(result: Result) -> str:
         f"{adapt_tables.markdown_table(('while', 'frames', 'deadlines met'), rows)}\n"
         f"{result['rounds']} models of {result['kilobytes']:g} KB over {result['kbps']:g} kbit/s each way, "
         f"{result['download_s']:.0f} s each; {result['fps']:g} frames a second, deadline {result['deadline_ms']:g} ms, "
-        f"bundle {result['bundle']}. The download costs {result['cost_points']:.1f} points.\n"
+        f"bundle {result['bundle']}. The download costs {result['cost_points']:.1f} points{_with_switch(result)}.\n"
     )
+
+
+def _with_switch(result: Result) -> str:
+    """Return what all of an update costs, if that was measured."""
+    points = result.get("cost_points_with_switch")
+    return "" if points is None else f", with switch and trial {points:.1f}"
 
 
 TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {

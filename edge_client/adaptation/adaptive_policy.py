@@ -50,6 +50,7 @@ class AdaptivePolicy(Policy):
         self._codecs: frozenset[Codec] | None = None  # that the server takes
         self._server_ms = _server_values()
         self._expected: dict[int, tuple[float, Decision]] = {}  # by frame id: capture time, and what was predicted
+        self._goes_the_same_way = False  # the next session, as that of the model before
 
     @property
     def works_offline(self) -> bool:
@@ -135,17 +136,33 @@ class AdaptivePolicy(Policy):
             self._sizes.reset()
             self._compare(math.inf, frame_id)
 
+    def follow(self, earlier: Policy) -> None:
+        """Take over what the policy of the model before this one knows (`Policy`).
+
+        Without it, the first frames of a new model would be sent as if nothing were known of link and processor.
+        """
+        if not isinstance(earlier, AdaptivePolicy) or earlier is self:
+            return
+        with earlier._lock:
+            known = earlier._link, earlier._load, earlier._pace, earlier._server_ms
+            sent, local, codecs = earlier._controller.errors, earlier._controller.local_errors, earlier._codecs
+        with self._lock:
+            self._link, self._load, self._pace, self._server_ms = known
+            self._controller.errors, self._controller.local_errors, self._codecs = sent, local, codecs
+            self._goes_the_same_way = True
+
     def link_up(self, now: float, codecs: frozenset[Codec] | None = None) -> None:
         """Learn that a session is open: its link may be another one."""
         with self._lock:
             self._codecs = codecs
-            self._link.up(now)
+            self._link.up(now, self._goes_the_same_way)
+            self._goes_the_same_way = False
             self._sizes.reset()
 
     def link_down(self, now: float) -> None:
         """Learn that there is none any more; frames in flight are lost."""
         with self._lock:
-            self._link.down(now)
+            self._link.down(now, self._goes_the_same_way)
 
     def detected_locally(self, now: float, frame_id: int, duration_ms: float) -> None:
         """Learn how long the device took to detect by itself."""

@@ -109,6 +109,12 @@ class Policy:
     def failed(self, now: float, frame_id: int) -> None:
         """Learn that a frame was refused, or lost."""
 
+    def follow(self, earlier: Policy) -> None:
+        """Take over what the policy of the model before this one knows of device, server and link.
+
+        The session that is open ends, and the next one goes the same way.
+        """
+
     def link_up(self, now: float, codecs: frozenset[Codec] | None = None) -> None:
         """Learn that a session is open. codecs: what the server takes; None: it does not say."""
 

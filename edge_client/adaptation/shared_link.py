@@ -83,11 +83,14 @@ class SharedLink:
         self._cameras.append(_Camera())
         return CameraLink(self, len(self._cameras) - 1)
 
-    def session(self, now: float, camera: int, is_up: bool) -> None:
-        """Note that a camera's session has begun or is over; the first of all may take another way than before."""
+    def session(self, now: float, camera: int, is_up: bool, same_way: bool = False) -> None:
+        """Note that a camera's session has begun or is over; the first of all may take another way than before.
+
+        same_way: it does not: what is known of the link holds.
+        """
         with self._lock:
             self._cameras[camera].is_up = is_up
-            if any(one.is_up for i, one in enumerate(self._cameras) if i != camera):
+            if same_way or any(one.is_up for i, one in enumerate(self._cameras) if i != camera):
                 self._link.drop(lambda frame_id: frame_id % (1 << _CAMERA_BITS) == camera)
             else:
                 self._link.reset(now)
@@ -133,13 +136,13 @@ class CameraLink:
         self._link = link
         self._camera = camera
 
-    def up(self, now: float) -> None:
-        """Note that this camera's session is open."""
-        self._link.session(now, self._camera, is_up=True)
+    def up(self, now: float, same_way: bool = False) -> None:
+        """Note that this camera's session is open. same_way: as the one before it."""
+        self._link.session(now, self._camera, True, same_way)
 
-    def down(self, now: float) -> None:
-        """Note that it is over; its frames under way are lost."""
-        self._link.session(now, self._camera, is_up=False)
+    def down(self, now: float, same_way: bool = False) -> None:
+        """Note that it is over; its frames under way are lost. same_way: the next one goes the same way."""
+        self._link.session(now, self._camera, False, same_way)
 
     def sent(self, now: float, frame_id: int, payload_bytes: int, layer: int = 0) -> None:
         """Note a frame, or one of its layers, that is handed to the network."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_client.delivery.model_state import Model, Trust
 from edge_client.delivery.model_store import ModelStore, files_of
 from edge_client.delivery.pacing import BackgroundPace
+from edge_client.threads import in_background
 from edge_client.transport.delivery import Delivery
 from splitnet.errors import UntrustedError, UpdateError
 from splitnet.updates.artefact import Artefact, ArtefactFile
@@ -51,8 +52,8 @@ class Obtainer:
 
         loop = asyncio.get_running_loop()
         kept = self._store.state.trust()
-        trust, artefacts = await asyncio.to_thread(
-            refreshed, kept, lambda name: _pieces(loop, delivery, name), self._clock()
+        trust, artefacts = await in_background(
+            lambda: refreshed(kept, lambda name: _pieces(loop, delivery, name), self._clock())
         )
         self._store.state.keep_trust(trust)
         mine = [one for one in artefacts if one.form in self._forms and one.version == version]
@@ -63,7 +64,7 @@ class Obtainer:
         if version <= newest:
             raise UntrustedError(f"version {version} is offered, but this device has had {newest}: refused")
         artefact = min(mine, key=lambda one: (self._forms.index(one.form), one.stored_bytes))
-        held = await asyncio.to_thread(_held, [one for one in artefacts if one.form == artefact.form], base)
+        held = await in_background(lambda: _held([one for one in artefacts if one.form == artefact.form], base))
         route = cheapest_route(artefacts, artefact, "" if base is None else base.digest, held)
         return Goal(artefact, route, trust)
 
@@ -72,7 +73,7 @@ class Obtainer:
     ) -> None:
         """Fetch what is missing, at a pace; what came before a cut is not fetched again. Raises SplitError."""
         files = [file for step in goal.route.steps for file in step.files]
-        found = self._found(goal.route.steps, base)
+        found = await in_background(lambda: self._found(goal.route.steps, base))
         missing = {file.stored_sha256: file for file in files if file.sha256 not in found}
         for step in goal.route.steps:
             self._store.check_room(step)
@@ -85,12 +86,15 @@ class Obtainer:
 
     async def install(self, goal: Goal, base: Model | None) -> Model:
         """Return the model that was made of what was downloaded. Raises SplitError."""
-        found = self._found(goal.route.steps, base)
-        model = await asyncio.to_thread(
-            self._store.install, list(goal.route.steps), None if base is None else base.folder, goal.trust, found
-        )
-        await asyncio.to_thread(self._store.clear, model.folder)
-        return model
+        folder = None if base is None else base.folder
+
+        def make() -> Model:
+            found = self._found(goal.route.steps, base)
+            model = self._store.install(list(goal.route.steps), folder, goal.trust, found)
+            self._store.clear(model.folder)
+            return model
+
+        return await in_background(make)
 
     def _found(self, steps: Sequence[Artefact], base: Model | None) -> dict[str, Path]:
         """Return which files are on this device already, by SHA-256."""
@@ -100,7 +104,7 @@ class Obtainer:
     async def _download(self, delivery: Delivery, file: ArtefactFile, pace: BackgroundPace) -> AsyncIterator[int]:
         """Yield how much has come, after each piece."""
         clock = asyncio.get_running_loop().time
-        while not await asyncio.to_thread(self._store.has, file):
+        while not await in_background(lambda: self._store.has(file)):
             offset = self._store.received(file)
             yield offset
             if (wait_s := pace.wait_s(clock())) > 0:

@@ -22,7 +22,7 @@ from edge_client.delivery.pacing import BackgroundPace
 from edge_client.delivery.trial import Figures, Trial, TrialLimits
 from edge_client.delivery.trust_settings import MAX_ROOT_BYTES, ensure_root
 from edge_client.frames import Fate
-from edge_client.threads import in_thread, lower_priority
+from edge_client.threads import in_background
 from edge_client.transport.delivery import Delivery
 from splitnet.backoff import Backoff
 from splitnet.errors import BundleMismatchError, LinkError, OutputError, SplitError, UntrustedError
@@ -294,7 +294,7 @@ class Updater(Generic[Parts]):
             self._news.clear()
         if self._is_withdrawn(goal.artefact.version):
             return
-        parts = await self._loaded(model, goal.artefact)
+        parts = await in_background(lambda: self._load(model, goal.artefact))
         old_parts = self._parts
         await asyncio.to_thread(self._store.state.begin_trial, model)
         self._mismatch = None
@@ -316,17 +316,6 @@ class Updater(Generic[Parts]):
         await asyncio.to_thread(self._store.state.end_trial, goal.artefact.version, outcome, True)
         logger.warning("model %s is taken back: %s", model.folder.name, reason)
         self._say(Phase.ROLLED_BACK, goal.artefact.target, reason)
-
-    async def _loaded(self, model: Model, artefact: Artefact) -> Parts:
-        """Return what runs a model, made in a thread that yields to the frames."""
-        made: list[Parts] = []
-
-        def load() -> None:
-            lower_priority()
-            made.append(self._load(model, artefact))
-
-        await in_thread(load, "new model")
-        return made[0]
 
     async def _judged(self, trial: Trial, version: int) -> str:
         """Watch a trial; returns why the model has to go, nothing if it stays."""

@@ -59,6 +59,9 @@ class ScriptedPolicy(Policy):
     def sampled(self, now, sample):
         self.told.append(("sampled", sample))
 
+    def follow(self, earlier):
+        self.told.append(("follow", earlier))
+
 
 class Clock:
     """Shows the time that it was set to, in seconds."""
@@ -213,3 +216,11 @@ def test_the_parts_of_a_latency_add_up(clock, fates):
     assert breakdown.total_ms == pytest.approx(result.end_to_end_ms)
     assert ledger.statistics.prediction.frames == 1
     assert ledger.statistics.prediction.error.percentile_ms(50) == pytest.approx(55.0, rel=0.003)
+
+
+def test_a_policy_that_takes_over_is_told_whom_it_follows(clock, fates):
+    first, second = ScriptedPolicy(POINT), ScriptedPolicy(POINT)
+    ledger = ledger_of(first, clock, fates)
+    ledger.use(second)
+    ledger.link_up("edge")
+    assert (first.told, second.told) == ([], [("follow", first), ("up",)])

@@ -10,7 +10,7 @@ from edge_client.adaptation.adaptive_policy import AdaptivePolicy
 from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.load import CpuSample
 from edge_client.adaptation.point_table import PointTable
-from edge_client.adaptation.policy import FrameContext
+from edge_client.adaptation.policy import FixedPolicy, FrameContext
 from splitnet.messages import Ack, ServerTiming
 from splitnet.operating_point import LOCAL, Codec, OperatingPoint
 from tests.support.control_samples import LARGE, MIDDLE, PICTURE, SMALL, SPLIT_TABLE, TABLE
@@ -99,6 +99,30 @@ def test_a_new_session_is_measured_anew():
     adaptive.link_up(9.0)
     assert adaptive.state(9.0).capacity_bps is None
     assert adaptive.choose(9.0, context(90, 9.0)).point == SMALL.point
+
+
+def test_the_policy_of_a_new_model_knows_what_the_one_before_has_learnt():
+    earlier, later = policy(), policy()
+    drive(earlier, 20.0, 30)
+    before = earlier.state(3.0)
+    later.follow(earlier)
+    later.link_down(3.0)  # the session of the model before ends, and another one is opened
+    later.link_up(3.05)
+    assert later.state(3.05).capacity_bps == before.capacity_bps is not None
+    assert later.state(3.05).in_flight_bytes == 0
+    assert drive(later, 20.0, 1, 31) == [PICTURE.point]
+    later.link_down(4.0)  # but no session after that goes the same way for sure
+    later.link_up(4.05)
+    assert later.state(4.05).capacity_bps is None
+
+
+def test_a_policy_learns_nothing_from_one_of_another_kind_and_loses_nothing():
+    adaptive = policy()
+    drive(adaptive, 20.0, 30)
+    before = adaptive.state(3.0)
+    adaptive.follow(FixedPolicy(SMALL.point))
+    adaptive.follow(adaptive)
+    assert adaptive.state(3.0) == before
 
 
 def test_it_works_offline_only_with_a_detector_on_the_device():

@@ -48,7 +48,7 @@ def _noise(image: Image) -> NDArray[np.float32]:
     return np.random.default_rng(int(image[::16, ::16].sum())).standard_normal(image.shape, np.float32)
 
 
-def _bytes(values: NDArray[np.floating]) -> Image:  # type: ignore[type-arg]
+def _bytes(values: NDArray[np.floating]) -> Image:
     return np.asarray(np.rint(values).clip(0, 255), np.uint8)
 
 

@@ -27,7 +27,7 @@ class Quantised:
     @property
     def values(self) -> Values:
         """What it stands for."""
-        return self.symbols.astype(np.float32) * np.float32(2 ** (self.step_code / STEPS_AN_OCTAVE))
+        return np.asarray(self.symbols * 2.0 ** (self.step_code / STEPS_AN_OCTAVE), np.float32)
 
 
 def of_bits(values: Values, bits: int) -> Quantised:

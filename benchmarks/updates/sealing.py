@@ -29,7 +29,7 @@ def symbol_bytes(groups: Sequence[Symbols]) -> int:
     return min(len(encode_groups([group.ravel() for group in groups])), plane_bytes(flat, QUICK_LEVEL))
 
 
-def float16_bytes(values: Sequence[NDArray[np.floating]]) -> int:  # type: ignore[type-arg]
+def float16_bytes(values: Sequence[NDArray[np.floating]]) -> int:
     """Return how many bytes floats take in half precision."""
     if not values:
         return 0

@@ -117,7 +117,7 @@ def train(
             group["lr"] = group["peak"] * learning_rate(step / steps, 0.05)
         optimiser.zero_grad(set_to_none=True)
         raw = functional_call(network, dict(build(trained)), (batch.images,))
-        detection_error(raw.float(), batch.wanted.float()).backward()  # type: ignore[no-untyped-call]
+        detection_error(raw.float(), batch.wanted.float()).backward()
         optimiser.step()
     return [one.detach() for one in trained]
 

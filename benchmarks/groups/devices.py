@@ -50,7 +50,12 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help="bundles of groups, of any numbers of parts",
     )
     parser.add_argument(
-        "--images", type=Path, required=True, metavar="DIR", help="images; for a classification, in folders by class"
+        "--images",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="images to show, in folders by class for a classification; one for all bundles, or one for each",
     )
     parser.add_argument("--frames", type=int, default=200, help="at each number of devices (%(default)s)")
     parser.add_argument("--fps", type=float, default=10.0, help="of the camera (%(default)s)")
@@ -62,15 +67,18 @@ def run(options: Namespace) -> dict[str, object]:
     """Return a row for each bundle and each number of devices that are lost, and what joining costs."""
     if options.frames < 1 or options.fps <= 0:
         raise ConfigError("--frames and --fps are positive")
+    if len(options.images) not in (1, len(options.bundles)):
+        raise ConfigError("give --images once, or once for each of --bundles")
+    images = [*options.images] * (len(options.bundles) if len(options.images) == 1 else 1)
     manifests = [load_group_manifest(folder) for folder in options.bundles]
     cores = shared_out(available_cores(), max(1, len(available_cores()) - 1))
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
-        shown = _shown(Path(folder) / "shown", options.images, options.frames)
         empty_mb = _empty_mb(cores)
-        for number, (bundle, manifest) in enumerate(zip(options.bundles, manifests, strict=True)):
+        for number, (bundle, manifest, given) in enumerate(zip(options.bundles, manifests, images, strict=True)):
             place = Path(folder) / str(number)
             place.mkdir()
+            shown = _shown(place / "shown", given, options.frames)
             rows += _measure(bundle, manifest, shown, place, cores, empty_mb, options)
     return {
         "fps": options.fps,

@@ -167,7 +167,8 @@ def serving(bench: Bench, log: Path, bundle: Path | None = None, batch: int | No
     """Run a server on its cores; another bundle or largest batch than the bench's if given. Raises LinkError."""
     options = ["--max-batch-size", str(batch or bench.max_batch_size), "--threads", str(bench.threads)]
     options += ["--device", "cpu", "--max-queue", str(max(64, 2 * bench.devices))]
-    options += ["--max-calls-per-address", "10000", "--max-calls", "10000"]  # all devices come from here
+    many = "10000"  # all devices come from here
+    options += ["--max-calls-per-address", many, "--max-calls", many, "--max-connections-per-address", many]
     options += ["--max-calls-per-s", "100000"]
     options += [] if bench.tuning_file is None else ["--tuning", str(bench.tuning_file.resolve())]
     with ExitStack() as stack:

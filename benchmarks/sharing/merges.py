@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,10 @@ from training.sharing.merge import Merge, across, same_names
 from training.sharing.pairs import saved_bytes, saved_mmacs, similarities
 
 Row = dict[str, Any]
+
+LEAST_AP = 5.0  # of a recipient: what a merge keeps of less says nothing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +144,9 @@ def _rows(
     looked, looked_alone = judge(donor, recipient, made, images.judge_on, "without labels")
     judged, alone = judge(donor, recipient, made, paths, "AP")
     own = labelled.accuracy(alone).ap
+    if own < LEAST_AP:
+        logger.warning("%s finds too little to be a recipient: AP %.1f", recipient.name, own)
+        return []
     rows = []
     for (spec, kind), merged, measures, look, one in zip(tried, made, known, looked, judged, strict=True):
         similarity = {**measures, **look.similarities(looked_alone)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from splitnet.dominated import dominated
+from splitnet.groups.group_manifest import is_group, load_group_manifest
 from splitnet.manifest import Manifest, load_manifest
 from splitnet.text_table import text_table
 
@@ -19,6 +20,8 @@ def describe(folder: Path) -> dict[str, Any]:
 
     A file's bytes are those on disk, None if it is missing.
     """
+    if is_group(folder):
+        return _group(folder)
     manifest = load_manifest(folder)
     gone = dominated(manifest.points)
     return {
@@ -41,9 +44,26 @@ def describe(folder: Path) -> dict[str, Any]:
     }
 
 
+def _group(folder: Path) -> dict[str, Any]:
+    manifest = load_group_manifest(folder)
+    return {
+        "name": manifest.name,
+        "path": str(folder),
+        "digest": manifest.digest,
+        "group": manifest.parts,
+        "task": manifest.task,
+        "input_size": manifest.input_size,
+        "classes": len(manifest.class_names),
+        "qualities": manifest.qualities,
+        "files": {name: _size(folder / name) for name in sorted(manifest.files)},
+        "licence": manifest.licence,
+        "origin": manifest.origin,
+    }
+
+
 def as_text(bundles: Sequence[Mapping[str, Any]]) -> str:
     """Return descriptions as tables for people."""
-    return "\n\n".join(_bundle_text(bundle) for bundle in bundles)
+    return "\n\n".join(_group_text(one) if "group" in one else _bundle_text(one) for one in bundles)
 
 
 def _own_local(manifest: Manifest) -> tuple[str, ...]:
@@ -80,6 +100,19 @@ def _bundle_text(bundle: Mapping[str, Any]) -> str:
         facts["device alone"] = _local_text(bundle["local"])
     lines = [bundle["name"], *(f"  {name:<17} {value}" for name, value in facts.items())]
     return "\n".join([*lines, *_points_text(bundle["points"])])
+
+
+def _group_text(bundle: Mapping[str, Any]) -> str:
+    side = bundle["input_size"]
+    facts = {
+        "path": bundle["path"],
+        "digest": bundle["digest"][:12],
+        "group": f"{bundle['group']} devices, {bundle['task']}",
+        "input": f"{side}x{side}, {bundle['classes']} classes",
+        "files": ", ".join(f"{name} {_kilobytes(size)}" for name, size in bundle["files"].items()),
+        "licence": bundle["licence"] or "not stated",
+    }
+    return "\n".join([bundle["name"], *(f"  {name:<17} {value}" for name, value in facts.items())])
 
 
 def _completes_text(completes: Mapping[str, Any] | None) -> str:

@@ -109,6 +109,8 @@ class Uplink:
 
     def send(self, sent: SentFrame) -> None:
         """Send a frame; it is lost if there is no session any more."""
+        if (before := self._in_flight.pop(sent.frame.frame_id)) is not None:
+            self._lose(before)  # of a camera that has begun to count anew
         if self._connection.send(self._message(sent)):
             self._in_flight.add(sent, self._silence_s(sent))
             self._way.sent(self._clock(), sent.frame.frame_id)

@@ -62,11 +62,6 @@ class SharedCamera:
         """The port that it listens on."""
         return int(self._server.server_address[1])
 
-    @property
-    def followers(self) -> int:
-        """The number of devices that take the images."""
-        return self._server.followers
-
     def give(self, frame: CapturedFrame) -> None:
         """Hand a frame on to whoever follows. Returns at once; from any thread."""
         with self._changed:
@@ -106,7 +101,6 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, *arguments: Any) -> None:
         self.places = threading.Semaphore(MAX_FOLLOWERS)
-        self.followers = 0
         super().__init__(*arguments)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -140,12 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        self.server.followers += 1
-        try:
-            with suppress(OSError):  # it has gone, or takes nothing
-                self._send_frames(self.server.camera)
-        finally:
-            self.server.followers -= 1
+        with suppress(OSError):  # it has gone, or takes nothing
+            self._send_frames(self.server.camera)
 
     def _send_frames(self, camera: SharedCamera) -> None:
         self.send_response(HTTPStatus.OK)

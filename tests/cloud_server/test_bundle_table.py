@@ -101,3 +101,11 @@ def test_what_a_device_runs_alone_is_named_with_its_own_figures(measured):
     }
     assert found["files"]["local.safetensors"] == (measured / "local.safetensors").stat().st_size
     assert "device alone      yolox-nano, AP 24.1, 55 MMACs" in as_text([found])
+
+
+def test_a_groups_bundle_says_for_how_many_devices_it_is(tiny_group, capsys):
+    described = describe(tiny_group)
+    assert (described["group"], described["task"], described["classes"]) == (3, "detection", 80)
+    assert described["files"] == {path.name: path.stat().st_size for path in tiny_group.glob("*.safetensors")}
+    assert main(["models", str(tiny_group)]) == 0
+    assert "  group             3 devices, detection\n" in capsys.readouterr().out

@@ -10,6 +10,8 @@ from dataclasses import replace
 import grpc
 import pytest
 
+from cloud_server.scheduling.payer import Payer
+from splitnet.errors import ForbiddenError
 from splitnet.messages import (
     Ack,
     Frame,
@@ -250,3 +252,15 @@ async def test_parts_that_wait_count_as_held_until_they_are_answered(daemon):
         await send(two, part(payload=b"01234"))
         await asyncio.gather(one.next(), two.next())
         assert sum(held._held.values()) == 0
+
+
+async def test_where_devices_must_show_who_they_are_those_of_a_group_are_named_after_it(daemon):
+    groups, payer = daemon.service.groups, Payer("address")
+    with pytest.raises(ForbiddenError, match="porch-1 is not of group yard: where devices must show who they are"):
+        groups.join(opening(1, device="porch-1"), daemon.group, payer, is_known=True)
+    assert len(groups) == 0
+    member = groups.join(opening(1, device="yard-1"), daemon.group, payer, is_known=True)
+    assert member is not None and groups.devices == 1
+    member.leave()
+    member.leave()
+    assert len(groups) == 0

@@ -181,3 +181,20 @@ def test_a_stamped_image_becomes_the_frame_that_its_owner_has_numbered():
 
     (frame,) = Pacer(True, lambda: 100.0, lambda: 1000.0, stream=3).frames(Stamped(), lambda seconds: False)
     assert (frame.stream, frame.frame_id, frame.capture_time, frame.unix_time) == (9, 40, 99.5, 999.5)
+
+
+async def test_a_camera_that_counts_anew_costs_the_frame_in_flight_and_no_place_on_the_link():
+    service = FakeService(replace(OPENED, group=PLACE))
+    answers = iter([[], *([None] * 3)])
+    service.answer = lambda frame: ack_and_detect(frame) if next(answers) is None else []
+
+    class CountsAnew(FakeSource):
+        def images(self, wait):
+            for number in (1, 1, 2, 3):
+                yield SourceImage(0.0, np.zeros((4, 4, 3), np.uint8), stamp=FrameStamp(number, number, 0.0))
+
+    async with serving(service) as address:
+        settings = PipelineSettings(address, live=False, max_in_flight=2, place=PLACE)
+        pipeline = Pipeline(CountsAnew(4), FakeEncoder(), FixedPolicy(POINT), [], settings)
+        statistics = await pipeline.run()
+    assert (statistics.answered, statistics.lost) == (3, 1)

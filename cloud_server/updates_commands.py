@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,18 @@ def add_updates(commands: Commands, saying: Saying) -> None:
     signing.add_argument("bundle", type=Path, metavar="DIR", help="the bundle")
     signing.add_argument("--note", default="", metavar="TEXT", help="for people, in lists")
     signing.add_argument("--no-local", action="store_true", help="without the detector that devices run alone")
+    signing.add_argument(
+        "--update",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE.ssu",
+        help="an update to this bundle (`python -m training update`), for devices that have its base; several times",
+    )
+    inspecting = add_command(bundle, "inspect", "show what an update file holds, and what it is for")
+    inspecting.add_argument("update", type=Path, metavar="FILE.ssu", help="the file")
+    inspecting.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    inspecting.set_defaults(command=saying, tell=_inspect)
     listing = _add(bundle, saying, "list", _list, "show what is signed")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -158,12 +171,38 @@ def _sign(arguments: argparse.Namespace) -> str:
     from cloud_server.delivery.signing import sign_bundle
 
     repository = _repository(arguments)
-    signed = sign_bundle(arguments.bundle, repository, _keys(arguments), _now(), arguments.note, not arguments.no_local)
-    forms = ", ".join(f"{one.form} {one.stored_bytes / 1e6:.2f} MB" for one in signed)
+    with_local = not arguments.no_local
+    keys = _keys(arguments)
+    signed = sign_bundle(arguments.bundle, repository, keys, _now(), arguments.note, with_local, arguments.update)
+    forms = ", ".join(_in_words(one) for one in signed)
     first = signed[0]
     return (
         f"version {first.version}: {first.name} {first.result[:12]} ({forms})\n"
         f"let devices have it:  cloud-server publish {first.version} --to 10%"
+    )
+
+
+def _in_words(one: Artefact) -> str:
+    size = f"{one.stored_bytes / 1e6:.2f} MB"
+    return f"update from {one.base[:12]} {size}" if one.base else f"{one.form} {size}"
+
+
+def _inspect(arguments: argparse.Namespace) -> str:
+    from splitnet.regular_file import read_regular
+    from splitnet.updates.artefact import MAX_FILE_BYTES
+    from splitnet.updates.update_file import read_update
+
+    try:
+        update = read_update(read_regular(arguments.update, MAX_FILE_BYTES))
+    except OSError as error:
+        raise ConfigError(f"{arguments.update} cannot be read ({error.strerror})") from error
+    if arguments.json:
+        files = [asdict(file) for file in update.files]
+        return json.dumps({"name": update.name, "base": update.base, "result": update.result, "files": files}, indent=1)
+    rows = [(file.name, file.way, f"{file.part_bytes:,}", f"{file.bytes:,}") for file in update.files]
+    return (
+        f"makes {update.name} {update.result[:12]} of bundle {update.base[:12]}\n"
+        f"{text_table(('file', 'way', 'bytes sent', 'bytes'), rows, ('file', 'way'))}"
     )
 
 

@@ -204,6 +204,16 @@ def replace_change_tables(folder: Path, model: ChangeModel) -> Manifest:
     return _write(folder, manifest, {ENCODER_FILE: save_tensors(kept | _stored(model.to_arrays(), CHANGE_TABLES))})
 
 
+def replace_files(folder: Path, contents: Mapping[str, bytes]) -> Manifest:
+    """Give a bundle on disk other files of weights, by name; returns its manifest, with a new digest."""
+    manifest = load_manifest(folder)
+    local = contents.get(LOCAL_FILE)
+    if local is not None and manifest.local is not None:
+        write_atomically(folder / LOCAL_FILE, local)
+        manifest = replace(manifest, local=replace(manifest.local, file=entry_of(local)))
+    return _write(folder, manifest, {name: data for name, data in contents.items() if name != LOCAL_FILE})
+
+
 def _write(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Manifest:
     """Write files of a bundle and, last of all, the manifest that names them; returns it."""
     entries = dict(manifest.files)

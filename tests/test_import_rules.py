@@ -161,7 +161,7 @@ ROOMS = {
     "training.sharing": Room(
         ("splitnet", "training.cuts.plot", "training.data", "training.detectors", "training.evaluation")
     ),
-    "training.updates": Room(("splitnet", "training.loop")),
+    "training.updates": Room(("splitnet", "training.data", "training.loop")),
     # The measurements: questions, which know nothing of one another, and a harness.
     "benchmarks": Room(("splitnet",)),
     "benchmarks.accuracy": Room(

@@ -29,6 +29,7 @@ from training import (
     share,
     split_points,
     streams,
+    update,
 )
 from training.command import Command
 from training.launch import is_launcher, launch
@@ -48,6 +49,7 @@ COMMANDS = tuple(
         share,
         evaluate,
         streams,
+        update,
         group_detector,
     )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cloud_server.delivery.keys import KeyFolder
 from cloud_server.delivery.repository import Repository
 from splitnet.bundle import load_device
 from splitnet.device_package import load_package
-from splitnet.errors import BundleError, ConfigError
+from splitnet.errors import BundleError, ConfigError, UpdateError
 from splitnet.manifest import ENCODER_FILE, FILE_NAME, Manifest
 from splitnet.package_export import export_package
 from splitnet.regular_file import read_regular
@@ -25,6 +25,7 @@ from splitnet.updates.artefact import (
     MAX_FILE_BYTES,
     PLAIN,
     SELF_TEST_FILE,
+    UPDATE,
     ZSTD,
     Artefact,
     ArtefactFile,
@@ -32,18 +33,27 @@ from splitnet.updates.artefact import (
 )
 from splitnet.updates.self_test import record
 from splitnet.updates.signed_list import newest
+from splitnet.updates.update_file import FILE_NAME as UPDATE_FILE
+from splitnet.updates.update_file import read_update
 
 LEVEL = 19  # of Zstandard: packed once, sent often
 WORTHWHILE = 0.98
 
 
 def sign_bundle(
-    bundle: Path, repository: Repository, keys: KeyFolder, now: datetime, note: str = "", with_local: bool = True
+    bundle: Path,
+    repository: Repository,
+    keys: KeyFolder,
+    now: datetime,
+    note: str = "",
+    with_local: bool = True,
+    updates: Sequence[Path] = (),
 ) -> list[Artefact]:
     """Sign the device half of a bundle as the next version; returns what was signed.
 
-    with_local: whether the detector that devices run alone goes with it. The package is left out where it cannot be
-    made. Raises BundleError if it is no bundle, or has the device half of another one.
+    with_local: whether the detector that devices run alone goes with it. updates: files that make this device half of
+    others, for devices that have those. The package is left out where it cannot be made. Raises BundleError if it is no
+    bundle, or has the device half of another one; UpdateError on an update that gives something else.
     """
     repository.check_made()
     half = load_device(bundle)
@@ -53,7 +63,9 @@ def sign_bundle(
     test, expected = record(half, version)
     torch_files = _half_files(bundle, half.manifest, with_local)
     made = [(FOR_TORCH, torch_files, test, expected), *_package(bundle, version)]
-    artefacts = []
+    artefacts = [
+        _update(path, repository, half.manifest, version, torch_files, test, expected, note) for path in updates
+    ]
     for form, files, own_test, own_expected in made:
         kept = tuple(keep(repository, name, data) for name, data in {**files, SELF_TEST_FILE: own_expected}.items())
         manifest = half.manifest
@@ -62,6 +74,32 @@ def sign_bundle(
         )
     repository.add(artefacts, keys, now)
     return artefacts
+
+
+def _update(
+    path: Path,
+    repository: Repository,
+    manifest: Manifest,
+    version: int,
+    half: Mapping[str, bytes],
+    test: SelfTest,
+    expected: bytes,
+    note: str,
+) -> Artefact:
+    """Return the artefact of an update to a device half. UpdateError if it gives another, or nobody has its base."""
+    data = _content(path)
+    update = read_update(data)
+    wanted = {name: hashlib.sha256(content).hexdigest() for name, content in half.items()}
+    if update.result != manifest.digest or {file.name: file.sha256 for file in update.files} != wanted:
+        raise UpdateError(
+            f"{path} makes bundle {update.result[:12]}, or other files of it: sign the one it was made for"
+        )
+    if update.base not in {one.result for one in repository.artefacts()}:
+        raise UpdateError(
+            f"{path} is for bundle {update.base[:12]}, which was never signed: no device has it from here"
+        )
+    kept = tuple(keep(repository, *file) for file in ((UPDATE_FILE, data), (SELF_TEST_FILE, expected)))
+    return Artefact(UPDATE, manifest.name, version, manifest.digest, kept, update.base, FOR_TORCH, test, note)
 
 
 def keep(repository: Repository, name: str, data: bytes) -> ArtefactFile:

@@ -1,7 +1,5 @@
 """From a device half and an artefact to a new device half: one function for each kind.
 
-    APPLIERS["update"] = apply_update   # apply(base, artefact, contents, out)
-
 `apply` checks what an artefact is for before, and what came out of it after. An applier writes files into an empty
 folder and need not care for power cuts: nobody looks at the folder before it is whole and on disk.
 """
@@ -14,7 +12,17 @@ from pathlib import Path
 
 from splitnet.errors import BundleError, UpdateError
 from splitnet.package_folder import DEVICE_FILE, is_package
-from splitnet.updates.artefact import BUNDLE, FOR_ONNX, FOR_TORCH, SELF_TEST_FILE, Artefact
+from splitnet.regular_file import read_regular
+from splitnet.updates.artefact import (
+    BUNDLE,
+    FOR_ONNX,
+    FOR_TORCH,
+    MAX_FILE_BYTES,
+    SELF_TEST_FILE,
+    UPDATE,
+    Artefact,
+)
+from splitnet.updates.update_file import FILE_NAME, apply_update_file
 
 Contents = Mapping[str, Path]  # the artefact's files by name, unpacked and verified
 Applier = Callable[[Path | None, Artefact, Contents, Path], None]
@@ -26,7 +34,15 @@ def apply_bundle(base: Path | None, artefact: Artefact, contents: Contents, out:
         shutil.copyfile(path, out / name)
 
 
-APPLIERS: dict[str, Applier] = {BUNDLE: apply_bundle}
+def apply_update(base: Path | None, artefact: Artefact, contents: Contents, out: Path) -> None:
+    """Write what an update file makes of a device half. Raises UpdateError."""
+    assert base is not None  # as `apply` has it: an update names its base
+    if FILE_NAME not in contents:
+        raise UpdateError(f"version {artefact.version} of {artefact.name} is an update without its file: sign it again")
+    apply_update_file(read_regular(contents[FILE_NAME], MAX_FILE_BYTES), base, out)
+
+
+APPLIERS: dict[str, Applier] = {BUNDLE: apply_bundle, UPDATE: apply_update}
 
 
 def apply(base: Path | None, artefact: Artefact, contents: Contents, out: Path) -> None:

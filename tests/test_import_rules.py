@@ -70,6 +70,7 @@ ROOMS = {
             "splitnet.json_values",
             "splitnet.manifest",
             "splitnet.package_folder",
+            "splitnet.regular_file",
         )
     ),
     "splitnet.http_detection": Room(("splitnet.detections", "splitnet.errors", "splitnet.http_listener")),

@@ -22,7 +22,6 @@ from splitnet.updates.artefact import (
     UPDATE,
     Artefact,
 )
-from splitnet.updates.update_file import FILE_NAME, apply_update_file
 
 Contents = Mapping[str, Path]  # the artefact's files by name, unpacked and verified
 Applier = Callable[[Path | None, Artefact, Contents, Path], None]
@@ -36,6 +35,8 @@ def apply_bundle(base: Path | None, artefact: Artefact, contents: Contents, out:
 
 def apply_update(base: Path | None, artefact: Artefact, contents: Contents, out: Path) -> None:
     """Write what an update file makes of a device half. Raises UpdateError."""
+    from splitnet.updates.update_file import FILE_NAME, apply_update_file  # here: a compiler comes with it
+
     assert base is not None  # as `apply` has it: an update names its base
     if FILE_NAME not in contents:
         raise UpdateError(f"version {artefact.version} of {artefact.name} is an update without its file: sign it again")

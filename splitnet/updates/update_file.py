@@ -1,6 +1,7 @@
 """A file `.ssu`: what makes one device half of another one.
 
     4 bytes    "SSU1"
+    8 bytes    of the SHA-256 of all that follows
     4 bytes    length of the head, little-endian
     head       JSON, packed: the digests of both bundles; for each file of the result its name, how it is made, its
                SHA-256, its size, and the size of its part
@@ -43,7 +44,8 @@ SAME, PATCH, WEIGHTS = WAYS = ("same", "patch", "weights")
 MAX_HEAD_BYTES = 64_000
 LEVEL = 19
 WINDOW_LOG = 24  # of packing: 16 MB, so that all of a device half is in reach
-_LENGTH = 4
+_LENGTH, _CHECK = 4, 8
+_BEGIN = len(MAGIC) + _CHECK
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MANIFEST = "manifest.json"
 
@@ -122,14 +124,21 @@ def write_update(update: Update) -> bytes:
         "files": [asdict(file) for file in update.files],
     }
     head = zstandard.ZstdCompressor(level=LEVEL).compress(json.dumps(described).encode())
-    return b"".join((MAGIC, len(head).to_bytes(_LENGTH, "little"), head, *update.parts))
+    return sealed(b"".join((len(head).to_bytes(_LENGTH, "little"), head, *update.parts)))
+
+
+def sealed(content: bytes) -> bytes:
+    """Return the content of an update file with its beginning before it."""
+    return MAGIC + hashlib.sha256(content).digest()[:_CHECK] + content
 
 
 def read_update(data: bytes) -> Update:
     """Return what an update file holds. Raises UpdateError if it is none."""
-    begin = len(MAGIC) + _LENGTH
-    _check(data[: len(MAGIC)] == MAGIC and len(data) >= begin, "a beginning like that: it is no update file")
-    end = begin + int.from_bytes(data[len(MAGIC) : begin], "little")
+    _check(data[: len(MAGIC)] == MAGIC and len(data) >= _BEGIN + _LENGTH, "such a beginning: it is no update file")
+    if sealed(data[_BEGIN:]) != data:
+        raise UpdateError("the update is cut, or damaged: fetch it again")
+    begin = _BEGIN + _LENGTH
+    end = begin + int.from_bytes(data[_BEGIN:begin], "little")
     _check(end <= min(len(data), begin + MAX_HEAD_BYTES), "a head of that length")
     values = _head(data[begin:end])
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 from benchmarks.harness.processes import PROJECT, child_process, server_process
 from splitnet.manifest import Manifest
 from tests.support.tiny_bundle import write_tiny_bundle
+from tests.support.updated_bundle import write_updated
 
 PATIENCE_S = 120.0
 
@@ -28,6 +30,8 @@ class Site:
         self.bundles: list[Manifest] = []
         for seed in (0, 1):
             self.bundles.append(write_tiny_bundle(folder / "bundles" / f"tiny-{seed}", seed))
+        self.updated = write_updated(folder / "bundles" / "tiny-0", folder / "updated" / "tiny-next")
+        shutil.copytree(self.updated.bundle, folder / "bundles" / "tiny-next")
         self.address = ""
 
     def tell(self, *words: object) -> str:
@@ -96,7 +100,15 @@ def test_a_model_is_staged_rolled_out_and_rolled_back(site, tmp_path, photo):
             site.tell("publish", 3, "--to", "all")  # the way back: the model of before, as a new version
             back = site.until(lambda found: all(one["version"] == 3 for one in found.values()))
             assert {one["digest"] for one in back.values()} == {site.bundles[0].digest[:12]}
+            update = tmp_path / "next.ssu"
+            update.write_bytes(site.updated.data)
+            signed = site.tell("bundle", "sign", site.updated.bundle, "--update", update)
+            assert f"version 4: tiny-0 {site.updated.manifest.digest[:12]} (update from" in signed
+            site.tell("publish", 4, "--to", "all")  # what is sent are the changed weights
+            last = site.until(lambda found: all(one["version"] == 4 for one in found.values()))
+            assert {one["digest"] for one in last.values()} == {site.updated.manifest.digest[:12]}
         for log in logs:
             log.close()
     for name in ("one", "two"):
         assert (tmp_path / f"{name}.jsonl").stat().st_size > 0
+        assert "one update, " in (tmp_path / f"{name}.log").read_text()

@@ -33,15 +33,16 @@ def write_tiny_bundle(folder: Path, seed: int = 0, split_point: str = "dark3") -
     rest = YOLOX("yolox-nano", CLASSES, split_point)
     decoder = Decoder(DECODER, CHANNELS, "yolox-nano", split_point)
     server = ServerHalf(decoder, rest, 1 / gains, INPUT_SIZE)
-    parts = BundleParts(manifest, encoder, gains, _laplacian_tables(), server, detector, change_tables())
+    parts = BundleParts(manifest, encoder, gains, tables_of(WIDTHS), server, detector, change_tables())
     return save_bundle(folder, parts)
 
 
-def _laplacian_tables() -> EntropyModel:
+def tables_of(widths: int) -> EntropyModel:
+    """Return entropy tables of a tiny bundle of so many widths: wider ones at finer qualities."""
     symbols = np.abs(np.arange(-16, 17))
     rows = [np.round(1000 * np.exp(-symbols / (1.0 + quality))) for quality in range(QUALITIES)]
     counts = np.array(rows, np.int64)[None, :, None, :]
-    return EntropyModel.fit(np.broadcast_to(counts, (WIDTHS, QUALITIES, CHANNELS, 33)).copy())
+    return EntropyModel.fit(np.broadcast_to(counts, (widths, QUALITIES, CHANNELS, 33)).copy())
 
 
 def change_tables() -> ChangeModel:

@@ -51,6 +51,7 @@ class Around:
     local: LocalThread | None
     turns: Turns  # at the encoder, where several cameras share it
     post: Callable[[ChosenFrame, EncodedFrame], None]  # sends a frame, which keeps its place on the link
+    took: Callable[[CapturedFrame], object] = lambda frame: None  # is told of a frame before it is encoded
 
 
 class EncodingLoop:
@@ -100,6 +101,8 @@ class EncodingLoop:
             with self._model:
                 with self._around.turns:
                     taken = mailbox.take_now(self._patience_s is not None)  # the newest, once it is our turn
+                    if taken is not None:
+                        self._around.took(taken[0])
                     step = None if taken is None else self._choose_and_encode(*taken)
                 if step is None:
                     continue

@@ -117,7 +117,8 @@ class Pipeline:
         self._uplink = self._uplink_to(settings, encoder, clock, backoff) if settings.servers else None
         patience_s = settings.patience_s if self._works_offline else None
         parts = (self._mailbox, self._ledger, self._references, self._uplink, self._local, turns or Turns(), self._post)
-        self._encoding = EncodingLoop(encoder, settings, patience_s, not self._live, Around(*parts))
+        took = (lambda frame: None) if hands_on is None else hands_on.give
+        self._encoding = EncodingLoop(encoder, settings, patience_s, not self._live, Around(*parts, took))
         self._stopped = threading.Event()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -249,7 +250,7 @@ class Pipeline:
             if self._source.finite and not self._works_offline:
                 self._mailbox.wait_until_resumed()  # nothing of a file is lost while the server cannot be reached
             for frame in self._pacer.frames(self._source, self._stopped.wait):
-                if self._hands_on is not None:
+                if self._hands_on is not None and self._mailbox.is_paused:  # the others may have a link
                     self._hands_on.give(frame)
                 if not self._mailbox.put(frame, wait=not self._live):
                     return

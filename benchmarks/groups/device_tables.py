@@ -45,7 +45,9 @@ def _device(row: Result) -> list[str]:
 
 def group_lost(result: Result) -> str:
     """Return what is left as devices are killed."""
-    header = _header("group", "devices", "killed", "frames", "answered in time", "accuracy", "answer ms p50")
+    header = _header(
+        "group", "devices", "killed", "frames", "parts used", "answered in time", "accuracy", "answer ms p50"
+    )
     return header + "".join(_line(_lost(row)) for row in result["rows"])
 
 
@@ -53,7 +55,8 @@ def _lost(row: Result) -> list[str]:
     accuracy = DASH if row["accuracy"] is None else f"{row['accuracy']:.1f} %"
     in_time = row["frames"] - row["late"]
     names = (row["method"], row["devices"], row["lost"], row["frames"])
-    return [*map(str, names), f"{100 * in_time / row['frames']:.1f} %", accuracy, f"{row['latency_ms']:.0f}"]
+    parts = f"{row['parts_used_mean']:.1f} of {row['devices'] - row['lost']}"
+    return [*map(str, names), parts, f"{100 * in_time / row['frames']:.1f} %", accuracy, f"{row['latency_ms']:.0f}"]
 
 
 def group_joins(result: Result) -> str:

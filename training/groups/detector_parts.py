@@ -33,7 +33,7 @@ MEASURED = 512  # samples that means and variances are taken from
 WARM_UP_STEPS = 100
 SAVE_EVERY = 200
 NORMALISED = 256  # samples that normalisation is measured on before the first step
-SOLVED, BATCH_SOLVED, RIDGE = 1600, 16, 1e-5  # samples that the last layers are solved on
+SOLVED, BATCH_SOLVED, RIDGE = 1600, 16, 1e-4  # samples that the last layers are solved on
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class GroupDetectorSettings:
     out: Path = option("where the group's bundle goes; its name is its own", metavar="DIR")
     exclude: Sequence[Path] = option("COCO annotations of images never to be trained on", default=(), nargs="*")
     parts: int = option("devices", default=4, type=count)
-    minutes: float = option("how long to train", default=30.0)
+    minutes: float = option("how long to train by gradients; 0: the last layers are solved, and no more", default=30.0)
     samples: int = option("images to learn from, at most", default=6000, type=count)
     stem: int = option("channels of a part at stride 4", default=16, type=count)
     middle: int = option("the same at stride 8", default=40, type=count)
@@ -113,10 +113,11 @@ def train(samples: FrontSamples, plan: PartsPlan, settings: GroupDetectorSetting
         networks.load_state_dict(state["networks"])
     else:
         _begin(networks, samples, plan)
-    if not state.get("done"):
+    if not state.get("done") and settings.minutes > 0:
         _learn(networks, samples, plan, settings, kept)
     trained = [one.eval() for one in networks if isinstance(one, TrainedThinFront)]
-    solve_last(trained, samples, plan)
+    if settings.minutes > 0:  # else they are solved already
+        solve_last(trained, samples, plan)
     return trained
 
 
@@ -134,9 +135,9 @@ def _begin(networks: nn.ModuleList, samples: FrontSamples, plan: PartsPlan) -> N
 def _learn(
     networks: nn.ModuleList, samples: FrontSamples, plan: PartsPlan, settings: GroupDetectorSettings, kept: Path
 ) -> None:
+    networks.eval()  # normalisation stays as it was measured: what was solved on it would not fit any more
     optimiser = torch.optim.AdamW(networks.parameters(), settings.learning_rate, weight_decay=1e-4)
     drawn, begin, step, progress = np.random.default_rng(settings.seed), time.monotonic(), 0, 0.0
-    networks.train()
     while progress < 1.0:
         progress = min(1.0, (time.monotonic() - begin) / (60 * settings.minutes))
         rate = min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -72,11 +72,12 @@ def test_tables_of_groups():
     row = {"method": "group g", "devices": 2, "parameters_per_device": 12345, "mmacs_per_device": 1.5, "lost": 0}
     row |= {"bytes_on_disk": 51_400, "memory_over_empty_mb": 7.4, "bytes_sent_per_device": 97.2, "encode_ms_p50": 2.25}
     row |= {"latency_ms": 20.4, "latency_ms_p95": 31.0, "frames": 200, "late": 1, "accuracy": 88.25}
+    row |= {"parts_used_mean": 0.96}
     result = {"rows": [row, {**row, "lost": 1, "accuracy": None}], "joins": [join_cost(2, 10) | {"join_ms_p50": 0.05}]}
     assert group_devices(result).splitlines()[2:] == ["| group g | 2 | 12,345 | 1.5 | 51 | 7 | 97 | 2.2 | 20 | 31 |"]
     assert group_lost(result).splitlines()[2:] == [
-        "| group g | 2 | 0 | 200 | 99.5 % | 88.2 % | 20 |",
-        "| group g | 2 | 1 | 200 | 99.5 % | - | 20 |",
+        "| group g | 2 | 0 | 200 | 1.0 of 2 | 99.5 % | 88.2 % | 20 |",
+        "| group g | 2 | 1 | 200 | 1.0 of 1 | 99.5 % | - | 20 |",
     ]
     assert group_joins(result).splitlines()[2].startswith("| 2 | 0.050 | ")
     found = {"method": "parts", "quality": 5, "devices": 4, "lost": 1, "lost_parts": "2", "mmacs_per_device": 14.9}

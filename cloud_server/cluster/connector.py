@@ -1,5 +1,7 @@
 """The process between a daemon and a Ray cluster: all of Ray is here, so that none of its faults can reach a stream.
 
+It lets Ray start replicas, keep as many as are needed, and replace those that die, and tells the daemon where they are.
+
 Ray ends a process that loses the head of its cluster, and its calls have hung when replicas died. So the daemon talks
 to a process of its own, which it can lose: `link` starts another, as `python -m cloud_server.cluster.connector FD`.
 FD is the number of an inherited socket.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,16 +21,14 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.serve._private.common import DeploymentID
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.exceptions import RayServeException
-from ray.serve.handle import DeploymentHandle
 
 from cloud_server.cluster.messages import (
-    Compute,
     Connected,
     Deploy,
     Deployed,
-    Failed,
-    Found,
     Refused,
     Replicas,
     Reply,
@@ -37,11 +38,11 @@ from cloud_server.cluster.messages import (
     Start,
 )
 from cloud_server.cluster.replica import COORDINATOR, NAMESPACE, Coordinator, Replica
-from cloud_server.cluster.scaling import PLACES, Scaling
+from cloud_server.cluster.scaling import Scaling
 
 HEALTH_S, HEALTH_TIMEOUT_S = 1.0, 1.0
-CALLERS = 64  # threads that wait for replicas
-STATUS_S = 1.0
+STATUS_S = 0.5
+DEPLOYMENT = "replica"
 LARGEST_BATCH = 8  # that a replica warms up
 CONTROL_TIMEOUT_S = 30.0
 
@@ -54,12 +55,9 @@ class Connector:
         self._connection = connection
         self._start = start
         self._sending = threading.Lock()
-        self._handles: dict[str, DeploymentHandle[Any]] = {}
         self._deployed: dict[str, Deploy] = {}
         self._scaling: dict[str, Scaling] = {}
-        self._wanted: dict[str, int] = {}  # replicas, as this daemon has asked for last
-        self._running: dict[str, int] = {}
-        self._callers = ThreadPoolExecutor(CALLERS, thread_name_prefix="call")
+        self._awaited: set[str] = set()  # bundles whose replicas have not all come yet
         self._control = ThreadPoolExecutor(1, thread_name_prefix="control")
 
     def run(self) -> None:
@@ -79,8 +77,9 @@ class Connector:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
         if self._start.address:
             ray.init(address=self._start.address, namespace=NAMESPACE, **quiet)
-        else:  # on the loopback interface only: Ray lets in whoever reaches it
-            ray.init(namespace=NAMESPACE, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        else:  # on the loopback interface only: Ray lets in whoever reaches it. "local": never one that runs already
+            own = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+            ray.init(namespace=NAMESPACE, **own, **quiet)
         serve.start(proxy_location="Disabled")
         actor = ray.remote(num_cpus=0, max_restarts=-1)(Coordinator)
         self._coordinator = actor.options(
@@ -88,112 +87,111 @@ class Connector:
         ).remote()
 
     def _take(self, request: Request) -> None:
-        if isinstance(request, Compute):
-            self._callers.submit(self._compute, request)
-        elif isinstance(request, Deploy):
+        if isinstance(request, Deploy):
             self._control.submit(self._deploy, request)
         elif isinstance(request, Report):
             self._control.submit(self._rescale, request)
         else:
             self._control.submit(self._retire, request)
 
-    def _compute(self, call: Compute) -> None:
-        try:
-            response = self._handles[call.key].infer.remote(call.mode, call.frames)
-            try:
-                by, found = response.result(timeout_s=call.timeout_s)
-            except TimeoutError:
-                response.cancel()
-                self._send(Failed(call.call, f"no replica has answered within {call.timeout_s:g} s", late=True))
-                return
-            self._send(Found(call.call, found, by))
-        except Exception as error:
-            self._send(Failed(call.call, f"{type(error).__name__}: {error}".splitlines()[0], late=False))
-
     def _deploy(self, bundle: Deploy) -> None:
         try:
             self._supply(bundle)
+            if not self._is_running(bundle.key):
+                self._run_app(bundle)
             self._deployed[bundle.key] = bundle
             self._scaling[bundle.key] = Scaling(self._start.least_replicas, self._start.most_replicas)
-            if self._running_app(bundle.key):
-                self._handles[bundle.key] = serve.get_app_handle(bundle.key)
-            else:
-                self._run_app(bundle, self._start.least_replicas)
-            self._send(Deployed(bundle.key))
+            self._awaited.add(bundle.key)
         except Exception as error:
             self._send(Deployed(bundle.key, _reason(error)))
 
     def _supply(self, bundle: Deploy) -> None:
         """Give the coordinator a bundle's files, unless it has them."""
-        if not ray.get(self._coordinator.has.remote(bundle.key), timeout=CONTROL_TIMEOUT_S):
-            ray.get(self._coordinator.put.remote(bundle.key, dict(bundle.files)), timeout=CONTROL_TIMEOUT_S)
+        if not self._asked(self._coordinator.has.remote(bundle.key)):
+            self._asked(self._coordinator.put.remote(bundle.key, dict(bundle.files)))
 
-    def _running_app(self, key: str) -> bool:
+    def _is_running(self, key: str) -> bool:
         found = serve.status().applications.get(key)
         return found is not None and found.status.value in ("RUNNING", "DEPLOYING")
 
-    def _run_app(self, bundle: Deploy, replicas: int) -> None:
+    def _run_app(self, bundle: Deploy) -> None:
+        """Let Ray start replicas and keep them; they come by themselves, or `_watch` sees why not."""
         threads = int(bundle.tuning.get("threads") or 1)
         deployment = serve.deployment(
-            name="replica",
-            num_replicas=replicas,
-            max_ongoing_requests=PLACES,
+            name=DEPLOYMENT,
+            num_replicas=self._start.least_replicas,
             health_check_period_s=HEALTH_S,
             health_check_timeout_s=HEALTH_TIMEOUT_S,
+            graceful_shutdown_wait_loop_s=0.1,
             graceful_shutdown_timeout_s=2.0,
             ray_actor_options={"num_cpus": threads, "memory": bundle.memory_bytes},
         )(Replica)
         app = deployment.bind(bundle.key, dict(bundle.tuning), LARGEST_BATCH)
-        self._handles[bundle.key] = serve.run(app, name=bundle.key, route_prefix=None)
-        self._wanted[bundle.key] = replicas
+        target = serve.RunTarget(app, bundle.key, route_prefix=None, external_scaler_enabled=True)
+        serve.run_many([target], wait_for_applications_running=False)
 
     def _retire(self, bundle: Retire) -> None:
-        """Forget a bundle. Its replicas go if this daemon is the only one: others may still send them batches."""
-        for mine in (self._handles, self._deployed, self._scaling, self._wanted):
-            mine.pop(bundle.key, None)
+        """Forget a bundle. Its replicas go unless another daemon still sends them batches."""
+        self._deployed.pop(bundle.key, None)
+        self._scaling.pop(bundle.key, None)
+        self._awaited.discard(bundle.key)
         with suppress(Exception):
-            if not self._start.address:
-                serve.delete(bundle.key, _blocking=False)
+            if not self._asked(self._coordinator.withdraw.remote(bundle.key, self._start.front)):
+                self._delete(bundle.key)
+
+    def _delete(self, key: str) -> None:
+        self._asked(self._coordinator.drop.remote(key))
+        serve.delete(key, _blocking=False)
 
     def _rescale(self, report: Report) -> None:
-        bundle = self._deployed.get(report.key)
-        if bundle is None:
+        """Take note of a load, and let Ray keep as many replicas as that of all daemons asks for."""
+        if report.key not in self._deployed:
             return
         with suppress(Exception):  # the next report tries again
-            now = time.time()  # of all daemons that share the cluster
-            asked = self._coordinator.report.remote(report.key, self._start.front, report.load, now)
-            load = ray.get(asked, timeout=CONTROL_TIMEOUT_S)
-            there = self._wanted.get(report.key) or max(1, self._running.get(report.key, 1))
+            load = self._asked(self._coordinator.report.remote(report.key, self._start.front, report.load))
+            there = serve.status().applications[report.key].deployments[DEPLOYMENT].target_num_replicas
             wanted = self._scaling[report.key].wanted(there, load, time.monotonic())
             if wanted != there:
-                self._run_app(bundle, wanted)
+                controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+                self._asked(controller.update_deployment_replicas.remote(DeploymentID(DEPLOYMENT, report.key), wanted))
 
     def _watch(self) -> None:
-        """Tell the daemon now and then how many replicas run, and supply a coordinator that has lost its files."""
+        """Tell the daemon where replicas are, supply a coordinator that has lost its files, and let unused ones go."""
         while True:
             with suppress(RayServeException, ray.exceptions.RayError, TimeoutError, KeyError):
-                self._running = _running_replicas(serve.status().applications)
-                self._send(Replicas(self._running))
+                places = self._asked(self._coordinator.places.remote())
+                self._send(Replicas(places))
+                self._settle(Counter(place.key for place in places))
                 for bundle in list(self._deployed.values()):
                     self._supply(bundle)
+                for key in self._asked(self._coordinator.unused.remote()):
+                    self._delete(key)
             time.sleep(STATUS_S)
+
+    def _settle(self, running: Mapping[str, int]) -> None:
+        """Tell of the bundles whose replicas are all there, and of those whose replicas cannot be."""
+        statuses = serve.status().applications if self._awaited else {}
+        for key in list(self._awaited):
+            refused = _refusal(statuses[key]) if key in statuses else ""
+            if running[key] >= self._start.least_replicas or refused:
+                self._awaited.discard(key)
+                self._send(Deployed(key, refused))
+
+    def _asked(self, reference: Any) -> Any:
+        return ray.get(reference, timeout=CONTROL_TIMEOUT_S)
 
     def _send(self, reply: Reply) -> None:
         with self._sending, suppress(OSError):  # the daemon is gone: `run` sees it, too
             self._connection.send(reply)
 
 
-def _running_replicas(applications: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many replicas of each application run."""
-    return {
-        key: sum(
-            count
-            for deployment in application.deployments.values()
-            for state, count in deployment.replica_states.items()
-            if getattr(state, "value", state) == "RUNNING"
-        )
-        for key, application in applications.items()
-    }
+def _refusal(application: Any) -> str:
+    """Return why a bundle has no replicas and will have none; empty if it may still have some."""
+    if application.status.value not in ("DEPLOY_FAILED", "UNHEALTHY"):
+        return ""
+    messages = [application.message, *(one.message for one in application.deployments.values())]
+    lines = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
 
 
 def _reason(error: Exception) -> str:

@@ -1,13 +1,12 @@
 """The daemon's end of the cluster: batches go out, answers come back, and nothing here waits longer than it was told.
 
-A call has a deadline of its own. When several calls in a row come to nothing, further ones are held back for a while
-and fail at once, so that the daemon computes itself; one is tried now and then. When the connector is gone, so is every
-call that was under way, and another connector is started.
+Batches go straight to replicas, by lines; the connector, where Ray is, only says where those are. A call has a deadline
+of its own. When several calls in a row come to nothing, further ones are held back for a while and fail at once, so
+that the daemon computes itself; one is tried now and then. When the connector is gone, another one is started.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import secrets
@@ -17,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeoutError
 from contextlib import suppress
@@ -25,16 +24,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from cloud_server.cluster.breaker import Breaker
+from cloud_server.cluster.line import Line, Place, Question, ReplicaFacts, dial
+from cloud_server.cluster.lines import Lines
 from cloud_server.cluster.messages import (
-    Compute,
     Connected,
     Deploy,
     Deployed,
-    Failed,
-    Found,
     Refused,
-    ReplicaFacts,
-    Replicas,
     Reply,
     Report,
     Request,
@@ -44,10 +40,9 @@ from cloud_server.cluster.messages import (
 from cloud_server.cluster.scaling import PLACES, Load
 from cloud_server.compute.decoded_frame import DecodedFrame
 from splitnet.detections import Detections
-from splitnet.errors import ClusterError, ClusterTimeoutError
+from splitnet.errors import ClusterError
 from splitnet.operating_point import Mode
 
-MARGIN_S = 0.25  # after a call's own deadline, for a connector that does not keep it
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # before another connector
 KEPT_REPLICAS = 64  # that figures are kept of
 END_S = 5.0
@@ -87,26 +82,24 @@ class ClusterLink:
         config: ClusterConfig,
         start_process: Callable[[socket.socket], subprocess.Popen[bytes]] = start_connector,
         clock: Callable[[], float] = time.monotonic,
+        dial: Callable[[Place], Line] = dial,
     ) -> None:
-        """Take the settings, what starts a connector, and a clock in seconds."""
+        """Take the settings, what starts a connector, a clock in seconds, and what reaches a replica."""
         self._config = config
         self._start_process = start_process
         self._clock = clock
         self._front = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._numbers = itertools.count()
         self._guard = threading.Lock()  # of all that follows
         self._sending = threading.Lock()
         self._socket: socket.socket | None = None  # to the connector, from when it is started
         self._connection: Connection | None = None  # the same, from when there is a cluster
-        self._calls: dict[int, Future[Found]] = {}
         self._bundles: dict[str, Deploy] = {}
         self._deploying: dict[str, Future[None]] = {}
-        self._refused: dict[str, str] = {}
         self._breaker = Breaker()
         self._busy_s: defaultdict[str, float] = defaultdict(float)
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self.running: dict[str, int] = {}  # replicas of each bundle
+        self._lines = Lines(lambda: self.on_change(), dial)
         self.replicas: dict[str, ReplicaFacts] = {}
         self.batches: Counter[str] = Counter()  # by replica
         self.failures = 0
@@ -121,6 +114,7 @@ class ClusterLink:
         """Hang up, and end the connector."""
         self._stop.set()
         self._hang_up()
+        self._lines.stop()
         if self._process is not None:
             _end(self._process)
 
@@ -128,7 +122,12 @@ class ClusterLink:
     def is_up(self) -> bool:
         """Whether batches are sent out."""
         with self._guard:
-            return self._connection is not None and not self._breaker.is_open
+            return not self._breaker.is_open and bool(self._lines.connected)
+
+    @property
+    def running(self) -> Mapping[str, int]:
+        """How many replicas of each bundle can be sent batches."""
+        return self._lines.connected
 
     def deploy(self, bundle: Deploy, timeout_s: float) -> None:
         """Let replicas load a bundle. Raises ClusterError if they refuse, or are not there in time.
@@ -140,10 +139,14 @@ class ClusterLink:
             self._bundles[bundle.key] = bundle
             self._deploying[bundle.key] = done
         self._send(bundle)
+        give_up_at = time.monotonic() + timeout_s
         try:
             done.result(timeout_s)
+            is_there = self._lines.wait_for(bundle.key, give_up_at - time.monotonic())
         except WaitTimeoutError:
-            raise ClusterError(f"the cluster has no replica of {bundle.key} after {timeout_s:g} s") from None
+            is_there = False
+        if not is_there:
+            raise ClusterError(f"the cluster has no replica of {bundle.key} after {timeout_s:g} s")
 
     def retire(self, key: str) -> None:
         """Let a bundle go."""
@@ -154,41 +157,37 @@ class ClusterLink:
     def compute(self, key: str, mode: Mode, frames: Sequence[DecodedFrame]) -> list[Detections]:
         """Return what a batch shows. ClusterTimeoutError when nobody answers, ClusterError when it fails at once."""
         now = self._clock()
-        call, done = next(self._numbers), Future[Found]()
         with self._guard:
-            if self._connection is None or not self.running.get(key) or key in self._refused:
+            if not self._lines.connected[key]:
                 raise ClusterError("no replica of the bundle is there")
             if not self._breaker.may_call(now):
                 raise ClusterError("the cluster does not answer")
-            self._calls[call] = done
-        self._send(Compute(call, key, mode, frames, self._config.timeout_s))
         try:
-            found = done.result(self._config.timeout_s + MARGIN_S)
-        except WaitTimeoutError:
-            self._settle(call, None)
-            raise ClusterTimeoutError("the cluster has not answered in time") from None
+            answer = self._lines.ask(key, Question(mode, frames), self._config.timeout_s)
         except ClusterError:
-            self._settle(call, None)
+            self._settle(None)
             raise
-        self._settle(call, found)
+        self._settle(answer.by)
         self._busy_s[key] += self._clock() - now
-        return list(found.detections)
+        if answer.refused:
+            raise ClusterError(answer.refused)
+        return list(answer.detections)
 
     def report(self, key: str, queue_s: float, within_s: float) -> None:
         """Say how long the frames that wait take; called every `within_s` seconds."""
         busy = self._busy_s.pop(key, 0.0) / within_s / PLACES  # meanwhile it waits for the replica's other batch
         self._send(Report(key, Load(queue_s, busy)))
 
-    def _settle(self, call: int, found: Found | None) -> None:
+    def _settle(self, by: ReplicaFacts | None) -> None:
+        """Take note of who has answered, or that nobody has."""
         with self._guard:
-            self._calls.pop(call, None)
             was_open = self._breaker.is_open
-            if found is None:
+            if by is None:
                 self.failures += 1
                 self._breaker.failed(self._clock())
             else:
                 self._breaker.succeeded()
-                self._count(found.by)
+                self._count(by)
             changed = was_open != self._breaker.is_open
         if changed:
             self.on_change()
@@ -232,7 +231,6 @@ class ClusterLink:
             with self._guard:
                 self._connection = connection
                 bundles = list(self._bundles.values())
-                self._refused.clear()
             logger.info("cluster", extra={"address": self._config.address or "of this machine", "ray": reply.ray})
             for bundle in bundles:
                 self._send(bundle)
@@ -242,33 +240,12 @@ class ClusterLink:
             logger.error("no cluster", extra={"address": address, "reason": reply.reason})
         elif isinstance(reply, Deployed):
             self._note_deployed(reply)
-        elif isinstance(reply, Replicas):
-            with self._guard:
-                changed = self.running != dict(reply.running)
-                self.running = dict(reply.running)
-            if changed:
-                self.on_change()
         else:
-            self._answer(reply)
-
-    def _answer(self, reply: Found | Failed) -> None:
-        with self._guard:
-            done = self._calls.pop(reply.call, None)
-        if done is None:
-            return  # nobody waits any more
-        if isinstance(reply, Found):
-            done.set_result(reply)
-        else:
-            done.set_exception((ClusterTimeoutError if reply.late else ClusterError)(reply.reason))
+            self._lines.know(reply.places)
 
     def _note_deployed(self, reply: Deployed) -> None:
         with self._guard:
             done = self._deploying.pop(reply.key, None)
-            if reply.refused:
-                self._refused[reply.key] = reply.refused
-            else:
-                self._refused.pop(reply.key, None)
-                self.running.setdefault(reply.key, 1)  # until the connector has counted
         if reply.refused:
             logger.error("the cluster cannot run a bundle", extra={"bundle": reply.key, "reason": reply.refused})
         self.on_change()
@@ -287,18 +264,13 @@ class ClusterLink:
             connection.send(request)
 
     def _hang_up(self) -> None:
-        """Let every call fail that was under way: nobody will answer it."""
+        """Let the connector go. Lines stay: replicas answer without it, as long as they are there."""
         with self._guard:
             self._connection = None
-            calls, self._calls = self._calls, {}
-            self.running = {}
             ours, self._socket = self._socket, None
         if ours is not None:
             with suppress(OSError):
                 ours.shutdown(socket.SHUT_RDWR)  # whoever reads or writes is told; closing is his who reads
-        for done in calls.values():
-            done.set_exception(ClusterError("the cluster's connector has ended"))
-        self.on_change()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cloud_server.cluster.line import Place
 from cloud_server.cluster.scaling import Load
-from cloud_server.compute.decoded_frame import DecodedFrame
-from splitnet.detections import Detections
-from splitnet.operating_point import Mode
 
 
 @dataclass(frozen=True)
@@ -40,17 +38,6 @@ class Retire:
 
 
 @dataclass(frozen=True)
-class Compute:
-    """A batch."""
-
-    call: int
-    key: str
-    mode: Mode
-    frames: Sequence[DecodedFrame]
-    timeout_s: float
-
-
-@dataclass(frozen=True)
 class Report:
     """What this daemon asks of a bundle's replicas now."""
 
@@ -58,7 +45,7 @@ class Report:
     load: Load
 
 
-Request = Deploy | Retire | Compute | Report
+Request = Deploy | Retire | Report
 
 
 @dataclass(frozen=True)
@@ -84,37 +71,10 @@ class Deployed:
 
 
 @dataclass(frozen=True)
-class ReplicaFacts:
-    """A replica as it describes itself with every answer."""
-
-    replica: str
-    node: str
-    memory_mb: float  # resident
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a batch shows."""
-
-    call: int
-    detections: Sequence[Detections]
-    by: ReplicaFacts
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A batch that was not computed."""
-
-    call: int
-    reason: str
-    late: bool  # nobody has answered in time; else somebody said no
-
-
-@dataclass(frozen=True)
 class Replicas:
-    """How many replicas of each bundle run now."""
+    """Where the replicas of all bundles answer now."""
 
-    running: Mapping[str, int]
+    places: Sequence[Place]
 
 
-Reply = Connected | Refused | Deployed | Found | Failed | Replicas
+Reply = Connected | Refused | Deployed | Replicas

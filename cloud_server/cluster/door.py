@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from cloud_server.cluster.line import Answer, Line, Place, Question, ReplicaFacts
 from cloud_server.compute.decoded_frame import DecodedFrame
@@ -32,6 +32,7 @@ class Door:
         self._computing = threading.Lock()
         self._since: float | None = None  # when the batch began that is computed now
         self._guard = threading.Lock()
+        self._is_open = True
         self._lines: set[Line] = set()
         threading.Thread(target=self._accept, name="door", daemon=True).start()
 
@@ -51,32 +52,29 @@ class Door:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._listener.close()
         with self._computing, self._guard:
+            self._is_open = False
             for line in self._lines:
-                line.close()
+                line.hang_up()
 
     def _accept(self) -> None:
         with suppress(OSError):  # closed
             while True:
-                line = Line(self._listener.accept()[0])
-                with self._guard:
-                    full = len(self._lines) >= MAX_LINES
-                    if not full:
-                        self._lines.add(line)
-                if full:
-                    line.close()
-                else:
-                    threading.Thread(target=self._serve, args=(line,), name="line", daemon=True).start()
+                end = self._listener.accept()[0]
+                threading.Thread(target=self._serve, args=(end,), name="line", daemon=True).start()
 
-    def _serve(self, line: Line) -> None:
-        try:
-            with suppress(OSError):
+    def _serve(self, end: socket.socket) -> None:
+        with end, suppress(OSError), closing(Line(end)) as line:
+            with self._guard:
+                if not self._is_open or len(self._lines) >= MAX_LINES:
+                    return
+                self._lines.add(line)
+            try:
                 line.greet(self._token, answers_first=False)
                 while isinstance(question := line.receive(), Question):
                     self._answer(line, question)
-        finally:
-            with self._guard:
-                self._lines.discard(line)
-            line.close()
+            finally:
+                with self._guard:
+                    self._lines.discard(line)
 
     def _answer(self, line: Line, question: Question) -> None:
         with self._computing:

@@ -111,10 +111,14 @@ class Line:
         """Whether the other end has hung up, or talks out of turn, while it should wait for an answer."""
         return self._connection.poll(0.0)
 
-    def close(self) -> None:
-        """Hang up; whoever reads or writes on another thread is told."""
+    def hang_up(self) -> None:
+        """Let whoever uses the line now get an OSError; it is his to close. May be called on any thread."""
         with suppress(OSError):  # the other end was first
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hang up, and let go of what it holds."""
+        self.hang_up()
         self._socket.close()
         self._connection.close()
 

@@ -11,18 +11,17 @@ from multiprocessing.connection import Connection
 from queue import Queue
 from typing import cast
 
-from cloud_server.cluster.messages import Connected, Deploy, Deployed, Reply, Report, Request, Retire, Start
+from cloud_server.cluster.messages import Connected, Deploy, Deployed, Reply, Request, Start
 
 WAIT_S = 10.0
 
 
 class FakeConnector:
-    """Says that there is a cluster, deploys what it is told, and hands batches to the test."""
+    """Says that there is a cluster, deploys what it is told, and keeps what else it hears for the test."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = socket.fromfd(end.fileno(), end.family, end.type)
         self._connection = Connection(os.dup(end.fileno()))
-        self.batches: Queue[Request] = Queue()
         self.others: Queue[Request] = Queue()
         self.refuses = ""
         self.started = cast(Start, self._connection.recv())
@@ -41,12 +40,8 @@ class FakeConnector:
             while True:
                 request = self._connection.recv()
                 if isinstance(request, Deploy):
-                    self.others.put(request)
                     self.say(Deployed(request.key, self.refuses))
-                elif isinstance(request, Retire | Report):
-                    self.others.put(request)
-                else:
-                    self.batches.put(request)
+                self.others.put(request)
 
 
 class FakeProcess:

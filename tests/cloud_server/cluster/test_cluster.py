@@ -8,12 +8,14 @@ import pytest
 
 from cloud_server.cluster import cluster as cluster_module
 from cloud_server.cluster.cluster import Cluster, cluster_of
+from cloud_server.cluster.line import ReplicaFacts
 from cloud_server.cluster.link import ClusterConfig, ClusterLink
-from cloud_server.cluster.messages import Deploy, ReplicaFacts, Replicas
+from cloud_server.cluster.messages import Replicas
 from cloud_server.config import ServeConfig
 from cloud_server.engine import Engine
 from splitnet.errors import ConfigError
 from tests.support.fake_connector import WAIT_S, Connectors
+from tests.support.fake_replica import FakeReplica
 
 
 class Lanes(Engine[bytes]):
@@ -61,14 +63,12 @@ def test_settings_out_of_range_are_named(setting):
 
 
 def test_lanes_follow_the_replicas_and_figures_tell_of_them():
-    connectors, engine = Connectors(), Lanes()
+    connectors, engine, replicas = Connectors(), Lanes(), [FakeReplica("r1"), FakeReplica("r2")]
     link = ClusterLink(ClusterConfig("", 2, 2, WAIT_S), connectors)
     cluster = Cluster(link, lanes=4, falls_back=True)
     cluster.start(engine)
     try:
-        connector = connectors.next()
-        link.deploy(Deploy("coco", {}, {}, 0), WAIT_S)
-        connector.say(Replicas({"coco": 2}))
+        connectors.next().say(Replicas([one.place for one in replicas]))
         assert engine.may_use_four.wait(WAIT_S)
         assert cluster.is_up
         assert {name: value for name, _, value, _ in cluster.figures()} == {
@@ -80,6 +80,8 @@ def test_lanes_follow_the_replicas_and_figures_tell_of_them():
         assert engine.used[0] == 0
     finally:
         cluster.stop()
+        for one in replicas:
+            one.close()
     assert engine.used[-1] == 0 and not cluster.is_up
 
 

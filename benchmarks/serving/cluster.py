@@ -1,7 +1,8 @@
 """A daemon that computes itself against the same daemon with replicas on Ray Serve, and what replicas would carry.
 
-Real processes on loopback. Latency: one camera, one frame at a time. Goodput: more frames than can be computed. What a
-frame costs the front daemon is the processor time of its process and its connector, entropy decoding included.
+Real processes on loopback. Latency: one camera, one frame at a time. What a frame costs the front daemon meanwhile is
+the processor time of its process and its connector, entropy decoding included; what that takes stands beside it.
+Goodput: more frames than can be computed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.drawing import require_matplotlib
 from benchmarks.harness.processes import ServerProcess, server_process
 from benchmarks.serving.bench import encoded_frames
+from benchmarks.serving.cluster_faults import faults, scaling
 from benchmarks.serving.cluster_plot import draw_cluster
+from benchmarks.serving.cluster_processes import CONNECTOR, below, until_ready
 from benchmarks.serving.cluster_simulation import MAX_BATCH, Costs, carried
 from benchmarks.serving.figures import summary
 from benchmarks.serving.load import Load, run_load
@@ -42,9 +45,8 @@ REPLICAS = (1, 2, 4, 8, 16, 32, 64)  # simulated
 CAMERAS = 10_000  # simulated, at most
 DEVICES = 20
 DEADLINE_MS = 500
-CONNECTOR, REPLICA = "cloud_server.cluster.connector", "ServeReplica"
-REPLICAS_READY_S = 120.0
 ROUNDS = 9
+WARM_UP_FRAMES = 5
 
 Row = dict[str, object]
 
@@ -68,11 +70,17 @@ def run(options: Namespace) -> dict[str, object]:
     frames = encoded_frames(options.bundle, options.images)
     counts = progress([0, *options.replicas], unit="engine")
     rows = [_engine(options, frames, manifest.device_digest, replicas) for replicas in counts]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        struck = faults(options.bundle, log, manifest.device_digest, frames)
+        scaled = scaling(options.bundle, log, manifest.device_digest, frames)
     costs = costs_of(rows, batch_seconds(options.bundle))
     simulated = [{"replicas": n, "cameras": carried(n, costs, CAMERAS)} for n in progress(REPLICAS, unit="simulation")]
     result: dict[str, object] = {
         "bundle": f"{manifest.name} {manifest.digest[:12]}",
         "engines": rows,
+        "faults": struck,
+        "scaling": scaled,
         "costs": asdict(costs),
         "pays_from_replicas": pays_from(rows),
         "front_saturates_fps": round(1 / costs.front_s, 1),
@@ -128,65 +136,46 @@ def _engine(options: Namespace, frames: Sequence[Frame], digest: str, replicas: 
         log = Path(folder) / "log"
         command = ["--threads", "1", "--drain-grace-s", "1", *extra]
         with server_process(options.bundle, log, *command) as server:
-            _until_ready(server, replicas)
-            latencies, infers = asyncio.run(_one_by_one(server.address, digest, frames, options.frames))
-            load = Load(DEVICES, options.rate, DEADLINE_MS, options.seconds)
+            until_ready(server, replicas)
             with _front_cpu(server) as spent:
-                tallies = asyncio.run(run_load(server.address, digest, frames, load))
-            found = summary(tallies, load)
-            answered = sum(len(one.latencies_ms) for one in tallies)
+                latencies, decodes, infers = asyncio.run(_one_by_one(server.address, digest, frames, options.frames))
+            load = Load(DEVICES, options.rate, DEADLINE_MS, options.seconds)
+            found = summary(asyncio.run(run_load(server.address, digest, frames, load)), load)
     return {
         "replicas": replicas,
+        "decode_ms_p50": round(statistics.median(decodes), 2),
         "latency_ms_p50": round(statistics.median(latencies), 2),
         "latency_ms_p99": round(sorted(latencies)[int(0.99 * (len(latencies) - 1))], 2),
         "infer_ms_p50": round(statistics.median(infers), 2),
         "goodput_per_s": found["goodput_per_s"],
-        "front_cpu_ms": round(1000 * spent[0] / max(1, answered), 2),
+        "front_cpu_ms": round(1000 * spent[0] / (options.frames + WARM_UP_FRAMES), 2),
     }
 
 
-def _until_ready(server: ServerProcess, replicas: int) -> None:
-    """Wait until so many replicas have started; the daemon listens before."""
-    give_up_at = time.monotonic() + REPLICAS_READY_S
-    while len(_below(server, REPLICA)) < replicas:
-        if time.monotonic() > give_up_at:
-            raise ConfigError(f"{replicas} replicas did not start: has the machine room for them?")
-        time.sleep(0.2)
-    time.sleep(3.0 if replicas else 0.0)  # for their warm-up
-
-
-def _below(server: ServerProcess, name: str) -> list[psutil.Process]:
-    found = []
-    for one in psutil.Process(server.process.pid).children(recursive=True):
-        try:
-            if name in " ".join(one.cmdline()):
-                found.append(one)
-        except psutil.Error:
-            continue
-    return found
-
-
-async def _one_by_one(server: str, digest: str, frames: Sequence[Frame], count: int) -> tuple[list[float], list[float]]:
-    """Return the latency and the computing time of frames that are sent one after another, in ms."""
-    latencies, infers = [], []
+async def _one_by_one(
+    server: str, digest: str, frames: Sequence[Frame], count: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Return the latency, decoding and computing time of frames that are sent one after another, in ms."""
+    latencies, decodes, infers = [], [], []
     async with open_session(server, OpenSession("one by one", digest), timeout_s=30.0) as session:
         replies = session.replies()
-        for number in range(count + 5):
+        for number in range(count + WARM_UP_FRAMES):
             start = time.perf_counter()
             session.send(replace(frames[number % len(frames)], frame_id=number))
             reply = await anext(replies)
             while not isinstance(reply, FrameDetections | FrameError):
                 reply = await anext(replies)
-            if isinstance(reply, FrameDetections) and number >= 5:
+            if isinstance(reply, FrameDetections) and number >= WARM_UP_FRAMES:
                 latencies.append(1000 * (time.perf_counter() - start))
+                decodes.append(reply.timing.decode_ms)
                 infers.append(reply.timing.infer_ms)
-    return latencies, infers
+    return latencies, decodes, infers
 
 
 @contextmanager
 def _front_cpu(server: ServerProcess) -> Iterator[list[float]]:
     """Yield a list whose one entry is the processor time of the daemon and its connector during the block, seconds."""
-    processes = [psutil.Process(server.process.pid), *_below(server, CONNECTOR)]
+    processes = [psutil.Process(server.process.pid), *below(server, CONNECTOR)]
     before, spent = _cpu_s(processes), [0.0]
     yield spent
     spent[0] = _cpu_s(processes) - before

@@ -11,11 +11,13 @@ Result = Mapping[str, Any]
 def engines(result: Result) -> str:
     """Return what a frame takes, what is reached, and what it costs the front daemon, for each engine."""
     header = (
-        "| computed by | ms, p50 / p99 | frames in time a second | front daemon, CPU ms a frame |\n|---|---|---|---|\n"
+        "| computed by | ms, p50 / p99 | frames in time a second | front daemon, CPU ms a frame | of that, decoding |\n"
+        "|---|---|---|---|---|\n"
     )
     rows = "".join(
         f"| {_engine(row['replicas'])} | {row['latency_ms_p50']:.1f} / {row['latency_ms_p99']:.1f} | "
-        f"{row['goodput_per_s']:.1f} | {row['front_cpu_ms']:.1f} |\n"
+        f"{row['goodput_per_s']:.1f} | {row['front_cpu_ms']:.1f} | "
+        f"{row['decode_ms_p50']:.1f} |\n"
         for row in result["engines"]
     )
     return (
@@ -25,6 +27,24 @@ def engines(result: Result) -> str:
 
 def _engine(replicas: int) -> str:
     return "the daemon itself" if not replicas else f"{replicas} replica{'s' * (replicas > 1)}"
+
+
+def faults(result: Result) -> str:
+    """Return what each fault costs a camera, and how fast the number of replicas follows the load."""
+    header = (
+        "| what fails | frames lost | late | last of them sent after, s | longest answer, ms |\n|---|---|---|---|---|\n"
+    )
+    rows = "".join(
+        f"| {row['fault']} | {row['lost']} | {row['late']} | {row['back_after_s']:.1f} | "
+        f"{row['longest_answer_ms']:.0f} |\n"
+        for row in result["faults"]
+    )
+    scaling = result["scaling"]
+    return (
+        f"{header}{rows}\nOne camera, 10 frames a second, due within 500 ms; two replicas. With one replica and too "
+        f"many frames for it, a second one has come after {scaling['second_replica_after_s']:.0f} s, and is gone "
+        f"{scaling['gone_after_s']:.0f} s after the load.\n"
+    )
 
 
 def simulated(result: Result) -> str:

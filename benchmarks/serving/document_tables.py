@@ -18,6 +18,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "tls": ("tls.json", attack_tables.tls),
     "frigate": ("frigate.json", frigate_tables.frigate),
     "cluster": ("cluster.json", cluster_tables.engines),
+    "cluster-faults": ("cluster.json", cluster_tables.faults),
     "cluster-simulated": ("cluster.json", cluster_tables.simulated),
     "attack": ("attack.json", attack_tables.attack),
 }

@@ -45,6 +45,7 @@ STATUS_S = 0.5
 DEPLOYMENT = "replica"
 LARGEST_BATCH = 8  # that a replica warms up
 CONTROL_TIMEOUT_S = 30.0
+LOCAL_CPUS = 1024  # that a Ray of this machine counts: how many replicas there are is the daemon's to say, not Ray's
 
 
 class Connector:
@@ -79,7 +80,7 @@ class Connector:
             ray.init(address=self._start.address, namespace=NAMESPACE, **quiet)
         else:  # on the loopback interface only: Ray lets in whoever reaches it. "local": never one that runs already
             own = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-            ray.init(namespace=NAMESPACE, **own, **quiet)
+            ray.init(namespace=NAMESPACE, num_cpus=LOCAL_CPUS, **own, **quiet)
         serve.start(proxy_location="Disabled")
         actor = ray.remote(num_cpus=0, max_restarts=-1)(Coordinator)
         self._coordinator = actor.options(

@@ -42,7 +42,8 @@ from cloud_server.cluster.scaling import Scaling
 
 HEALTH_S, HEALTH_TIMEOUT_S = 1.0, 1.0
 STATUS_S = 0.5
-DEPLOYMENT = "replica"
+DEPLOYMENT, STOPPING = "replica", "STOPPING"
+PASSING = (RayServeException, ray.exceptions.RayError, TimeoutError, KeyError)  # of a cluster that changes
 LARGEST_BATCH = 8  # that a replica warms up
 CONTROL_TIMEOUT_S = 30.0
 LOCAL_CPUS = 1024  # that a Ray of this machine counts: how many replicas there are is the daemon's to say, not Ray's
@@ -136,7 +137,7 @@ class Connector:
         self._deployed.pop(bundle.key, None)
         self._scaling.pop(bundle.key, None)
         self._awaited.discard(bundle.key)
-        with suppress(Exception):
+        with suppress(*PASSING):
             if not self._asked(self._coordinator.withdraw.remote(bundle.key, self._start.front)):
                 self._delete(bundle.key)
 
@@ -148,9 +149,10 @@ class Connector:
         """Take note of a load, and let Ray keep as many replicas as that of all daemons asks for."""
         if report.key not in self._deployed:
             return
-        with suppress(Exception):  # the next report tries again
+        with suppress(*PASSING):  # the next report tries again
             load = self._asked(self._coordinator.report.remote(report.key, self._start.front, report.load))
-            there = serve.status().applications[report.key].deployments[DEPLOYMENT].target_num_replicas
+            states = serve.status().applications[report.key].deployments[DEPLOYMENT].replica_states
+            there = sum(count for state, count in states.items() if state != STOPPING)
             wanted = self._scaling[report.key].wanted(there, load, time.monotonic())
             if wanted != there:
                 controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
@@ -159,7 +161,7 @@ class Connector:
     def _watch(self) -> None:
         """Tell the daemon where replicas are, supply a coordinator that has lost its files, and let unused ones go."""
         while True:
-            with suppress(RayServeException, ray.exceptions.RayError, TimeoutError, KeyError):
+            with suppress(*PASSING):
                 places = self._asked(self._coordinator.places.remote())
                 self._send(Replicas(places))
                 self._settle(Counter(place.key for place in places))

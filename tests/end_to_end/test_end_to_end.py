@@ -92,7 +92,7 @@ def test_every_picture_comes_back_as_detections(start, address, tiny_bundle, pic
     assert complaints == ""
     assert f"{FRAMES} of {FRAMES} frames answered" in printed
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [record["frame_id"] for record in records] == list(range(1, FRAMES + 1))
+    assert sorted(record["frame_id"] for record in records) == list(range(1, FRAMES + 1))  # a cluster's overtake
     assert {record["codec"] for record in records} == {"rans", "zstd", "jpeg", "webp"}
     assert all(record["server"]["infer_ms"] > 0 for record in records)
     assert len(json.loads(summary.read_text())["points"]) == 5

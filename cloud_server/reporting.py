@@ -12,7 +12,7 @@ from cloud_server.session import OnDetections
 from splitnet.messages import Frame, FrameDetections
 from splitnet.outputs.change_feed import Observation
 from splitnet.outputs.reporter import Reporter
-from splitnet.outputs.tracker import sightings_of
+from splitnet.outputs.tracker import Sighting, sightings_of
 
 NAME = "cloud-server"  # where the machine has none
 
@@ -34,13 +34,14 @@ def reporting(config: ServeConfig) -> Iterator[OnDetections | None]:
 def observer(observe: Callable[[Observation], None], unix_clock: Callable[[], float]) -> OnDetections:
     """Return who makes observations of answers. A frame whose size was not said has no places: it is left out."""
 
-    def told(device: str, class_names: Sequence[str], frame: Frame, answer: FrameDetections) -> None:
+    def told(device: str, class_names: Sequence[Sequence[str]], frame: Frame, answer: FrameDetections) -> None:
         if not (frame.frame_width and frame.frame_height):
             return
-        found = answer.detections
-        labels = [class_names[label] if label < len(class_names) else str(label) for label in found.labels.tolist()]
+        seen: list[Sighting] = []
+        for found, names in zip((answer.detections, *answer.further), class_names, strict=False):
+            labels = [names[label] if label < len(names) else str(label) for label in found.labels.tolist()]
+            seen += sightings_of(found, labels)
         is_late = 0 < frame.deadline_ms < answer.timing.total_ms
-        seen = sightings_of(found, labels)
         size = frame.frame_width, frame.frame_height
         observe(Observation(device, unix_clock(), *size, seen, is_in_time=not is_late))
 

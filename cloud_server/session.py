@@ -45,7 +45,8 @@ MAX_UNSENT_ACKS = 64  # of layers; those of frames have the places of their fram
 logger = logging.getLogger(__name__)
 
 DetectContext = grpc.aio.ServicerContext[pb.DetectRequest, pb.DetectReply]
-OnDetections = Callable[[str, Sequence[str], Frame, FrameDetections], None]  # of a device, by its name; class names
+# Of a device, by its name; the class names of the session's bundle and of its further ones.
+OnDetections = Callable[[str, Sequence[Sequence[str]], Frame, FrameDetections], None]
 
 
 async def read_message(context: DetectContext) -> pb.DetectRequest | None:
@@ -110,7 +111,7 @@ class Session:
         self._caller = caller
         self._pace = pace
         self._on_detections = on_detections
-        self._class_names = model.description.class_names
+        self._class_names = (model.description.class_names, *(one.bundle.class_names for one in further))
         self._payer = caller.payer_of_session(opening.device_id, opening.camera)
         self._outgoing: asyncio.Queue[Reply] = asyncio.Queue()
         self._room = asyncio.Semaphore(MAX_UNANSWERED)

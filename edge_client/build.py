@@ -33,7 +33,7 @@ from edge_client.capture.camera import CameraSource
 from edge_client.capture.source import Source, SourceSettings
 from edge_client.class_names import ClassNames
 from edge_client.config import RunConfig
-from edge_client.encoding.encoder import EncoderRuntime, load_encoder
+from edge_client.encoding.encoder import EncoderRuntime, load_encoder, read_manifest
 from edge_client.encoding.local_detector import LocalRuntime, load_local
 from edge_client.group_run import group_password, shared_camera, stream_of
 from edge_client.measuring.cpu_sampler import CpuSampler
@@ -63,6 +63,7 @@ from splitnet.operating_point import Mode
 from splitnet.outputs.reporter import Reporter
 
 if TYPE_CHECKING:
+    from splitnet.device_package import PackageManifest
     from splitnet.manifest import Manifest
 
 
@@ -207,12 +208,8 @@ def _shape(encoder: EncoderRuntime) -> tuple[object, ...]:
     )
 
 
-def _further_bundles(config: RunConfig) -> list[Manifest]:
-    if not config.further_bundle:
-        return []
-    from splitnet.manifest import load_manifest  # here: it loads torch, which a small device does not have
-
-    return [load_manifest(folder) for folder in config.further_bundle]
+def _further_bundles(config: RunConfig) -> list[Manifest | PackageManifest]:
+    return [read_manifest(folder) for folder in config.further_bundle or ()]
 
 
 @dataclass(frozen=True)
@@ -331,7 +328,8 @@ def _outputs(
             drawn = annotation_sink(path, source.fps, all_classes(names, further))
             sinks.append(OfCamera(together(drawn, names, further), camera))
     if config.reports:
-        sinks.append(ReportSink(Reporter(config, config.device_id), names))
+        reports = ReportSink(Reporter(config, config.device_id), all_classes(names, further))
+        sinks.append(together(reports, names, further))
     sinks += more
     if config.min_score > 0:
         sinks = [ScoreFilter(sink, config.min_score) for sink in sinks]

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 
 from edge_client.build import BuiltRun
 from edge_client.console import Console
+from edge_client.encoding.encoder import read_manifest
 from edge_client.endpoint_command import serve_requests
 from edge_client.frigate.settings_text import frigate_settings
 from edge_client.frigate_config import FrigateConfig
 from edge_client.requests.desk import Desk
 from splitnet.errors import ConfigError
 from splitnet.extras import missing_extra
-from splitnet.manifest import load_manifest
 
 
 def frigate(config: FrigateConfig, console: Console) -> None:
@@ -45,7 +45,7 @@ def frigate(config: FrigateConfig, console: Console) -> None:
 
 
 def settings_for(config: FrigateConfig) -> str:
-    """Return what to put into Frigate's settings for a bundle. Raises BundleError."""
-    manifest = load_manifest(config.bundle)
+    """Return what to put into Frigate's settings for a bundle. Raises BundleError, ConfigError."""
+    manifest = read_manifest(config.bundle)
     endpoint = config.listen.replace("://0.0.0.0:", "://ADDRESS-OF-THIS-MACHINE:")
     return frigate_settings(endpoint, manifest.class_names, manifest.input_size, config.pixel_format, config.timeout_ms)

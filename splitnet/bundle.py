@@ -118,7 +118,7 @@ def load_server(folder: Path) -> ServerBundle:
 
 def load_detector(folder: Path, manifest: Manifest) -> Detector | None:
     """Load the unsplit detector, or None if the bundle was made without one."""
-    if DETECTOR_FILE not in manifest.files:
+    if not manifest.has_detector:
         return None
     tensors = _read(folder, manifest, DETECTOR_FILE)
     return _detector(manifest.detector, len(manifest.class_names), tensors, DETECTOR_FILE)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -65,6 +65,7 @@ class PackageManifest:
     stream_points: tuple[MeasuredPoint, ...]
     models: tuple[str, ...]  # the file of each width
     files: Mapping[str, str]  # SHA-256 by name
+    has_detector: ClassVar = False  # which takes whole images, as far as a package says
     local: None = None  # a device that detects alone needs PyTorch
     local_detector: None = None
     local_file: str = "local.onnx"

@@ -168,6 +168,11 @@ class Manifest:
         return Letterbox.fit(frame_width, frame_height, self.side(width), stretches=stretches)
 
     @property
+    def has_detector(self) -> bool:
+        """Whether the server half can take whole images as well."""
+        return DETECTOR_FILE in self.files
+
+    @property
     def local_file(self) -> str:
         """The file of the detector that a device runs alone."""
         return DETECTOR_FILE if self.local is None else LOCAL_FILE
@@ -175,7 +180,7 @@ class Manifest:
     @property
     def local_detector(self) -> LocalDetector | None:
         """The detector that a device runs alone: one of its own, or the unsplit one; None if there is neither."""
-        if self.local is not None or DETECTOR_FILE not in self.files:
+        if self.local is not None or not self.has_detector:
             return self.local
         entry = self.files[DETECTOR_FILE]
         return LocalDetector(self.detector, self.input_size, self.class_names, entry, self.unsplit)

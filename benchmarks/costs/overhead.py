@@ -25,7 +25,6 @@ from edge_client.output.sinks import CallbackSink
 from edge_client.pipeline import Pipeline
 from edge_client.pipeline_settings import PipelineSettings
 from splitnet.errors import ConfigError, SourceError
-from splitnet.manifest import DETECTOR_FILE
 from splitnet.operating_point import Codec, OperatingPoint
 from splitnet.settings import DEFAULT_BUNDLE
 
@@ -61,7 +60,7 @@ BENCHMARK = Benchmark("overhead", "end-to-end time on loopback beyond all comput
 def _points(encoder: EncoderRuntime) -> list[OperatingPoint]:
     manifest = encoder.manifest
     points = [OperatingPoint(Codec.RANS, manifest.widths, manifest.qualities // 2), OperatingPoint(Codec.RANS, 1, 0)]
-    return points + [OperatingPoint(Codec.JPEG, 0, 75)] * (DETECTOR_FILE in manifest.files)
+    return points + [OperatingPoint(Codec.JPEG, 0, 75)] * manifest.has_detector
 
 
 class LockstepSource:

@@ -58,9 +58,13 @@ class Cluster:
         self._link.stop()
 
     def model(self, own: BundleModel, folder: Path) -> ClusterModel:
-        """Return a bundle that replicas compute. BundleError if its folder has changed since it was loaded."""
+        """Return a bundle that replicas compute, once they have loaded it, or have been waited for in vain.
+
+        The engine's lanes serve other bundles meanwhile. BundleError if its folder has changed since it was loaded.
+        """
         model = ClusterModel(own, folder, self._link, self._falls_back)
         self._models.add(model)
+        model.deploy()
         return model
 
     @property

@@ -94,8 +94,11 @@ class ClusterModel:
         return self._own.memory_bytes
 
     def prepare(self) -> None:
-        """Make it ready here, and let replicas load it; without them the daemon goes on alone if it may."""
+        """Make it ready here."""
         self._own.prepare()
+
+    def deploy(self) -> None:
+        """Let replicas load it, and wait for them a while; without them the daemon goes on alone if it may."""
         try:
             self._link.deploy(self._deployment, DEPLOY_S)
         except ClusterError as error:

@@ -23,7 +23,7 @@ from splitnet.package_folder import is_package
 
 if TYPE_CHECKING:
     from splitnet.bundle import DeviceBundle
-    from splitnet.device_package import DevicePackage
+    from splitnet.device_package import DevicePackage, PackageManifest
     from splitnet.manifest import Manifest
     from splitnet.messages import GroupPlace
     from splitnet.updates.artefact import SelfTest
@@ -137,6 +137,19 @@ class EncoderRuntime:
         return self._bundle.encoder.mmacs(width, letterbox.canvas_height, letterbox.canvas_width)
 
 
+def read_manifest(folder: Path) -> Manifest | PackageManifest:
+    """Return what a bundle, or a package for devices without PyTorch, says of itself. BundleError, ConfigError."""
+    if is_package(folder):
+        from splitnet.device_package import read_package_manifest
+
+        return read_package_manifest(folder)
+    try:
+        from splitnet.manifest import load_manifest  # here: it loads torch, which a small device does not have
+    except ModuleNotFoundError as error:
+        raise _unless_torch_is_missing(error) from error
+    return load_manifest(folder)
+
+
 def load_encoder(
     folder: Path, device: str, threads: int, backend: str = TORCH, place: GroupPlace | None = None
 ) -> EncoderRuntime:
@@ -154,13 +167,15 @@ def load_encoder(
 
         from splitnet.bundle import load_device
     except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ConfigError(NO_TORCH) from error
+        raise _unless_torch_is_missing(error) from error
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("this PyTorch sees no CUDA device; use --device cpu")
     torch.set_num_threads(threads)
     return _started(load_device(folder), device, threads, backend)
+
+
+def _unless_torch_is_missing(error: ModuleNotFoundError) -> Exception:
+    return ConfigError(NO_TORCH) if error.name == "torch" else error
 
 
 def _started(bundle: DeviceBundle, device: str, threads: int, backend: str) -> EncoderRuntime:

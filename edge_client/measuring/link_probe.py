@@ -35,11 +35,9 @@ class LinkMeasurement:
 
 def probe_frames(encoder: EncoderRuntime, image: Image) -> tuple[list[EncodedFrame], list[EncodedFrame]]:
     """Return frames to send alone (small features, then images if the server can take them) and as a burst."""
-    from splitnet.manifest import DETECTOR_FILE  # here, because a program that shows its help can do without torch
-
     manifest = encoder.manifest
     small = encoder.encode(image, OperatingPoint(Codec.RANS, 1, 0))
-    if DETECTOR_FILE not in manifest.files:
+    if not manifest.has_detector:
         return [small] * ALONE, [encoder.encode(image, OperatingPoint(Codec.RANS, 1, manifest.qualities - 1))] * BURST
     large = encoder.encode(image, OperatingPoint(Codec.JPEG, 0, IMAGE_QUALITY))
     return [small] * ALONE + [large] * ALONE, [large] * BURST

@@ -192,7 +192,8 @@ async def test_a_bundle_is_switched_while_frames_are_computed_and_its_replicas_c
             number += 1
             assert_found(await answered(session, site, number), old)
             await asyncio.sleep(PAUSE_S)
-        until(lambda: len(site.processes(f"{REPLICA}:{key}")) == 2 and site.connected() == 4)
+        until(lambda: f'"loaded": ["tiny ({new.digest[:12]})"]' in site.log.read_text())
+        assert site.connected() == 4
         assert_found(await answered(session, site, number + 1), old)
     site.shot = new
     async with site.session() as session:

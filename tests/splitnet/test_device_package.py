@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -81,6 +82,30 @@ def test_a_whole_client_is_put_together_where_there_is_neither_pytorch_nor_numba
     )
     ran = subprocess.run([sys.executable, "-c", probe], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert ran.stdout.strip() == "Pipeline", ran.stderr
+
+
+def test_every_command_of_a_client_runs_where_there_is_no_pytorch(package, tmp_path):
+    """Commands load what they need when they run; so each one is run, as far as one can without a server."""
+    probe = (
+        "import sys\n"
+        "sys.modules |= {name: None for name in ('torch', 'onnx', 'numba')}\n"
+        "from pathlib import Path\n"
+        "import edge_client.enrol_command, edge_client.http_command, edge_client.run_command\n"
+        "from edge_client.__main__ import main\n"
+        "from edge_client.encoding.encoder import load_encoder\n"
+        "from edge_client.measuring.link_probe import probe_frames\n"
+        "from splitnet.synthetic_images import synthetic_images\n"
+        f"package = {str(package)!r}\n"
+        "assert main(['frigate', '--print-config', '--server', 'a:1', '--bundle', package]) == 0\n"
+        "assert main(['profile', '--frames', '1', '--seconds', '0.1', '--bundle', package]) == 0\n"
+        "assert probe_frames(load_encoder(Path(package), 'cpu', 1, 'auto'), *synthetic_images(1))"
+    )
+    home = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", probe], cwd=PROJECT, env=home, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "detectors:" in ran.stdout and "w1" in ran.stdout
 
 
 def test_a_device_without_numba_sends_no_layers(package, monkeypatch):

@@ -68,7 +68,7 @@ def model(tiny_bundle: Path, link: FakeLink) -> ClusterModel:
 
 
 def test_replicas_get_the_files_that_a_server_needs_and_how_to_compute(model, link, tiny_bundle):
-    model.prepare()
+    model.deploy()
     (bundle,) = link.deployed
     assert set(bundle.files) >= {FILE_NAME, ENCODER_FILE, SERVER_FILE, DETECTOR_FILE}
     assert bundle.files[FILE_NAME] == (tiny_bundle / FILE_NAME).read_bytes()
@@ -117,7 +117,7 @@ def test_without_a_fall_back_frames_are_refused(tiny_bundle, link):
 @pytest.mark.parametrize(("falls_back", "says"), [(True, "computing here"), (False, "refusing frames")])
 def test_a_daemon_starts_without_replicas_and_says_what_it_does(tiny_bundle, link, caplog, falls_back, says):
     link.fails = ClusterError("MemoryError: 3 GB")
-    make(tiny_bundle, link, falls_back).prepare()
+    make(tiny_bundle, link, falls_back).deploy()
     (record,) = caplog.records
     assert says in record.message and record.reason == "MemoryError: 3 GB"
 

@@ -76,9 +76,13 @@ class Trial:
         limits, sent = self._limits, self.figures.answered + self.figures.refused
         if not has_link:
             self._heard = now
-        if sent >= FEW and (reason := self._refusals() or self._slowness()):
+        is_over = now - self._began >= limits.seconds and self.figures.answered >= limits.frames
+        if sent >= FEW and (reason := self._refusals()):
             return Verdict(reason)
-        if now - self._began >= limits.seconds and self.figures.answered >= limits.frames:
+        # Another program may take the processor for half a second: that is not the model's fault.
+        if (is_over or sent >= limits.frames) and (reason := self._slowness()):
+            return Verdict(reason)
+        if is_over:
             return Verdict()
         if has_link and now - self._heard > limits.patience_s:
             return Verdict(f"no answer for {limits.patience_s:g} s")

@@ -40,9 +40,14 @@ def test_too_few_frames_say_nothing():
     assert trial(*[fate()] * 19).verdict(100.0) is None
 
 
-def test_a_slower_model_goes_at_once():
-    verdict = trial(*[fate(20.0)] * 5).verdict(1.0)
+def test_a_slower_model_goes_as_soon_as_enough_frames_say_so():
+    assert trial(*[fate(20.0)] * 19).verdict(1.0) is None
+    verdict = trial(*[fate(20.0)] * 20).verdict(1.0)
     assert verdict is not None and "encoding takes 20.0 ms, 5.0 ms before" in verdict.reason
+
+
+def test_a_processor_that_was_busy_for_a_moment_is_not_the_models_fault():
+    assert trial(*[fate(20.0)] * 5, *[fate(5.0)] * 15).verdict(10.0) == Verdict()
 
 
 def test_a_width_that_the_old_model_never_used_is_not_compared():

@@ -22,6 +22,7 @@ EXTRA_OF = {  # package as it is imported: the extra of setup.cfg that brings it
     "PIL": "train",
     "tqdm": "train",
     "onnx": "train",
+    "networkx": "train",
     "onnxruntime": "onnxruntime",
     "matplotlib": "demo",
     "skimage": "demo",

@@ -157,7 +157,7 @@ ROOMS = {
         )
     ),
     "training.evaluation": Room(("splitnet", "training.data")),
-    "training.groups": Room(("splitnet", "training.data", "training.entropy_tables")),
+    "training.groups": Room(("splitnet", "training.cuts.plot", "training.data", "training.entropy_tables", "training.loop")),
     "training.loop": Room(("splitnet",)),
     "training.sharing": Room(
         ("splitnet", "training.cuts.plot", "training.data", "training.detectors", "training.evaluation")
@@ -270,6 +270,8 @@ PURE_MODULES = {
     "training.detectors.yolox.losses",
     "training.detectors.yolox.simota",
     "training.evaluation.equal_accuracy",
+    "training.groups.partition",
+    "training.groups.replication",
     "training.sharing.moments",
     "training.sharing.ridge",
     "training.sharing.search",

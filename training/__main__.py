@@ -22,6 +22,7 @@ from training import (
     detector,
     distill,
     evaluate,
+    group,
     group_detector,
     local,
     pca,
@@ -50,6 +51,7 @@ COMMANDS = tuple(
         evaluate,
         streams,
         update,
+        group,
         group_detector,
     )
 )

@@ -84,20 +84,68 @@ class DetectionGroup(GroupHalf):
 
     def latent(self, parts: Mapping[int, PartOfFrame]) -> Tensor:
         """Return the latent (C, S/16, S/16) of a frame's parts. What lies outside of the canvas is zero."""
-        height, width = next(iter(parts.values())).symbols.shape[1:]
-        total = self.inverse_gains.shape[1]
-        latent, came = torch.zeros(total, height, width), torch.zeros(total, dtype=torch.bool)
-        for number, part in parts.items():
-            own = self.channels[number - 1]
-            gains = self.inverse_gains[part.quality, own].cpu()
-            latent[own] = torch.from_numpy(part.symbols).float() * gains[:, None, None]
-            came[own] = True
+        filled = _joined(parts, self.channels, self.inverse_gains, self.filling)
+        total, height, width = filled.shape
         whole = torch.zeros(total, self._cells, self._cells)
-        whole[:, :height, :width] = self.filling.fill(latent, came)
+        whole[:, :height, :width] = filled
         return whole
 
 
-TASKS: Mapping[str, type[GroupHalf]] = {"detection": DetectionGroup}
+class ClassificationGroup(GroupHalf):
+    """Parts are features of the whole image; one dense layer makes them class scores.
+
+    The answer is the likeliest class alone, as a box around the whole image with the probability as its score.
+    """
+
+    exact = frozenset({"inverse_gains", "filling.mean", "filling.covariance"})
+    inverse_gains: Tensor
+
+    def __init__(self, manifest: GroupManifest) -> None:
+        """Take the group's manifest. Raises as `half_of`."""
+        super().__init__()
+        self.channels = [[integer(one) for one in part] for part in manifest.server["channels"]]
+        total = sum(map(len, self.channels))
+        _check_channels(self.channels, [one.latent_channels for one in manifest.networks], total)
+        if any(one.stride != manifest.input_size for one in manifest.networks):
+            raise BundleError("a part of a classifier is one value a channel")
+        self._side = float(manifest.input_size)
+        self.dense = nn.Linear(total, len(manifest.class_names))
+        self.filling = Filling(total)
+        self.register_buffer("inverse_gains", torch.ones(manifest.qualities, total))
+
+    @torch.inference_mode()
+    def answers(
+        self, frames: Sequence[Mapping[int, PartOfFrame]], score_threshold: float = SCORE_THRESHOLD
+    ) -> list[Detections]:
+        """Return the likeliest class of each frame (`GroupHalf`), whatever its score."""
+        scores, labels = self.probabilities(frames).max(1)
+        box = np.array([[0, 0, self._side, self._side]], np.float32)
+        pairs = zip(scores.tolist(), labels.tolist(), strict=True)
+        return [Detections(box, np.array([score], np.float32), np.array([label], np.int32)) for score, label in pairs]
+
+    @torch.inference_mode()
+    def probabilities(self, frames: Sequence[Mapping[int, PartOfFrame]]) -> Tensor:
+        """Return the probability (N, classes) of each class in each frame."""
+        joined = [_joined(one, self.channels, self.inverse_gains, self.filling).flatten() for one in frames]
+        return torch.softmax(self.dense(torch.stack(joined).to(self.inverse_gains.device)), 1).cpu()
+
+
+def _joined(
+    parts: Mapping[int, PartOfFrame], channels: Sequence[Sequence[int]], inverse_gains: Tensor, filling: Filling
+) -> Tensor:
+    """Return the latent (C, h, w) of a frame's parts, what has not come filled in."""
+    height, width = next(iter(parts.values())).symbols.shape[1:]
+    total = inverse_gains.shape[1]
+    latent, came = torch.zeros(total, height, width), torch.zeros(total, dtype=torch.bool)
+    for number, part in parts.items():
+        own = channels[number - 1]
+        gains = inverse_gains[part.quality, own].cpu()
+        latent[own] = torch.from_numpy(part.symbols).float() * gains[:, None, None]
+        came[own] = True
+    return filling.fill(latent, came)
+
+
+TASKS: Mapping[str, type[GroupHalf]] = {"detection": DetectionGroup, "classification": ClassificationGroup}
 
 
 def half_of(manifest: GroupManifest) -> GroupHalf:

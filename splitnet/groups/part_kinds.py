@@ -16,6 +16,7 @@ from splitnet.letterbox import PADDING_VALUE
 from splitnet.nn.normalise import Normalise
 
 MAX_CHANNELS = 1024
+CIFAR_MEAN, CIFAR_DEVIATION = (113.9, 123.0, 125.3), (66.7, 62.1, 63.0)  # of CIFAR-10's pixels: blue, green, red
 DEVIATION = 64.0  # of pixels, that a thin front's are divided by
 
 
@@ -95,7 +96,51 @@ class ThinFront(nn.Module):
         return cast(Tensor, self.out(F.relu(x + self.blur(x))))
 
 
-KINDS: Mapping[str, type[PartSpec]] = {one.kind: one for one in (ThinFrontSpec,)}
+@dataclass(frozen=True)
+class PooledConvSpec(PartSpec):
+    """A small classifier's convolutions, from 32x32 pixels to one value a channel: the largest in the image.
+
+    Three convolutions of 3x3, each followed by max pooling, and one of 1x1.
+    """
+
+    kind: ClassVar[str] = "pooled_conv"
+    stride: ClassVar[int] = 32
+
+    channels: int  # of the part
+    stem: int = 24
+    middle: int = 48
+    wide: int = 96
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels that it puts out."""
+        return self.channels
+
+    def make(self) -> nn.Module:
+        """Return the network (`PartSpec`)."""
+        return PooledConv(self)
+
+
+class PooledConv(nn.Module):
+    """The network of a `PooledConvSpec`, normalisation folded in."""
+
+    def __init__(self, spec: PooledConvSpec) -> None:
+        super().__init__()
+        self.normalise = Normalise(CIFAR_MEAN, CIFAR_DEVIATION)
+        self.stem = nn.Conv2d(3, spec.stem, 3, padding=1)
+        self.middle = nn.Conv2d(spec.stem, spec.middle, 3, padding=1)
+        self.wide = nn.Conv2d(spec.middle, spec.wide, 3, padding=1)
+        self.out = nn.Conv2d(spec.wide, spec.channels, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to the part (N, C, H/32, W/32)."""
+        x = self.normalise(image)
+        for layer in (self.stem, self.middle, self.wide):
+            x = F.relu(F.max_pool2d(layer(x), 2))
+        return F.max_pool2d(cast(Tensor, self.out(x)), 4)
+
+
+KINDS: Mapping[str, type[PartSpec]] = {one.kind: one for one in (ThinFrontSpec, PooledConvSpec)}
 
 
 def part_from_json(values: Mapping[str, Any]) -> PartSpec:

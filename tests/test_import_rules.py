@@ -157,7 +157,9 @@ ROOMS = {
         )
     ),
     "training.evaluation": Room(("splitnet", "training.data")),
-    "training.groups": Room(("splitnet", "training.cuts.plot", "training.data", "training.entropy_tables", "training.loop")),
+    "training.groups": Room(
+        ("splitnet", "training.cuts.plot", "training.data", "training.entropy_tables", "training.loop")
+    ),
     "training.loop": Room(("splitnet",)),
     "training.sharing": Room(
         ("splitnet", "training.cuts.plot", "training.data", "training.detectors", "training.evaluation")
@@ -190,6 +192,7 @@ ROOMS = {
             "edge_client.percentiles",
             "training.data",
             "training.evaluation",
+            "training.groups",
         )
     ),
     "benchmarks.harness": Room(("splitnet",)),

@@ -115,26 +115,14 @@ def measured(
 ) -> dict[str, list[LossAccuracy]]:
     """Return a group's accuracy with parts lost, by what fills them in. known: features (N, C) without labels."""
     features = torch.cat(group_features(group, judges.pixels), 1)
-    filling = Filling(known.shape[1])
-    filling.mean.copy_(known.mean(0))
-    filling.covariance.copy_(known.T.double().cov())
-    channels = positions(group)
+    channels = group.positions
     imputer = fit_imputer(known, channels, settings.part_dropout, settings.seed)
     fills: dict[str, Fill] = {
         "mean": by_mean(known.mean(0)),
-        "closed form": by_closed_form(filling),
+        "closed form": by_closed_form(Filling.measured(known)),
         "network": by_network(imputer),
     }
     return {name: lost_parts(features, judges.labels, channels, group.dense, one) for name, one in fills.items()}
-
-
-def positions(group: Group) -> list[list[int]]:
-    """Return where each part's channels lie side by side."""
-    found, start = [], 0
-    for part in group.parts:
-        found.append(list(range(start, start + len(part))))
-        start += len(part)
-    return found
 
 
 def _images(settings: GroupSettings) -> tuple[ClassImages, ClassImages]:

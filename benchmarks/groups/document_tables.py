@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.groups import device_tables
+from benchmarks.groups import classification_tables, device_tables
 
 Result = Mapping[str, Any]
 
 
 TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
+    "group-classification": ("group.json", classification_tables.group_classification),
+    "group-filled": ("group.json", classification_tables.group_filled),
     "group-devices": ("group-devices.json", device_tables.group_devices),
     "group-lost": ("group-devices.json", device_tables.group_lost),
     "group-joins": ("group-devices.json", device_tables.group_joins),

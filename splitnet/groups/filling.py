@@ -26,6 +26,14 @@ class Filling(nn.Module):
         self.register_buffer("covariance", torch.eye(channels))
         self._weights: dict[tuple[bool, ...], Tensor] = {}
 
+    @classmethod
+    def measured(cls, samples: Tensor) -> Filling:
+        """Return what has been measured on samples (N, channels)."""
+        filling = cls(samples.shape[1])
+        filling.mean.copy_(samples.double().mean(0))
+        filling.covariance.copy_(samples.T.double().cov())
+        return filling
+
     def fill(self, latent: Tensor, came: Tensor) -> Tensor:
         """Return a latent (C, H, W) with the channels filled in that have not come. came: (C,), whether each has."""
         if bool(came.all()):

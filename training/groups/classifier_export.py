@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from splitnet.groups.filling import Filling
 from splitnet.groups.group_bundle import PartWeights, save_group
 from splitnet.groups.group_manifest import GroupManifest
 from splitnet.groups.group_tasks import ClassificationGroup
@@ -50,8 +51,6 @@ def export_group(
     """Write a group's bundle; returns its manifest. features: of each part (N, C), on images without labels."""
     networks = deployed_networks(group)
     gains = [torch.tensor(QUALITIES)[:, None] / one.std(0).clamp(min=1e-3) for one in features]
-    positions = np.cumsum([0, *(len(part) for part in group.parts)])
-    channels = [list(range(a, b)) for a, b in zip(positions[:-1].tolist(), positions[1:].tolist(), strict=True)]
     manifest = GroupManifest(
         name=folder.resolve().name,
         task="classification",
@@ -60,7 +59,7 @@ def export_group(
         class_names=tuple(class_names),
         qualities=len(QUALITIES),
         networks=tuple(trained.spec for trained in group.networks),  # type: ignore[misc]
-        server={"channels": channels, "filters": [list(part) for part in group.parts]},
+        server={"channels": group.positions, "filters": [list(part) for part in group.parts]},
         files={},
         origin=ORIGIN,
         licence=licence,
@@ -68,9 +67,7 @@ def export_group(
     half = ClassificationGroup(manifest)
     half.dense.load_state_dict(group.dense.state_dict())
     half.inverse_gains.copy_(torch.cat([1 / one for one in gains], 1))
-    whole = torch.cat(list(features), 1).double()
-    half.filling.mean.copy_(whole.mean(0))
-    half.filling.covariance.copy_(whole.T.cov())
+    half.filling.load_state_dict(Filling.measured(torch.cat(list(features), 1)).state_dict())
     parts = [_weights(*one) for one in zip(networks, gains, features, strict=True)]
     return save_group(folder, manifest, parts, half)
 

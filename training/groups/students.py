@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -49,6 +50,12 @@ class Group(nn.Module):
         self.parts = parts
         self.networks = nn.ModuleList(TrainedPooledConv(spec) for spec in specs)
         self.dense = nn.Linear(sum(map(len, parts)), classes)
+
+    @property
+    def positions(self) -> list[list[int]]:
+        """Where the channels of each part lie side by side."""
+        ends = list(accumulate(map(len, self.parts)))
+        return [list(range(end - len(part), end)) for part, end in zip(self.parts, ends, strict=True)]
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return each part (N, C) of images (N, 3, S, S)."""

@@ -42,7 +42,7 @@ def test_the_cost_of_a_part_is_that_of_its_four_convolutions():
 def test_a_part_is_as_large_as_the_budget_allows():
     assert sized(64, 63_000, 100) == PooledConvSpec(64, 24, 48, 96)
     assert cost_of(sized(64, 63_000, 3.0))[1] <= 3.0
-    with pytest.raises(ConfigError, match="the smallest part of 64 channels has 2824 parameters"):
+    with pytest.raises(ConfigError, match="the smallest part of 64 channels has 2664 parameters"):
         sized(64, 1000, 100)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from splitnet.errors import ConfigError
 from splitnet.groups.filling import RIDGE, Filling
+from training.groups import imputer
 from training.groups.imputer import fit_imputer
 from training.groups.lost_parts import by_closed_form, by_mean, by_network, lost_parts
 from training.groups.replication import replication_plan
@@ -57,13 +58,14 @@ def test_the_closed_form_is_the_ridge_regression_on_what_came():
     assert (found[:, :2] == samples.float()[:, :2]).all()
 
 
-def test_what_follows_from_the_parts_that_came_is_filled_in_better_than_by_the_mean():
+def test_what_follows_from_the_parts_that_came_is_filled_in_better_than_by_the_mean(monkeypatch):
     samples = features()
     labels = (samples[:, 2] > 3).long()
     dense = torch.nn.Linear(4, 2)
     with torch.no_grad():
         dense.weight.copy_(torch.tensor([[0.0, 0, -1, 0], [0.0, 0, 1, 0]]))
         dense.bias.copy_(torch.tensor([3.0, -3.0]))
+    monkeypatch.setattr(imputer, "BATCH", 64)
     network = by_network(fit_imputer(samples, CHANNELS, 0.5, seed=0))
     by_fill = {
         name: lost_parts(samples, labels, CHANNELS, dense, fill)
@@ -74,9 +76,10 @@ def test_what_follows_from_the_parts_that_came_is_filled_in_better_than_by_the_m
     assert by_fill["mean"][1].worst < 60 < 90 < by_fill["network"][1].worst
 
 
-def test_the_imputer_keeps_to_its_seed_and_weighs_15_kilobytes():
+def test_the_imputer_keeps_to_its_seed_and_weighs_15_kilobytes(monkeypatch):
+    monkeypatch.setattr(imputer, "STEPS", 3)
     samples = torch.randn(300, 256, generator=torch.Generator().manual_seed(1))
     channels = [list(range(part, part + 64)) for part in range(0, 256, 64)]
     one, two = (fit_imputer(samples, channels, 0.25, seed=4) for _ in range(2))
     assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    assert 2 * sum(p.numel() for p in one.parameters()) == 15_056
+    assert 2 * sum(p.numel() for p in one.parameters()) == 14_988

@@ -31,7 +31,7 @@ def strengths(activations: Floats) -> Floats:
     Of each image only the strongest KEPT filters are left, the others are zero.
     """
     positive = np.maximum(activations, 0.0)
-    scaled = positive / np.maximum(positive.max(1, keepdims=True), 1e-12)
+    scaled: Floats = positive / np.maximum(positive.max(1, keepdims=True), 1e-12)
     if scaled.shape[1] > KEPT:
         least = np.partition(scaled, -KEPT, axis=1)[:, -KEPT][:, None]
         scaled = np.where(scaled >= least, scaled, 0.0)

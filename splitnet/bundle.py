@@ -96,7 +96,7 @@ def load_device(folder: Path) -> DeviceBundle:
     # Not on the "meta" device: its initialisers import a compiler, 70 MB that a device does not have.
     encoder = manifest.encoder.make(*manifest.front)
     weights = {k: v for k, v in tensors.items() if k != "gains" and not k.startswith((TABLES, CHANGE_TABLES))}
-    _assign(encoder, weights, ENCODER_FILE)
+    assign(encoder, weights, ENCODER_FILE)
     gains = _gains(tensors, "gains", manifest, ENCODER_FILE)
     return DeviceBundle(manifest, DeviceHalf(encoder, gains), _codec(tensors, manifest), folder)
 
@@ -112,7 +112,7 @@ def load_server(folder: Path) -> ServerBundle:
         architecture, classes = architecture_of(manifest.detector), len(manifest.class_names)
         rest = architecture.build(manifest.detector, classes, manifest.split_point)
     half = ServerHalf(decoder, rest, inverse_gains, manifest.input_size)
-    _assign(half, tensors, SERVER_FILE)
+    assign(half, tensors, SERVER_FILE)
     return ServerBundle(manifest, half.eval(), _codec(tables, manifest), load_detector(folder, manifest))
 
 
@@ -151,7 +151,7 @@ def add_local_detector(folder: Path, detector: Detector, local: LocalDetector) -
 def _detector(name: str, classes: int, tensors: Mapping[str, Tensor], file: str) -> Detector:
     with torch.device("meta"):
         detector = architecture_of(name).build(name, classes)
-    _assign(detector, tensors, file)
+    assign(detector, tensors, file)
     return detector.eval()
 
 
@@ -278,8 +278,11 @@ def read_weights(path: Path, entry: FileEntry) -> dict[str, Tensor]:
     return tensors
 
 
-def _assign(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Give a module built without memory its weights, in single precision."""
+def assign(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Give a module, built with or without memory, its weights in single precision. BundleError if they do not fit.
+
+    name: of the file that they are from.
+    """
     expected = module.state_dict()
     if expected.keys() != tensors.keys():
         odd = sorted(expected.keys() ^ tensors.keys())[:3]

@@ -12,7 +12,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from splitnet.atomic_write import write_atomically
-from splitnet.bundle import DeviceBundle, entry_of, read_weights
+from splitnet.bundle import DeviceBundle, assign, entry_of, read_weights
 from splitnet.codec.entropy_model import EntropyModel
 from splitnet.codec.feature_codec import FeatureCodec
 from splitnet.device_package import TABLES, codec_of
@@ -57,7 +57,7 @@ def load_part(folder: Path, part: int, parts: int) -> DeviceBundle:
     tensors = _read(folder, group, part_file(part))
     network = _PartEncoder(manifest)
     weights = {k: v for k, v in tensors.items() if k != GAINS and not k.startswith(TABLES)}
-    _assign(network.network, weights, part_file(part))
+    assign(network.network, weights, part_file(part))
     half = DeviceHalf(cast(Any, network), _gains(tensors, manifest))
     return DeviceBundle(cast("Manifest", manifest), half, _codec(tensors, manifest), folder)
 
@@ -69,7 +69,7 @@ def load_group_server(folder: Path) -> GroupServer:
     tables = [_read(folder, group, part_file(part)) for part in numbers]
     manifests = [group.of_part(part) for part in numbers]
     half = half_of(group)
-    _assign(half, _read(folder, group, SERVER_FILE), SERVER_FILE)
+    assign(half, _read(folder, group, SERVER_FILE), SERVER_FILE)
     codecs = tuple(_codec(one, manifest) for one, manifest in zip(tables, manifests, strict=True))
     return GroupServer(group, half.eval(), codecs)
 
@@ -111,19 +111,6 @@ def _read(folder: Path, group: GroupManifest, name: str) -> dict[str, Tensor]:
     if entry is None:
         raise BundleError(f"{folder}: the manifest lists no {name}; copy the bundle again")
     return read_weights(folder / name, entry)
-
-
-def _assign(module: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Give a module its weights, in single precision."""
-    expected = module.state_dict()
-    if expected.keys() != tensors.keys():
-        odd = sorted(expected.keys() ^ tensors.keys())[:3]
-        raise BundleError(f"{name} does not fit the manifest: {', '.join(map(repr, odd))} missing or unknown")
-    for key, tensor in tensors.items():
-        if tensor.shape != expected[key].shape or not tensor.is_floating_point():
-            raise BundleError(f"{name}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}")
-    module.load_state_dict({k: v.float() for k, v in tensors.items()})
-    module.requires_grad_(False)
 
 
 def _gains(tensors: Mapping[str, Tensor], manifest: PartManifest) -> Tensor:

@@ -175,8 +175,7 @@ class _Preparation:
         if model is None:
             self._show(f"getting {goal.artefact.name}, version {goal.artefact.version}: {goal.route.in_words}")
             pace = BackgroundPace(is_alone=True)
-            await obtainer.download(delivery, goal, base, pace, self._show_bytes)
-            model = await obtainer.install(goal, base)
+            model = await obtainer.obtain(delivery, goal, base, pace, self._show_bytes)
         _test(load_model(replace(self._config, bundle=model.folder, deadline_ms=0, mode=None)), model, goal.artefact)
         store.state.commit(model, Outcome(Phase.COMMITTED, goal.artefact.target))
         return model

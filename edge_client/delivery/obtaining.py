@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_client.delivery.model_state import Model, Trust
@@ -14,8 +14,8 @@ from edge_client.delivery.model_store import ModelStore, files_of
 from edge_client.delivery.pacing import BackgroundPace
 from edge_client.threads import in_background
 from edge_client.transport.delivery import Delivery
-from splitnet.errors import UntrustedError, UpdateError
-from splitnet.updates.artefact import Artefact, ArtefactFile
+from splitnet.errors import BundleError, UntrustedError, UpdateError
+from splitnet.updates.artefact import BUNDLE, UPDATE, Artefact, ArtefactFile
 from splitnet.updates.delivery import FetchRequest
 from splitnet.updates.route import Route, cheapest_route
 
@@ -31,6 +31,7 @@ class Goal:
     artefact: Artefact
     route: Route
     trust: Trust
+    without_updates: Route | None = None  # if updates do not give it; None: there is no such way, or that is the route
 
 
 class Obtainer:
@@ -66,7 +67,26 @@ class Obtainer:
         artefact = min(mine, key=lambda one: (self._forms.index(one.form), one.stored_bytes))
         held = await in_background(lambda: _held([one for one in artefacts if one.form == artefact.form], base))
         route = cheapest_route(artefacts, artefact, "" if base is None else base.digest, held)
-        return Goal(artefact, route, trust)
+        return Goal(artefact, route, trust, _without_updates(route, artefacts, artefact, held))
+
+    async def obtain(
+        self, delivery: Delivery, goal: Goal, base: Model | None, pace: BackgroundPace, progress: Progress
+    ) -> Model:
+        """Return the model of a goal, downloaded and installed.
+
+        Updates that do not give it here, as where a file of the base is missing or damaged, are given up for the whole
+        device half. Raises SplitError.
+        """
+        try:
+            await self.download(delivery, goal, base, pace, progress)
+            return await self.install(goal, base)
+        except (UpdateError, BundleError) as error:
+            if goal.without_updates is None:
+                raise
+            logger.warning("%s; the whole device half is fetched instead", error)
+        whole = replace(goal, route=goal.without_updates, without_updates=None)
+        await self.download(delivery, whole, base, pace, progress)
+        return await self.install(whole, base)
 
     async def download(
         self, delivery: Delivery, goal: Goal, base: Model | None, pace: BackgroundPace, progress: Progress
@@ -115,6 +135,16 @@ class Obtainer:
                 raise UpdateError(f"the server has no {file.name} any more: sign it again")
             pace.received(asked_at, clock(), len(chunk.data))
             await asyncio.to_thread(self._store.receive, file, chunk.data)
+
+
+def _without_updates(route: Route, artefacts: Sequence[Artefact], goal: Artefact, held: frozenset[str]) -> Route | None:
+    """Return the way to a goal that no update is part of; None if it is the route, or there is none."""
+    if all(step.kind != UPDATE for step in route.steps):
+        return None
+    try:
+        return cheapest_route([one for one in artefacts if one.kind == BUNDLE], goal, "", held)
+    except UpdateError:
+        return None
 
 
 def _held(artefacts: Sequence[Artefact], base: Model | None) -> frozenset[str]:

@@ -266,10 +266,9 @@ class Updater(Generic[Parts]):
         telling = asyncio.create_task(self._tell_progress(goal, pace))
         try:
             self._progress = (0, goal.route.sent_bytes)
-            await self._obtainer.download(delivery, goal, self._running, pace, self._note_progress)
+            model = await self._obtainer.obtain(delivery, goal, self._running, pace, self._note_progress)
         finally:
             telling.cancel()
-        model = await self._obtainer.install(goal, self._running)
         self._say(Phase.INSTALLED, goal.artefact.target)
         return model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from splitnet.manifest import ENCODER_FILE, FILE_NAME, load_manifest
@@ -37,9 +38,9 @@ def sized(name: str, size: int) -> ArtefactFile:
     return ArtefactFile(name, digest(name), size, digest(name), size)
 
 
-def half_of(bundle: Path, version: int) -> tuple[Artefact, dict[str, Path]]:
+def half_of(bundle: Path, version: int, names: Sequence[str] = HALF) -> tuple[Artefact, dict[str, Path]]:
     """Return a bundle's device half as an artefact, and where its files are."""
-    contents = {name: bundle / name for name in HALF}
+    contents = {name: bundle / name for name in names}
     files = tuple(file_of(name, path.read_bytes()) for name, path in contents.items())
     manifest = load_manifest(bundle)
     return Artefact(BUNDLE, manifest.name, version, manifest.digest, files), contents

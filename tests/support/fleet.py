@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,7 +12,7 @@ from cloud_server.delivery.repository import Repository
 from edge_client.delivery.model_state import Trust
 from splitnet.updates.artefact import Artefact
 from splitnet.updates.signed_list import FIRST_ROOT
-from tests.support.artefacts import half_of
+from tests.support.artefacts import HALF, half_of
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
 
@@ -35,9 +35,9 @@ class Fleet:
         assert root is not None
         return Trust(root)
 
-    def sign_half(self, bundle: Path, version: int, now: datetime = NOW) -> Artefact:
+    def sign_half(self, bundle: Path, version: int, now: datetime = NOW, names: Sequence[str] = HALF) -> Artefact:
         """Sign a bundle's device half without a self-test; returns it."""
-        artefact, contents = half_of(bundle, version)
+        artefact, contents = half_of(bundle, version, names)
         for path in contents.values():
             self.repository.keep(path.read_bytes())
         self.repository.add([artefact], self.keys, now)

@@ -1,11 +1,8 @@
-"""Gets one model after the other into a store, for ever, until it is killed: `power_cut_worker.py STORE HALVES`.
-
-HALVES: folders named by numbers, each with a device half.
-"""
+"""Gets one model after the other into a store, for ever, until it is killed."""
 
 from __future__ import annotations
 
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from edge_client.delivery.model_state import Outcome, Trust
@@ -16,8 +13,11 @@ from tests.support.artefacts import half_of
 PIECE = 7000
 
 
-def work(folder: Path, halves: list[Path]) -> None:
-    """Fetch, install, try and commit, with versions that count up."""
+def work(folder: Path, halves: list[Path], say: Connection) -> None:
+    """Fetch, install, try and commit, with versions that count up. say: is told ("trial" | "committed", version).
+
+    halves: folders, each with a device half.
+    """
     store = ModelStore(folder)
     assert store.own()
     while True:
@@ -30,11 +30,7 @@ def work(folder: Path, halves: list[Path]) -> None:
                 store.receive(file, data[offset : offset + PIECE])
         model = store.install([artefact], None, Trust(b"root"), {})
         store.state.begin_trial(model)
-        print(f"trial {version}", flush=True)
+        say.send(("trial", version))
         store.state.commit(model, Outcome(Phase.COMMITTED, artefact.target))
-        print(f"committed {version}", flush=True)
+        say.send(("committed", version))
         store.clear()
-
-
-if __name__ == "__main__":
-    work(Path(sys.argv[1]), sorted(Path(sys.argv[2]).iterdir()))

@@ -20,6 +20,7 @@ from training.data.augment import grey
 from training.data.batch_stream import BatchStream
 from training.data.coco import read_coco
 from training.data.coco_file import class_names_of
+from training.data.crops import check_square
 from training.data.images import read_image
 from training.data.labelled_stream import LabelledBatch, LabelledStream, StreamSpec
 from training.detectors.yolox.family import PRIOR
@@ -98,6 +99,12 @@ class PoolSpec:
     batches: int
     batch_size: int
     held_out: int
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError on a square that no detector takes, and on nothing to look at."""
+        check_square(self.square)
+        if min(self.batches, self.batch_size, self.held_out) < 1:
+            raise ConfigError("--batches, --batch-size and --limit must be at least 1")
 
 
 def load_task(name: str, data: Path, spec: PoolSpec, seed: int) -> Task:

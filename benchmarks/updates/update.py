@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from argparse import ArgumentParser, Namespace
@@ -23,12 +24,14 @@ from benchmarks.updates.tasks import SOURCES, PoolSpec, Task, load_task
 from benchmarks.updates.training_loop import Target, fully_trained
 from benchmarks.updates.update_figures import best_rows, budgets, comparisons
 from benchmarks.updates.update_plot import draw
+from splitnet.atomic_write import write_json
 from splitnet.errors import ConfigError
 
 METHODS: Mapping[str, Method] = {
     method.name: method for room in (post_hoc, own_update, trained_rivals) for method in room.METHODS
 }
 NOTHING, EVERYTHING = "nothing sent", "fully trained"
+SETTINGS = ("steps", "full_steps", "batch_size", "batches", "square", "limit")  # rows of others do not compare
 PARTS = ("weights", "contributions", "last_steps")
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ def _run(options: Namespace) -> dict[str, object]:
         raise ConfigError("say --out or --work: a run of hours needs a place for what it has finished")
     work = options.work or options.out.with_name(f"{options.out.name}.work")
     torch.set_num_threads(1)
+    _check(options, work)
     file = RowFile(work / "rows.jsonl")
     for seed in options.seeds:
         for name in options.tasks:
@@ -65,6 +69,19 @@ def _run(options: Namespace) -> dict[str, object]:
     if options.out is not None:
         draw(options.out, record)
     return record
+
+
+def _check(options: Namespace, work: Path) -> None:
+    """Raise ConfigError on settings that say nothing, or others than those that this place was begun with."""
+    PoolSpec(options.square, options.batches, options.batch_size, options.limit)
+    if min(options.steps, options.full_steps) < 1 or min(options.seeds) < 0:
+        raise ConfigError("--steps and --full-steps must be at least 1, --seeds at least 0")
+    settings, path = {name: getattr(options, name) for name in SETTINGS}, work / "settings.json"
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings)
+    elif json.loads(path.read_text("utf-8")) != settings:
+        raise ConfigError(f"{path} has other settings, and rows of both would be mixed: give another --work")
 
 
 def _measure_task(options: Namespace, work: Path, file: RowFile, name: str, seed: int) -> None:
@@ -153,9 +170,8 @@ def _record(options: Namespace, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
     ends = [row for row in rows if row["method"] in (NOTHING, EVERYTHING)]
     sent = [row for row in rows if row["method"] in METHODS]
     coarse = [{**row, "fidelity": row["fidelity_50"], "resampled": row["resampled_50"]} for row in sent]
-    names = ("steps", "full_steps", "batch_size", "batches", "square", "limit")
     return {
-        "settings": {name: getattr(options, name) for name in names},
+        "settings": {name: getattr(options, name) for name in SETTINGS},
         "ends": list(_plain(ends)),
         "rows": list(_plain(sent)),
         "best": best_rows(sent),

@@ -120,13 +120,13 @@ def hadamard(values: Values) -> Values:
 
 
 def _spread(values: Values, bits: int) -> Quantised:
-    """Return rotated values, which are nearly normal, in few levels: a bit is the sign and the mean size."""
+    """Return rotated values, which are nearly normal, in steps that give about 2**bits levels, as far as they reach.
+
+    A single bit is the sign, times the mean size. What lies far out is not clipped: the entropy coder pays little for it.
+    """
     if bits == 1:
         return Quantised(np.where(values < 0, -1, 1).astype(np.int16), code_of(float(np.abs(values).mean())))
-    spread = float(np.sqrt(np.mean(values**2)))
-    fitted = of_step(values, 4 * spread / 2**bits)
-    most = 2 ** (bits - 1)
-    return Quantised(fitted.symbols.clip(1 - most, most - 1).astype(np.int16), fitted.step_code)
+    return of_step(values, 4 * float(np.sqrt(np.mean(values**2))) / 2**bits)
 
 
 def quantised_point(setting: str, study: Study, tensors: dict[str, Quantised]) -> Point:

@@ -122,7 +122,7 @@ def hadamard(values: Values) -> Values:
 def _spread(values: Values, bits: int) -> Quantised:
     """Return rotated values, which are nearly normal, in steps that give about 2**bits levels, as far as they reach.
 
-    A single bit is the sign, times the mean size. What lies far out is not clipped: the entropy coder pays little for it.
+    A single bit is the sign, times the mean size. What lies far out is not clipped: entropy coding makes it cheap.
     """
     if bits == 1:
         return Quantised(np.where(values < 0, -1, 1).astype(np.int16), code_of(float(np.abs(values).mean())))

@@ -149,14 +149,18 @@ class ModelStore:
                 return found
         return None
 
-    def install(self, steps: list[Artefact], base: Path | None, trust: Trust, found: Mapping[str, Path]) -> Model:
+    def install(
+        self, steps: list[Artefact], base: Path | None, trust: Trust, found: Mapping[str, Path], version: int = 0
+    ) -> Model:
         """Make a model of artefacts, one after the other, whose downloads are whole.
 
-        base: device half that the first applies to. found: files that are here already, by SHA-256. What is made is
-        verified before it is believed. Raises UpdateError, BundleError, OutputError.
+        base: device half that the first applies to. found: files that are here already, by SHA-256. version: that the
+        model was offered as, if an older artefact gives the same. What is made is verified before it is believed.
+        Raises UpdateError, BundleError, OutputError.
         """
         goal = steps[-1]
-        folder = self.folder / f"{goal.version}-{goal.result[:12]}.{goal.form}"
+        version = max(version, goal.version)
+        folder = self.folder / f"{version}-{goal.result[:12]}.{goal.form}"
         making = self.folder / f"{NEW}{folder.name}"
         try:
             self._files.remove(making)
@@ -173,7 +177,7 @@ class ModelStore:
             self._files.remove(making)
             raise
         size = sum(path.stat().st_size for path in folder.iterdir())
-        model = Model(folder, goal.result, goal.version, goal.form, size)
+        model = Model(folder, goal.result, version, goal.form, size)
         self.state.add(model, trust)
         for step in steps:
             for file in step.files:

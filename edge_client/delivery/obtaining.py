@@ -110,7 +110,7 @@ class Obtainer:
 
         def make() -> Model:
             found = self._found(goal.route.steps, base)
-            model = self._store.install(list(goal.route.steps), folder, goal.trust, found)
+            model = self._store.install(list(goal.route.steps), folder, goal.trust, found, goal.artefact.version)
             self._store.clear(model.folder)
             return model
 

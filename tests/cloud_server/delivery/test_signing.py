@@ -36,6 +36,13 @@ def test_an_update_is_signed_beside_the_whole_half_and_is_the_shorter_way(update
     assert cheapest_route(artefacts, change, "").steps == (whole,)
 
 
+def test_a_bundle_that_is_signed_again_has_the_self_test_that_devices_hold(tiny_bundle, fleet):
+    first, again = (sign_bundle(tiny_bundle, fleet.repository, fleet.keys, NOW) for _ in range(2))
+    assert [one.self_test for one in again] == [one.self_test for one in first]
+    assert [one.files for one in again] == [one.files for one in first]
+    assert first[0].version == 1 and again[0].version == 2
+
+
 def test_an_update_that_no_device_can_use_is_refused(updated, tiny_bundle, fleet, tmp_path):
     path = tmp_path / "update.ssu"
     path.write_bytes(updated.data)

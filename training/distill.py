@@ -17,6 +17,7 @@ from training.command import Command, written
 from training.data.coco_file import class_names_of
 from training.data.crops import CropSpec, CropStream, on_grey_square
 from training.data.images import find_images
+from training.data.neighbours import NeighbourFrames
 from training.detectors.detector_file import DETECTOR_FILE
 from training.detectors.family import family_of
 from training.detectors.teacher import origin_of, read_teacher
@@ -55,7 +56,9 @@ def train_split(settings: DistillSettings) -> Manifest | None:
     unsplit = _unsplit(settings, teacher, names)
     crops = crop_spec(settings)
     with joined(settings.device_kind) as processes:
-        task = Distillation(_config(settings), spec, teacher, beginning, names, processes)
+        share = processes.share(settings.batch_size)
+        neighbours = _neighbours(settings, images, crops, share)
+        task = Distillation(_config(settings), spec, teacher, beginning, names, processes, neighbours)
         train_on_images(task, settings, images, crops, learnt is not None, processes)
     if not processes.is_first:
         return None
@@ -85,9 +88,23 @@ def _config(settings: DistillSettings) -> DistillConfig:
         device=settings.device_kind,
         frozen_norm=settings.frozen_norm,
         train_front=settings.train_front,
+        consistency=settings.consistency,
         compile=settings.compile,
         precision=settings.precision,
     )
+
+
+def _neighbours(
+    settings: DistillSettings, images: Sequence[Path], crops: CropSpec, batch_size: int
+) -> NeighbourFrames | None:
+    """Return what draws pairs of frames, one for four crops; None if nothing asks for them."""
+    if not settings.consistency:
+        if settings.video:
+            raise ConfigError("--video is for --consistency: give a weight above 0, or leave it out")
+        return None
+    if settings.complete is not None:
+        raise ConfigError("--complete keeps the encoder: leave --consistency out")
+    return NeighbourFrames(settings.video, images, crops, max(1, batch_size // 4))
 
 
 def _learnt(settings: DistillSettings, spec: StudentSpec, names: Sequence[str]) -> Learnt | None:

@@ -44,18 +44,26 @@ class GainedQuantiser(nn.Module):
         """Quantise latents (N, C, h, w) at one width (from 1) and quality (from 0) each, both (N,) int64."""
 
         def at(parameter: Tensor) -> Tensor:
-            return parameter[widths - 1, qualities][:, :, None, None]
+            return _at(parameter, widths, qualities)
 
         sent = at(self.sent)
-        scaled = latent * at(self.log_gain).exp() * sent
+        scaled = self.in_steps(latent, widths, qualities)
         noisy = scaled + torch.rand_like(scaled) - 0.5
         bits = logistic_bits(noisy, at(self.location), at(self.log_scale)) * sent
         symbols = scaled + (scaled.round() - scaled).detach()
         return Quantised(symbols * at(self.log_inverse).exp(), bits.sum(dim=(1, 2, 3)))
 
+    def in_steps(self, latent: Tensor, widths: Tensor, qualities: Tensor) -> Tensor:
+        """Return latents (N, C, h, w) in steps of their width and quality, not rounded yet; 0 where nothing is sent."""
+        return latent * _at(self.log_gain, widths, qualities).exp() * _at(self.sent, widths, qualities)
+
     def gains(self) -> tuple[Tensor, Tensor]:
         """Return gains and inverse gains (widths, qualities, channels) float32, also of what is not sent."""
         return self.log_gain.detach().exp(), self.log_inverse.detach().exp()
+
+
+def _at(parameter: Tensor, widths: Tensor, qualities: Tensor) -> Tensor:
+    return parameter[widths - 1, qualities][:, :, None, None]
 
 
 def logistic_bits(symbols: Tensor, location: Tensor, log_scale: Tensor) -> Tensor:

@@ -60,6 +60,18 @@ class DistillSettings(ImageSettings):
         metavar=("LOW", "HIGH"),
         nargs=2,
     )
+    video: Sequence[Path] = option(
+        "clips whose neighbouring frames --consistency compares (default: a camera at rest on the images)",
+        default=(),
+        metavar="FILE",
+        nargs="+",
+    )
+    consistency: float = option(
+        "weight of what asks latents to stay within half a step where two neighbouring frames show the same "
+        "(default: 0, nothing does; a try: 1)",
+        default=0.0,
+        metavar="W",
+    )
     compile: bool = option("fuse the networks (needs a C++ compiler): minutes first, then faster", default=False)
     encoder: str = option(
         "front: the detector's own stages, widths are sizes of the image; ensemble: members from random "

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
 from training.data.crops import check_square, on_grey_square
 from training.detectors.family import family_of
+from training.distillation.consistency import consistency_loss, unchanged_positions
 from training.distillation.losses import distillation_loss
 from training.distillation.optimisers import load_optimiser, optimisers_of
 from training.distillation.rate import sandwich_operating_points, uniform_operating_points
@@ -31,7 +33,7 @@ from training.distillation.student import Student, StudentSpec
 from training.distillation.trained_kinds import kind_of
 from training.loop.moving_average import average_state, load_average, moving_average
 from training.loop.optimise import apply_gradients, set_learning_rate
-from training.loop.precision import in_single, is_mixed, mixed_precision
+from training.loop.precision import in_single, is_mixed, mixed_precision, single_precision
 from training.loop.processes import ALONE, Processes
 from training.loop.schedule import learning_rate
 
@@ -47,11 +49,14 @@ class DistillConfig:
     precision: str = "auto"  # one of precision.PRECISIONS; the student's encoder is in single precision in any case
     frozen_norm: bool = False  # the encoder's normalisation keeps the statistics it has
     train_front: bool = False  # the detector's own stages on the device learn, too: for a last run
+    consistency: float = 0.0  # weight of what asks latents of unchanged areas to hold still; 0: nothing does
     compile: bool = False  # fuse the networks: minutes to begin with, then half as fast again on a CPU
 
     def __post_init__(self) -> None:
-        """Raise ConfigError on a square that no detector takes."""
+        """Raise ConfigError on a square that no detector takes, or a weight below 0."""
         check_square(self.square)
+        if not 0 <= self.consistency < float("inf"):
+            raise ConfigError("--consistency must be 0 or more")
 
 
 class Distillation:
@@ -65,11 +70,13 @@ class Distillation:
         begin: Callable[[Student, Detector], None] | None = None,
         class_names: Sequence[str] = (),
         processes: Processes = ALONE,
+        neighbours: Callable[[np.random.Generator], NDArray[Any]] | None = None,
     ) -> None:
         """Take a whole, fused teacher. ConfigError if settings and sizes contradict one another.
 
         begin: gives the student its first weights, on the CPU, if they are not random. class_names: kept in
-        checkpoints. processes: each is given its own part of every batch.
+        checkpoints. processes: each is given its own part of every batch. neighbours: draws pairs of neighbouring
+        frames (2, N, h, w, 3) uint8, for a consistency above 0.
         """
         if config.recipe.qualities != spec.qualities:
             raise ConfigError(f"{config.recipe.qualities} prices for {spec.qualities} qualities")
@@ -78,7 +85,7 @@ class Distillation:
             raise ConfigError("a slimmable encoder is normalised by what runs through it: leave --frozen-norm out")
         self.draw = sandwich_operating_points if needs_statistics else uniform_operating_points
         torch.manual_seed(config.seed)
-        self.class_names = list(class_names)
+        self.class_names, self.neighbours = list(class_names), neighbours
         self.config, self.spec, self.reading = config, spec, family_of(spec.detector).reading
         self.processes, self.device = processes, processes.device(config.device)
         self.is_mixed = is_mixed(config.precision, self.device)
@@ -124,12 +131,26 @@ class Distillation:
         terms = distillation_loss(in_single(outputs), in_single(teacher), weights, self.reading)
         bits_per_pixel = quantised.bits / (canvas.shape[2] * canvas.shape[3])
         price = (self.prices[qualities] * bits_per_pixel).mean() * recipe.price_factor(progress)
+        if self.neighbours is not None and self.config.consistency:
+            terms["consistency"] = self.config.consistency * self._consistency(self.neighbours)
         figures: dict[str, list[float]] = defaultdict(list)
         for name, term in terms.items():
             figures[name].append(term.item())
         for quality, rate in zip(qualities.tolist(), bits_per_pixel.tolist(), strict=True):
             figures[f"bpp{quality}"].append(rate)
         return figures, torch.stack(list(terms.values())).sum() + price
+
+    def _consistency(self, neighbours: Callable[[np.random.Generator], NDArray[Any]]) -> Tensor:
+        """Return how far latents move where neighbouring frames show the same, each pair at a point of its own."""
+        drawn = int(torch.randint(2**31, (1,), generator=self.generator))
+        pairs = neighbours(np.random.default_rng((drawn, self.processes.rank)))
+        canvas, _ = on_grey_square(np.concatenate(pairs), self.config.square, self.device)
+        widths, qualities = (points.repeat(2) for points in self._operating_points(pairs.shape[1]))
+        student = self.student
+        with single_precision(self.device):
+            latents = student.kind.latents(student.encoder, canvas, widths)
+            first, second = student.quantiser.in_steps(latents, widths, qualities).chunk(2)
+        return consistency_loss(first, second, unchanged_positions(*canvas.chunk(2)))
 
     def _operating_points(self, count: int) -> tuple[Tensor, Tensor]:
         """Return this process's part of what all of them draw alike: so a checkpoint is that of all."""

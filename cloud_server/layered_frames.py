@@ -50,6 +50,10 @@ class _Incomplete:
         return found
 
 
+def _nobody(frame: Frame) -> None:
+    """Compute nothing."""
+
+
 class LayeredFrames:
     """The incomplete frames of one session. Everything here runs on the event loop."""
 
@@ -87,10 +91,11 @@ class LayeredFrames:
         return sum(one.nbytes for one in self._incomplete.values())
 
     def close(self) -> None:
-        """Forget all: nobody waits for the answers any more."""
+        """Forget all, and whoever computes: nobody waits for the answers any more."""
         for one in self._incomplete.values():
             one.timer.cancel()
         self._incomplete.clear()
+        self._submit = _nobody
 
     def finish_all(self) -> None:
         """Compute every frame with what there is: no more layers will come."""

@@ -336,18 +336,7 @@ async def serve(
         tunings.may_measure = False
         memory = ReturnedMemory()
         memory.settle()
-        default = registry.models[0]
-        others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
-        weights = {"memory_mb": registry.memory_mb, "held_mb": registry.held_mb}
-        facts = {"listen": address, "bundle": default.name, "device": device.type, **weights}
-        facts["entrance"] = server.who_may_come
-        logger.info("ready", extra=facts)
-        announce(
-            f"cloud-server ready: listening on {address}, bundle {default.name} ({default.digest[:12]}){others}, "
-            f"device {device.type}"
-            + (f", status page http://{page}/" if page else "")
-            + (f", images by HTTP http://{images}/" if images else "")
-        )
+        _announce_ready(announce, server, registry, address, device.type, page, images)
         announce(f"cloud-server: {server.who_may_come}")
         notify(READY)
         refreshing = asyncio.create_task(_refresh_when_told(server, signals.refresh, memory.settle))
@@ -362,6 +351,30 @@ async def serve(
             task.cancel()
         logger.info("stopped", extra={"drained": drained, "batch_sizes": engine.batch_sizes})
     return drained
+
+
+def _announce_ready(
+    announce: Callable[[str], None],
+    server: Server,
+    registry: Registry[Any],
+    address: str,
+    device: str,
+    page: str | None,
+    images: str | None,
+) -> None:
+    """Say that the server is ready. On its own: `serve` must not hold the default bundle when another replaces it."""
+    default = registry.models[0]
+    others = f" and {len(registry.models) - 1} more" if len(registry.models) > 1 else ""
+    weights = {"memory_mb": registry.memory_mb, "held_mb": registry.held_mb}
+    facts = {"listen": address, "bundle": default.name, "device": device, **weights}
+    facts["entrance"] = server.who_may_come
+    logger.info("ready", extra=facts)
+    announce(
+        f"cloud-server ready: listening on {address}, bundle {default.name} ({default.digest[:12]}){others}, "
+        f"device {device}"
+        + (f", status page http://{page}/" if page else "")
+        + (f", images by HTTP http://{images}/" if images else "")
+    )
 
 
 async def _refresh_when_told(server: Server, told: asyncio.Event, settle: Callable[[], None]) -> None:

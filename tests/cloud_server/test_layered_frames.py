@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -166,3 +168,24 @@ def test_at_the_end_all_are_computed_and_after_a_hang_up_none():
     world.frames.close()
     world.run_until(60.0)
     assert len(world.computed) == 1
+
+
+def test_who_computes_is_let_go_of_at_the_end():
+    """A session holds these frames, and they hold the session: in such a cycle its bundle would stay in memory."""
+
+    class Session:
+        def __init__(self) -> None:
+            self.frames = LayeredFrames(self.compute, lambda: 0.0, lambda *_: Timer(0.0, None))
+
+        def compute(self, frame: Frame) -> None:
+            raise AssertionError
+
+    session = Session()
+    held = weakref.ref(session)
+    session.frames.close()
+    gc.disable()
+    try:
+        del session
+        assert held() is None
+    finally:
+        gc.enable()

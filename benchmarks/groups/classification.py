@@ -21,18 +21,22 @@ from training.groups.class_images import ClassImages, read_class_images
 from training.groups.classifier_export import QUALITIES, export_group
 from training.groups.classifier_study import ClassifierStudy, StudySettings, group_features, teacher_accuracy
 from training.groups.imputer import fit_imputer
-from training.groups.lost_parts import Fill, accuracy_of, by_closed_form, by_mean, by_network, lost_parts
-from training.groups.partition import RULES
+from training.groups.lost_parts import Fill, LossAccuracy, accuracy_of, by_closed_form, by_mean, by_network, lost_parts
+from training.groups.partition import RULES, Parts
 from training.groups.pooled_part import cost_of
-from training.groups.students import Classifiers, Group
+from training.groups.students import Classifiers
+from training.groups.targets import look
 
 FILL_IMAGES = 5000  # that what stands for lost parts is fitted on
 CODED_IMAGES = 300  # whose bytes are counted
 TIMED = 200
 QUALITY = 2
-METHODS = ("group", "ensemble", "single")
+METHODS = ("features", "group", "ensemble", "single")
 
 Rows = list[dict[str, object]]
+NO_COSTS: Mapping[str, object] = dict.fromkeys(
+    ("parameters_per_device", "mmacs_per_device", "bytes_sent", "latency_ms")
+)
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -45,6 +49,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=METHODS, help="(%(default)s)")
     parser.add_argument("--teacher-epochs", type=float, default=10.0, help="(%(default)s)")
     parser.add_argument("--epochs", type=float, default=10.0, help="of each student (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=500, help="images of a step (%(default)s)")
     parser.add_argument("--views", type=int, default=2, help="of each image that the teacher sees (%(default)s)")
     parser.add_argument("--most-mmacs", type=float, default=6.5, help="of a device (%(default)s)")
 
@@ -75,13 +80,19 @@ def run(options: Namespace) -> dict[str, object]:
     if images.class_names != judges.class_names:
         raise ConfigError("--judge-images have other classes than --images: their folders must be named alike")
     settings = StudySettings(
-        run=options.run, teacher_epochs=options.teacher_epochs, epochs=options.epochs, views=options.views
+        run=options.run,
+        teacher_epochs=options.teacher_epochs,
+        epochs=options.epochs,
+        views=options.views,
+        batch_size=options.batch_size,
     )
     bench = _Bench(ClassifierStudy(settings, images), judges, options.epochs, options.most_mmacs)
     rows = _teacher_rows(bench, options.parts)
     if "single" in options.methods:
         rows += _ensemble(bench, 1, bench.specs([range(bench.study.teacher.spec.filters // max(options.parts))]))
         rows += _one_of_all(bench, max(options.parts))
+    if "features" in options.methods:
+        rows += _perfect_students(bench, options.rules, options.parts)
     for parts in options.parts:
         if "group" in options.methods:
             for rule in options.rules:
@@ -89,8 +100,9 @@ def run(options: Namespace) -> dict[str, object]:
         if "ensemble" in options.methods:
             channels = bench.study.teacher.spec.filters // parts
             rows += _ensemble(bench, parts, bench.specs([range(channels)] * parts))
-    epochs = {"teacher_epochs": options.teacher_epochs, "epochs": options.epochs}
-    return {"images": len(images), "judge_images": len(judges), "views": options.views, **epochs, "rows": rows}
+    trained = {"views": options.views, "teacher_epochs": options.teacher_epochs, "epochs": options.epochs}
+    networks = [_network(bench, parts) for parts in options.parts]
+    return {"images": len(images), "judge_images": len(judges), **trained, "networks": networks, "rows": rows}
 
 
 BENCHMARK = Benchmark("group", "a classifier shared out among devices, and its rivals", _add_arguments, run)
@@ -108,6 +120,48 @@ def _teacher_rows(bench: _Bench, parts: Sequence[int]) -> Rows:
     return rows
 
 
+def _network(bench: _Bench, parts: int) -> dict[str, object]:
+    """Return what a device of a group of so many parts takes, whatever it has learnt."""
+    specs = bench.specs([range(bench.study.teacher.spec.filters // parts)])
+    return {"parts": parts, **vars(specs[0]), **_costs(*_largest(specs), None, _network_ms(specs))}
+
+
+def _perfect_students(bench: _Bench, rules: Sequence[str], counts: Sequence[int]) -> Rows:
+    """Return rows of the teacher's own features in parts: what students would give that lost nothing of them.
+
+    So partitions, and what stands for lost parts, are compared without the chance of a training. The published rule
+    leaves filters out; these are lost from the start, and filled in.
+    """
+    study = bench.study
+    rows: Rows = []
+    with torch.inference_mode():
+        _, known = look(study.teacher, study.images.some(FILL_IMAGES).pixels)
+        _, features = look(study.teacher, bench.judges.pixels)
+    known, features = known.clone(), features.clone()
+    for rule in rules:
+        for count in counts:
+            parts = study.partition(rule, count)
+            used = sum(map(len, parts))
+            for name, fill in _fills(parts, known, study.settings).items():
+                for one in _lost_of(parts, features, bench.judges.labels, study.teacher.head, fill):
+                    if one.lost or name == "closed form":
+                        extra = {"filled_by": name, "worst": round(one.worst, 2), "filters": used}
+                        rows += bench.row(f"features, {rule}", count, one.lost, one.mean, {**NO_COSTS, **extra})
+    return rows
+
+
+def _lost_of(parts: Parts, features: Tensor, labels: Tensor, head: nn.Module, fill: Fill) -> list[LossAccuracy]:
+    """Return the accuracy for each number of parts lost, the filters of no part being lost always."""
+    used = torch.zeros(features.shape[1], dtype=torch.bool)
+    used[[one for part in parts for one in part]] = True
+
+    def filled(given: Tensor, came: Tensor) -> Tensor:
+        return fill(given, came & used)
+
+    whole = features if bool(used.all()) else fill(features, used)
+    return lost_parts(whole, labels, parts, head, filled)
+
+
 def _group(bench: _Bench, rule: str, count: int) -> Rows:
     study = bench.study
     parts = study.partition(rule, count)
@@ -122,7 +176,7 @@ def _group(bench: _Bench, rule: str, count: int) -> Rows:
     features = torch.cat(group_features(group, bench.judges.pixels), 1)
     received = torch.round(features / steps) * steps
     rows: Rows = []
-    for name, fill in _fills(group, torch.cat(known, 1), study.settings).items():
+    for name, fill in _fills(group.positions, torch.cat(known, 1), study.settings).items():
         for one in lost_parts(received, bench.judges.labels, group.positions, group.dense, fill):
             if one.lost or name == "closed form":
                 extra = {
@@ -134,8 +188,8 @@ def _group(bench: _Bench, rule: str, count: int) -> Rows:
     return rows
 
 
-def _fills(group: Group, known: Tensor, settings: StudySettings) -> dict[str, Fill]:
-    imputer = fit_imputer(known, group.positions, settings.part_dropout, settings.seed)
+def _fills(channels: Sequence[Sequence[int]], known: Tensor, settings: StudySettings) -> dict[str, Fill]:
+    imputer = fit_imputer(known, channels, settings.part_dropout, settings.seed)
     fills = {"closed form": by_closed_form(Filling.measured(known)), "mean": by_mean(known.mean(0))}
     return {**fills, "network": by_network(imputer)}
 
@@ -200,7 +254,7 @@ def _latency_ms(call: Callable[[], object]) -> float:
     return round(milliseconds_p50(call, TIMED), 3)
 
 
-def _costs(parameters: int, mmacs: float, sent: float, latency_ms: float | None) -> dict[str, object]:
+def _costs(parameters: int, mmacs: float, sent: float | None, latency_ms: float | None) -> dict[str, object]:
     return {
         "parameters_per_device": parameters,
         "mmacs_per_device": round(mmacs, 2),

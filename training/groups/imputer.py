@@ -19,7 +19,7 @@ class ImputerNetwork(nn.Module):
 
     def __init__(self, channels: Sequence[Sequence[int]], mean: Tensor, deviation: Tensor) -> None:
         super().__init__()
-        total = sum(map(len, channels))
+        total = len(mean)  # channels of no part never come
         self.channels = channels
         self.mean, self.deviation = mean, deviation.clamp(min=1e-6)
         self.down = nn.Linear(total + len(channels), HIDDEN)
@@ -34,8 +34,7 @@ class ImputerNetwork(nn.Module):
 
     def came(self, kept: Tensor) -> Tensor:
         """Return for each channel whether it has come, (N, C)."""
-        total = sum(map(len, self.channels))
-        came = torch.zeros(len(kept), total, dtype=torch.bool)
+        came = torch.zeros(len(kept), len(self.mean), dtype=torch.bool)
         for part, own in enumerate(self.channels):
             came[:, list(own)] = kept[:, part, None]
         return came

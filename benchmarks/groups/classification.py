@@ -45,7 +45,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--judge-images", type=Path, required=True, metavar="PATH", help="others, to judge on")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="checkpoints; what is there is kept")
     parser.add_argument("--parts", type=int, nargs="+", default=[2, 4], help="sizes of groups (%(default)s)")
-    parser.add_argument("--rules", nargs="+", default=["covering"], choices=[*RULES], help="partitions (%(default)s)")
+    parser.add_argument("--rules", nargs="+", default=["covering"], choices=[*RULES], help="partitions of trained groups (%(default)s)")
     parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=METHODS, help="(%(default)s)")
     parser.add_argument("--teacher-epochs", type=float, default=10.0, help="(%(default)s)")
     parser.add_argument("--epochs", type=float, default=10.0, help="of each student (%(default)s)")
@@ -92,7 +92,7 @@ def run(options: Namespace) -> dict[str, object]:
         rows += _ensemble(bench, 1, bench.specs([range(bench.study.teacher.spec.filters // max(options.parts))]))
         rows += _one_of_all(bench, max(options.parts))
     if "features" in options.methods:
-        rows += _perfect_students(bench, options.rules, options.parts)
+        rows += _perfect_students(bench, options.parts)
     for parts in options.parts:
         if "group" in options.methods:
             for rule in options.rules:
@@ -126,7 +126,7 @@ def _network(bench: _Bench, parts: int) -> dict[str, object]:
     return {"parts": parts, **vars(specs[0]), **_costs(*_largest(specs), None, _network_ms(specs))}
 
 
-def _perfect_students(bench: _Bench, rules: Sequence[str], counts: Sequence[int]) -> Rows:
+def _perfect_students(bench: _Bench, counts: Sequence[int]) -> Rows:
     """Return rows of the teacher's own features in parts: what students would give that lost nothing of them.
 
     So partitions, and what stands for lost parts, are compared without the chance of a training. The published rule
@@ -138,7 +138,7 @@ def _perfect_students(bench: _Bench, rules: Sequence[str], counts: Sequence[int]
         _, known = look(study.teacher, study.images.some(FILL_IMAGES).pixels)
         _, features = look(study.teacher, bench.judges.pixels)
     known, features = known.clone(), features.clone()
-    for rule in rules:
+    for rule in RULES:
         for count in counts:
             parts = study.partition(rule, count)
             used = sum(map(len, parts))

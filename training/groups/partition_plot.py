@@ -9,14 +9,14 @@ import networkx
 import numpy as np
 
 from splitnet.errors import ConfigError
-from training.cuts.plot import DPI, PAGES, TEXT_SIZE, Page, can_draw
+from training.cuts.plot import PAGES, TEXT_SIZE, Page, can_draw
 from training.groups.partition import Floats, Parts, graph_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIZE_IN = (8.0, 6.0)
+SIZE_IN, DPI = (10.0, 7.0), 80
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 
 
@@ -56,7 +56,7 @@ def _figure(graph: networkx.Graph, places: dict[int, Floats], parts: Parts, titl
     if left_out:
         _dots(axes, left_out, page.text, filled=False)
         axes.plot([], [], "o", markerfacecolor="none", color=page.text, label="left out")
-    axes.legend(frameon=False, labelcolor=page.text, fontsize=TEXT_SIZE, loc="lower left")
+    figure.legend(frameon=False, labelcolor=page.text, fontsize=TEXT_SIZE, loc="outside lower center", ncols=4)
     axes.set_title(title, loc="left", color=page.text, fontweight="bold")
     return figure
 

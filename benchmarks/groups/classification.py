@@ -45,7 +45,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--judge-images", type=Path, required=True, metavar="PATH", help="others, to judge on")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="checkpoints; what is there is kept")
     parser.add_argument("--parts", type=int, nargs="+", default=[2, 4], help="sizes of groups (%(default)s)")
-    parser.add_argument("--rules", nargs="+", default=["covering"], choices=[*RULES], help="partitions of trained groups (%(default)s)")
+    parser.add_argument(
+        "--rules", nargs="+", default=["covering"], choices=[*RULES], help="partitions of trained groups (%(default)s)"
+    )
     parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=METHODS, help="(%(default)s)")
     parser.add_argument("--teacher-epochs", type=float, default=10.0, help="(%(default)s)")
     parser.add_argument("--epochs", type=float, default=10.0, help="of each student (%(default)s)")

@@ -52,8 +52,11 @@ def _feature_row(rows: Sequence[Result]) -> str:
 
 def group_filled(result: Result) -> str:
     """Return the accuracy with devices lost: the mean over all sets of them, and the worst one."""
+    rows = [row for row in result["rows"] if row.get("worst") is not None and row["latency_ms"] and row["devices"] > 1]
+    if not rows:
+        return "Not measured yet: no group has been trained.\n"
     header = "| method | devices | lost | filled in by | accuracy, % | worst set |\n|---|---|---|---|---|---|\n"
-    return header + "".join(_lost(row) for row in result["rows"] if row.get("worst") is not None and row["latency_ms"])
+    return header + "".join(map(_lost, rows))
 
 
 def _whole(row: Result) -> str:

@@ -22,7 +22,7 @@ from training.loop.precision import is_mixed, mixed_precision
 from training.loop.schedule import learning_rate
 
 TEMPERATURE, DISTILLED_SHARE = 4.0, 0.9  # published: Bhardwaj et al. 2019
-# Of the squared difference of pooled features. Published: 10,000, of its mean over whole maps of about 48 x 8 x 8 values.
+# Of the squared difference of pooled features. Published: 10,000, of its mean over maps of about 48 x 8 x 8 values.
 FEATURE_WEIGHT = 3.0
 RATE, WARM_UP = 6e-3, 0.1
 MAX_NORM = 100.0

@@ -32,11 +32,12 @@ from edge_client.transport.identity import MAX_ROOT_BYTES
 from edge_client.transport.servers import server_list
 from edge_client.transport.tls_files import tls_files
 from splitnet.backoff import Backoff
-from splitnet.errors import BundleError, ConfigError, LinkError, SplitError
+from splitnet.errors import BundleError, ConfigError, LinkError, SplitError, UpdateError
 from splitnet.operating_point import Mode
+from splitnet.regular_file import read_regular
 from splitnet.settings import DEFAULT_BUNDLE
 from splitnet.updates.applying import digest_of, form_of
-from splitnet.updates.artefact import FOR_ONNX, FOR_TORCH, SELF_TEST_FILE, Artefact
+from splitnet.updates.artefact import FOR_ONNX, FOR_TORCH, MAX_FILE_BYTES, SELF_TEST_FILE, Artefact
 from splitnet.updates.delivery import DeviceState, Offer, Phase
 from splitnet.updates.signed_list import FIRST_ROOT, fingerprint
 
@@ -228,6 +229,9 @@ def _test(loaded: LoadedModel, model: Model, artefact: Artefact) -> None:
     """Run the self-test that came with a model, if one did. Raises UpdateError."""
     if artefact.self_test is None:
         return
-    expected = (model.folder / SELF_TEST_FILE).read_bytes()
+    try:
+        expected = read_regular(model.folder / SELF_TEST_FILE, MAX_FILE_BYTES)
+    except OSError as error:
+        raise UpdateError(f"the self-test of model {model.folder.name} cannot be read ({error.strerror})") from error
     share = loaded.parts.encoder.self_test(artefact.self_test, expected)
     logger.info("self-test of model %s: %.2f %% of its symbols are equal", model.folder.name, 100 * share)

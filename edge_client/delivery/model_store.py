@@ -25,7 +25,7 @@ from edge_client.delivery.model_state import CURRENT, TRIAL, Model, ModelState, 
 from splitnet.errors import BundleError, ConfigError, SplitError, UpdateError
 from splitnet.home import data_folder
 from splitnet.updates.applying import apply
-from splitnet.updates.artefact import PLAIN, Artefact, ArtefactFile
+from splitnet.updates.artefact import BUNDLE, PLAIN, SELF_TEST_FILE, Artefact, ArtefactFile
 from splitnet.updates.delivery import Phase
 
 PARTIAL, NEW = ".partial", ".new-"
@@ -141,9 +141,9 @@ class ModelStore:
             raise in_words(full, self.folder)
 
     def installed(self, artefact: Artefact) -> Model | None:
-        """Return a model that is here already and is what an artefact gives, under the artefact's version."""
+        """Return a model that is here already, whole, and is what an artefact gives, under the artefact's version."""
         for model in self.state.models():
-            if (model.digest, model.form) == (artefact.result, artefact.form) and model.folder.is_dir():
+            if (model.digest, model.form) == (artefact.result, artefact.form) and _is_whole(model.folder, artefact):
                 found = Model(model.folder, model.digest, max(model.version, artefact.version), model.form, model.bytes)
                 self.state.add(found)
                 return found
@@ -251,6 +251,13 @@ def files_of(folder: Path, artefact: Artefact) -> dict[str, Path]:
         except (OSError, BundleError):
             continue
     return found
+
+
+def _is_whole(folder: Path, artefact: Artefact) -> bool:
+    """Return whether a folder holds what an artefact gives, as far as its files say: of an update, the self-test."""
+    found = files_of(folder, artefact)
+    given = [file for file in artefact.files if artefact.kind == BUNDLE or file.name == SELF_TEST_FILE]
+    return folder.is_dir() and all(file.sha256 in found for file in given)
 
 
 @lru_cache(maxsize=64)

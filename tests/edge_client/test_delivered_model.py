@@ -257,3 +257,6 @@ def test_a_new_model_is_made_ready_beside_the_one_that_runs(config, delivery, fl
     (model.folder / SELF_TEST_FILE).write_bytes(b"other")
     with pytest.raises(UpdateError, match="the self-test cannot be made"):
         run.load(model, artefact)
+    (model.folder / SELF_TEST_FILE).unlink()
+    with pytest.raises(UpdateError, match="cannot be read"):
+        run.load(model, artefact)

@@ -19,7 +19,7 @@ from edge_client.delivery.trial import TrialLimits
 from edge_client.delivery.updater import Updater
 from edge_client.frames import CapturedFrame, Fate, FrameOutcome
 from splitnet.errors import BundleMismatchError, UpdateError
-from splitnet.manifest import DETECTOR_FILE
+from splitnet.manifest import DETECTOR_FILE, ENCODER_FILE
 from splitnet.updates.applying import digest_of
 from splitnet.updates.artefact import FOR_TORCH, UPDATE, Artefact
 from splitnet.updates.delivery import DeviceState, Offer, Phase
@@ -193,6 +193,22 @@ async def test_an_update_that_does_not_fit_is_refused_where_nothing_whole_is_sig
     last = await device.through(Phase.REFUSED)
     assert "the update is for other weights than these" in last.reason
     assert device.store.current == device.first and device.ran == []
+
+
+async def test_the_way_back_to_a_model_that_is_still_here_fetches_nothing(device, fleet, bundles):
+    fleet.sign_half(bundles[0], 3, names=WITH_LOCAL)
+    device.delivery.offers = [Offer(3, True, "tiny-0")]
+    assert (await device.through(Phase.COMMITTED)).version == 3
+    assert device.delivery.sent == [] and device.store.current.folder == device.first.folder
+
+
+async def test_a_damaged_model_is_made_anew_on_the_way_back(device, fleet, bundles):
+    fleet.sign_half(bundles[0], 3, names=WITH_LOCAL)
+    device.delivery.offers = [Offer(3, True, "tiny-0")]
+    (device.first.folder / ENCODER_FILE).write_bytes(b"damaged")
+    await device.through(Phase.COMMITTED)
+    assert {size for _, _, size in device.delivery.sent} == {(bundles[0] / ENCODER_FILE).stat().st_size}
+    assert device.store.current.folder != device.first.folder
 
 
 async def test_what_was_committed_is_not_taken_again(device):

@@ -94,7 +94,8 @@ def _measure_task(options: Namespace, work: Path, file: RowFile, name: str, seed
     task = load_task(name, options.data, spec, seed)
     target = _target(work / f"{name}-{seed}.safetensors", task, options.full_steps)
     judge = Judge(task, target.weights)
-    ends = _ends(file, task, target, judge, seed)
+    made = f"{options.full_steps} steps" if target.is_traced else f"that of bundles/{SOURCES[name].trained}"
+    ends = _ends(file, task, target, judge, seed, made)
     study = Study(task, target, options.steps, seed)
     for method, variant in missing:
         if method.reads_trace and not target.is_traced:
@@ -129,7 +130,7 @@ def _target(path: Path, task: Task, steps: int) -> Target:
     return target
 
 
-def _ends(file: RowFile, task: Task, target: Target, judge: Judge, seed: int) -> tuple[float, float]:
+def _ends(file: RowFile, task: Task, target: Target, judge: Judge, seed: int, made: str) -> tuple[float, float]:
     """Return AP on the labels before and after the full training, and keep both as rows."""
     verdicts = {NOTHING: judge.verdict(task.start), EVERYTHING: judge.verdict(target.weights)}
     ends = float(verdicts[NOTHING].ap[0]), float(verdicts[EVERYTHING].ap[0])
@@ -137,7 +138,7 @@ def _ends(file: RowFile, task: Task, target: Target, judge: Judge, seed: int) ->
         if not file.has((task.name, name, seed, "")):
             size = 0 if name == NOTHING else 2 * sum(value.numel() for value in target.weights.values())
             row = _row((task.name, name, seed, ""), "", size, verdict, ends)
-            file.add([{**row, "boxes": judge.objects, "images": len(task.held_out.images)}])
+            file.add([{**row, "boxes": judge.objects, "images": len(task.held_out.images), "full_training": made}])
     return ends
 
 

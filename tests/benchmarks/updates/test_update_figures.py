@@ -90,4 +90,14 @@ def test_tables_say_what_was_not_reached():
     assert "| SlimSplit | - | 10.0 | 10.0 |\n| a | 240 | 240 | 240 |" in update_tables.update_bytes(result)
     assert "| bccd | 95 % | 10.0 | a | 240 | 0.04 | 0.04 to 0.04 | 1 |" in update_tables.update_ratios(result)
     assert "| bccd | 98 % | - | a | 240 | - | - | 1 |" in update_tables.update_ratios(result)
-    assert "| bccd | 9 | - | - | - | - |\n| bccd | 18 | 96 % | - | 50 % | - |" in update_tables.update_budgets(result)
+    assert "|\n| bccd | 18 | 96 % | - | 50 % | - |\n| bccd | 36" in update_tables.update_budgets(result)
+
+
+def test_without_updates_of_ours_tables_say_so():
+    rows = [row("a", 9_000, [96.0, 96.0])]
+    result = {
+        "comparisons": comparisons(rows, "SlimSplit"),
+        "comparisons_50": [],
+        "budgets": budgets(rows, "SlimSplit"),
+    }
+    assert update_tables.update_ratios(result) == update_tables.update_budgets(result) == update_tables.NOT_YET

@@ -1,6 +1,7 @@
 # make demo         set up, then detect objects in real photographs through a server and a client on this machine
 # make test         set up, then run the tests; make test-long the few that take about ten seconds each
 # make test-cluster  installs Ray, then runs the tests of `cloud-server serve --cluster`
+# make test-cluster-long  the end-to-end tests with two replicas for every bundle
 # make lint         style and types
 # make protos       regenerate the gRPC code
 # make bench        measure, into docs/results/; accuracy too if LABELLED holds val2017/ and val.json of COCO
@@ -19,7 +20,7 @@ LABELLED ?= ../shared/data/coco
 RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long test-cluster lint protos bench fuzz soak attack arm64 arm64-check image-steps
+.PHONY: demo test test-long test-cluster test-cluster-long lint protos bench fuzz soak attack arm64 arm64-check image-steps
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -34,6 +35,11 @@ test-long: $(VENV)/installed-dev
 test-cluster: $(VENV)/installed-dev
 	$(INSTALL) --editable ".[dev,cluster]"
 	timeout 1800 $(RUN) -m pytest -m cluster tests/cluster
+
+test-cluster-long: $(VENV)/installed-dev
+	$(INSTALL) --editable ".[dev,cluster]"
+	SLIMSPLIT_CLUSTER=local SLIMSPLIT_CLUSTER_REPLICAS=2 SLIMSPLIT_CLUSTER_TIMEOUT_S=10 \
+	  timeout 7200 $(RUN) -m pytest tests/end_to_end
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .

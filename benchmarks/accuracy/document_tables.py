@@ -41,5 +41,4 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "training-cost": ("training-cost.json", own_detector_tables.training_cost),
     "kinds": ("slimmable.json", kinds_tables.kinds),
     "kinds-alone": ("slimmable.json", kinds_tables.alone),
-    "kinds-same-start": ("same-start.json", kinds_tables.kinds),
 }

@@ -1,4 +1,4 @@
-"""Tables of docs/groups.md about a classifier that is shared out, from group.json. Pure."""
+"""Tables of docs/groups.md about a classifier that is shared out, from group.json and group-trained.json. Pure."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ Result = Mapping[str, Any]
 
 
 TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
-    "group-classification": ("group.json", classification_tables.group_classification),
+    "group-classification": ("group-trained.json", classification_tables.group_classification),
     "group-networks": ("group.json", classification_tables.group_networks),
     "group-features": ("group.json", classification_tables.group_features),
-    "group-filled": ("group.json", classification_tables.group_filled),
+    "group-filled": ("group-trained.json", classification_tables.group_filled),
     "group-devices": ("group-devices.json", device_tables.group_devices),
     "group-lost": ("group-devices.json", device_tables.group_lost),
     "group-joins": ("group-devices.json", device_tables.group_joins),

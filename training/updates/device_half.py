@@ -99,7 +99,6 @@ def _updated(
     tell: Progress,
 ) -> TrainedUpdate:
     target = {name: torch.from_numpy(one.astype(np.float32)) for name, one in halves_of(after).items()}
-    model.requires_grad_(True)
     return make_update(model, halves_of(before), loss, shown, FIRST_PRICE, change.settings, target, tell, budget_bytes)
 
 

@@ -91,6 +91,7 @@ def make_update(
     over it. Raises UpdateError if the budget cannot be met.
     """
     stream = iter(batches)
+    model.requires_grad_(True)  # as loaded, a network may be one that only runs
     old = {name: _array(one) for name, one in base.items()}
     if target is None:
         _start_at(model, {name: torch.from_numpy(one.astype(np.float32)) for name, one in old.items()})

@@ -96,6 +96,12 @@ def test_every_family_can_be_trained(family, old, new):
     assert not np.array_equal(applied["3.weight"], base_of(old)["3.weight"].numpy())
 
 
+def test_a_network_that_only_runs_can_be_updated(old, new):
+    model = copy.deepcopy(old).requires_grad_(False)
+    made = make_update(model, base_of(old), distance(new), images(), 0.3, UpdateSettings(steps=2), new.state_dict())
+    assert len(made.data) > 0
+
+
 def test_a_budget_is_kept(old, new):
     made = make_update(
         copy.deepcopy(old), base_of(old), distance(new), images(), 1.0, QUICK, new.state_dict(), budget_bytes=250

@@ -41,8 +41,11 @@ def _arguments(parser: ArgumentParser) -> None:
     add(
         "--data", type=Path, required=True, metavar="DIR", help="a folder for each task: train.json, valid.json, images"
     )
-    add("--tasks", nargs="+", choices=tuple(SOURCES), default=("bccd", "debris", "highway", "night"), metavar="TASK")
-    add("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS), metavar="METHOD")
+    usual = ("bccd", "debris", "highway", "night")
+    tasks = f"of {', '.join(SOURCES)} (default: {' '.join(usual)})"
+    add("--tasks", nargs="+", choices=tuple(SOURCES), default=usual, metavar="TASK", help=tasks)
+    methods = f"of {', '.join(METHODS)} (default: all)"
+    add("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS), metavar="METHOD", help=methods)
     add("--seeds", nargs="+", type=int, default=(0,), metavar="N", help="of order, draws and factors (%(default)s)")
     add("--steps", type=int, default=150, metavar="N", help="of each training of what is sent (%(default)s)")
     add("--full-steps", type=int, default=500, metavar="N", help="of the full training (%(default)s)")

@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +79,7 @@ class Reporter:
             self._loop.close()
         else:
             self._call(self._end)
-            self._thread.join(CLOSE_S + 2 * FLUSH_S)
+            self._thread.join(2 * (CLOSE_S + FLUSH_S))
         if self._file is not None:
             self._file.close()
 
@@ -164,10 +164,9 @@ class Reporter:
         await self._observe()
         self._take_all()
         await self._flush()
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=CLOSE_S)
+        await _cancelled(running)
+        # What says goodbye to a broker that does not listen is not waited for any longer, nor left behind.
+        await _cancelled([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
 
     def _end(self) -> None:
         self._ending = True
@@ -221,3 +220,11 @@ def _opened(path: Path) -> Any:
         return path.open("a", buffering=1, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror}); choose another --events-out") from error
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait a moment for them to end."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=CLOSE_S)

@@ -88,10 +88,10 @@ class DistillSettings(ImageSettings):
         nargs="+",
     )
     shares: Sequence[int] = option(
-        "percent of the channels, rising to 100: a slimmable's widths "
-        f"(default: {' '.join(map(str, SlimmableSpec.shares))}), or a sliced-front's at each of its sides "
-        f"(default: {' '.join(map(str, SlicedFrontSpec.shares))}); of a front-ensemble's second member, one "
-        f"(default: {FrontEnsembleSpec.share})",
+        "percent of the channels, rising to 100: a slimmable's widths, or a sliced-front's at each of its sides; one "
+        "for the second member of a front-ensemble (default: "
+        f"{' '.join(map(str, SlimmableSpec.shares))}; {' '.join(map(str, SlicedFrontSpec.shares))}; "
+        f"{FrontEnsembleSpec.share})",
         default=(),
         type=count,
         nargs="+",

@@ -20,6 +20,14 @@ def test_bundles_are_found_inside_a_folder_in_order(tmp_path):
     assert find_bundles(tmp_path) == [tmp_path / "a", tmp_path / "b"]
 
 
+def test_a_groups_bundle_is_not_the_first(tmp_path):
+    """The first bundle answers images by HTTP; a group's cannot."""
+    write_tiny_bundle(tmp_path / "b")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "manifest.json").write_text('{"format_version": "group-1"}')
+    assert bundles_in(tmp_path) == [tmp_path / "b", tmp_path / "a"]
+
+
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_a_folder_without_bundles_is_refused(tmp_path, name):
     with pytest.raises(BundleError):

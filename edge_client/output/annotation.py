@@ -42,7 +42,8 @@ def annotation_sink(path: Path, fps: float, class_names: Sequence[str]) -> Sink:
 class VideoSink:
     """Writes a video that runs at the source's pace: an image stays until the next result.
 
-    The first frame fixes the size; frames of other sizes are fitted into it.
+    A frame that another one has overtaken on its way has no place any more. The first frame fixes the size; frames of
+    other sizes are fitted into it.
     """
 
     option = "--annotate"
@@ -66,12 +67,16 @@ class VideoSink:
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._written = 0
+        self._latest = 0  # frame id
         self._shown: Image | None = None
 
     def write(self, result: FrameResult) -> None:
         """Add a frame; raise OSError if there is no room or no encoder."""
         if self._free_bytes(self._path.parent) < RESERVED_BYTES:
             raise OSError(errno.ENOSPC, "disk full", str(self._path))
+        if result.frame.frame_id < self._latest:
+            return
+        self._latest = result.frame.frame_id
         image = annotated(result, self._class_names)
         if self._writer is None:
             height, width = image.shape[:2]

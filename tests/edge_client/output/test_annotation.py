@@ -58,6 +58,14 @@ def test_a_gap_in_the_results_does_not_compress_time(tmp_path):
     assert len(frames_of(tmp_path / "out.avi")) == 6
 
 
+def test_a_frame_that_another_one_has_overtaken_is_not_shown_after_it(tmp_path):
+    sink = VideoSink(tmp_path / "out.avi", 10, NAMES)
+    for frame_id in (1, 3, 2, 4):
+        sink.write(result(frame_id))
+    sink.close()
+    assert len(frames_of(tmp_path / "out.avi")) == 4
+
+
 def test_a_very_long_gap_is_not_filled(tmp_path):
     sink = VideoSink(tmp_path / "out.avi", 10, NAMES)
     sink.write(result(1))

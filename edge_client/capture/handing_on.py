@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from edge_client.capture.group_source import AGE_HEADER, FRAME_HEADER, STREAM_HEADER, USER
 from edge_client.capture.mjpeg import MULTIPART
 from edge_client.frames import CapturedFrame
+from splitnet.bounded_http import BoundedServer
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Codec
@@ -93,32 +94,10 @@ def _credentials(password: str) -> bytes:
     return b"Basic " + base64.b64encode(f"{USER}:{password}".encode()) if password else b""
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
+class _Server(BoundedServer):
+    most = MAX_FOLLOWERS
     camera: SharedCamera
     credentials: bytes
-
-    def __init__(self, *arguments: Any) -> None:
-        self.places = threading.Semaphore(MAX_FOLLOWERS)
-        super().__init__(*arguments)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve in a thread, if there is a place."""
-        if self.places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve, and free the place."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.places.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a follower that has gone is no failure of the run."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from splitnet.bounded_http import BoundedServer
 from splitnet.errors import ConfigError
 
 MAX_SCRAPES = 4  # at once
@@ -44,24 +45,12 @@ class MetricsPage:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
+class _Server(BoundedServer):
+    most = MAX_SCRAPES
     make: Callable[[], bytes]
 
-    def __init__(self, *arguments: Any) -> None:
-        self.places = threading.Semaphore(MAX_SCRAPES)
-        super().__init__(*arguments)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, if there is a place."""
-        if self.places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and free the place."""
+        """Answer within LONGEST_S."""
         longest = threading.Timer(LONGEST_S, _end, (request,))
         longest.daemon = True
         longest.start()
@@ -69,10 +58,6 @@ class _Server(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             longest.cancel()
-            self.places.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a scraper that has gone is no failure of the run."""
 
 
 def _end(connection: socket.socket) -> None:

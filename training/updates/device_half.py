@@ -56,14 +56,8 @@ def update_encoder(change: HalfChange, budget_bytes: int, tell: Progress) -> Tra
     _load(target, halves_of(after))
     gains = torch.from_numpy(after["gains"])[-1, manifest.qualities // 2][:, None, None]
 
-    def loss(network: nn.Module, canvas: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted: Tensor = target(canvas)
-        distance: Tensor = (network(canvas) - wanted) * gains
-        return distance.square().mean()
-
     shown = canvases(change, lambda width, height, draw: _of_width(manifest, width, height, draw))
-    return _updated(model, before, after, loss, shown, change, budget_bytes, tell)
+    return _updated(model, before, after, _distance(target, gains), shown, change, budget_bytes, tell)
 
 
 def update_local(change: HalfChange, budget_bytes: int, tell: Progress) -> TrainedUpdate:
@@ -77,15 +71,21 @@ def update_local(change: HalfChange, budget_bytes: int, tell: Progress) -> Train
         raise ConfigError(f"{new} has no detector that devices run alone")
     before, after = arrays_of(old / manifest.local_file), arrays_of(new / manifest.local_file)
 
+    size = local.input_size
+    shown = canvases(change, lambda width, height, _: Letterbox.fit(width, height, size, 32))
+    return _updated(model, before, after, _distance(target), shown, change, budget_bytes, tell)
+
+
+def _distance(target: nn.Module, gains: Tensor | float = 1.0) -> Loss:
+    """Return a network's mean squared distance from what another one makes of a canvas, in units of gains."""
+
     def loss(network: nn.Module, canvas: Tensor) -> Tensor:
         with torch.no_grad():
             wanted: Tensor = target(canvas)
-        distance: Tensor = network(canvas) - wanted
+        distance: Tensor = (network(canvas) - wanted) * gains
         return distance.square().mean()
 
-    size = local.input_size
-    shown = canvases(change, lambda width, height, _: Letterbox.fit(width, height, size, 32))
-    return _updated(model, before, after, loss, shown, change, budget_bytes, tell)
+    return loss
 
 
 def _updated(

@@ -35,6 +35,7 @@ class EvaluateSettings:
     out: Path = option("where the figures go", metavar="FILE.json")
     limit: int | None = option("only the first N images: a quick look", default=None, type=count)
     widths: Sequence[int] = option("only these widths (default: all)", default=(), metavar="W", nargs="*")
+    qualities: Sequence[int] = option("only these qualities (default: all)", default=(), metavar="Q", nargs="*")
     no_images: bool = option("leave the image codecs out", default=False)
     write_manifest: bool = option("store the figures in the bundle's manifest; not with --limit", default=False)
     prune: bool = option(
@@ -69,7 +70,7 @@ def evaluate_bundle(settings: EvaluateSettings) -> Evaluation:
     if settings.choose_on is not None:
         folder = settings.choose_images or settings.images
         choice = LabelledSet(folder, settings.choose_on, device.manifest.class_names)
-    points = operating_points(device, settings.widths, not settings.no_images)
+    points = operating_points(device, settings.widths, settings.qualities, not settings.no_images)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     with detection_cache_of(device.manifest.digest) as cache:
         result = evaluate(device, server, labelled, points, cache)

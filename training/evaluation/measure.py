@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,12 @@ class Tally:
 
 
 def operating_points(
-    device: DeviceBundle, widths: Sequence[int] = (), with_images: bool = True
+    device: DeviceBundle, widths: Sequence[int] = (), qualities: Sequence[int] = (), with_images: bool = True
 ) -> list[OperatingPoint]:
-    """Return every operating point of a bundle, or those of some widths; with the image codecs' if asked."""
-    chosen = widths or range(1, device.manifest.widths + 1)
-    split = [OperatingPoint(Codec.RANS, w, q) for w in chosen for q in range(device.manifest.qualities)]
+    """Return every operating point of a bundle, or those of some widths and qualities; the image codecs' if asked."""
+    manifest = device.manifest
+    grid = product(widths or range(1, manifest.widths + 1), qualities or range(manifest.qualities))
+    split = [OperatingPoint(Codec.RANS, width, quality) for width, quality in grid]
     return split + (list(IMAGE_POINTS) if with_images else [])
 
 

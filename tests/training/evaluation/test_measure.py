@@ -158,12 +158,20 @@ def test_every_point_of_a_bundle_can_be_asked_for(device):
     assert {p.codec for p in points} == {Codec.RANS, Codec.JPEG, Codec.WEBP}
     chosen = operating_points(device, [1, 4], with_images=False)
     assert {(p.width, p.quality) for p in chosen} == {(w, q) for w in (1, 4) for q in range(QUALITIES)}
+    few = operating_points(device, [1, 4], [0, 2], with_images=False)
+    assert [str(point) for point in few] == ["w1 q0", "w1 q2", "w4 q0", "w4 q2"]
 
 
 @pytest.mark.parametrize("width", [0, WIDTHS + 1, -1])
 def test_a_width_that_the_bundle_lacks_is_refused(device, server, labelled, width):
     with pytest.raises(ConfigError, match="width"):
         evaluate(device, server, labelled, operating_points(device, [width], with_images=False))
+
+
+@pytest.mark.parametrize("quality", [QUALITIES, -1])
+def test_a_quality_that_the_bundle_lacks_is_refused(device, server, labelled, quality):
+    with pytest.raises(ConfigError, match="quality"):
+        evaluate(device, server, labelled, operating_points(device, [1], [quality], with_images=False))
 
 
 def test_an_unreadable_image_is_named(device, server, labelled, tmp_path):

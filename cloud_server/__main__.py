@@ -82,9 +82,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     import asyncio
 
+    from cloud_server.daemon import serve
     from cloud_server.last_moment import end_within
     from cloud_server.log import logging_to_stderr
-    from cloud_server.server import serve
 
     with logging_to_stderr(config.log_level):
         drained = asyncio.run(serve(config, say, early, end_within))

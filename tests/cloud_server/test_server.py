@@ -24,13 +24,15 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from cloud_server import daemon as daemon_module
 from cloud_server import server as server_module
 from cloud_server.__main__ import main
 from cloud_server.config import ServeConfig
+from cloud_server.daemon import _refresh_when_told, serve
 from cloud_server.engine import Engine
 from cloud_server.last_moment import LAST_S
 from cloud_server.registry import Changes, Registry
-from cloud_server.server import SERVICE_NAME, Server, _refresh_when_told, serve
+from cloud_server.server import SERVICE_NAME, Server
 from cloud_server.signals import EarlySignals, as_events
 from protos.split_inference_pb2_grpc import SplitInferenceStub
 from splitnet.bundle import load_device
@@ -251,7 +253,7 @@ async def test_a_signal_during_the_start_ends_it_without_serving(tiny_bundle, mo
         assert released.wait(20)
         raise BundleError("nobody waits for this any more")
 
-    monkeypatch.setattr(server_module, "load_server", load)
+    monkeypatch.setattr(daemon_module, "load_server", load)
     config = ServeConfig(bundle=[tiny_bundle], listen="127.0.0.1:0", device="cpu", no_tune=True)
     assert await asyncio.wait_for(serve(config, announced.append, EarlySignals(), ends.append), timeout=20) is True
     assert ends == [LAST_S]

@@ -28,7 +28,7 @@ from grpc._cython import cygrpc
 
 from benchmarks.adaptation.namespaces import EDGE_ADDRESS, INTERFACE, available, namespace_pair, run_tool
 from benchmarks.harness.processes import PROJECT, Process, child_process, server_process
-from cloud_server.server import SERVER_OPTIONS
+from cloud_server.ports import SERVER_OPTIONS
 from edge_client.transport.channel import CHANNEL_OPTIONS
 from edge_client.transport.session import open_session
 from protos import split_inference_pb2 as pb

@@ -1,30 +1,17 @@
-"""What asks an encoder to hold still where a scene does: a symbol that moves for nothing costs a camera bytes."""
+"""What the changes between two neighbouring frames would cost: an encoder learns to move a latent only for a reason."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
-from splitnet.letterbox import LATENT_STRIDE
-
-FREE_STEPS = 0.5  # a latent may move so far: the device keeps the reference's symbol that long
-UNCHANGED_LEVELS = 4.0  # mean difference of a cell's values, of 255: a sensor's noise is below
+HELD_STEPS = 0.75  # the device keeps a reference's symbol while the latent is so near: half a step and its hysteresis
 
 
-def unchanged_positions(first: Tensor, second: Tensor) -> Tensor:
-    """Return 1 where two canvases (N, 3, h, w) float32 0..255 show the same, else 0: (N, 1, h / 16, w / 16) float32.
+def change_bits(first: Tensor, second: Tensor) -> Tensor:
+    """Return about how many bits each pair's changes take, (N,), for latents (N, C, h, w) in steps.
 
-    A position's cell and the eight around it must be alike, since the encoder sees beyond a cell.
+    A difference d counts log2(1 + (d / 0.75)^2): next to nothing where the device would hold the symbol, and beyond
+    that the logarithm that a code with heavy tails takes. It is smooth, so that a difference learns from every step.
     """
-    difference = (first - second).abs().mean(dim=1, keepdim=True)
-    cells = F.avg_pool2d(difference, LATENT_STRIDE)
-    return (F.max_pool2d(cells, 3, stride=1, padding=1) < UNCHANGED_LEVELS).to(first.dtype)
-
-
-def consistency_loss(first: Tensor, second: Tensor, unchanged: Tensor) -> Tensor:
-    """Return the mean squared excess over half a step of what latents (N, C, h, w), in steps, move where unchanged.
-
-    unchanged: (N, 1, h, w), 1 or 0. It is 0 where nothing is unchanged.
-    """
-    excess = F.relu((first - second).abs() - FREE_STEPS) ** 2
-    return (excess.mean(dim=1, keepdim=True) * unchanged).sum() / unchanged.sum().clamp(min=1.0)
+    return torch.log2(1 + ((first - second) / HELD_STEPS) ** 2).sum(dim=(1, 2, 3))

@@ -67,8 +67,8 @@ class DistillSettings(ImageSettings):
         nargs="+",
     )
     consistency: float = option(
-        "weight of what asks latents to stay within half a step where two neighbouring frames show the same "
-        "(default: 0, nothing does; a try: 1)",
+        "weight of what the changes between two neighbouring frames would take, beside what whole frames take "
+        "(default: 0, nothing; a try: 1)",
         default=0.0,
         metavar="W",
     )

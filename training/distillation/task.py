@@ -24,7 +24,7 @@ from splitnet.nn.blocks import place
 from splitnet.nn.detector import Detector
 from training.data.crops import check_square, on_grey_square
 from training.detectors.family import family_of
-from training.distillation.consistency import consistency_loss, unchanged_positions
+from training.distillation.consistency import change_bits
 from training.distillation.losses import distillation_loss
 from training.distillation.optimisers import load_optimiser, optimisers_of
 from training.distillation.rate import sandwich_operating_points, uniform_operating_points
@@ -49,7 +49,7 @@ class DistillConfig:
     precision: str = "auto"  # one of precision.PRECISIONS; the student's encoder is in single precision in any case
     frozen_norm: bool = False  # the encoder's normalisation keeps the statistics it has
     train_front: bool = False  # the detector's own stages on the device learn, too: for a last run
-    consistency: float = 0.0  # weight of what asks latents of unchanged areas to hold still; 0: nothing does
+    consistency: float = 0.0  # what a bit of a change between neighbouring frames costs, of a whole frame's price
     compile: bool = False  # fuse the networks: minutes to begin with, then half as fast again on a CPU
 
     def __post_init__(self) -> None:
@@ -141,16 +141,17 @@ class Distillation:
         return figures, torch.stack(list(terms.values())).sum() + price
 
     def _consistency(self, neighbours: Callable[[np.random.Generator], NDArray[Any]]) -> Tensor:
-        """Return how far latents move where neighbouring frames show the same, each pair at a point of its own."""
+        """Return the price of what changes between neighbouring frames, each pair at an operating point of its own."""
         drawn = int(torch.randint(2**31, (1,), generator=self.generator))
         pairs = neighbours(np.random.default_rng((drawn, self.processes.rank)))
         canvas, _ = on_grey_square(np.concatenate(pairs), self.config.square, self.device)
-        widths, qualities = (points.repeat(2) for points in self._operating_points(pairs.shape[1]))
+        widths, qualities = self._operating_points(pairs.shape[1])
         student = self.student
         with single_precision(self.device):
-            latents = student.kind.latents(student.encoder, canvas, widths)
-            first, second = student.quantiser.in_steps(latents, widths, qualities).chunk(2)
-        return consistency_loss(first, second, unchanged_positions(*canvas.chunk(2)))
+            latents = student.kind.latents(student.encoder, canvas, widths.repeat(2))
+            first, second = student.quantiser.in_steps(latents, widths.repeat(2), qualities.repeat(2)).chunk(2)
+            bits_per_pixel = change_bits(first, second) / (canvas.shape[2] * canvas.shape[3])
+        return (self.prices[qualities] * bits_per_pixel).mean()
 
     def _operating_points(self, count: int) -> tuple[Tensor, Tensor]:
         """Return this process's part of what all of them draw alike: so a checkpoint is that of all."""

@@ -11,7 +11,6 @@ from edge_client.adaptation.controller import ControlSettings
 from edge_client.adaptation.profile import DeviceProfile
 from edge_client.capture.address import open_source
 from edge_client.capture.source import SourceSettings
-from edge_client.config import default_device_id
 from edge_client.console import Console
 from edge_client.encoding.encoder import EncoderRuntime, load_encoder
 from edge_client.encoding.local_detector import LocalRuntime, load_local
@@ -34,6 +33,7 @@ from edge_client.output.mode_scores import RunConditions
 from edge_client.policy_choice import mode_tables
 from edge_client.profile_config import ProfileConfig
 from edge_client.run_command import what_runs, write_result
+from edge_client.servers_config import default_device_id
 from edge_client.transport.credentials import Credentials
 from edge_client.transport.tls_files import tls_files
 from splitnet.messages import OpenSession

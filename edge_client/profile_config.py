@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_client.config import BACKEND_HELP, PROXY_HELP
+from edge_client.config import BACKEND_HELP
 from edge_client.encoding.backends import AUTO, BACKENDS
+from edge_client.servers_config import PROXY_HELP
 from edge_client.transport.servers import server_list
 from edge_client.transport.tls_files import tls_option
 from splitnet.errors import ConfigError

@@ -14,6 +14,7 @@ from typing import NoReturn
 from edge_client.console import PROGRAM, Console, LogFormatter, fit
 from edge_client.signals import ending_at_once
 from splitnet.errors import OutputError, SourceError, SplitError
+from splitnet.heap import share_heap
 from splitnet.home import ensure_home
 from splitnet.process_end import run_to_end
 from splitnet.streams import open_closed_streams, whole_output
@@ -54,6 +55,7 @@ def _code_of(error: SplitError) -> int:
 
 
 def _run_command(arguments: Sequence[str] | None, console: Console) -> int:
+    share_heap()
     home = ensure_home()
     _quiet_libraries()
     if home is not None:

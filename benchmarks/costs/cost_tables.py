@@ -55,3 +55,18 @@ def watching(result: Result) -> str:
         f"| counting, at 100 frames a second | {result['counts_share_at_100_fps']:.2%} |\n"
         f"| a scrape every 15 s | {result['scrape_share_every_15_s']:.2%} |\n"
     )
+
+
+def cameras(result: Result) -> str:
+    """Return how long frames of several cameras wait for others at the encoder, and what memory they take."""
+    header = (
+        "| cameras | frames a second | answered | encode ms p50 | waits for others ms p50 / p99 | "
+        "frames of one other camera waited for, at most | memory, MB |\n|---|---|---|---|---|---|---|\n"
+    )
+    rows = "".join(
+        f"| {row['cameras']} | {row['cameras'] * result['fps']:g} | {row['answered'] / row['frames']:.0%} | "
+        f"{row['encode_ms_p50']:.1f} | {row['waits_for_others_ms_p50']:.1f} / {row['waits_for_others_ms_p99']:.1f} | "
+        f"{row['most_encodes_of_one_other']} | {row['memory_mb']:.0f} |\n"
+        for row in result["rows"]
+    )
+    return f"{header}{rows}\nWidth {result['width']}, bundle {result['bundle']}; memory {result['memory_ratio']:.2f} times.\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.costs.cost_tables import codec, overhead, small, switch, watching
+from benchmarks.costs.cost_tables import cameras, codec, overhead, small, switch, watching
 
 Result = Mapping[str, Any]
 
@@ -16,4 +16,5 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "overhead": ("overhead.json", overhead),
     "watching": ("watching.json", watching),
     "small": ("small.json", small),
+    "cameras": ("cameras.json", cameras),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ from training.groups.teacher_training import WHITENING_IMAGES, TeacherBatch, Tea
 from training.loop.run import CHECKPOINT, Run, read_checkpoint
 
 TARGETS_FILE = "targets.pt"
+MADE_FROM_FILE = "made-from"  # beside students: what they have learnt from
 PARTITION_IMAGES = 2000
 RATIO = 24  # the teacher's parameters over a device's, published
 
@@ -79,15 +81,24 @@ class ClassifierStudy:
         return parameter_count(self.teacher), count_macs(self.teacher, lambda: self.teacher(image)) / 1e6
 
     @cached_property
+    def made_from(self) -> str:
+        """A digest of all that targets follow from: the teacher's weights, the images, the views and the seed."""
+        digest = hashlib.sha256(f"{self.settings.views} {self.settings.seed}".encode())
+        for tensor in (*self.teacher.state_dict().values(), self.images.pixels, self.images.labels):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @cached_property
     def targets(self) -> list[Targets]:
-        """What the teacher says of some views of all images."""
+        """What the teacher says of some views of all images; found anew if the run's are of others."""
         path = self.settings.run / TARGETS_FILE
         if path.is_file():
             kept = torch.load(path, weights_only=True)
-            if len(kept) == self.settings.views and len(kept[0][0]) == len(self.images):
-                return [Targets(*one) for one in kept]
+            if isinstance(kept, dict) and kept["made_from"] == self.made_from:
+                return [Targets(*one) for one in kept["views"]]
         found = targets_of(self.teacher, self.images, self.settings.views, self.settings.seed)
-        torch.save([(one.flipped, one.shifts, one.features, one.logits) for one in found], path)
+        views = [(one.flipped, one.shifts, one.features, one.logits) for one in found]
+        torch.save({"made_from": self.made_from, "views": views}, path)
         return found
 
     @cached_property
@@ -131,10 +142,19 @@ class ClassifierStudy:
     def _train(self, name: str, task: GroupTask | ClassifiersTask, epochs: float) -> None:
         per_epoch, steps = self._steps(epochs)
         run: Run[StudentBatch] = Run(task, self.settings.run / name, steps, save_every=per_epoch)
+        self._check_made_from(run.folder)
         run.resume()
         if run.step < steps:
             settings = self.settings
             run.go(student_batches(self.images, self.targets, settings.batch_size, steps, run.step, settings.seed))
+
+    def _check_made_from(self, folder: Path) -> None:
+        """Note what students learn from. ConfigError if those of a folder have learnt from something else."""
+        note = folder / MADE_FROM_FILE
+        if not note.exists():
+            note.write_text(self.made_from, encoding="utf-8")
+        elif note.read_text(encoding="utf-8") != self.made_from:
+            raise ConfigError(f"{folder} has learnt from another teacher, other images or views: give another --run")
 
 
 @torch.inference_mode()

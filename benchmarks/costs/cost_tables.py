@@ -69,4 +69,5 @@ def cameras(result: Result) -> str:
         f"{row['most_encodes_of_one_other']} | {row['memory_mb']:.0f} |\n"
         for row in result["rows"]
     )
-    return f"{header}{rows}\nWidth {result['width']}, bundle {result['bundle']}; memory {result['memory_ratio']:.2f} times.\n"
+    more = f"{result['memory_ratio']:.2f} times the memory"
+    return f"{header}{rows}\nWidth {result['width']}, bundle {result['bundle']}; several cameras take {more} of one.\n"

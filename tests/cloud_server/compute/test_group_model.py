@@ -48,7 +48,7 @@ def right_shape(half: GroupServer) -> tuple[int, ...]:
 
 def test_a_part_of_another_shape_is_refused_and_the_others_are_answered(half, model):
     right = right_shape(half)
-    shapes = {number: right for number in range(1, PARTS + 1)} | {2: (right[0], right[1] - 1)}
+    shapes = dict.fromkeys(range(1, PARTS + 1), right) | {2: (right[0], right[1] - 1)}
     decoded = model.decode(frame_of(half, shapes))
     assert decoded.taken.used == (1, 3)
     assert "part 2 of frame 7: the payload has shape" in decoded.taken.refused[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -12,6 +12,7 @@ from edge_client.adaptation.load import CpuSample
 from edge_client.adaptation.policy import Decision, LatencyBreakdown, PolicyState
 from splitnet.codec.references import Reference
 from splitnet.detections import Detections
+from splitnet.letterbox import Letterbox
 from splitnet.messages import ServerTiming
 from splitnet.operating_point import OperatingPoint
 
@@ -44,6 +45,18 @@ class ChosenFrame:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """A picture that lies on its canvas where it usually does not, so that what is found in it does, too."""
+
+    letterbox: Letterbox
+    offset: tuple[float, float]  # pixels of the canvas, right and down
+
+    def back(self, found: Detections) -> Detections:
+        """Return what was found where it is in the frame."""
+        return replace(found, boxes=self.letterbox.boxes_back(found.boxes, self.offset))
+
+
+@dataclass(frozen=True)
 class EncodedFrame:
     """A payload and what it cost, step by step."""
 
@@ -56,11 +69,16 @@ class EncodedFrame:
     builds_on: int | None = None  # the frame whose changes this one is, if it does not stand alone
     is_unchanged: bool = False  # there are none: the server would answer as it did then
     layers: tuple[bytes, ...] = ()  # that the payload consists of, if it may be sent piece by piece
+    moved: Moved | None = None  # how its picture was moved on the canvas; None: not at all
 
     @property
     def encode_ms(self) -> float:
         """The whole, from frame to payload."""
         return self.letterbox_ms + self.network_ms + self.entropy_ms
+
+    def in_frame(self, found: Detections) -> Detections:
+        """Return what a server has found, in pixels of the frame."""
+        return found if self.moved is None else self.moved.back(found)
 
 
 @dataclass(frozen=True)

@@ -140,14 +140,15 @@ class FrameLedger:
         now = self._clock()
         missing = max(0, len(sent.encoded.layers) - reply.layers_used)
         self._policy.answered(now, sent.frame.frame_id, reply.timing, missing)
-        found = reply.detections, reply.timing
+        in_frame = sent.encoded.in_frame
         return self._result(
             now,
             sent.chosen,
             sent.encoded,
-            *found,
+            in_frame(reply.detections),
+            reply.timing,
             layers_used=reply.layers_used,
-            further=reply.further,
+            further=tuple(map(in_frame, reply.further)),
             parts_used=reply.parts_used if self._place is not None else None,
         )
 

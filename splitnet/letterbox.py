@@ -56,14 +56,40 @@ class Letterbox:
         canvas_width, canvas_height = _round_up(width, multiple), _round_up(height, multiple)
         return cls(frame_width, frame_height, scale_x, scale_y, width, height, canvas_width, canvas_height)
 
-    def apply(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Scale a BGR frame (H, W, 3) uint8 and pad it to the canvas (canvas_height, canvas_width, 3)."""
+    def apply(self, frame: NDArray[np.uint8], offset: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.uint8]:
+        """Scale a BGR frame (H, W, 3) uint8 and pad it to the canvas (canvas_height, canvas_width, 3).
+
+        offset: pixels of the canvas, right and down, that the picture is moved by within its place. What leaves it is
+        lost, and its border is repeated where nothing comes in.
+        """
         canvas: NDArray[np.uint8] = np.empty((self.canvas_height, self.canvas_width, 3), dtype=np.uint8)
         canvas[self.image_height :] = PADDING_VALUE
         canvas[: self.image_height, self.image_width :] = PADDING_VALUE
         image = canvas[: self.image_height, : self.image_width]  # scaled in place: a copy cost a fifth of it all
-        cv2.resize(frame, (self.image_width, self.image_height), dst=image, interpolation=cv2.INTER_LINEAR)
+        size = self.image_width, self.image_height
+        if any(offset):
+            from_frame = self._from_frame(offset)
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            image[:] = cv2.warpAffine(frame, from_frame, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        else:
+            cv2.resize(frame, size, dst=image, interpolation=cv2.INTER_LINEAR)
         return canvas
+
+    def picture(self, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the part of a canvas that is not padding."""
+        return canvas[: self.image_height, : self.image_width]
+
+    def boxes_back(self, boxes: NDArray[np.float32], offset: tuple[float, float]) -> NDArray[np.float32]:
+        """Return boxes (n, 4) xyxy in pixels of a frame whose picture was moved, where they are in the frame itself."""
+        moved = np.array([offset[0] / self.scale_x, offset[1] / self.scale_y] * 2, np.float32)
+        sides = np.array([self.frame_width, self.frame_height] * 2, np.float32)
+        return np.asarray(np.clip(boxes - moved, 0, sides), np.float32)
+
+    def _from_frame(self, offset: tuple[float, float]) -> NDArray[np.float64]:
+        """Return the affine map from the moved picture's pixels to the frame's, centres to where `resize` has them."""
+        across, down = self.frame_width / self.image_width, self.frame_height / self.image_height
+        columns = [across, 0, across * (0.5 - offset[0]) - 0.5]
+        return np.array([columns, [0, down, down * (0.5 - offset[1]) - 0.5]])
 
     def boxes_to_frame(self, boxes: NDArray[np.float32], filled: int | None = None) -> NDArray[np.float32]:
         """Map boxes (n, 4) xyxy from the square's pixels to the frame's, clipped to the frame.

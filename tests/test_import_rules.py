@@ -220,6 +220,7 @@ ROOMS = {
             "splitnet",
             "benchmarks.harness",
             "edge_client.encoding",
+            "edge_client.frames",
             "edge_client.output.motion",
             "training.data",
             "training.detectors.family",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from benchmarks.video.eyes import Eyes, in_frame
 from edge_client.encoding.encoder import EncoderRuntime
@@ -16,6 +17,14 @@ from splitnet.operating_point import Codec, Mode, OperatingPoint
 from training.evaluation.systems import LocalSystem
 
 
+@dataclass(frozen=True)
+class ReceivedLatent:
+    """What a server has of a frame, and how the device had encoded it."""
+
+    latent: Reference
+    encoded: EncodedFrame
+
+
 class ClipCamera:
     """One run over a clip that begins anew when it is over. What the server would decode is kept by frame id."""
 
@@ -27,7 +36,7 @@ class ClipCamera:
         self._references.allow(MAX_REFERENCES if builds else 0)
         self._has_streams = builds
         self._stream = H264Decoder()
-        self.received: dict[int, Reference | Image] = {}
+        self.received: dict[int, ReceivedLatent | Image] = {}
 
     def image(self, frame_id: int) -> Image:
         """Return what the camera saw as a frame, whose ids count from 1."""
@@ -41,11 +50,11 @@ class ClipCamera:
         self.received[frame_id] = self._decoded(frame_id, encoded)
         return len(encoded.payload), encoded.builds_on is not None
 
-    def _decoded(self, frame_id: int, encoded: EncodedFrame) -> Reference | Image:
+    def _decoded(self, frame_id: int, encoded: EncodedFrame) -> ReceivedLatent | Image:
         """Return what a server makes of a payload; every one arrives, in order."""
         if encoded.point.mode is Mode.SPLIT:
             assert encoded.reference is not None  # the bundle has tables for changes
-            return encoded.reference
+            return ReceivedLatent(encoded.reference, encoded)
         height, width = self.image(frame_id).shape[:2]
         box = self._encoder.manifest.fit(width, height, 0)
         size = box.canvas_width, box.canvas_height
@@ -65,18 +74,17 @@ class Sight:
         self._eyes, self._local = eyes, local
         self._seen: dict[bytes, Detections] = {}
 
-    def look(self, received: Reference | Image) -> Detections:
+    def look(self, received: ReceivedLatent | Image) -> Detections:
         """Return what the server finds in what it has decoded."""
-        if isinstance(received, Reference):
-            key = bytes((received.width, received.quality)) + received.symbols.tobytes()
-        else:
-            key = received.tobytes()
+        if isinstance(received, ReceivedLatent):
+            latent = received.latent
+            key = bytes((latent.width, latent.quality)) + latent.symbols.tobytes()
+            if key not in self._seen:
+                self._seen[key] = self._eyes.symbols(latent.symbols, latent.width, latent.quality)
+            return received.encoded.in_frame(self._seen[key])
+        key = received.tobytes()
         if key not in self._seen:
-            self._seen[key] = (
-                self._eyes.symbols(received.symbols, received.width, received.quality)
-                if isinstance(received, Reference)
-                else self._eyes.image(received)
-            )
+            self._seen[key] = self._eyes.image(received)
         return self._seen[key]
 
     def alone(self, frame: Image) -> Detections:

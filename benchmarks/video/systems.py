@@ -10,6 +10,8 @@ from benchmarks.video.eyes import Canvas, Eyes
 from benchmarks.video.video_codec import VideoCodec
 from edge_client.encoding.latent_coder import LatentCoder
 from edge_client.encoding.references import SentReferences
+from edge_client.encoding.turning import Placement, TurningCamera
+from edge_client.frames import Moved
 from splitnet.bundle import DeviceBundle
 from splitnet.codec.change_codec import DecodedLatent
 from splitnet.codec.feature_codec import FeatureCodec
@@ -48,6 +50,14 @@ class Setting:
     make: Callable[[Eyes], VideoSystem]
 
 
+@dataclass(frozen=True)
+class ReceivedLatent:
+    """A latent as the server has it, and where its picture lay on the canvas."""
+
+    latent: DecodedLatent
+    moved: Moved
+
+
 class SplitVideo:
     """A split operating point: every frame alone, or as changes against the one before."""
 
@@ -57,31 +67,42 @@ class SplitVideo:
         self._coder = LatentCoder(device)
         self._sent, self._store = SentReferences(), ReferenceStore()
         self._sent.allow(MAX_REFERENCES if changes else 0)
+        self._camera, self._placement = TurningCamera(), Placement()
+        self._box = eyes.split_box(point.width)
+        self._frame: Canvas | None = None  # that was fitted last
         self._frame_id = 0
 
     def fit(self, frame: Canvas) -> Canvas:
         """Fit a frame onto the canvas of the width."""
-        return self._eyes.split_box(self._point.width).apply(frame)
+        self._frame = frame
+        return self._box.apply(frame)
 
     def encode(self, canvas: Canvas) -> bytes:
         """Encode against the last frame, which has been answered."""
         self._frame_id += 1
+        base = self._sent.best(self._point.width)
+        placement = self._placement = self._camera.place(self._box.picture(canvas), base)
+        if any(placement.offset):
+            assert self._frame is not None
+            canvas = self._box.apply(self._frame, placement.offset)
         latent = self._eyes.latent(self._device, canvas, self._point.width)
-        coded = self._coder.code(latent, self._point, self._frame_id, self._sent)
+        coded = self._coder.code(latent, self._point, self._frame_id, base, shift=placement.shift)
+        self._camera.coded(coded.reference, placement, coded.changed_share if base is not None else 0.0)
         if coded.reference is not None:
             self._sent.sent(coded.reference)
         return coded.payload
 
-    def receive(self, payload: bytes) -> DecodedLatent:
+    def receive(self, payload: bytes) -> ReceivedLatent:
         """Decode and keep the latent, and let the device know."""
         latent = self._codec.decode(payload, self._store)
         self._store.put(latent.as_reference(self._frame_id))
         self._sent.answered(self._frame_id)
-        return latent
+        return ReceivedLatent(latent, Moved(self._box, self._placement.offset))
 
-    def look(self, received: DecodedLatent) -> Detections:
-        """Complete the detection."""
-        return self._eyes.symbols(received.symbols, received.width, received.quality)
+    def look(self, received: ReceivedLatent) -> Detections:
+        """Complete the detection, and move it back to where it is in the frame."""
+        latent = received.latent
+        return received.moved.back(self._eyes.symbols(latent.symbols, latent.width, latent.quality))
 
 
 @dataclass

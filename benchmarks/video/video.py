@@ -50,7 +50,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add("--look-every", type=int, default=2, help="every how many frames are judged; all are coded (%(default)s)")
     add("--qualities", type=int, nargs="+", default=[1, 3, 5, 7, 9, 10], help="of the bundle (%(default)s)")
     add("--time-frames", type=int, default=30, help="of each clip that the device's time is taken of (%(default)s)")
-    add("--add", type=Path, nargs="+", default=(), metavar="FILE.json", help="clips that were measured before")
+    about_add = "clips that were measured before; what is measured now takes the place of those of the same name"
+    add("--add", type=Path, nargs="+", default=(), metavar="FILE.json", help=about_add)
     about_times = "take only the device's times anew, on a quiet machine, and put them into these figures"
     add("--times-of", type=Path, metavar="FILE.json", help=about_times)
     add("--no-stream", action="store_true", help="leave out the video codecs, which need PyAV")
@@ -71,8 +72,9 @@ def run(options: Namespace) -> dict[str, object]:
     if options.times_of is not None:
         return _with_times(options, server, settings, device.manifest.digest)
     judge = None if options.judge is None else WholeDetector.read(options.judge, options.judge_detector)
-    added = [clip for path in options.add for clip in _of_bundle(path, device.manifest.digest)["clips"]]
-    clips = added + [_measured(clip, settings, options.time_frames) for clip in _clips(options, server, judge)]
+    before = [clip for path in options.add for clip in _of_bundle(path, device.manifest.digest)["clips"]]
+    now = [_measured(clip, settings, options.time_frames) for clip in _clips(options, server, judge)]
+    clips = list({clip["name"]: clip for clip in [*before, *now]}.values())
     if options.out is not None:
         draw_video(options.out, clips)
     return {

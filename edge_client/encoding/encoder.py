@@ -13,8 +13,9 @@ from edge_client.encoding.backends import ONNXRUNTIME, TORCH, start_backend
 from edge_client.encoding.idle_memory import release_idle_memory
 from edge_client.encoding.latent_coder import LatentCoder
 from edge_client.encoding.references import SentReferences
+from edge_client.encoding.turning import AT_REST, TurningCamera
 from edge_client.encoding.video_stream import VideoStream
-from edge_client.frames import EncodedFrame, Image
+from edge_client.frames import EncodedFrame, Image, Moved
 from splitnet.codec.h264 import require_av
 from splitnet.codec.image_codec import compress_image
 from splitnet.errors import ConfigError
@@ -44,6 +45,7 @@ class EncoderRuntime:
         self.backend = backend
         self._bundle = bundle
         self._coder = LatentCoder(bundle)
+        self._camera = TurningCamera()
         self._video: VideoStream | None = None
         self._clock = clock
 
@@ -72,19 +74,35 @@ class EncoderRuntime:
         """
         begin = self._clock()
         height, width = image.shape[:2]
-        canvas = self.manifest.fit(width, height, point.width).apply(image)
-        fitted = self._clock()
+        box = self.manifest.fit(width, height, point.width)
+        canvas = box.apply(image)
         if point.mode is Mode.IMAGE:
+            fitted = self._clock()
             payload, builds_on = self._image(canvas, point, frame_id, references)
             coded = self._clock()
             return EncodedFrame(point, payload, _ms(begin, fitted), 0.0, _ms(fitted, coded), builds_on=builds_on)
+        base = None if references is None else references.best(point.width)
+        placement = self._camera.place(box.picture(canvas), base)
+        if placement.offset != AT_REST:
+            canvas = box.apply(image, placement.offset)
+        fitted = self._clock()
         latent = self._bundle.encoder.latent(canvas, point.width)
         encoded = self._clock()
-        code = self._coder.code(latent, point, frame_id, references, layers)
+        code = self._coder.code(latent, point, frame_id, base, layers, placement.shift)
+        is_unchanged = code.is_unchanged and placement.offset == self._camera.offset_of(base)
+        self._camera.coded(code.reference, placement, code.changed_share if base is not None else 0.0)
         coded = self._clock()
-        times = (_ms(begin, fitted), _ms(fitted, encoded), _ms(encoded, coded))
         return EncodedFrame(
-            code.point, code.payload, *times, code.reference, code.builds_on, code.is_unchanged, code.layers
+            code.point,
+            code.payload,
+            letterbox_ms=_ms(begin, fitted),
+            network_ms=_ms(fitted, encoded),
+            entropy_ms=_ms(encoded, coded),
+            reference=code.reference,
+            builds_on=code.builds_on,
+            is_unchanged=is_unchanged,
+            layers=code.layers,
+            moved=None if placement.offset == AT_REST else Moved(box, placement.offset),
         )
 
     def _image(

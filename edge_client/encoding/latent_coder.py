@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_client.encoding.pan_search import STILL, Shift, likely_shift
-from edge_client.encoding.references import SentReferences
 from splitnet.codec.byte_cap import CAP_FACTOR
 from splitnet.codec.references import Reference, changed_positions
 from splitnet.operating_point import Codec, OperatingPoint
@@ -34,6 +33,11 @@ class CodedLatent:
     builds_on: int | None  # the frame whose changes it is
     is_unchanged: bool = False  # it holds the same symbols at the same point as that frame
     layers: tuple[bytes, ...] = ()  # that the payload consists of
+
+    @property
+    def changed_share(self) -> float:
+        """The share of the positions that differ from the frame that is built on; all of them if there is none."""
+        return 1.0 if self.builds_on is None or self.reference is None else float(self.reference.changed.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,23 +67,24 @@ class LatentCoder:
         latent: Any,
         point: OperatingPoint,
         frame_id: int = 0,
-        references: SentReferences | None = None,
+        base: Reference | None = None,
         layers: int = 1,
+        shift: Shift | None = None,
     ) -> CodedLatent:
         """Return the shorter bitstream of a latent (C, h, w) at a split operating point of this bundle.
 
-        layers: that a frame is coded in which stands alone.
+        base: a frame of the same width that the server holds. layers: that a frame is coded in which stands alone.
+        shift: positions that the scene has moved by since the base, if somebody has found out.
         """
-        if layers > 1 and (references is None or references.best(point.width) is None):
+        if layers > 1 and base is None:
             in_layers = self._in_layers(latent, point, frame_id, layers)
             if in_layers is not None:
                 return in_layers
-        if references is None or self._codec.changes is None or point.codec is not Codec.RANS:
+        if base is None or self._codec.changes is None or point.codec is not Codec.RANS:
             return self._whole(latent, point, frame_id)
-        base = references.best(point.width)
-        if base is None or base.symbols.shape != tuple(latent.shape):
+        if base.symbols.shape != tuple(latent.shape):
             return self._whole(latent, point, frame_id)
-        changes = self._changes(latent, point, frame_id, base)
+        changes = self._changes(latent, point, frame_id, base, shift)
         expected = self._whole_bytes.get((point.width, point.quality), self._expected(point))
         if len(changes.payload) <= WORTHWHILE * expected:
             return changes
@@ -117,11 +122,17 @@ class LatentCoder:
         reference = self._reference(frame_id, width, quality, symbols, unchanged)
         return CodedLatent(point, payload, reference, None, layers=made)
 
-    def _changes(self, latent: Any, point: OperatingPoint, frame_id: int, base: Reference) -> CodedLatent:
+    def _changes(
+        self, latent: Any, point: OperatingPoint, frame_id: int, base: Reference, shift: Shift | None
+    ) -> CodedLatent:
         changes = self._codec.changes
         assert changes is not None
         width, quality = point.width, point.quality
-        near = self._moved(latent, point, base, self._near(latent, point, base, STILL))
+        near = self._near(latent, point, base, STILL)
+        if shift is None:
+            near = self._moved(latent, point, base, near)
+        elif shift != STILL:
+            near = min(near, self._near(latent, point, base, shift), key=_changes_of)
         payload = changes.compress(near.symbols, width, quality, base, near.shift, near.fitted)
         reference = self._reference(frame_id, width, quality, near.symbols, near.changed)
         is_unchanged = base.quality == quality and near.shift == STILL and not near.changed.any()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import grpc
+import numpy as np
 import pytest
 
 from edge_client.adaptation.controller import UNATTAINABLE
 from edge_client.adaptation.load import CpuSample
 from edge_client.adaptation.policy import Decision, FrameContext, LatencyBreakdown, Policy, PolicyState
-from edge_client.frames import EncodedFrame, Fate, FrameOutcome, SentFrame, actual_breakdown
+from edge_client.frames import EncodedFrame, Fate, FrameOutcome, Moved, SentFrame, actual_breakdown
 from edge_client.ledger import FrameLedger
 from splitnet.detections import Detections
+from splitnet.letterbox import Letterbox
 from splitnet.messages import Ack, FrameDetections, FrameError, ServerTiming
 from splitnet.operating_point import LOCAL, SKIP, OperatingPoint
 from tests.support.client_samples import POINT, captured_frame, chosen_frame, dropped, sent_frame
@@ -120,6 +124,16 @@ def test_a_frame_is_told_from_its_choice_to_its_answer(clock, fates):
     run = ledger.statistics
     assert (run.captured, run.answered, run.detected, dropped(run)) == (1, 1, 1, 0)
     assert run.policy_state.capacity_bps == 2e6
+
+
+def test_what_is_found_in_a_moved_picture_is_moved_back(clock, fates):
+    ledger = ledger_of(ScriptedPolicy(POINT), clock, fates)
+    sent = sent_frame(1)
+    moved = Moved(Letterbox.fit(100, 100, 50), (2.0, 0.0))
+    sent = SentFrame(sent.chosen, replace(sent.encoded, moved=moved))
+    found = Detections(np.float32([[14, 10, 24, 20]]), np.float32([0.9]), np.int32([1]))
+    result = ledger.answered(sent, FrameDetections(1, 0, found, TIMING, further=(found,)))
+    assert result.detections.boxes.tolist() == result.further[0].boxes.tolist() == [[10, 10, 20, 20]]
 
 
 def test_an_answer_after_the_deadline_is_late(clock, fates):

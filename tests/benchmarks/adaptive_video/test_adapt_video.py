@@ -9,12 +9,11 @@ import pytest
 
 from benchmarks.adaptation.simulation import Device, World, simulate
 from benchmarks.adaptive_video.adapt_video import CHANGES, WHOLE, gains
-from benchmarks.adaptive_video.clip_camera import ClipCamera
+from benchmarks.adaptive_video.clip_camera import ClipCamera, ReceivedLatent
 from benchmarks.harness.traces import steps
 from edge_client.adaptation.policy import FixedPolicy
 from edge_client.encoding.encoder import EncoderRuntime
 from splitnet.codec.h264 import has_h264
-from splitnet.codec.references import Reference
 from splitnet.operating_point import Codec, OperatingPoint
 
 SPLIT, JPEG = OperatingPoint(Codec.RANS, 1, 1), OperatingPoint(Codec.JPEG, 0, 50)
@@ -39,7 +38,7 @@ def test_a_frame_builds_on_the_last_one_that_was_answered(photo, encoder):
     camera.answered(1)
     assert camera.encode(3, SPLIT)[1]
     assert not camera.encode(4, JPEG)[1]
-    assert isinstance(camera.received[3], Reference)
+    assert isinstance(camera.received[3], ReceivedLatent)
     assert camera.received[4].shape == (48, 64, 3)  # the canvas in the bundle's square
 
 

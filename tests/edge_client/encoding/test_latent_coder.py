@@ -82,15 +82,15 @@ def test_a_frame_whose_id_reads_as_none_is_not_built_on():
 
 def test_a_still_scene_is_sent_as_changes_and_a_new_one_whole(device: DeviceBundle):
     coder, references = LatentCoder(device), in_session()
-    first = coder.code(latent(0), POINT, 1, references)
+    first = coder.code(latent(0), POINT, 1, references.best(POINT.width))
     assert first.builds_on is None
     references.sent(first.reference)
     references.answered(1)
-    still = coder.code(latent(0) + 0.1, POINT, 2, references)
+    still = coder.code(latent(0) + 0.1, POINT, 2, references.best(POINT.width))
     assert still.builds_on == 1
     assert len(still.payload) < len(first.payload) / 1.5
     assert (still.reference.symbols == first.reference.symbols).all()  # noise changes nothing
-    other = coder.code(latent(7), POINT, 3, references)
+    other = coder.code(latent(7), POINT, 3, references.best(POINT.width))
     assert other.builds_on is None
     assert len(other.payload) <= device.codec.byte_cap(1, 1)
 
@@ -100,7 +100,7 @@ def test_errors_stay_within_a_step_however_long_the_scene_drifts(device: DeviceB
     gain = device.encoder.gains[0, 1]
     for frame_id in range(1, 60):
         scene = latent(0) + 2.0 * frame_id
-        coded = coder.code(scene, POINT, frame_id, references)
+        coded = coder.code(scene, POINT, frame_id, references.best(POINT.width))
         references.sent(coded.reference)
         references.answered(frame_id)
         error = np.abs(scene.numpy() * gain - coded.reference.symbols)
@@ -113,7 +113,7 @@ def test_other_coders_bundles_and_canvases_are_coded_whole(device: DeviceBundle)
     references.answered(1)
     coder = LatentCoder(device)
     assert coder.code(latent(0), replace(POINT, codec=Codec.ZSTD), 2, references).builds_on is None
-    assert coder.code(latent(0)[:, :2], POINT, 2, references).builds_on is None
+    assert coder.code(latent(0)[:, :2], POINT, 2, references.best(POINT.width)).builds_on is None
     assert coder.code(latent(0), POINT, 2).builds_on is None
 
 
@@ -159,7 +159,7 @@ def both_ends_hold_the_same(device: DeviceBundle, server: ServerBundle, events: 
             waiting.clear()
         if event == "restart":
             store.clear()
-        coded = coder.code(scene, point, frame_id, references)
+        coded = coder.code(scene, point, frame_id, references.best(point.width))
         references.sent(coded.reference)
         if event == "lost":
             continue

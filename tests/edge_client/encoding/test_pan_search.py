@@ -65,7 +65,7 @@ class Session:
     def send(self, symbols: np.ndarray) -> tuple[bytes, DecodedLatent]:
         self.frame_id += 1
         latent = torch.from_numpy(symbols.astype(np.float32) / self.gains)
-        coded = self.coder.code(latent, POINT, self.frame_id, self.references)
+        coded = self.coder.code(latent, POINT, self.frame_id, self.references.best(POINT.width))
         self.references.sent(coded.reference)
         decoded = self.server.codec.decode(coded.payload, self.store)
         assert (decoded.symbols == coded.reference.symbols).all()

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.images import sample_images
+from benchmarks.video.beside import SHAPE, read_beside
 from benchmarks.video.eyes import Eyes, WholeDetector
 from benchmarks.video.fidelity import CERTAIN, fidelity
 from benchmarks.video.frame_labels import read_labels
@@ -52,6 +53,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     add("--time-frames", type=int, default=30, help="of each clip that the device's time is taken of (%(default)s)")
     about_add = "clips that were measured before; what is measured now takes the place of those of the same name"
     add("--add", type=Path, nargs="+", default=(), metavar="FILE.json", help=about_add)
+    about_beside = f"another system's curves on the same frames of the same clips: {SHAPE}"
+    add("--beside", type=Path, nargs="+", default=(), metavar="FILE.json", help=about_beside)
     about_times = "take only the device's times anew, on a quiet machine, and put them into these figures"
     add("--times-of", type=Path, metavar="FILE.json", help=about_times)
     add("--no-stream", action="store_true", help="leave out the video codecs, which need PyAV")
@@ -71,10 +74,12 @@ def run(options: Namespace) -> dict[str, object]:
     settings = _chosen(settings_of(device, options.qualities, not options.no_stream), options.systems)
     if options.times_of is not None:
         return _with_times(options, server, settings, device.manifest.digest)
+    beside = read_beside(options.beside)
     judge = None if options.judge is None else WholeDetector.read(options.judge, options.judge_detector)
     before = [clip for path in options.add for clip in _of_bundle(path, device.manifest.digest)["clips"]]
     now = [_measured(clip, settings, options.time_frames) for clip in _clips(options, server, judge)]
     clips = list({clip["name"]: clip for clip in [*before, *now]}.values())
+    clips = [{**clip, "rows": [*clip["rows"], *beside.get(clip["name"], ())]} for clip in clips]
     if options.out is not None:
         draw_video(options.out, clips)
     return {

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.video import settings as benchmark_settings
+from benchmarks.video.beside import read_beside
 from benchmarks.video.delay import delayed
 from benchmarks.video.fidelity import fidelity, labelled_ap
 from benchmarks.video.frame_filter import DIFFERENCES, FilteredVideo
@@ -244,3 +245,23 @@ def test_late_boxes_are_measured_on_a_clip(tmp_path, tiny_bundle, clip):
         ("clip", 0),
         ("clip", 100),
     ]
+
+
+def curves_beside(path, **changed: object):
+    rows = [{"system": "other", "setting": f"s{n}", "bytes_mean": 100.0 * n, "fidelity": 20.0 * n} for n in (1, 2, 3)]
+    path.write_text(json.dumps({"clips": [{"name": "clip", "rows": [row | changed for row in rows]}]}))
+    return path
+
+
+def test_another_system_s_curves_are_read_by_clip_and_named_by_their_file(tmp_path):
+    rows = read_beside([curves_beside(tmp_path / "theirs.json")])["clip"]
+    assert rows[1] == {"system": "other (theirs)", "setting": "s2", "bytes_mean": 200.0, "fidelity": 40.0}
+    ours = [{"system": OURS, "setting": f"q{n}", "bytes_mean": 50.0 * n, "fidelity": 20.0 * n} for n in (1, 2, 3)]
+    found = {row["rival"]: row for row in ratios({"name": "clip", "rows": [*ours, *rows]})}
+    assert found["other (theirs)"]["bd_rate"] == pytest.approx(-50.0)
+
+
+@pytest.mark.parametrize("changed", [{"bytes_mean": "many"}, {"fidelity": None}, {"bytes_mean": float("nan")}])
+def test_curves_of_another_shape_are_refused_and_say_which_is_wanted(tmp_path, changed):
+    with pytest.raises(ConfigError, match=r"theirs.json is not of the shape .*bytes_mean"):
+        read_beside([curves_beside(tmp_path / "theirs.json", **changed)])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+MANY_CAMERAS = 10_000
 
 Result = Mapping[str, Any]
 
@@ -59,8 +62,14 @@ def simulated(result: Result) -> str:
         f"ms, the way there and back {costs['way_s']:.1f} ms. One front core saturates at "
         f"{result['front_saturates_fps']:.0f} frames a second.\n"
     )
+    most = max(row["cameras"] for row in result["simulated"])
+    per_replica = most / next(row["replicas"] for row in result["simulated"] if row["cameras"] == most)
+    fleet = (
+        f"One front carries {most} cameras at most, so {MANY_CAMERAS:,} need {math.ceil(MANY_CAMERAS / most)} fronts "
+        f"of one core, and some {math.ceil(MANY_CAMERAS / per_replica):,} replicas of one core.\n"
+    )
     figure = (
         '<picture><source media="(prefers-color-scheme: dark)" srcset="results/cluster-dark.png">'
         '<img src="results/cluster-light.png" alt="Cameras that are carried, over the number of replicas"></picture>\n'
     )
-    return f"{header}{line}{cameras}\n{terms}\n{figure}"
+    return f"{header}{line}{cameras}\n{terms}\n{fleet}\n{figure}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.video.video_figures import THIRDS
+from benchmarks.video.video_figures import ALONE, OURS, THIRDS, ratios
 
 Result = Mapping[str, Any]
 
@@ -44,6 +44,26 @@ def video_ratios(result: Result) -> str:
         for row in result["ratios"]
         if row["bd_rate"] is not None
     )
+
+
+def consistency(result: Result) -> str:
+    """Return a bundle's bytes over those of the one beside, at equal fidelity, as changes and as whole frames."""
+    thirds = " | ".join(f"{third} third" for third in THIRDS)
+    header = f"| clip | frames | fidelity | {thirds} | all of it |\n{'|---' * 7}|\n"
+    return header + "".join(
+        f"| `{clip['name']}` | {kind} | {row['from']:.0f} to {row['to']:.0f} "
+        f"| {' | '.join(_share(row[third]) for third in THIRDS)} | {_percent(row['bd_rate'])} |\n"
+        for clip in result["clips"]
+        for kind, system in (("as changes", OURS), ("whole", ALONE))
+        for row in _beside(clip, system)
+    )
+
+
+def _beside(clip: Result, system: str) -> list[Mapping[str, Any]]:
+    """Return what a system's bytes are of those of the same system beside."""
+    kept = [row for row in clip["rows"] if row["system"].startswith(system)]
+    renamed = [{**row, "system": OURS if row["system"] == system else row["system"]} for row in kept]
+    return [row for row in ratios({"name": clip["name"], "rows": renamed}) if row["rival"].startswith(f"{system} (")]
 
 
 def delays(result: Result) -> str:

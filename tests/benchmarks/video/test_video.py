@@ -17,7 +17,8 @@ from benchmarks.video.frame_filter import DIFFERENCES, FilteredVideo
 from benchmarks.video.frame_labels import read_labels
 from benchmarks.video.tiled_latents import frame_sides, tiled, untiled
 from benchmarks.video.video_codec import VideoCodec
-from benchmarks.video.video_figures import ALL_RIVALS, OURS, ratios
+from benchmarks.video.video_figures import ALL_RIVALS, ALONE, OURS, ratios
+from benchmarks.video.video_tables import consistency
 from splitnet.detections import Detections
 from splitnet.errors import ConfigError
 from splitnet.operating_point import Codec
@@ -265,3 +266,16 @@ def test_another_system_s_curves_are_read_by_clip_and_named_by_their_file(tmp_pa
 def test_curves_of_another_shape_are_refused_and_say_which_is_wanted(tmp_path, changed):
     with pytest.raises(ConfigError, match=r"theirs.json is not of the shape .*bytes_mean"):
         read_beside([curves_beside(tmp_path / "theirs.json", **changed)])
+
+
+def test_a_bundle_beside_is_compared_way_by_way():
+    rows = [
+        {"system": f"{system}{of}", "setting": f"q{n}", "bytes_mean": size * n, "fidelity": 20.0 * n}
+        for system, of, size in ((OURS, "", 50.0), (ALONE, "", 90.0), (OURS, " (old)", 100.0), (ALONE, " (old)", 100.0))
+        for n in (1, 2, 3)
+    ]
+    table = consistency({"clips": [{"name": "clip", "rows": rows}]})
+    assert table.splitlines()[2:] == [
+        "| `clip` | as changes | 20 to 60 | 0.50 | 0.50 | 0.50 | -50 % |",
+        "| `clip` | whole | 20 to 60 | 0.90 | 0.90 | 0.90 | -10 % |",
+    ]

@@ -80,6 +80,16 @@ class Changing(nn.Module):
         return torch.stack([code_bits(one) for one in self.latents]).sum()
 
     @torch.no_grad()
+    def reach(self, base: Tensor) -> float:
+        """Return by about how much the tensor's weights change where a symbol moves by one."""
+        step = 2.0 ** (float(self.step_code) / STEPS_AN_OCTAVE)
+        if self.family in (OUTPUTS, INPUTS):
+            return step * float(base.square().mean().sqrt())
+        if self.family in (FACTORS, BASIS):  # it is multiplied by the other factor's
+            return step * max(1.0, float(torch.cat([one.flatten() for one in self.latents]).square().mean().sqrt()))
+        return step
+
+    @torch.no_grad()
     def coarsen(self, octaves: float) -> None:
         """Make the step larger, or smaller, and the symbols fewer: the change stays."""
         self.step_code.add_(STEPS_AN_OCTAVE * octaves)

@@ -41,6 +41,7 @@ AIM = 0.97  # of the budget
 PATIENT = 0.4  # share of the steps in which the price stays: bytes follow it slowly
 START_OVER = 1.25  # times the budget, where the training begins
 BISECTIONS = 14
+FASTEST = 0.5  # symbols in a step of the training
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,16 @@ class UpdateSettings:
     """Settings of an update's training."""
 
     steps: int = 300
-    rank: int = 4  # of factors at the start; fewer remain
+    rank: int = 8  # of factors at the start, at most; what is not worth its bytes is left out
     families: tuple[str, ...] = (DENSE, SCALES, FACTORS)  # of start.CHOICES
-    learning_rate: float = 0.03  # in steps of a quantiser
+    learning_rate: float = 0.03  # in steps of a quantiser, at least
+    pace: float = 2e-4  # in units of the weights: finer steps are taken faster than by `learning_rate`
     tuning_rate: float = 2e-4  # of Adam, where the full training is done here
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise ConfigError on settings that no training has."""
-        if self.steps < 1 or self.rank < 1 or self.learning_rate <= 0 or self.seed < 0:
+        if self.steps < 1 or self.rank < 1 or min(self.learning_rate, self.pace) <= 0 or self.seed < 0:
             raise ConfigError("an update is trained for at least one step, of at least rank 1, at a rate above 0")
         unknown = set(self.families) - set(CHOICES)
         if unknown or not self.families:
@@ -133,8 +135,10 @@ class _Training:
         self.changing, self.whole = self._beginning(self.rate_weight)
         self.overhead_bits = 0.0
         _parametrise(model, {**self.changing, **self.whole})
-        latents = [one for changes in self._all() for change in changes.ways for one in change.parameters()]
-        self.optimiser = torch.optim.Adam(latents, lr=settings.learning_rate, betas=(0.9, 0.99))
+        self._moving = [(change, tensor.base) for tensor in self._all() for change in tensor.ways]
+        groups: list[dict[str, Any]] = [{"params": list(change.latents)} for change, _ in self._moving]
+        steps = {"params": [change.step_code for change, _ in self._moving]}
+        self.optimiser = torch.optim.Adam([*groups, steps], lr=settings.learning_rate, betas=(0.9, 0.99))
 
     def _beginning(self, rate_weight: float) -> tuple[dict[str, ChangingTensor], dict[str, ChangingTensor]]:
         """Return how tensors begin to change, and those that are sent whole, for what a kilobyte is worth."""
@@ -186,8 +190,7 @@ class _Training:
             raise UpdateError(f"{self.budget_bytes} bytes are too few: {len(self.pack())} are needed")
 
     def _step(self, done: float, progress: Progress | None, step: int, steps: int) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * learning_rate(done, WARM_UP)
+        self._set_rates(learning_rate(done, WARM_UP))
         with parametrize.cached():
             loss = self.loss(self.model, next(self.batches))
         bits = self.bits()
@@ -203,6 +206,14 @@ class _Training:
             self._follow_budget(taken + self.overhead_bits, done)
         if progress is not None:
             progress(step, steps, float(loss.detach()), (taken + self.overhead_bits) / 8)
+
+    def _set_rates(self, factor: float) -> None:
+        """Let weights move at one pace. In symbols alone, the finer their steps, the less an update would learn."""
+        *of_latents, of_steps = self.optimiser.param_groups
+        slowest, pace = self.settings.learning_rate, self.settings.pace
+        for group, (change, base) in zip(of_latents, self._moving, strict=True):
+            group["lr"] = factor * min(FASTEST, max(slowest, pace / max(change.reach(base), 1e-9)))
+        of_steps["lr"] = factor * slowest
 
     def _follow_budget(self, bits: float, done: float) -> None:
         assert self.budget_bytes is not None

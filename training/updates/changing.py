@@ -82,7 +82,7 @@ class Changing(nn.Module):
     @torch.no_grad()
     def reach(self, base: Tensor) -> float:
         """Return by about how much the tensor's weights change where a symbol moves by one."""
-        step = 2.0 ** (float(self.step_code) / STEPS_AN_OCTAVE)
+        step: float = 2.0 ** (float(self.step_code) / STEPS_AN_OCTAVE)
         if self.family in (OUTPUTS, INPUTS):
             return step * float(base.square().mean().sqrt())
         if self.family in (FACTORS, BASIS):  # it is multiplied by the other factor's

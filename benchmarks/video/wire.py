@@ -32,6 +32,8 @@ WAYS = {
 SHORT = 0.25  # of the longer run's frames
 CLIENT_PATIENCE_S = 300.0
 
+Run = tuple[Traffic, int]  # and the frames that had an answer: a busy client skips some
+
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
@@ -51,16 +53,20 @@ def run(options: Namespace) -> dict[str, object]:
         server = running.enter_context(server_process(options.bundle, folder / "server.log", "--no-tune"))
         rows = []
         for name, words in WAYS.items():
-            few, many = (
-                _traffic(options, server.address, frames, count, words, folder / "client.log")
+            fewer, more = (
+                _traffic(options, server.address, frames, count, words, folder)
                 for count in (round(SHORT * options.frames), options.frames)
             )
-            rows.append({"way": name, **per_frame(few, many, options.frames - round(SHORT * options.frames))})
+            rows.append({"way": name, **per_frame(fewer, more)})
     return {"bundle": options.bundle.name, "fps": options.fps, "quality": options.quality, "rows": rows}
 
 
-def per_frame(few: Traffic, many: Traffic, frames: int) -> dict[str, float]:
-    """Return what each of so many frames took that one run had more than the other."""
+def per_frame(fewer: Run, more: Run) -> dict[str, float]:
+    """Return what each of the frames took that one run had more than the other. LinkError if it has no more."""
+    (few, few_frames), (many, many_frames) = fewer, more
+    frames = many_frames - few_frames
+    if frames < 1:
+        raise LinkError("the client skipped nearly all frames: measure while the machine has nothing else to do")
     names = ("up_bytes", "up_packets", "up_wire_bytes", "down_bytes", "down_packets", "down_wire_bytes")
     return {name: round((getattr(many, name) - getattr(few, name)) / frames, 2) for name in names}
 
@@ -73,16 +79,17 @@ def _room(folder: Path, count: int) -> Path:
     return folder
 
 
-def _traffic(options: Namespace, server: str, frames: Path, count: int, words: Sequence[str], log: Path) -> Traffic:
+def _traffic(options: Namespace, server: str, frames: Path, count: int, words: Sequence[str], folder: Path) -> Run:
+    log, found = folder / "client.log", folder / "found.jsonl"
     with counting_relay(server) as (address, traffic):
         command = ["edge_client", "run", "--server", address, "--bundle", str(options.bundle.resolve())]
         command += ["--source", str(frames), "--fps", str(options.fps), "--max-frames", str(count), *words]
-        command += ["--codec", "rans", "--quality", str(options.quality), "--deadline-ms", "0"]
+        command += ["--codec", "rans", "--quality", str(options.quality), "--deadline-ms", "0", "--out", str(found)]
         with log.open("w", encoding="utf-8") as stderr, child_process(command, PIPE, stderr) as client:
             client.communicate(timeout=CLIENT_PATIENCE_S)
             if client.returncode:
                 raise LinkError(f"the client failed: {last_line(log)}")
-    return traffic
+    return traffic, found.read_text(encoding="utf-8").count("\n")
 
 
 SUMMARY = "what a still room takes on the wire, headers and all"

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.harness.counting_relay import PACKET_OVERHEAD_BYTES, Traffic, counting_relay
 from benchmarks.video.wire import per_frame
 from benchmarks.video.wire_tables import wire
+from splitnet.errors import LinkError
 
 
 def answering(listener: socket.socket) -> None:
@@ -39,7 +40,7 @@ def test_a_relay_counts_bytes_and_packets_of_both_directions():
 
 def test_what_the_longer_run_takes_more_is_its_further_frames():
     few, many = Traffic(1000, 100, 10, 10), Traffic(1600, 220, 22, 16)
-    assert per_frame(few, many, 12) == {
+    assert per_frame((few, 10), (many, 22)) == {
         "up_bytes": 50.0,
         "up_packets": 1.0,
         "up_wire_bytes": 102.0,
@@ -47,6 +48,12 @@ def test_what_the_longer_run_takes_more_is_its_further_frames():
         "down_packets": 0.5,
         "down_wire_bytes": 36.0,
     }
+
+
+def test_a_run_that_skipped_the_rest_says_nothing_of_a_frame():
+    traffic = Traffic(1000, 100, 10, 10)
+    with pytest.raises(LinkError, match="nothing else to do"):
+        per_frame((traffic, 40), (traffic, 40))
 
 
 def test_numbers_that_cannot_be_are_refused(capsys):

@@ -31,6 +31,7 @@ PARTS = 6  # of a thumbnail, in both directions
 NOISE = 2.0  # grey levels: parts that differ less say nothing
 EXPLAINED = 0.8  # of a part's difference is left at most if a motion is its own
 MOST = 0.7  # of the telling parts move with a camera that turns
+LEAST_SIDE = 16  # pixels of a thumbnail: a line has no motion that can be told
 THUMBNAIL = 2  # pixels of the canvas for each of a thumbnail, in both directions
 
 Offset = tuple[float, float]  # pixels of the canvas, right and down
@@ -105,6 +106,8 @@ def _thumbnail(picture: Image) -> NDArray[np.float32]:
 
 def _motion(before: NDArray[np.float32], now: NDArray[np.float32]) -> Offset | None:
     """Return how far a scene has moved between two thumbnails, in pixels of the canvas; None if nobody can tell."""
+    if min(now.shape) < LEAST_SIDE:
+        return None
     weights = _window(*now.shape)  # not given to phaseCorrelate, which would change its input
     (right, down), certainty = cv2.phaseCorrelate(before * weights, now * weights)
     if not certainty >= CERTAIN:

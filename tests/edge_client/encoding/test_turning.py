@@ -87,6 +87,14 @@ def test_after_a_cut_to_another_scene_the_picture_lies_where_it_always_does(phot
     assert (cut.offset, cut.shift) == (AT_REST, None)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 416), (416, 1), (20, 416)])
+def test_a_line_does_not_turn(size):
+    turned, draw = Turned(), np.random.default_rng(0)
+    for _ in range(3):
+        placement = turned.place(draw.integers(0, 256, (*size, 3), dtype=np.uint8))
+        assert (placement.offset, placement.shift) == (AT_REST, None)
+
+
 def test_another_canvas_begins_anew(photo):
     turned = Turned()
     for number in range(3):

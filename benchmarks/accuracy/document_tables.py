@@ -18,6 +18,8 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "accuracy-short": ("accuracy.json", lambda result: accuracy(result, STRETCHED_SHORT)),
     "nano": ("coco-nano.json", lambda result: accuracy(result, SHORT)),
     "nano-unsplit": ("coco-nano.json", unsplit),
+    "nano-heavy": ("coco-nano-heavy.json", accuracy),
+    "nano-heavy-unsplit": ("coco-nano-heavy.json", unsplit),
     "unsplit": ("accuracy.json", unsplit),
     "highway": ("highway.json", lambda result: accuracy(result, SHORT)),
     "highway-unsplit": ("highway.json", unsplit),

@@ -42,5 +42,6 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "guide": ("guide.json", own_detector_tables.guide),
     "training-cost": ("training-cost.json", own_detector_tables.training_cost),
     "kinds": ("slimmable.json", kinds_tables.kinds),
+    "kinds-same-start": ("same-start.json", kinds_tables.kinds),
     "kinds-alone": ("slimmable.json", kinds_tables.alone),
 }

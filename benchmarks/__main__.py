@@ -19,7 +19,7 @@ from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
 from benchmarks.serving import attack, cluster, frigate, serve, soak, tls, watching
 from benchmarks.sharing import sharing
-from benchmarks.updates import update
+from benchmarks.updates import applying, update
 from benchmarks.video import delay, video, wire
 from splitnet.atomic_write import write_json
 from splitnet.environment import environment
@@ -46,6 +46,7 @@ BENCHMARKS = tuple(
         refit,
         delivery,
         update,
+        applying,
         video,
         wire,
         delay,

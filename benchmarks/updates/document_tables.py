@@ -15,5 +15,6 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "update-bytes": ("update.json", update_tables.update_bytes),
     "update-bytes-50": ("update.json", update_tables.update_bytes_50),
     "update-ratios": ("update.json", update_tables.update_ratios),
+    "update-applying": ("update-apply.json", update_tables.applying),
     "update-budgets": ("update.json", update_tables.update_budgets),
 }

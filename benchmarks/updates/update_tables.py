@@ -104,3 +104,14 @@ def _percent(value: float | None, factor: float = 1) -> str:
 
 def _tasks(rows: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(row["task"] for row in rows))
+
+
+def applying(result: Result) -> str:
+    """Return what applying an update takes of a device."""
+    return (
+        "| | |\n|---|---|\n"
+        f"| applying, a million weights | {result['seconds_per_million']:.2f} s |\n"
+        f"| the first time, {result['weights'] / 1e6:.2f} million weights, code that is compiled included | "
+        f"{result['first_s']:.1f} s |\n"
+        f"| most memory, the old model included | {result['peak_of_model']:.1f} times the model |\n"
+    )

@@ -46,6 +46,10 @@ VALID = {
     "enrol-reply": "told",
     "enrol-link": "invited",
     "common-name": "camera",
+    "artefact": "bundle",
+    "patch": "inserted",
+    "update-file": "patched",
+    "weight-update": "golden",
 }
 MAX_CORPUS_BYTES = 100_000
 SAID = """#2	INITED cov: 40 ft: 41 corp: 3/9b exec/s: 0 rss: 330Mb

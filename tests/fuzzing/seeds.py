@@ -43,11 +43,14 @@ from splitnet.messages import (
     SessionOpened,
 )
 from splitnet.operating_point import Codec, Mode, OperatingPoint
+from splitnet.updates.artefact import BUNDLE, Artefact, ArtefactFile
+from splitnet.updates.update_file import PATCH, Update, UpdatedFile, patch_of, write_update
 from splitnet.wire.device_status import status_to_proto
 from splitnet.wire.enrolment import enrol_reply_to_proto, enrol_request_to_proto
 from splitnet.wire.frames import frame_to_proto
 from splitnet.wire.sessions import infer_request_to_proto, reply_to_proto, request_to_proto
 from tests.fuzzing.targets import CORPUS, PICTURE_SIDE
+from tests.fuzzing.update_targets import FILES_FROM, OLD_FILE
 from tests.support.golden_bitstreams import (
     CHANGES,
     WIDTH,
@@ -57,6 +60,7 @@ from tests.support.golden_bitstreams import (
     golden_layered_symbols,
     golden_symbols,
 )
+from tests.support.golden_update import GOLDEN
 from tests.support.tiny_bundle import CHANNELS, write_tiny_bundle
 
 DIGEST = "ab" * 32
@@ -73,6 +77,7 @@ def seeds(scratch: Path) -> Iterator[Seed]:
     yield from _bundle(scratch)
     yield from _files(scratch)
     yield from _access()
+    yield from _updates()
 
 
 def _payloads() -> Iterator[Seed]:
@@ -193,6 +198,17 @@ def _access() -> Iterator[Seed]:
     yield "enrol-reply", "told", enrol_reply_to_proto(reply).SerializeToString()
     yield "enrol-link", "invited", enrolment_link("edge-node:50052", "ABCD-1234").encode()
     yield "common-name", "camera", b"camera-1"
+
+
+def _updates() -> Iterator[Seed]:
+    new = OLD_FILE[:700] + b"new" + OLD_FILE[700:]
+    yield "patch", "inserted", patch_of(OLD_FILE, new)
+    yield "weight-update", "golden", GOLDEN.read_bytes()
+    part = patch_of(OLD_FILE, new)
+    file = UpdatedFile("encoder.safetensors", PATCH, DIGEST, len(new), len(part))
+    yield "update-file", "patched", write_update(Update("tiny", DIGEST, DIGEST, (file,), (part,)))[FILES_FROM:]
+    described = Artefact(BUNDLE, "tiny", 2, DIGEST, (ArtefactFile("a.bin", DIGEST, 9, DIGEST, 9),))
+    yield "artefact", "bundle", json.dumps(described.to_json()).encode()
 
 
 def write(folder: Path) -> int:

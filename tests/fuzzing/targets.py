@@ -52,6 +52,7 @@ from splitnet.wire.sessions import (
     request_to_proto,
 )
 from tests.fuzzing.access_targets import access_targets
+from tests.fuzzing.update_targets import update_targets
 from tests.support.golden_bitstreams import (
     CHANGES,
     DIGEST,
@@ -106,6 +107,7 @@ def all_targets(scratch: Path) -> Mapping[str, Target]:
         "trace-csv": lambda data: read_file(data, scratch / "trace.csv", read_csv),
         "trace-mahimahi": lambda data: read_file(data, scratch / "trace.up", read_mahimahi),
         **access_targets(),
+        **update_targets(),
     }
 
 

@@ -111,7 +111,5 @@ def applying(result: Result) -> str:
     return (
         "| | |\n|---|---|\n"
         f"| applying, a million weights | {result['seconds_per_million']:.2f} s |\n"
-        f"| the first time, {result['weights'] / 1e6:.2f} million weights, code that is compiled included | "
-        f"{result['first_s']:.1f} s |\n"
         f"| most memory, the old model included | {result['peak_of_model']:.1f} times the model |\n"
     )

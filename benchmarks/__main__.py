@@ -13,7 +13,7 @@ from benchmarks.accuracy import backends, choices, failures, kinds, rate, split_
 from benchmarks.adaptation import adapt, delivery, refit
 from benchmarks.adaptive_video import adapt_video
 from benchmarks.costs import cameras, codec, guide, overhead, small_device, switch, training_cost
-from benchmarks.groups import classification, detection, devices
+from benchmarks.groups import classification, detection, devices, regions
 from benchmarks.harness import plot
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.report import as_text
@@ -61,6 +61,7 @@ BENCHMARKS = tuple(
         classification,
         devices,
         detection,
+        regions,
         split_points_verify,
         training_cost,
         guide,

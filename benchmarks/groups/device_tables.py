@@ -91,3 +91,22 @@ def _line(cells: Sequence[str]) -> str:
 
 def _header(*names: str) -> str:
     return _line(names) + "|---" * len(names) + "|\n"
+
+
+def group_regions(result: Result) -> str:
+    """Return what a picture shared out by place finds, beside one device with all of it."""
+    header = _header("way", "devices", "lost", "MMACs per device", "bytes a frame", "AP", "AP50")
+    rows = "".join(_line(_region(row)) for row in result["rows"])
+    return f"{header}{rows}\n{result['images']} images, bundle {result['bundle']}.\n"
+
+
+def _region(row: Result) -> list[str]:
+    return [
+        row["method"],
+        str(row["devices"]),
+        str(row["lost"]),
+        f"{row['mmacs_per_device']:.0f}",
+        f"{row['bytes_sent']:,.0f}",
+        f"{row['accuracy']:.1f}",
+        f"{row['ap50']:.1f}",
+    ]

@@ -19,4 +19,5 @@ TABLES: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "group-lost": ("group-devices.json", device_tables.group_lost),
     "group-joins": ("group-devices.json", device_tables.group_joins),
     "group-detection": ("group-detection.json", device_tables.group_detection),
+    "group-regions": ("group-regions.json", device_tables.group_regions),
 }

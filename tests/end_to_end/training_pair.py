@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.support.tiny_student import SQUARE, front_spec, make_teacher, random_images
 from training.distillation.recipe import FRONT
 from training.distillation.task import Distillation, DistillConfig
+from training.loop.moving_average import average_state
 from training.loop.processes import ALONE, Processes, joined
 
 # One quality and no price: nothing is drawn that counts. What is trained together begins half-way.
@@ -34,7 +35,7 @@ def make(processes: Processes = ALONE) -> Distillation:
 
 def weights_of(task: Distillation) -> dict[str, Tensor]:
     """Return the student's weights and their average, by name."""
-    averages = {f"average {name}": value for name, value in task.average.state.items()}
+    averages = {f"average {name}": value for name, value in average_state(task.average)["average"].items()}
     return {**task.student.state_dict(), **averages}
 
 
